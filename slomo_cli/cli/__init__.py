@@ -1,0 +1,1 @@
+"""The command line: declares, never works."""

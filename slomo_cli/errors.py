@@ -1,0 +1,56 @@
+"""The one error family of slomo, and the exit code each member stands for.
+
+    SlomoError            1   the work failed
+    |- UsageError         2   the request itself cannot be granted
+    |- InputError         3   the source cannot be read as video
+    |- EncoderError       4   ffmpeg or an encoder is missing, refused or died
+    |- DeviceError        5   device, memory or number format not available
+    '- WeightsError       1   a weights file is unknown, damaged or of the wrong shape
+
+Raised where the fact is known, caught once, in ``slomo_cli.cli``. A message says what was expected, what was found
+and what to do, in one line. Any other exception is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class SlomoError(Exception):
+    """The work failed; the message is one line written for the person at the prompt."""
+
+    exit_code = 1
+
+
+class UsageError(SlomoError):
+    """The request contradicts itself or asks for what cannot be had."""
+
+    exit_code = 2
+
+
+class InputError(SlomoError):
+    """The source is missing, unreadable, or holds no usable video."""
+
+    exit_code = 3
+
+
+class EncoderError(SlomoError):
+    """ffmpeg is missing, lacks the encoder, refused the arguments, or died."""
+
+    exit_code = 4
+
+
+class DeviceError(SlomoError):
+    """The device, its memory, or the number format asked for is not available."""
+
+    exit_code = 5
+
+
+class WeightsError(SlomoError):
+    """A weights file is unknown, damaged, or does not fit the network it names."""
+
+    exit_code = 1
+
+
+def printable(name: object) -> str:
+    """A file name as one printable line: control characters and undecodable bytes are shown escaped."""
+    text = str(name)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)

@@ -1,0 +1,1 @@
+"""Files in and out: the only rooms that know PyAV or ffmpeg."""

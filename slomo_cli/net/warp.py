@@ -1,0 +1,69 @@
+"""Backward warping and the flow arithmetic of Super SloMo, equations 3 and 4.
+
+Geometry, fixed here and pinned by tests: a flow holds (x, y) in pixels; pixel centres lie at whole numbers;
+
+    warp(image, flow)[y, x] = image[y + v, x + u]      with (u, v) = flow[:, y, x]
+
+sampled bilinearly, positions outside the picture clamped to its border. A zero flow returns the image unchanged.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
+    """(1, 2, height, width) float32: every pixel's own (x, y)."""
+    y = torch.arange(height, device=device, dtype=torch.float32)
+    x = torch.arange(width, device=device, dtype=torch.float32)
+    return torch.stack((x.expand(height, width), y[:, None].expand(height, width)))[None]
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """Look up ``image`` where ``flow`` points.
+
+    ``image``: (N, C, H, W) floating; ``flow``: (N, 2, h, w) displacements (x, y) in pixels, positions counted on the
+    image's own grid (h, w usually equal H, W). Returns (N, C, h, w) in the image's dtype. Sampling positions are computed in float32:
+    bfloat16 cannot count past 256 pixels without rounding.
+    """
+    height, width = image.shape[-2:]
+    position = pixel_grid(*flow.shape[-2:], flow.device) + flow.float()
+    # grid_sample with align_corners=True maps -1..1 onto the centres of the first and last pixel.
+    scale = position.new_tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)])
+    grid = position.permute(0, 2, 3, 1) * scale - 1.0
+    sampled = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return sampled.to(image.dtype)
+
+
+def approximate_flows(flow_01: Tensor, flow_10: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Flows from time t to both frames, combined from the flows between the frames (equation 4).
+
+    ``flow_01``, ``flow_10``: (M, 2, h, w); ``t``: (M,) in (0, 1). At t -> 0 the first tends to zero and the second to
+    ``flow_01``; at t -> 1 the first tends to ``flow_10`` and the second to zero.
+    """
+    t = t.to(flow_01.dtype).view(-1, 1, 1, 1)
+    flow_t0 = -(1 - t) * t * flow_01 + t * t * flow_10
+    flow_t1 = (1 - t) * (1 - t) * flow_01 - t * (1 - t) * flow_10
+    return flow_t0, flow_t1
+
+
+def blend(warped_0: Tensor, warped_1: Tensor, visibility: Tensor, t: Tensor) -> Tensor:
+    """Fuse two warped pictures by time and visibility (equations 1 and 5), normalised by Z.
+
+    ``warped_0``, ``warped_1``: (M, C, h, w); ``visibility``: (M, 1, h, w) V_t<-0 in [0, 1]; ``t``: (M,).
+    """
+    weight = fusion_weight(visibility, t)
+    return warped_0 + weight * (warped_1 - warped_0)
+
+
+def fusion_weight(visibility: Tensor, t: Tensor) -> Tensor:
+    """The share of frame 1: t V1 / ((1-t) V0 + t V1), float32 in [0, 1], shape of ``visibility``.
+
+    With V1 = 1 - V0; Z is kept away from zero so that t -> 0 with V0 = 0 stays finite.
+    """
+    t = t.float().view(-1, 1, 1, 1)
+    v1 = t * (1.0 - visibility.float())
+    v0 = (1.0 - t) * visibility.float()
+    return v1 / (v0 + v1).clamp_min(1e-6)

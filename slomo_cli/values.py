@@ -1,0 +1,298 @@
+"""What crosses the walls between rooms: frozen values, documented per field.
+
+Nothing heavy is imported here (no torch, no av; numpy for the type checker only), so every room may use them.
+Colour numbers are the code points of ISO/IEC 23091-2 (H.273), as FFmpeg's ``AVCOL_*`` enums use them; 2 = unspecified.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    """One plane of samples, shape (height, width), C-contiguous rows; uint8 for 8-bit layouts, uint16 above."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelLayout:
+    """How a planar picture lies in memory: everything the arithmetic must know of a pixel format."""
+
+    name: str
+    """FFmpeg's name of the planar format, e.g. ``yuv420p10le``."""
+    family: Literal["yuv", "rgb", "gray"]
+    """``rgb`` layouts are FFmpeg's ``gbrp*``: planes in the order G, B, R[, A]."""
+    bits: int
+    """Significant bits of a sample, 8..16, in the low bits of the storage type."""
+    chroma_shift_x: int = 0
+    """Chroma is 2**shift times narrower than luma (1 for 4:2:0 and 4:2:2)."""
+    chroma_shift_y: int = 0
+    """Chroma is 2**shift times lower than luma (1 for 4:2:0)."""
+    alpha: bool = False
+    """The last plane is alpha, at full size."""
+
+    @property
+    def peak(self) -> int:
+        """The largest sample value, 2**bits - 1."""
+        return (1 << self.bits) - 1
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """1 for 8-bit layouts, 2 above."""
+        return 1 if self.bits == 8 else 2
+
+    @property
+    def plane_count(self) -> int:
+        """Planes in storage order: luma (or gray), chroma or colour, then alpha."""
+        return (1 if self.family == "gray" else 3) + self.alpha
+
+    def plane_shapes(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
+        """(height, width) of each plane, in storage order; chroma sizes are rounded up as FFmpeg does."""
+        full = (height, width)
+        if self.family == "gray":
+            colour = [full]
+        elif self.family == "rgb":
+            colour = [full] * 3
+        else:
+            chroma = (-(-height >> self.chroma_shift_y), -(-width >> self.chroma_shift_x))
+            colour = [full, chroma, chroma]
+        return tuple(colour + [full] * self.alpha)
+
+    def frame_bytes(self, width: int, height: int) -> int:
+        """Bytes of one frame, planes packed without padding."""
+        return self.bytes_per_sample * sum(h * w for h, w in self.plane_shapes(width, height))
+
+
+@dataclass(frozen=True, slots=True)
+class ColorInfo:
+    """Colour tags exactly as the source carries them; unspecified stays unspecified."""
+
+    range: int = 0
+    """0 unspecified, 1 limited ("tv"), 2 full ("pc") (AVCOL_RANGE_*)."""
+    matrix: int = 2
+    """Matrix coefficients, e.g. 1 BT.709, 5/6 BT.601, 9 BT.2020 NCL."""
+    primaries: int = 2
+    transfer: int = 2
+    """Transfer characteristics, e.g. 1 BT.709, 16 PQ, 18 HLG."""
+    chroma_location: int = 0
+    """AVCHROMA_LOC_*: 0 unspecified, 1 left, 2 centre, 3 top-left ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class HdrInfo:
+    """HDR10 static metadata (SMPTE ST 2086 and CTA-861.3); None where absent."""
+
+    mastering: tuple[Fraction, ...] | None = None
+    """Rx, Ry, Gx, Gy, Bx, By, WPx, WPy (CIE 1931), min and max luminance in cd/m2."""
+    max_cll: int | None = None
+    """Maximum content light level, cd/m2."""
+    max_fall: int | None = None
+    """Maximum frame-average light level, cd/m2."""
+    dynamic: tuple[str, ...] = ()
+    """Dynamic metadata found, which cannot be interpolated: 'Dolby Vision', 'HDR10+'."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded picture: the file's own samples."""
+
+    planes: tuple[Plane, ...]
+    """Planes in the layout's storage order."""
+    layout: PixelLayout
+    color: ColorInfo
+    pts_seconds: Fraction
+    """Presentation time on the source's clock, rebased as ``SourceTiming`` says."""
+
+    @property
+    def width(self) -> int:
+        return int(self.planes[0].shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.planes[0].shape[0])
+
+    def tobytes(self) -> bytes:
+        """Planes one after another without padding: FFmpeg's ``rawvideo`` of this layout."""
+        return b"".join(plane.tobytes() for plane in self.planes)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """One stream beside the picture: audio, subtitle, attachment, data or cover art."""
+
+    index: int
+    """Index in the container, as ``-map 0:index`` counts."""
+    kind: Literal["audio", "subtitle", "attachment", "data", "cover"]
+    codec: str
+    """FFmpeg codec name, '' when unknown."""
+    language: str = ""
+    start_seconds: Fraction | None = None
+    duration_seconds: Fraction | None = None
+    sample_rate: int = 0
+    """Audio only, Hz."""
+    channels: int = 0
+    """Audio only."""
+    metadata: tuple[tuple[str, str], ...] = ()
+    disposition: int = 0
+    """AV_DISPOSITION_* bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A chapter mark of the source."""
+
+    start_seconds: Fraction
+    end_seconds: Fraction
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What the headers of a source say; nothing is decoded to learn it except the first frame's side data."""
+
+    path: Path
+    container: str
+    """FFmpeg demuxer name, e.g. ``mov,mp4,m4a,3gp,3g2,mj2``."""
+    stream_index: int
+    """Index of the picture stream in the container."""
+    codec: str
+    width: int
+    """Coded picture width in pixels, before rotation and sample aspect."""
+    height: int
+    layout: PixelLayout
+    """Planar layout the decoder delivers (packed formats are unpacked without loss)."""
+    pix_fmt: str
+    """The source's own pixel format name."""
+    color: ColorInfo
+    hdr: HdrInfo
+    rate_from_header: Fraction | None
+    """Frames per second the container claims or FFmpeg guesses; a hint only."""
+    duration_from_header: Fraction | None
+    """Seconds; a hint only."""
+    frames_from_header: int
+    """0 when the container does not say."""
+    container_start_seconds: Fraction
+    """The earliest stream's start on the container's clock."""
+    bit_rate: int | None = None
+    sample_aspect: Fraction = Fraction(1)
+    display_matrix: tuple[int, ...] | None = None
+    """The 9 fixed-point numbers of the display matrix (rotation, flips), None when absent."""
+    interlaced: bool = False
+    streams: tuple[StreamInfo, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
+    rate_is_nominal: bool = True
+    """False where nothing but a demuxer default gave the rate."""
+
+    @property
+    def rotation(self) -> int:
+        """Counter-clockwise display rotation in degrees, 0..359, from the display matrix."""
+        if self.display_matrix is None:
+            return 0
+        import math
+
+        a, b = self.display_matrix[0], self.display_matrix[1]
+        return round(math.degrees(math.atan2(-b, a))) % 360
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTiming:
+    """The picture's true times, from a walk over the packets (no decoding)."""
+
+    frames_from_packets: int
+    """Pictures the packets promise; damaged ones are counted."""
+    first_seconds: Fraction
+    """Presentation time of the first picture on the container's clock; ``Frame.pts_seconds`` is relative to it."""
+    duration: Fraction
+    """Seconds from the first picture to the end of the last one's display."""
+    rate: Fraction | None
+    """The constant rate, exact; None for a source of variable rate."""
+    nominal_rate: Fraction
+    """The rate to write when the user names none: ``rate``, or the guess nearest to the source's pace."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeSettings:
+    """How the result is written."""
+
+    codec: str | None = None
+    """h264, hevc, av1, vp9, prores, ffv1, gif, apng, webp, png, jpg, tiff, or an FFmpeg encoder name; None chooses."""
+    crf: float | None = None
+    preset: str | None = None
+    encoder_args: tuple[str, ...] = ()
+    """Extra ffmpeg output arguments, already split."""
+    audio: Literal["auto", "copy", "stretch", "pitch", "drop"] = "auto"
+    overwrite: bool = False
+    faststart: bool = True
+    ffmpeg: str | None = None
+    """Path given by the user; None searches."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeSettings:
+    """Where and how the network runs."""
+
+    weights: str = "fast"
+    """A released name or a path."""
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    proxy: str = "auto"
+    """'auto', 'full', or the longest length of the proxy's short side in pixels."""
+    batch: int = 0
+    """In-between frames computed together; 0 chooses."""
+    compile: bool = False
+    threads: int = 0
+    """Threads of the network on a CPU; 0 chooses."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSettings:
+    """What the user asks of time."""
+
+    factor: Fraction = Fraction(1)
+    """Times slower, > 0; 1 keeps the duration."""
+    rate: Fraction | None = None
+    """Output frames per second; None keeps the source's."""
+    start: Fraction | None = None
+    """Seconds from the first picture; None is the beginning."""
+    end: Fraction | None = None
+    """Seconds from the first picture; None is the end."""
+    speed: str | None = None
+    """Speed curve text such as ``0-2:1, 2-3.5:0.125, 3.5-:1``; replaces ``factor``."""
+    loop: bool = False
+    vfr: Literal["constant", "keep"] = "constant"
+    cuts: Literal["hold", "blend", "off"] = "hold"
+    cut_threshold: float | None = None
+    duplicates: Literal["replace", "keep"] = "replace"
+    deinterlace: Literal["auto", "off"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a conversion did; printed at the end and returned by the Python API."""
+
+    source: Path
+    output: Path
+    frames_in: int
+    """Pictures decoded."""
+    frames_out: int
+    """Frames written; equals the number predicted before the run."""
+    frames_interpolated: int
+    """Of those, frames made by the network."""
+    duration_in: Fraction
+    duration_out: Fraction
+    rate_out: Fraction
+    cuts: int = 0
+    duplicates: int = 0
+    packets_skipped: int = 0
+    """Damaged packets the decoder refused."""
+    seconds: float = 0.0
+    """Wall time."""
+    encoder: str = ""
+    device: str = ""
+    warnings: tuple[str, ...] = field(default=())
