@@ -252,10 +252,10 @@ def schedule(plan: Plan, frames: Iterable[tuple[Fraction, F]]) -> Iterator[Step[
 
 
 def _stepping(frames: Iterable[tuple[Fraction, F]], end: Fraction | None) -> Iterator[tuple[Fraction, F]]:
-    """The frames whose stamps grow, before ``end`` if given."""
+    """The frames whose stamps grow; of those at or after ``end``, only a very first one."""
     last: Fraction | None = None
     for stamp, frame in frames:
-        if end is not None and stamp >= end:
+        if end is not None and stamp >= end and last is not None:
             return
         if last is None or stamp > last:
             yield stamp, frame
