@@ -127,7 +127,8 @@ class StreamInfo:
 
     index: int
     """Index in the container, as ``-map 0:index`` counts."""
-    kind: Literal["audio", "subtitle", "attachment", "data", "cover"]
+    kind: Literal["audio", "subtitle", "attachment", "data", "cover", "video"]
+    """``video`` is a further picture stream, which is not converted."""
     codec: str
     """FFmpeg codec name, '' when unknown."""
     language: str = ""
@@ -188,6 +189,10 @@ class VideoInfo:
     metadata: tuple[tuple[str, str], ...] = ()
     rate_is_nominal: bool = True
     """False where nothing but a demuxer default gave the rate."""
+    picture_metadata: tuple[tuple[str, str], ...] = ()
+    """Tags of the picture stream itself (language, title, handler)."""
+    picture_disposition: int = 0
+    """AV_DISPOSITION_* bits of the picture stream."""
 
     @property
     def rotation(self) -> int:
@@ -214,6 +219,12 @@ class SourceTiming:
     """The constant rate, exact; None for a source of variable rate."""
     nominal_rate: Fraction
     """The rate to write when the user names none: ``rate``, or the guess nearest to the source's pace."""
+    grid: Fraction | None = None
+    """Every picture lies at ``k / grid`` for some whole k (``rate``, or a rate with gaps); None where stamps are free."""
+    continuous: bool = True
+    """False where the stored stamps jump (joined broadcasts); they are mended in playing order, and nothing can be sought."""
+    stamped: bool = True
+    """False for raw streams without stamps: pictures are taken to follow each other at ``nominal_rate``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,17 @@
-"""Evaluation: metrics, data sets and the report."""
+"""How near the made pictures come to the truth: metrics, sets, rivals, tables.
+
+For a score while something else runs (training, a notebook):
+
+    dataset = open_dataset("middlebury_other")
+    scores = score_method(method, dataset, limit=12)      # scores.psnr, .ssim, .ie, .count
+
+``method(first, second, timesteps)`` returns one 8-bit RGB picture per timestep.
+"""
+
+from __future__ import annotations
+
+from slomo_cli.evaluate.datasets import Dataset, Window, open_dataset
+from slomo_cli.evaluate.methods import Method
+from slomo_cli.evaluate.run import Scores, evaluate, score_method
+
+__all__ = ["Dataset", "Method", "Scores", "Window", "evaluate", "open_dataset", "score_method"]

@@ -1,0 +1,199 @@
+"""The `fast` network: Super SloMo's equations for laptops and CPUs.
+
+Inputs: two RGB proxies in [0, 1]. Answer: a :class:`~slomo_cli.net.motion.Motion` on the proxy's own grid (``cell`` 1).
+
+Once per pair, coarse to fine (as PWC-Net, Sun et al. 2018): a shared encoder gives features at 1/4, 1/8, 1/16 and 1/32
+of the proxy; from the coarsest level on, each level looks the other frame's features up along the flow so far, compares
+them with its own over a (2r+1) x (2r+1) neighbourhood, and adds a correction. Both directions are one batch, so F_01
+and F_10 come from the same weights.
+
+Once per timestep: the flows are combined to time t (equation 4), both proxies are warped, and a small U-Net working at
+half the proxy's size (2x2 pixels folded into channels) gives residual flows and the visibility logit at full proxy size.
+Its last layer starts at zero: an untrained refinement changes nothing.
+
+Largest motion: ``radius`` steps at every level, radius * (32 + 16 + 8 + 4) proxy pixels in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slomo_cli.net.motion import Motion, PairState
+from slomo_cli.net.warp import approximate_flows, warp
+
+_BLOCK = 8  # side of the square of pixels that share one matrix product in `local_correlation`
+
+
+def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
+    """Similarity of every pixel of ``first`` with the neighbourhood of the same place in ``second``.
+
+    Both (N, C, H, W); returns (N, (2r+1)^2, H, W): channel (dy + r)(2r + 1) + dx + r holds
+    mean_c first[c, y, x] * second[c, y + dy, x + dx], zero outside the picture.
+
+    Computed as one batched matrix product: 8x8 pixels of ``first`` against the (8+2r)x(8+2r) window of ``second`` that
+    holds all their neighbourhoods, of which the diagonals wanted are then a strided view. That does (8+2r)^2/(2r+1)^2
+    (four times for r = 3) the arithmetic of shifting and multiplying, but in one call at matrix speed instead of
+    (2r+1)^2 passes over memory.
+    """
+    n, channels, height, width = first.shape
+    rows, cols = -(-height // _BLOCK), -(-width // _BLOCK)
+    extra_h, extra_w = rows * _BLOCK - height, cols * _BLOCK - width
+    window = _BLOCK + 2 * radius
+    side = 2 * radius + 1
+    a = F.pad(first, (0, extra_w, 0, extra_h)).permute(0, 2, 3, 1)
+    a = a.reshape(n, rows, _BLOCK, cols, _BLOCK, channels).transpose(2, 3)
+    a = a.reshape(-1, _BLOCK * _BLOCK, channels)
+    b = F.pad(second, (radius, radius + extra_w, radius, radius + extra_h)).permute(0, 2, 3, 1)
+    b = b.unfold(1, window, _BLOCK).unfold(2, window, _BLOCK)  # (n, rows, cols, channels, window, window)
+    b = b.reshape(n * rows * cols, channels, window * window)
+    product = torch.bmm(a, b).view(n, rows, cols, _BLOCK, _BLOCK, window, window) * (1.0 / channels)
+    # product[.., i, j, i + dy, j + dx]: stepping i moves both the row and the window row.
+    s = product.stride()
+    band = product.as_strided(
+        (n, rows, cols, _BLOCK, _BLOCK, side, side),
+        (s[0], s[1], s[2], s[3] + s[5], s[4] + s[6], s[5], s[6]),
+    )
+    band = band.permute(0, 5, 6, 1, 3, 2, 4).reshape(n, side * side, rows * _BLOCK, cols * _BLOCK)
+    return band[:, :, :height, :width]
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.LeakyReLU(0.1, inplace=True))
+
+
+class _Encoder(nn.Module):
+    """RGB at full proxy size -> features at 1/4, 1/8, ... (one per width after the first), finest first."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        inputs = [3, *widths[:-1]]
+        self.levels = nn.ModuleList(
+            nn.Sequential(_conv(i, o, stride=2), _conv(o, o)) for i, o in zip(inputs, widths, strict=True)
+        )
+
+    def forward(self, rgb: Tensor) -> list[Tensor]:
+        features = []
+        x = rgb - 0.5
+        for level in self.levels:
+            x = level(x)
+            features.append(x)
+        return features[1:]
+
+
+class _FlowLevel(nn.Module):
+    """One step of the ladder: features, similarity, flow so far and context -> better flow and context."""
+
+    def __init__(self, width: int, hidden: int, context: int, radius: int, coarsest: bool) -> None:
+        super().__init__()
+        self.radius = radius
+        inputs = width + (2 * radius + 1) ** 2 + (0 if coarsest else 2 + context)
+        self.trunk = nn.Sequential(_conv(inputs, hidden), _conv(hidden, hidden), _conv(hidden, context))
+        self.head = nn.Conv2d(context, 2, 3, 1, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, own: Tensor, other: Tensor, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``flow`` in pixels of this level; returns the corrected flow (float32) and this level's context."""
+        if flow is None or context is None:
+            inputs = [own, local_correlation(own, other, self.radius)]
+        else:
+            similarity = local_correlation(own, warp(other, flow), self.radius)
+            inputs = [own, similarity, flow.to(own.dtype) * 0.25, context]
+        context = self.trunk(torch.cat(inputs, 1))
+        change = self.head(context).float()
+        return (change if flow is None else flow + change), context
+
+
+class _Refinement(nn.Module):
+    """Small U-Net on the proxies warped to time t: residual flows and visibility logit."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        inputs = 2 * 12 + 4 + 1
+        self.down = nn.ModuleList(
+            _conv(i, o, stride=1 if k == 0 else 2)
+            for k, (i, o) in enumerate(zip([inputs, *widths[:-1]], widths, strict=True))
+        )
+        self.bottom = _conv(widths[-1], widths[-1])
+        self.up = nn.ModuleList(_conv(widths[k] + widths[k - 1], widths[k - 1]) for k in range(len(widths) - 1, 0, -1))
+        self.head = nn.Conv2d(widths[0], 5 * 4, 3, 1, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, 29, h/2, w/2) -> (M, 5, h, w)."""
+        skips = []
+        for level in self.down:
+            x = level(x)
+            skips.append(x)
+        x = self.bottom(skips.pop())
+        for level in self.up:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = level(torch.cat((x, skips.pop()), 1))
+        return F.pixel_shuffle(self.head(x), 2)
+
+
+class Fast(nn.Module):
+    """See the module's text. Follows :class:`~slomo_cli.net.motion.InterpolationNet`.
+
+    ``encoder``: widths at 1/2, 1/4, ... of the proxy; ``hidden``, ``context``: widths of every flow level;
+    ``refine``: widths of the refinement U-Net at 1/2, 1/4, ... of the proxy; ``radius``: of the similarity search.
+    """
+
+    def __init__(
+        self,
+        encoder: Sequence[int] = (16, 32, 64, 96, 128),
+        hidden: int = 64,
+        context: int = 32,
+        refine: Sequence[int] = (32, 48, 64),
+        radius: int = 3,
+    ) -> None:
+        super().__init__()
+        self.stride = max(2 ** len(encoder), 2 ** len(refine))
+        self.cell = 1
+        self.encoder = _Encoder(encoder)
+        widths = list(encoder[1:])
+        self.ladder = nn.ModuleList(
+            _FlowLevel(width, hidden, context, radius, coarsest=k == len(widths) - 1) for k, width in enumerate(widths)
+        )
+        self.refinement = _Refinement(refine)
+
+    def pair(self, i0: Tensor, i1: Tensor) -> PairState:
+        """Both flows at proxy size for N pairs; keeps the proxies for the warps to come."""
+        return self.pair_with_ladder(i0, i1)[0]
+
+    def pair_with_ladder(self, i0: Tensor, i1: Tensor) -> tuple[PairState, list[Tensor]]:
+        """As ``pair``, with every level's flow as well: (2N, 2, h, w), N of F_01 then N of F_10, coarsest first."""
+        features = self.encoder(torch.cat((i0, i1)))
+        flow: Tensor | None = None
+        context: Tensor | None = None
+        ladder = []
+        for level, own in zip(reversed(list(self.ladder)), reversed(features), strict=True):
+            other = own.roll(i0.shape[0], 0)
+            if flow is not None and context is not None:
+                flow = 2.0 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
+                context = F.interpolate(context, scale_factor=2, mode="nearest")
+            flow, context = level(own, other, flow, context)
+            ladder.append(flow)
+        full = 4.0 * F.interpolate(flow, scale_factor=4, mode="bilinear", align_corners=False)
+        flow_01, flow_10 = full.chunk(2)
+        return PairState(flow_01, flow_10, (i0, i1)), ladder
+
+    def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
+        """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
+        i0, i1 = state.extra
+        flow_t0, flow_t1 = approximate_flows(state.flow_01[index], state.flow_10[index], t)
+        warped = torch.cat((warp(i0[index], flow_t0), warp(i1[index], flow_t1)), 1) - 0.5
+        flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), 1), 2) * 0.0625
+        time = t.to(flows.dtype).view(-1, 1, 1, 1).expand(-1, 1, *flows.shape[-2:])
+        x = torch.cat((F.pixel_unshuffle(warped, 2).to(flows.dtype), flows, time), 1)
+        residual = self.refinement(x.contiguous(memory_format=torch.channels_last)).float()
+        return Motion(flow_t0 + residual[:, 0:2], flow_t1 + residual[:, 2:4], torch.sigmoid(residual[:, 4:5]))
+
+    def forward(self, i0: Tensor, i1: Tensor, t: Tensor) -> Motion:
+        """One timestep per pair: ``t`` is (N,)."""
+        return self.at(self.pair(i0, i1), torch.arange(i0.shape[0], device=i0.device), t)

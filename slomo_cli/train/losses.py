@@ -1,0 +1,176 @@
+"""The paper's losses (Jiang et al. 2018, section 3.3) and what was added to them, each with a weight; 0 switches off.
+
+Pictures are RGB in [0, 1] here; the paper's weights are stated for 0..255, so its L1 terms carry a factor 255 and keep
+their ratios to the perceptual and smoothness terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slomo_cli.net.motion import Motion, PairState
+from slomo_cli.net.warp import approximate_flows, blend, warp
+from slomo_cli.train.windows import Batch
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the sum; defaults are the paper's."""
+
+    reconstruction: float = 0.8
+    """L1 between result and target, 0..255."""
+    perceptual: float = 0.005
+    """Mean squared difference of VGG16 conv4_3 features."""
+    warping: float = 0.4
+    """L1 between each picture and the other warped to it, by F_01, F_10 and the approximate flows, 0..255."""
+    smoothness: float = 1.0
+    """L1 of the gradients of F_01 and F_10, in pixels."""
+    laplacian: float = 0.0
+    """L1 of the differences' Laplacian pyramid, five levels, 0..255: weighs the structure at every size."""
+    ladder: float = 0.0
+    """Warping loss of every coarse flow a network reports, at that flow's own size, 0..255."""
+    flow: float = 0.0
+    """End-point error in pixels of F_01, F_10, F_t0, F_t1 where synthetic windows tell the truth."""
+    visibility: float = 0.0
+    """Cross entropy of the visibility where a synthetic pixel is seen in exactly one frame."""
+
+
+class PerceptualFeatures(nn.Module):
+    """VGG16 up to conv4_3, before its activation; frozen.
+
+    ``tensors`` hold torchvision's names (``features.0.weight`` ...). Input for :meth:`forward`: (N, 3, H, W) RGB in
+    [0, 1]. Caffe-trained weights want BGR 0..255 less the mean, torchvision's want RGB normalised: ``caffe`` says which.
+    """
+
+    _PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
+
+    def __init__(self, tensors: dict[str, Tensor], caffe: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 3
+        for item in self._PLAN:
+            if isinstance(item, str):
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [nn.Conv2d(inputs, item, 3, 1, 1), nn.ReLU(inplace=False)]
+                inputs = item
+        self.features = nn.Sequential(*layers[:-1])
+        wanted = self.state_dict()
+        self.load_state_dict({name: tensors[name].float() for name in wanted})
+        self.caffe = caffe
+        mean = (103.939, 116.779, 123.68) if caffe else (0.485, 0.456, 0.406)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        x = rgb.flip(1) * 255.0 - self.mean if self.caffe else (rgb - self.mean) / self.std
+        return self.features(x)  # type: ignore[no-any-return]
+
+
+class SloMoLoss:
+    """The weighted sum of all losses for one batch."""
+
+    def __init__(self, weights: LossWeights, perceptual: PerceptualFeatures | None = None) -> None:
+        self.weights = weights
+        self.perceptual = perceptual
+
+    def __call__(
+        self, batch: Batch, state: PairState, motion: Motion, ladder: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss to minimise and its parts, unweighted and detached, by name (with ``psnr`` of the batch).
+
+        ``ladder``: coarse flows (2N, 2, h, w), N of F_01 then N of F_10, in pixels of their own size.
+        """
+        w = self.weights
+        i0, i1 = batch.i0[batch.index], batch.i1[batch.index]
+        result = blend(warp(i0, motion.flow_t0), warp(i1, motion.flow_t1), motion.visibility, batch.t)
+        error = result - batch.targets
+        parts: dict[str, Tensor] = {"reconstruction": 255.0 * error.abs().mean()}
+        if w.laplacian:
+            parts["laplacian"] = 255.0 * laplacian_l1(error)
+        if w.perceptual and self.perceptual is not None:
+            parts["perceptual"] = F.mse_loss(self.perceptual(result), self.perceptual(batch.targets))
+        if w.warping:
+            flow_t0, flow_t1 = approximate_flows(state.flow_01[batch.index], state.flow_10[batch.index], batch.t)
+            parts["warping"] = 255.0 * (
+                l1(batch.i0, warp(batch.i1, state.flow_01))
+                + l1(batch.i1, warp(batch.i0, state.flow_10))
+                + l1(batch.targets, warp(i0, flow_t0))
+                + l1(batch.targets, warp(i1, flow_t1))
+            )
+        if w.smoothness:
+            parts["smoothness"] = roughness(state.flow_01) + roughness(state.flow_10)
+        if w.ladder and ladder:
+            parts["ladder"] = 255.0 * torch.stack([ladder_l1(batch, flow) for flow in ladder]).mean()
+        if batch.truth is not None:
+            parts |= self._against_truth(batch, state, motion)
+        total = torch.stack([getattr(w, name) * value for name, value in parts.items()]).sum()
+        with torch.no_grad():
+            parts["psnr"] = (-10.0 * torch.log10(error.square().mean((1, 2, 3)).clamp_min(1e-10))).mean()
+        return total, {name: value.detach() for name, value in parts.items()}
+
+    def _against_truth(self, batch: Batch, state: PairState, motion: Motion) -> dict[str, Tensor]:
+        """End-point errors and visibility of the synthetic windows: the last ones of a mixed batch."""
+        truth = batch.truth
+        assert truth is not None
+        windows, targets = truth.flow_01.shape[0], truth.flow_t0.shape[0]
+        parts = {}
+        if self.weights.flow:
+            pairs = (
+                (state.flow_01[-windows:], truth.flow_01, None),
+                (state.flow_10[-windows:], truth.flow_10, None),
+                (motion.flow_t0[-targets:], truth.flow_t0, truth.seen_0),
+                (motion.flow_t1[-targets:], truth.flow_t1, truth.seen_1),
+            )
+            parts["flow"] = torch.stack([_end_point_error(a, b, seen) for a, b, seen in pairs]).sum()
+        if self.weights.visibility:
+            only_0, only_1 = truth.seen_0 & ~truth.seen_1, truth.seen_1 & ~truth.seen_0
+            v = motion.visibility[-targets:].float().clamp(1e-4, 1 - 1e-4)
+            entropy = -(torch.log(v) * only_0 + torch.log1p(-v) * only_1)
+            parts["visibility"] = entropy.sum() / (only_0 | only_1).sum().clamp_min(1)
+        return parts
+
+
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference."""
+    return (a - b).abs().mean()
+
+
+def roughness(flow: Tensor) -> Tensor:
+    """Mean absolute gradient of a flow (N, 2, h, w), pixels per pixel."""
+    return flow.diff(dim=-1).abs().mean() + flow.diff(dim=-2).abs().mean()
+
+
+def laplacian_l1(error: Tensor, levels: int = 5) -> Tensor:
+    """L1 of the Laplacian pyramid of (N, C, H, W), each level weighted by 2^level (Bojanowski et al. 2018).
+
+    The pyramid is linear, so that of a difference is the difference of the pyramids.
+    """
+    total = error.new_zeros(())
+    for level in range(levels):
+        small = F.avg_pool2d(error, 2)
+        band = error - F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
+        total = total + 2.0**level * band.abs().mean()
+        error = small
+    return total + 2.0**levels * error.abs().mean()
+
+
+def ladder_l1(batch: Batch, flow: Tensor) -> Tensor:
+    """Warping loss of one coarse flow (2N, 2, h, w) on pictures averaged to its size."""
+    factor = batch.i0.shape[-1] // flow.shape[-1]
+    own = F.avg_pool2d(torch.cat((batch.i0, batch.i1)), factor)
+    return l1(own, warp(own.roll(batch.i0.shape[0], 0), flow))
+
+
+def _end_point_error(flow: Tensor, truth: Tensor, seen: Tensor | None) -> Tensor:
+    """Mean Euclidean distance in pixels, over the pixels ``seen`` where given; blunted near zero."""
+    error = torch.sqrt((flow - truth).square().sum(1, keepdim=True) + 1e-2)
+    if seen is None:
+        return error.mean()
+    return (error * seen).sum() / seen.sum().clamp_min(1)
