@@ -1,0 +1,216 @@
+"""Names of outputs, and all that can be refused about files before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import click
+
+from slomo_cli.errors import InputError, SlomoError, UsageError, printable
+from slomo_cli.media import codecs, containers
+
+STREAM = "-"
+"""stdin as an input, stdout as the output."""
+
+_HOLD_MUCH = {"vob", "mpg", "mpeg", "ogv", "ogm", "mxf", "rm", "rmvb", "wtv"}
+"""Sources that often carry what only Matroska takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input and where its result goes; ``None`` is stdin or stdout."""
+
+    source: Path | None
+    target: Path | None
+
+    @property
+    def name(self) -> str:
+        """What the user calls the input."""
+        return "stdin" if self.source is None else str(self.source)
+
+
+def tag_of_factor(factor: Fraction) -> str:
+    """``x8``, ``x2.5``; a ratio without a short decimal is rounded to three."""
+    return f"x{short_decimal(factor)}"
+
+
+def tag_of_rate(rate: Fraction) -> str:
+    """``240fps``, ``59.94fps``, ``23.976fps``."""
+    return f"{short_decimal(rate)}fps"
+
+
+def short_decimal(value: Fraction) -> str:
+    """At most three decimals, as few as name the number to a thousandth part of itself: 2.5, 59.94, 23.976, 8."""
+    for places in (0, 1, 2):
+        text = f"{float(value):.{places}f}"
+        # 59.94 stands for 60000/1001 = 59.94006; 23.98 would be a tenth of a frame in a minute off 23.976.
+        if abs(Fraction(text) - value) <= value / 100_000:
+            return text
+    return f"{float(value):.3f}".rstrip("0").rstrip(".")
+
+
+def default_name(source: Path, tag: str, codec: str | None) -> str:
+    """``in.x8.mp4`` for ``in.mp4``: the source's kind of file where slomo writes it and it holds the codec."""
+    ending = _ending(source.suffix.lower().removeprefix("."), codec)
+    if containers.BY_EXTENSION[ending].still and "%" not in source.stem:
+        ending = f"%06d.{ending}"
+    kept = source.suffix if source.suffix.lower() == f".{ending}" else f".{ending}"
+    return f"{source.stem}.{tag}{kept}"
+
+
+def _ending(own: str, codec: str | None) -> str:
+    """The ending a result gets, without its dot; ``own`` is the source's."""
+    word = None if codec is None else codecs.codec_word(codec)
+    if word in containers.BY_EXTENSION:  # gif, png and the like: codec and kind of file in one
+        return word
+    if word is None:
+        return own if own in containers.BY_EXTENSION else ("mkv" if own in _HOLD_MUCH else "mp4")
+    encoder = codecs.CODECS[word][0] if word in codecs.CODECS else word
+    holds = codecs.encoder_of(encoder).codec
+    fit = [kind for kind in containers.CONTAINERS if kind.video is None or holds in kind.video]
+    for kind in fit:
+        if own in kind.extensions:
+            return own
+    return fit[0].extensions[0]
+
+
+def plan_jobs(
+    inputs: Sequence[str], *, output: str | None, out_dir: str | None, tag: str, codec: str | None
+) -> list[Job]:
+    """Where each input's result goes; UsageError where the request contradicts itself, before any of it is done."""
+    if output is not None and out_dir is not None:
+        raise UsageError("-o names one file and --out-dir a folder for all: give one of them")
+    if output is not None and len(inputs) > 1:
+        raise UsageError(f"-o names one file and there are {len(inputs)} inputs: use --out-dir DIR")
+    # Names are compared as they were typed: "./-" is a file, and a Path of it would be "-".
+    sources = [None if name == STREAM else Path(name) for name in inputs]
+    jobs = [Job(source, _target(source, output, out_dir, tag, codec)) for source in sources]
+    if sum(job.source is None for job in jobs) > 1:
+        raise UsageError("stdin (-) can be read once")
+    targets: dict[str, Job] = {}
+    for job in jobs:
+        if job.target is None:
+            continue
+        other = targets.setdefault(os.path.abspath(job.target), job)
+        if other is not job:
+            names = f"'{printable(other.name)}' and '{printable(job.name)}'"
+            raise UsageError(f"{names} would both be written to '{printable(job.target)}': convert them one by one")
+    for job in jobs:
+        for other in jobs:
+            refuse_overwriting_input(job.target, other.source)
+    return jobs
+
+
+def _target(source: Path | None, output: str | None, out_dir: str | None, tag: str, codec: str | None) -> Path | None:
+    if output == STREAM:
+        return None
+    if output is not None:
+        if not output or output.endswith(("/", os.sep)):
+            raise UsageError(f"-o expects a file name, found '{printable(output)}': use --out-dir for a folder")
+        return Path(output)
+    if source is None:
+        raise UsageError("reading stdin needs a name for the result: -o FILE, or -o - for stdout")
+    folder = source.parent if out_dir is None else Path(out_dir)
+    return folder / default_name(source, tag, codec)
+
+
+def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
+    """UsageError when both names lead to one file, whatever links are between."""
+    if target is None or source is None:
+        return
+    try:
+        same = os.path.samefile(target, source)
+    except OSError:  # one of them does not exist
+        same = os.path.abspath(target) == os.path.abspath(source)
+    if same:
+        raise UsageError(f"the output '{printable(target)}' is the input itself: name another with -o")
+
+
+def check_source(source: Path | None) -> None:
+    """InputError unless the source is there and may be read."""
+    if source is None:
+        if sys.stdin.isatty():
+            raise UsageError("stdin (-) is a terminal: pipe or redirect a video into it")
+        return
+    name = f"'{printable(source)}'"
+    try:
+        mode = source.stat().st_mode
+    except FileNotFoundError:
+        hint = "; only local files are read: download it first" if re.match(r"[A-Za-z][\w+.-]+:", str(source)) else ""
+        raise InputError(f"{name} does not exist{hint}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{name} is a directory; expected a video file")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{name} is a pipe or device; expected a regular file: pipe it in as -")
+    if not os.access(source, os.R_OK):
+        raise InputError(f"{name} cannot be read: permission denied")
+
+
+def check_target(target: Path | None, *, create: bool = False, dry: bool = False) -> None:
+    """SlomoError unless a file can be put there; ``create`` makes a missing folder (--out-dir) unless ``dry``."""
+    if target is None:
+        if sys.stdout.isatty() and not dry:
+            raise UsageError("stdout (-o -) is a terminal: redirect it to a file or a pipe")
+        return
+    name, folder = printable(target), target.parent
+    try:
+        if target.is_dir():
+            raise UsageError(f"the output '{name}' is a folder: name a file, or use --out-dir")
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            raise UsageError(f"the output '{name}' is not a regular file: use -o - to write to a pipe or device")
+        if create and not folder.exists():
+            if dry:
+                return
+            folder.mkdir(parents=True)
+        if not folder.is_dir():
+            raise SlomoError(f"the folder '{printable(folder)}' does not exist: make it, or choose another with -o")
+    except OSError as error:
+        raise SlomoError(f"cannot write '{name}': {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SlomoError(f"no permission to write in the folder '{printable(folder)}'")
+
+
+def may_write(target: Path | None, *, overwrite: bool, skip: bool) -> bool | None:
+    """Is the target free (False), to be replaced (True), or to be left as it is (None)?
+
+    Asks on a terminal; elsewhere SlomoError.
+    """
+    if target is None or not os.path.lexists(target):
+        return False
+    if skip:
+        return None
+    if overwrite:
+        return True
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        return True if click.confirm(f"'{printable(target)}' exists. Replace it?", err=True) else None
+    raise SlomoError(f"'{printable(target)}' exists: -y replaces it, -n leaves it")
+
+
+@contextmanager
+def readable(source: Path | None) -> Iterator[Path]:
+    """The source as a file: stdin is copied to a temporary one, as its packets are walked before they are decoded."""
+    if source is not None:
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="slomo-") as folder:
+        path = Path(folder) / "stdin"
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        except OSError as error:
+            raise SlomoError(f"cannot keep stdin in '{printable(folder)}': {error.strerror}") from None
+        if not path.stat().st_size:
+            raise InputError("stdin is empty: pipe a video into it")
+        yield path

@@ -1,0 +1,156 @@
+"""How commands and options look and are found: examples first, options in groups, subcommands imported when called."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PREFIX = "SLOMO"
+"""Start of every environment variable that stands for an option."""
+
+OTHER = "Other"
+"""Title of the group without a title; it stands last."""
+
+COLUMN = 27
+"""Widest option, in characters, that has its text beside it."""
+
+CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 80,
+    "show_default": True,
+    "auto_envvar_prefix": PREFIX,
+}
+
+
+class Option(click.Option):
+    """An option that belongs to a titled group of the help and may be set for all commands by ``SLOMO_<NAME>``.
+
+    ``SLOMO_<COMMAND>_<NAME>`` (click's own) speaks of one command and wins over it. ``shared=False`` leaves only that.
+    """
+
+    def __init__(self, *args: Any, group: str = OTHER, shared: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+        self.shared = shared
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        value = super().resolve_envvar_value(ctx)
+        if value is None and self.shared and self.name:
+            value = os.environ.get(f"{PREFIX}_{self.name.upper()}") or None
+        return value
+
+
+def option(*declarations: str, group: str = OTHER, **kwargs: Any) -> Callable[[F], F]:
+    """``click.option`` for an ``Option`` under the title ``group``."""
+    return click.option(*declarations, cls=Option, group=group, **kwargs)
+
+
+class _Shape(click.Command):
+    """The layout of a help page: usage, one paragraph, examples, the rest of the text, options by group."""
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = [line.strip() for line in examples.strip().splitlines()]
+        self.context_settings = {**CONTEXT, **self.context_settings}
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        first, _, rest = (self.help or "").strip().partition("\n\n")
+        self.format_usage(ctx, formatter)
+        _write_paragraphs(formatter, first)
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+        if rest:
+            _write_paragraphs(formatter, rest)
+        self.format_options(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                groups.setdefault(getattr(parameter, "group", OTHER), []).append(record)
+        groups = {title: groups[title] for title in sorted(groups, key=OTHER.__eq__)}
+        # One column for all groups: the eye runs down it. A longer name has its text on the line below.
+        width = min(COLUMN, max(len(name) for records in groups.values() for name, _ in records))
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in records], col_max=COLUMN)
+
+
+def _write_paragraphs(formatter: click.HelpFormatter, text: str) -> None:
+    formatter.write_paragraph()
+    with formatter.indentation():
+        formatter.write_text(click.unstyle("\n".join(line.strip() for line in text.splitlines())))
+
+
+class Command(_Shape):
+    """A command with an examples block and grouped options."""
+
+
+class Group(_Shape, click.Group):
+    """A group whose members are plain commands."""
+
+    command_class = Command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+
+class Lazy(NamedTuple):
+    """A command known by its line in the group's help, imported only when it is called."""
+
+    module: str
+    """Module whose attribute ``command`` is the click command."""
+    title: str
+    """Section of the group's help."""
+    summary: str
+    """The line in the group's help."""
+
+
+class LazyGroup(Group):
+    """A group that lists its commands from a table and imports a command's module only to run or explain it."""
+
+    def __init__(self, *args: Any, table: Mapping[str, Lazy], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.table:
+            return None
+        command: click.Command = import_module(self.table[cmd_name].module).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in self.table and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.table, n=1)
+            known = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(self.table)}"
+            hint = f"; to convert a file: slomo convert {name}" if os.path.exists(name) else ""
+            ctx.fail(f"there is no command '{name}' ({known}){hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(name) for name in self.table) + 2
+        titles = dict.fromkeys(entry.title for entry in self.table.values())
+        for title in titles:
+            with formatter.section(title):
+                rows = [
+                    (name.ljust(width - 2), entry.summary) for name, entry in self.table.items() if entry.title == title
+                ]
+                formatter.write_dl(rows)

@@ -1,0 +1,128 @@
+"""The ``slomo`` command: the group of commands, signals, and the one place where errors become words and exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import warnings
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from slomo_cli import __version__
+from slomo_cli.cli.help import Lazy, LazyGroup
+from slomo_cli.errors import DeviceError, SlomoError
+
+COMMANDS = {
+    "convert": Lazy("slomo_cli.cli.convert", "Convert", "Make a video slower."),
+    "fps": Lazy("slomo_cli.cli.fps", "Convert", "Change the frame rate, keep the duration."),
+    "info": Lazy("slomo_cli.cli.info", "Look", "Show what a video file holds."),
+    "doctor": Lazy("slomo_cli.cli.doctor", "Look", "Check this machine: torch, device, ffmpeg, weights."),
+    "completion": Lazy("slomo_cli.cli.completion", "Shell", "Print the completion script of a shell."),
+}
+"""Every command: name -> module with an attribute ``command``, section and line of ``slomo --help``."""
+
+
+def _print_versions(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from slomo_cli.cli.versions import version_lines
+
+    click.echo("\n".join(version_lines()))
+    ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    invoke_without_command=True,
+    examples="""
+    slomo convert in.mp4 --factor 8 -o out.mp4    eight times slower
+    slomo fps in.mp4 --target 240                 240 fps, same duration
+    slomo info in.mp4                             what the file holds
+    """,
+    epilog="'slomo COMMAND --help' explains a command. Every option can be set in the environment: --device by "
+    "SLOMO_DEVICE for all commands, by SLOMO_CONVERT_DEVICE for one.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    allow_from_autoenv=False,
+    callback=_print_versions,
+    help="Show the versions of slomo, torch, PyAV and ffmpeg.",
+)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Slow motion and frame rate conversion: makes the frames between a video's frames."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+class Signals:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into an exception in the main thread, so that every ``with`` cleans up.
+
+    The exception is KeyboardInterrupt for all three: code that cleans up after Ctrl-C does so after a ``kill`` too. The
+    system's own handling is back after the first, so a second signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        """Number of the signal that came, None while there was none."""
+
+    def install(self) -> None:
+        """Take the three signals, except those the caller has told us to ignore (nohup, background jobs)."""
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._stop)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            taken = getattr(signal, name, None)
+            if taken is not None and signal.getsignal(taken) == self._stop:
+                signal.signal(taken, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run ``slomo`` and leave with its exit code: 0 ok, 1 failed, 2 usage, 3 input, 4 encoder, 5 device, 128 + signal.
+
+    A bug keeps its traceback.
+    """
+    signals = Signals()
+    signals.install()
+    if not sys.warnoptions:
+        # Libraries warn in Python's own way about things no user can change; -W brings the warnings back.
+        warnings.simplefilter("ignore")
+    try:
+        code = cli.main(arguments, prog_name="slomo", standalone_mode=False)
+    except SlomoError as error:
+        say(str(error))
+        code = error.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "slomo"
+        say(f"{error.format_message()}\nTry '{command} --help'.")
+        code = error.exit_code
+    except click.ClickException as error:
+        say(error.format_message())
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        # click turns both Ctrl-C and the end of stdin at a question into Abort.
+        say("stopped")
+        code = 128 + signals.received if signals.received else 1
+    except MemoryError:
+        say("out of memory: a smaller --proxy or --batch needs less")
+        code = DeviceError.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def say(text: str) -> None:
+    """One message on stderr, led by the program's name."""
+    click.echo(f"slomo: {text}", err=True)
+
+
+__all__ = ["COMMANDS", "__version__", "cli", "main", "say"]

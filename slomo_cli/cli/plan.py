@@ -1,0 +1,50 @@
+"""The text of a plan, for ``--dry-run``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+from slomo_cli.errors import printable
+from slomo_cli.progress import decimal
+
+
+class Plan(Protocol):
+    """What this text needs of the pipeline's plan."""
+
+    @property
+    def frames_in(self) -> int: ...
+    @property
+    def frames_out(self) -> int: ...
+    @property
+    def duration_in(self) -> Fraction: ...
+    @property
+    def duration_out(self) -> Fraction: ...
+    @property
+    def rate_out(self) -> Fraction: ...
+    @property
+    def encoder_args(self) -> Sequence[str]: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+
+def plan_text(name: str, target: Path | None, plan: Plan) -> str:
+    """The plan in two columns under the input's name."""
+    exact = f" ({plan.rate_out})" if plan.rate_out.denominator != 1 else ""
+    rows = [
+        ("output", "stdout" if target is None else printable(target)),
+        ("in", f"{plan.frames_in} frames, {float(plan.duration_in):.3f} s"),
+        ("out", f"{plan.frames_out} frames, {float(plan.duration_out):.3f} s at {decimal(plan.rate_out)}{exact} fps"),
+        *[("note", note) for note in plan.notes],
+        ("encoder", printable(shlex.join(plan.encoder_args))),
+    ]
+    return "\n".join([printable(name), *columns(rows)])
+
+
+def columns(rows: Sequence[tuple[str, str]], indent: str = "  ") -> list[str]:
+    """Name and value in two columns."""
+    width = max((len(name) for name, _ in rows), default=0) + 2
+    return [f"{indent}{name:<{width}}{value}".rstrip() for name, value in rows]

@@ -1,0 +1,112 @@
+"""The kinds of value options take: exact numbers, rates, times, devices, shell words."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slomo_cli import errors
+
+if TYPE_CHECKING:
+    ExactType = click.ParamType[Fraction]
+    TextType = click.ParamType[str]
+    NumberType = click.ParamType[float]
+    WordsType = click.ParamType[tuple[str, ...]]
+else:
+    # The class takes a parameter only in newer releases of click.
+    ExactType = NumberType = TextType = WordsType = click.ParamType
+
+
+class Exact(ExactType):
+    """An exact rational, read by one of the parsers of ``slomo_cli.times`` (imported at the first value)."""
+
+    def __init__(self, name: str, parser: str, *, minimum: Fraction | None = None) -> None:
+        self.name = name
+        self.parser = parser
+        self.minimum = minimum
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        if isinstance(value, Fraction):
+            return value
+        from slomo_cli import times
+
+        parse: Callable[[str], Fraction] = getattr(times, self.parser)
+        try:
+            number = parse(str(value))
+        except errors.UsageError as error:
+            self.fail(str(error), param, ctx)
+        if self.minimum is not None and number < self.minimum:
+            self.fail(f"expected a number of {self.minimum} or more, found '{errors.printable(value)}'", param, ctx)
+        return number
+
+
+class Device(TextType):
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; whether the machine has it is found out later."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip().lower()
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", text, re.ASCII):
+            self.fail(f"expected auto, cpu, cuda, cuda:N or mps, found '{errors.printable(value)}'", param, ctx)
+        return text
+
+
+class Proxy(TextType):
+    """``auto``, ``full`` or a number of pixels."""
+
+    name = "proxy"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip().lower()
+        if text not in ("auto", "full") and not (re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) and int(text) >= 16):
+            self.fail(f"expected auto, full or 16 and more pixels, found '{errors.printable(value)}'", param, ctx)
+        return text
+
+
+class Words(WordsType):
+    """Arguments in one string, split as a shell would; nothing is expanded or run."""
+
+    name = "words"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(shlex.split(str(value)))
+        except ValueError as error:
+            self.fail(f"expected arguments quoted as for a shell, found {str(error).lower()}", param, ctx)
+
+
+class Number(NumberType):
+    """A number between limits; unlike click's ranges it leaves telling the limits to the help text."""
+
+    def __init__(self, kind: type[int] | type[float], low: float, high: float) -> None:
+        self.name = "number"
+        self.kind = kind
+        self.low = low
+        self.high = high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = self.kind(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if not self.low <= number <= self.high:
+            whole = "a whole number" if self.kind is int else "a number"
+            limits = f"from {self.low:g} to {self.high:g}"
+            self.fail(f"expected {whole} {limits}, found '{errors.printable(value)}'", param, ctx)
+        return number
+
+
+COUNT = Number(int, 0, 4096)
+CRF = Number(float, 0, 255)
+FACTOR = Exact("factor", "parse_number", minimum=Fraction(1))
+RATE = Exact("rate", "parse_rate")
+TIME = Exact("time", "parse_time")

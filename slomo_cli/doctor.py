@@ -1,0 +1,182 @@
+"""What works on this machine, what does not, and what to do: the checks behind ``slomo doctor``.
+
+Each check answers for itself and never raises for what it is there to find.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Literal
+
+from slomo_cli.errors import SlomoError, printable
+
+Status = Literal["ok", "warn", "fail"]
+
+SOFTWARE = {
+    "h264": ("libx264", "yuv420p"),
+    "hevc": ("libx265", "yuv420p10le"),
+    "av1": ("libsvtav1", "yuv420p10le"),
+    "vp9": ("libvpx-vp9", "yuv420p"),
+    "prores": ("prores_ks", "yuv422p10le"),
+    "ffv1": ("ffv1", "yuv420p"),
+    "gif": ("gif", "pal8"),
+}
+"""Codec -> (encoder of ffmpeg, a pixel format it takes); without h264 nothing can be written by default."""
+
+HARDWARE = {
+    name: "nv12"
+    for kind in ("nvenc", "qsv", "videotoolbox", "amf")
+    for name in (f"h264_{kind}", f"hevc_{kind}", f"av1_{kind}")
+}
+"""Encoder that needs a device -> pixel format; ffmpeg lists it with or without the device, so each is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The answer to one question."""
+
+    name: str
+    status: Status
+    text: str
+    """What was found."""
+    advice: str = ""
+    """What to do; '' when nothing is."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """The same for programs, JSON types only."""
+
+
+def examine(ffmpeg: str | None = None) -> Iterator[Check]:
+    """Every check, one after another; ``ffmpeg`` is the user's ``--ffmpeg``."""
+    yield check_python()
+    yield from check_torch()
+    yield check_av()
+    yield from check_ffmpeg(ffmpeg)
+
+
+def check_python() -> Check:
+    """The interpreter and the system."""
+    system = f"{platform.system()} {platform.machine()}"
+    details = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    return Check("python", "ok", f"{platform.python_version()} on {system} ({sys.executable})", details=details)
+
+
+def check_torch() -> Iterator[Check]:
+    """torch, its devices, and what each computes natively."""
+    try:
+        import torch
+    except Exception as error:  # a torch that is there but broken fails in many ways
+        yield Check(
+            "torch", "fail", f"cannot be imported: {_line(error)}", "reinstall it: pip install --force-reinstall torch"
+        )
+        return
+    yield Check("torch", "ok", str(torch.__version__), details={"version": str(torch.__version__)})
+    yield _cpu(torch)
+    yield from _cuda(torch)
+    if torch.backends.mps.is_available():
+        yield Check("mps", "ok", "Apple GPU: float32, float16", details={"native": ["float32", "float16"]})
+
+
+def _cpu(torch: Any) -> Check:
+    bf16 = any(_asked(torch.cpu, name) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    native = ["float32", *["bfloat16"] * bf16]
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    capability = _asked(torch.backends.cpu, "get_cpu_capability") or "unknown"
+    text = f"{_count(usable, 'core')}, {_count(threads, 'thread')}, {capability}: {', '.join(native)}"
+    details = {"cores": usable, "threads": threads, "capability": capability, "native": native}
+    return Check("cpu", "ok", text, details=details)
+
+
+def _cuda(torch: Any) -> Iterator[Check]:
+    if not torch.cuda.is_available():
+        built = torch.version.cuda or torch.version.hip
+        if built and os.path.exists("/proc/driver/nvidia/version"):
+            text = f"torch is built for {built}, but finds no GPU it can use"
+            yield Check("cuda", "warn", text, "update the driver, or install the torch built for yours")
+        else:
+            yield Check("cuda", "ok", "no CUDA device; the CPU is used", details={"devices": 0})
+        return
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        bf16 = (properties.major, properties.minor) >= (8, 0) or bool(torch.version.hip)
+        native = ["float32", "float16", *["bfloat16"] * bf16]
+        memory = properties.total_memory / 2**30
+        details = {"name": properties.name, "memory_bytes": properties.total_memory, "native": native}
+        name = f"cuda:{index}"
+        try:
+            torch.ones(8, device=name).sum().item()
+        except Exception as error:  # the first kernel is where a wrong build shows
+            advice = "install the torch built for this GPU and driver, or use --device cpu"
+            yield Check(name, "warn", f"{properties.name} does not compute: {_line(error)}", advice, details)
+        else:
+            yield Check(name, "ok", f"{properties.name}, {memory:.1f} GiB: {', '.join(native)}", details=details)
+
+
+def check_av() -> Check:
+    """PyAV, which reads the files."""
+    try:
+        import av
+
+        libraries = {name: ".".join(map(str, version)) for name, version in av.library_versions.items()}
+    except Exception as error:
+        return Check(
+            "pyav", "fail", f"cannot be imported: {_line(error)}", "reinstall it: pip install --force-reinstall av"
+        )
+    version = metadata.version("av")
+    return Check("pyav", "ok", f"{version} (libavcodec {libraries.get('libavcodec', '?')})", details=libraries)
+
+
+def check_ffmpeg(explicit: str | None) -> Iterator[Check]:
+    """ffmpeg, which writes the files: where it is, what it encodes, how it stretches sound."""
+    from slomo_cli.media.ffmpeg import tools, try_encoder
+
+    try:
+        found = tools(explicit)
+        encoders, filters = found.encoders, found.filters
+    except SlomoError as error:
+        yield Check("ffmpeg", "fail", str(error), "pip install imageio-ffmpeg, or name one with SLOMO_FFMPEG")
+        return
+    details = {"version": found.version, "source": found.source, "path": printable(found.path)}
+    yield Check("ffmpeg", "ok", f"{found.version} ({found.source}: {printable(found.path)})", details=details)
+
+    def reason(encoder: str, layout: str) -> str | None:
+        return try_encoder(found, encoder, layout) if encoder in encoders else "not in this ffmpeg"
+
+    broken = {codec: why for codec, wanted in SOFTWARE.items() if (why := reason(*wanted)) is not None}
+    works = [codec for codec in SOFTWARE if codec not in broken]
+    state: dict[str, Any] = {"working": works, "missing": broken}
+    if broken:
+        status: Status = "fail" if "h264" in broken else "warn"
+        text = "; ".join([f"{', '.join(works) or 'none'} work", *(f"{codec}: {why}" for codec, why in broken.items())])
+        yield Check("encoders", status, text, "use another build of ffmpeg (--ffmpeg) for the missing ones", state)
+    else:
+        yield Check("encoders", "ok", ", ".join(works), details=state)
+    listed = [name for name in HARDWARE if name in encoders]
+    hardware = [name for name in listed if try_encoder(found, name, HARDWARE[name]) is None]
+    text = ", ".join(hardware) if hardware else f"none works here ({len(listed)} tried); the CPU encodes"
+    yield Check("hardware encoders", "ok", text, details={"tried": listed, "working": hardware})
+    if "rubberband" in filters:
+        yield Check("sound", "ok", "stretched by rubberband", details={"filter": "rubberband"})
+    else:
+        advice = "an ffmpeg with rubberband stretches it better"
+        yield Check("sound", "warn", "stretched by atempo", advice, {"filter": "atempo"})
+
+
+def _asked(owner: Any, name: str) -> Any:
+    """The answer of a question torch may or may not know; None where it does not."""
+    question: Callable[[], Any] | None = getattr(owner, name, None)
+    return question() if question is not None else None
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _line(error: BaseException) -> str:
+    words = str(error).strip().splitlines()
+    return printable(words[0]) if words else type(error).__name__

@@ -1,0 +1,353 @@
+"""Progress of a conversion as a small Protocol, and the four ways of showing it: bar, plain lines, JSON lines, none.
+
+Everything goes to stderr; stdout is for data. Light: rich is imported only when a bar is drawn. One thread at a time.
+
+JSON lines, one object each, keys in this order (rationals are strings such as ``"30000/1001"``, seconds are floats):
+
+    {"event": "start", "label": str, "frames": int | null}
+    {"event": "progress", "frame": int, "frames": int | null, "fps": float | null, "seconds": float,
+     "seconds_left": float | null}
+    {"event": "note", "text": str}
+    {"event": "done", "source": str, "output": str, "frames_in": int, "frames_out": int, ... every field of Summary}
+    {"event": "error", "text": str, "exit_code": int}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import fields
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TextIO
+
+from slomo_cli.errors import SlomoError, printable
+from slomo_cli.values import Summary
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichBar
+
+Kind = Literal["auto", "bar", "plain", "json", "none"]
+KINDS: tuple[Kind, ...] = ("auto", "bar", "plain", "json", "none")
+Clock = Callable[[], float]
+
+WINDOW_SECONDS = 15.0
+"""Speed and time left are judged by the last so many seconds, so that they follow what the film is like now."""
+
+
+class Progress(Protocol):
+    """What a conversion tells while it works: ``start``, any number of ``advance`` and ``note``, ``finish``.
+
+    A failed conversion never comes to ``finish``; whoever made the Progress closes it.
+    """
+
+    def start(self, total: int | None, label: str) -> None:
+        """A conversion begins: ``total`` frames will be written (None: unknown), ``label`` names it."""
+
+    def advance(self, frames_out: int) -> None:
+        """``frames_out`` more frames have been written since the last call."""
+
+    def note(self, text: str) -> None:
+        """One line the user should know: something converted, dropped or skipped."""
+
+    def finish(self, summary: Summary) -> None:
+        """The conversion is complete and its file in place."""
+
+
+class Meter:
+    """Frames done, their speed over the last ``WINDOW_SECONDS``, and what is left."""
+
+    def __init__(self, total: int | None, clock: Clock = time.monotonic) -> None:
+        self.total = total
+        self.frames = 0
+        self._clock = clock
+        self._start = clock()
+        self._marks: deque[tuple[float, int]] = deque([(self._start, 0)])
+
+    def add(self, frames: int) -> None:
+        """Count ``frames`` more."""
+        now = self._clock()
+        self.frames += frames
+        self._marks.append((now, self.frames))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - WINDOW_SECONDS:
+            self._marks.popleft()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return self._clock() - self._start
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second; None before the first frames."""
+        (first, before), (last, _) = self._marks[0], self._marks[-1]
+        if self.frames == before or last <= first:
+            return None
+        return (self.frames - before) / (last - first)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None while the total or the speed is unknown."""
+        fps = self.fps
+        if self.total is None or not fps:
+            return None
+        return max(0, self.total - self.frames) / fps
+
+
+def clock_text(seconds: float | None) -> str:
+    """``1:02:03`` or ``2:03``; ``-:--`` for None."""
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def summary_text(summary: Summary) -> str:
+    """The line that ends a conversion."""
+    made = f", {summary.frames_interpolated} of them new" if summary.frames_interpolated else ""
+    facts = [
+        f"{summary.frames_out} frames{made}",
+        f"{float(summary.duration_out):.2f} s at {decimal(summary.rate_out)} fps",
+    ]
+    for count, one, many in (
+        (summary.cuts, "cut", "cuts"),
+        (summary.duplicates, "repeated frame replaced", "repeated frames replaced"),
+        (summary.packets_skipped, "damaged packet skipped", "damaged packets skipped"),
+    ):
+        if count:
+            facts.append(f"{count} {one if count == 1 else many}")
+    speed = f" ({summary.frames_out / summary.seconds:.1f} frames/s)" if summary.seconds > 0 else ""
+    where = f" on {summary.device}" if summary.device else ""
+    return f"{printable(summary.output)}: {', '.join(facts)}; took {clock_text(summary.seconds)}{speed}{where}"
+
+
+def decimal(value: Fraction) -> str:
+    """At most three decimals, none where none are needed: 30, 29.97, 23.976."""
+    return f"{float(value):.3f}".rstrip("0").rstrip(".")
+
+
+class Reporter:
+    """Notes, the closing line and errors as text, no progress (``none``); the base of the other three.
+
+    ``quiet`` leaves errors only.
+    """
+
+    def __init__(self, stream: TextIO, *, quiet: bool = False, clock: Clock = time.monotonic) -> None:
+        self.stream = stream
+        self.quiet = quiet
+        self.clock = clock
+        self.meter = Meter(None, clock)
+        self.label = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def start(self, total: int | None, label: str) -> None:
+        self.meter = Meter(total, self.clock)
+        self.label = printable(label)
+
+    def advance(self, frames_out: int) -> None:
+        self.meter.add(frames_out)
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            self.line(f"note: {text}")
+
+    def finish(self, summary: Summary) -> None:
+        self.close()
+        if not self.quiet:
+            self.line(summary_text(summary))
+
+    def error(self, error: SlomoError, name: str = "") -> None:
+        """A conversion failed; ``name`` says which where the message does not."""
+        self.close()
+        self.line(f"slomo: {error_text(error, name)}")
+
+    def close(self) -> None:
+        """Take down whatever is drawn; may be called at any time, any number of times."""
+
+    def line(self, text: str) -> None:
+        """One line on the stream."""
+        self.stream.write(text + "\n")
+        self.stream.flush()
+
+
+def error_text(error: SlomoError, name: str = "") -> str:
+    """The error's line, with the file's name in front where the message does not hold it."""
+    text = str(error)
+    return text if not name or printable(name) in text else f"{printable(name)}: {text}"
+
+
+class PlainLines(Reporter):
+    """A line now and then, for logs: after 2 seconds, then every ``every`` seconds."""
+
+    def __init__(
+        self, stream: TextIO, *, quiet: bool = False, clock: Clock = time.monotonic, every: float = 10
+    ) -> None:
+        super().__init__(stream, quiet=quiet, clock=clock)
+        self.every = every
+        self._due = 0.0
+
+    def start(self, total: int | None, label: str) -> None:
+        super().start(total, label)
+        self._due = 2.0
+
+    def advance(self, frames_out: int) -> None:
+        super().advance(frames_out)
+        seconds = self.meter.seconds
+        if not self.quiet and seconds >= self._due:
+            self._due = seconds + self.every
+            self.line(f"{self.label}: {self._state()}")
+
+    def _state(self) -> str:
+        meter = self.meter
+        facts = [f"{meter.frames} frames"]
+        if meter.total:
+            facts = [f"{meter.frames}/{meter.total} frames", f"{100 * meter.frames // meter.total} %"]
+        if meter.fps is not None:
+            facts.append(f"{meter.fps:.1f} fps")
+        if meter.seconds_left is not None:
+            facts.append(f"{clock_text(meter.seconds_left)} left")
+        return ", ".join(facts)
+
+
+class JsonLines(Reporter):
+    """One JSON object a line, for other programs; progress at most every ``every`` seconds and at the last frame."""
+
+    def __init__(
+        self, stream: TextIO, *, quiet: bool = False, clock: Clock = time.monotonic, every: float = 0.5
+    ) -> None:
+        super().__init__(stream, quiet=quiet, clock=clock)
+        self.every = every
+        self._due = 0.0
+
+    def start(self, total: int | None, label: str) -> None:
+        super().start(total, label)
+        self._due = 0.0
+        self._event("start", label=label, frames=total)
+
+    def advance(self, frames_out: int) -> None:
+        super().advance(frames_out)
+        meter = self.meter
+        if meter.seconds < self._due and meter.frames != meter.total:
+            return
+        self._due = meter.seconds + self.every
+        self._event(
+            "progress",
+            frame=meter.frames,
+            frames=meter.total,
+            fps=_rounded(meter.fps),
+            seconds=_rounded(meter.seconds),
+            seconds_left=_rounded(meter.seconds_left),
+        )
+
+    def note(self, text: str) -> None:
+        self._event("note", text=text)
+
+    def finish(self, summary: Summary) -> None:
+        self._event("done", **{field.name: plain(getattr(summary, field.name)) for field in fields(summary)})
+
+    def error(self, error: SlomoError, name: str = "") -> None:
+        self._event("error", text=error_text(error, name), exit_code=error.exit_code, always=True)
+
+    def _event(self, event: str, *, always: bool = False, **values: Any) -> None:
+        if always or not self.quiet:
+            # ASCII with escapes: undecodable bytes of a file name survive any terminal's encoding.
+            self.line(json.dumps({"event": event, **values}))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def plain(value: Any) -> Any:
+    """A field as JSON knows it: rationals and paths as strings, tuples as lists."""
+    if isinstance(value, Fraction | os.PathLike):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value
+
+
+class Bar(Reporter):
+    """A bar that lives on one line of a terminal: frames, frames per second, time left."""
+
+    _bar: RichBar | None = None
+
+    def start(self, total: int | None, label: str) -> None:
+        super().start(total, label)
+        self.close()
+        if self.quiet:
+            return
+        self._bar = _rich_bar(self.stream)
+        self._task = self._bar.add_task(_shortened(self.label, 24), total=total, **self._fields())
+        self._bar.start()
+
+    def advance(self, frames_out: int) -> None:
+        super().advance(frames_out)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.meter.frames, **self._fields())
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def line(self, text: str) -> None:
+        if self._bar is None:
+            super().line(text)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def _fields(self) -> dict[str, Any]:
+        meter = self.meter
+        total = "" if meter.total is None else f"/{meter.total}"
+        left = (
+            f"{clock_text(meter.seconds)} so far" if meter.total is None else f"{clock_text(meter.seconds_left)} left"
+        )
+        return {
+            "count": f"{meter.frames}{total}",
+            "speed": "" if meter.fps is None else f"{meter.fps:.1f} fps",
+            "left": left,
+        }
+
+
+def _rich_bar(stream: TextIO) -> RichBar:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as RichBar
+
+    return RichBar(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[count]}"),
+        TextColumn("{task.fields[speed]}", style="cyan"),
+        TextColumn("{task.fields[left]}", style="green"),
+        console=Console(file=stream),
+        transient=True,
+        expand=True,
+    )
+
+
+def _shortened(name: str, width: int) -> str:
+    """The name with its middle left out beyond ``width`` characters: the end tells takes apart."""
+    if len(name) <= width:
+        return name
+    tail = width // 2
+    return f"{name[: width - tail - 1]}…{name[-tail:]}"
+
+
+def make_progress(kind: Kind = "auto", stream: TextIO | None = None, *, quiet: bool = False) -> Reporter:
+    """The reporter of this kind on ``stream`` (stderr); ``auto`` is a bar on a terminal and plain lines elsewhere."""
+    target = sys.stderr if stream is None else stream
+    if kind == "auto":
+        kind = "bar" if target.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+    shapes: dict[str, type[Reporter]] = {"bar": Bar, "plain": PlainLines, "json": JsonLines, "none": Reporter}
+    return shapes[kind](target, quiet=quiet)

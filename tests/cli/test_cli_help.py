@@ -1,0 +1,114 @@
+"""Every command explains itself, within 80 columns, and fast."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from importlib import import_module
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from slomo_cli.cli.main import COMMANDS, cli
+
+
+def paths(group: click.Group, name: str = "") -> list[list[str]]:
+    """Every command of a group and its groups, as words of a command line."""
+    found = []
+    for child in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), child)
+        found.append([*name.split(), child])
+        if isinstance(command, click.Group):
+            found += paths(command, f"{name} {child}")
+    return found
+
+
+ALL = [[], *paths(cli)]
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_has_text_and_examples_and_fits_80_columns(words: list[str], flag: str) -> None:
+    result = CliRunner().invoke(cli, [*words, flag], terminal_width=80, prog_name="slomo")
+
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].startswith(f"Usage: {' '.join(['slomo', *words])}")
+    assert len(lines[2].strip()) > 20, "the first paragraph says what the command does"
+    example = lines[lines.index("Examples:") + 1]
+    assert example.strip().startswith(("slomo", "source")), example
+    assert [line for line in lines if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_examples_come_before_options(words: list[str]) -> None:
+    text = CliRunner().invoke(cli, [*words, "--help"], prog_name="slomo").output
+
+    assert text.index("Examples:") < text.index("-h, --help")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_table_says_what_the_command_says(name: str) -> None:
+    command = import_module(COMMANDS[name].module).command
+
+    assert command.name == name
+    assert command.short_help == COMMANDS[name].summary
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_option_has_help(words: list[str]) -> None:
+    command: click.Command = cli
+    for word in words:
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), word)
+        assert found is not None
+        command = found
+
+    without = [option.name for option in command.params if isinstance(option, click.Option) and not option.help]
+
+    assert without == []
+
+
+def test_examples_of_convert_and_fps_parse() -> None:
+    import shlex
+
+    for name in ("convert", "fps"):
+        command = import_module(COMMANDS[name].module).command
+        for example in command.examples:
+            words = shlex.split(example.split("|")[0].split("<")[0])
+            assert words[:2] == ["slomo", name]
+            command.make_context(name, words[2:])
+
+
+def test_no_command_shows_the_help() -> None:
+    result = CliRunner().invoke(cli, [], prog_name="slomo")
+
+    assert result.exit_code == 0
+    assert result.output == CliRunner().invoke(cli, ["--help"], prog_name="slomo").output
+
+
+@pytest.mark.parametrize("words", [["--help"], ["convert", "--help"], ["--nonsense"], ["convert", "missing.mp4"]])
+def test_nothing_heavy_is_loaded_for_help_and_early_refusals(words: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from slomo_cli.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit:\n    pass\n"
+        "heavy = {'torch', 'av', 'numpy', 'rich', 'ffmpeg', 'safetensors'} & set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "HEAVY []", done.stderr
+
+
+def test_help_takes_less_than_a_third_of_a_second() -> None:
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "slomo_cli", "--help"], capture_output=True, check=True)
+        times.append(time.perf_counter() - begin)
+
+    assert min(times) < 0.3
