@@ -220,9 +220,9 @@ class SourceTiming:
     nominal_rate: Fraction
     """The rate to write when the user names none: ``rate``, or the guess nearest to the source's pace."""
     grid: Fraction | None = None
-    """Every picture lies at ``k / grid`` for some whole k (``rate``, or a rate with gaps); None where stamps are free."""
+    """Every picture lies at ``k / grid`` for a whole k (``rate``, or a rate with gaps); None where stamps are free."""
     continuous: bool = True
-    """False where the stored stamps jump (joined broadcasts); they are mended in playing order, and nothing can be sought."""
+    """False where the stored stamps jump (joined broadcasts): they are mended in playing order, nothing is sought."""
     stamped: bool = True
     """False for raw streams without stamps: pictures are taken to follow each other at ``nominal_rate``."""
 

@@ -1,0 +1,343 @@
+"""Decodes a source's pictures in presentation order, as the file's own samples with exact times.
+
+Damaged packets are passed over and counted; they never end the film. Every picture has the size and layout ``probe``
+found: a picture that differs is scaled to it, with one warning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av.error
+from av.video.reformatter import VideoReformatter
+
+from slomo_cli.errors import InputError, printable
+from slomo_cli.media.deinterlace import Deinterlacer
+from slomo_cli.media.pixels import can_be_copied, copy_planes
+from slomo_cli.media.scan import BACKWARD_JUMP, FORWARD_JUMP, JUMPING_FORMATS, snapped
+from slomo_cli.media.source import Picture
+from slomo_cli.values import Frame, SourceTiming, VideoInfo
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+
+Timed = tuple[Fraction, "VideoFrame"]
+"""A picture with its time in seconds from the first."""
+
+_SEEKABLE = frozenset({"mov", "matroska", "webm", "mp4", "mpegts", "nut", "flv", "ogg"})
+"""Containers (a name of the demuxer) in which a keyframe's stamp is the same after a jump as without one."""
+_WORTH_SEEKING = Fraction(2)
+"""Seconds; a start nearer to the beginning is reached by decoding."""
+_BICUBIC_EXACT = 4 | 0x40000
+"""SWS_BICUBIC | SWS_ACCURATE_RND."""
+
+
+class Decoder:
+    """The pictures of one source, once, in presentation order; a context manager.
+
+    From the last picture at or before ``start`` through the first at or after ``end`` (seconds from the first picture;
+    None: the beginning, the end). ``deinterlace`` makes each interlaced picture whole (bwdif: same count, same times).
+    ``threads`` of the decoder: 0 chooses.
+
+    Iterate in any one thread; ``close`` may be called from another and ends the iteration at the next picture.
+    Raises InputError while iterating when the file is gone or nothing in it decodes.
+    """
+
+    def __init__(
+        self,
+        info: VideoInfo,
+        timing: SourceTiming,
+        *,
+        start: Fraction | None = None,
+        end: Fraction | None = None,
+        deinterlace: bool = False,
+        threads: int = 0,
+    ) -> None:
+        self.info = info
+        self.timing = timing
+        self.packets_skipped = 0
+        """Damaged packets the decoder refused."""
+        self.frames_decoded = 0
+        """Pictures delivered so far."""
+        self.warnings: list[str] = []
+        """One line each, for the user; complete when the iteration has ended."""
+        self._start = start
+        self._end = end
+        self._deinterlace = deinterlace and min(info.width, info.height) >= 3
+        self._threads = threads
+        self._reformatter: VideoReformatter | None = None
+        self._iterator: Generator[Frame] | None = None
+        self._stopped = False
+        self._shown = f"'{printable(os.fspath(info.path))}'"
+
+    def __enter__(self) -> Decoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._iterator is not None:
+            raise RuntimeError("a Decoder is iterated once; make another one")
+        self._iterator = self._frames()
+        return self._iterator
+
+    def close(self) -> None:
+        """Ends the iteration and releases file and threads; may be called twice and from any thread."""
+        self._stopped = True
+        if self._iterator is not None:
+            # ValueError: it is running in another thread, sees the flag at its next packet and ends by itself.
+            with contextlib.suppress(ValueError):
+                self._iterator.close()
+
+    def _frames(self) -> Generator[Frame]:
+        """The window from ``start`` to ``end``; only what is delivered is copied."""
+        held: Timed | None = None
+        met = False
+        pictures = self._whole_pictures()
+        try:
+            for time, picture in pictures:
+                met = True
+                if self._stopped:
+                    return
+                if self._start is not None and time <= self._start:
+                    held = (time, picture)
+                    continue
+                if held is not None:
+                    yield self._delivered(*held)
+                    held = None
+                yield self._delivered(time, picture)
+                if self._end is not None and time >= self._end:
+                    return
+            if held is not None:
+                yield self._delivered(*held)
+            if not met and not self._stopped:
+                raise InputError(f"{self._shown}: no picture in it can be decoded; the file is damaged")
+        finally:
+            pictures.close()
+            self._reformatter = None
+
+    def _whole_pictures(self) -> Generator[Timed]:
+        """Timed pictures, their two fields made one picture where asked."""
+        source = self._timed()
+        if not self._deinterlace:
+            yield from source
+            return
+        filter = Deinterlacer(self.info)
+        times: deque[Fraction] = deque()
+        try:
+            for time, picture in source:
+                times.append(time)
+                for whole in filter.push(picture):
+                    yield times.popleft(), whole
+            for whole in filter.finish():
+                yield times.popleft(), whole
+        finally:
+            source.close()
+            filter.close()
+
+    def _timed(self) -> Generator[Timed]:
+        """Pictures with their times, ascending; begins near ``start`` where that can be sought."""
+        wanted = self._start_for_seeking()
+        if wanted is not None:
+            source = self._from(wanted)
+            try:
+                opening = next(source, None)
+                # The promised keyframe may not decode: then the jump was in vain, and all is decoded.
+                if opening is not None and opening[0] <= wanted:
+                    yield opening
+                    yield from source
+                    return
+            finally:
+                source.close()
+            self.packets_skipped = 0
+        yield from self._from(None)
+
+    def _start_for_seeking(self) -> Fraction | None:
+        """The time at or before which decoding must begin, or None where it begins at the beginning."""
+        names = set(self.info.container.split(","))
+        if self._start is None or not self.timing.stamped or not self.timing.continuous or not names & _SEEKABLE:
+            return None
+        # bwdif looks at the pictures before.
+        wanted = self._start - (4 / self.timing.nominal_rate if self._deinterlace else 0)
+        return wanted if wanted > _WORTH_SEEKING else None
+
+    def _from(self, wanted: Fraction | None) -> Generator[Timed]:
+        """Timed pictures from a keyframe at or before ``wanted`` (None: from the beginning) to the end of the file."""
+        picture = Picture(self.info.path, stream_index=self.info.stream_index, threads=self._threads)
+        try:
+            clock = _Clock(self.info, self.timing, picture.time_base)
+            packets = picture.packets()
+            earliest = None
+            if wanted is not None:
+                found = _seek(picture, clock, wanted)
+                if found is None:
+                    return
+                earliest, packets = found
+            last: int | None = None
+            for frame in self._decoded(picture, packets):
+                # Pictures before the keyframe in time may lean on what was not decoded.
+                if earliest is not None and (frame.pts is None or frame.pts < earliest):
+                    continue
+                last = frame.pts if frame.pts is not None else last
+                time = clock.time_of(frame.pts)
+                if time is not None:
+                    yield time, frame
+            if self._stopped:
+                return
+            if self._drain_failed and last is not None and self.timing.continuous:
+                yield from self._rescued(picture, clock, last)
+            if clock.dropped:
+                self.warnings.append(f"{clock.dropped} pictures with a time stamp out of order were left out")
+        finally:
+            picture.close()
+
+    def _decoded(self, picture: Picture, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
+        """Pictures of these packets and of the drained decoder; damaged packets are counted and passed over."""
+        self._drain_failed = False
+        for packet in packets:
+            if self._stopped:
+                return
+            try:
+                frames = picture.decode(packet)
+            except av.error.FFmpegError:
+                self.packets_skipped += 1
+                continue
+            yield from frames
+        try:
+            frames = picture.decode(None)
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError:
+            self.packets_skipped += 1
+            self._drain_failed = True
+            return
+        yield from frames
+
+    def _rescued(self, picture: Picture, clock: _Clock, last: int) -> Iterator[Timed]:
+        """The end of the film again, in one thread.
+
+        With frame threads the last pictures come out together while draining; when one of them is damaged, PyAV's error
+        takes the others with it. One thread loses only the damaged one.
+        """
+        threads, skipped = self._threads, self.packets_skipped
+        picture.close()
+        again = Picture(self.info.path, stream_index=self.info.stream_index, threads=1)
+        try:
+            found = _seek(again, clock, max(clock.plain(last) - 1, Fraction(0)))
+            for frame in self._decoded(again, again.packets() if found is None else found[1]):
+                if frame.pts is not None and frame.pts > last:
+                    time = clock.time_of(frame.pts)
+                    if time is not None:
+                        yield time, frame
+        finally:
+            again.close()
+            self._threads, self.packets_skipped = threads, skipped
+
+    def _delivered(self, time: Fraction, picture: VideoFrame) -> Frame:
+        """The picture's samples, copied once, in the layout and size probe found."""
+        info = self.info
+        same_size = picture.width == info.width and picture.height == info.height
+        if not same_size or picture.format.name != info.pix_fmt:
+            self._warn_of_change(picture)
+        if not same_size or not can_be_copied(picture.format.name, info.layout):
+            if self._reformatter is None:
+                self._reformatter = VideoReformatter()
+            picture = self._reformatter.reformat(
+                picture, info.width, info.height, info.layout.name, interpolation=_BICUBIC_EXACT
+            )
+        self.frames_decoded += 1
+        return Frame(copy_planes(picture, info.layout), info.layout, info.color, time)
+
+    def _warn_of_change(self, picture: VideoFrame) -> None:
+        opening = "the picture changes"
+        if not any(line.startswith(opening) for line in self.warnings):
+            self.warnings.append(
+                f"{opening} from {self.info.width}x{self.info.height} {self.info.pix_fmt} to "
+                f"{picture.width}x{picture.height} {picture.format.name} on the way; "
+                "every picture is brought to the first one's size and format"
+            )
+
+
+def _seek(picture: Picture, clock: _Clock, wanted: Fraction) -> tuple[int, Iterator[Packet[Any]]] | None:
+    """Jumps to a keyframe shown at or before ``wanted``: its stamp, and the packets from it on. None when it cannot."""
+    back = Fraction(0)
+    while back < wanted:
+        try:
+            picture.container.seek(clock.ticks_at(wanted - back), stream=picture.stream, backward=True)
+        except av.error.FFmpegError:
+            return None
+        packets = picture.packets()
+        for packet in packets:
+            if packet.is_keyframe and packet.pts is not None and not packet.is_discard:
+                if clock.plain(packet.pts) <= wanted:
+                    return packet.pts, _chain(packet, packets)
+                break
+        # The index counts decoding times, a transport stream has none: the keyframe found may be shown too late.
+        back = max(2 * back, Fraction(1))
+    return None
+
+
+def _chain(first: Packet[Any], rest: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    yield first
+    yield from rest
+
+
+class _Clock:
+    """Turns stored stamps into seconds from the first picture, in playing order; mends what must be mended."""
+
+    def __init__(self, info: VideoInfo, timing: SourceTiming, time_base: Fraction) -> None:
+        self.dropped = 0
+        """Pictures without a place of their own in time."""
+        self._timing = timing
+        self._time_base = time_base
+        self._first = round(timing.first_seconds / time_base)
+        self._interval = 1 / timing.nominal_rate
+        self._back = BACKWARD_JUMP / time_base
+        self._ahead = FORWARD_JUMP / time_base if info.container in JUMPING_FORMATS else None
+        self._previous: int | None = None
+        self._moved = 0
+        self._last: Fraction | None = None
+        self._count = 0
+
+    def ticks_at(self, time: Fraction) -> int:
+        """The stored stamp of a time (rounded down)."""
+        return self._first + int(time / self._time_base)
+
+    def plain(self, ticks: int) -> Fraction:
+        """Seconds from the first picture, nothing mended."""
+        return snapped(ticks - self._first, self._time_base, self._timing.grid)
+
+    def time_of(self, ticks: int | None) -> Fraction | None:
+        """The time of the next picture; None when it comes no later than the one before and must be left out."""
+        if not self._timing.stamped:
+            time = self._count * self._interval
+        elif ticks is None:
+            time = Fraction(0) if self._last is None else self._last + self._interval
+        else:
+            time = self.plain(ticks + self._shift(ticks))
+        self._count += 1
+        if time < 0 or (self._last is not None and time <= self._last):
+            self.dropped += 1
+            return None
+        self._last = time
+        return time
+
+    def _shift(self, ticks: int) -> int:
+        """By how much stamps are moved since the last join of two recordings."""
+        if not self._timing.continuous and self._previous is not None:
+            jump = ticks - self._previous
+            if jump < -self._back or (self._ahead is not None and jump > self._ahead):
+                self._moved += round(self._interval / self._time_base) - jump
+        self._previous = ticks
+        return self._moved

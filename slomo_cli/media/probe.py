@@ -1,0 +1,271 @@
+"""Reads what the headers of a source say, and decodes its first picture for what only a picture tells.
+
+The first picture gives the pixel format, the colour tags, HDR10 and display data as the decoder will really deliver
+them; headers alone are often silent or wrong about these.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import av
+import av.error
+
+from slomo_cli.errors import InputError, printable
+from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
+from slomo_cli.media.source import Picture, first_picture, is_cover, open_container, seconds
+from slomo_cli.values import Chapter, ColorInfo, HdrInfo, PixelLayout, StreamInfo, VideoInfo
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+__all__ = ["open_container", "probe"]
+
+_MICROSECONDS = 1_000_000
+_RAW_STREAMS = frozenset(
+    {"h264", "hevc", "vvc", "evc", "m4v", "mpegvideo", "h261", "h263", "cavsvideo", "vc1", "mjpeg", "obu"}
+)
+_DOLBY_TAGS = frozenset({"dvh1", "dvhe", "dvav", "dva1", "dav1"})
+_FIELD_ORDERS_INTERLACED = frozenset({2, 3, 4, 5})
+"""AVFieldOrder: 0 unknown, 1 progressive, then top or bottom field first in coding and display order."""
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Reads a file's headers and first picture.
+
+    Raises InputError when the file cannot be opened, holds no video, or no picture of it can be decoded.
+    """
+    shown = f"'{printable(os.fspath(path))}'"
+    with Picture(path, threads=1) as picture:
+        container, stream = picture.container, picture.stream
+        chroma_location = _chroma_location(stream)
+        frame = first_picture(picture, shown)
+        if frame.width < 1 or frame.height < 1:
+            raise InputError(f"{shown} has a video stream without a picture size")
+        codec = stream.codec_context
+        rate = _header_rate(stream)
+        field_order = int(getattr(codec, "field_order", 0) or 0)
+        return VideoInfo(
+            path=Path(path),
+            container=container.format.name,
+            stream_index=stream.index,
+            codec=codec.codec.canonical_name,
+            width=frame.width,
+            height=frame.height,
+            layout=delivered_layout(frame, codec.codec.canonical_name),
+            pix_fmt=frame.format.name,
+            color=_color(frame, codec, chroma_location),
+            hdr=_hdr(frame, str(codec.codec_tag or "").strip("\0 ")),
+            rate_from_header=rate,
+            duration_from_header=_header_duration(container, stream),
+            frames_from_header=stream.frames or 0,
+            container_start_seconds=_container_start(container),
+            bit_rate=(codec.bit_rate or container.bit_rate) or None,
+            sample_aspect=_sample_aspect(stream),
+            display_matrix=_display_matrix(frame),
+            interlaced=bool(frame.interlaced_frame) or field_order in _FIELD_ORDERS_INTERLACED,
+            streams=_other_streams(container, stream),
+            chapters=_chapters(container),
+            metadata=_pairs(container.metadata),
+            rate_is_nominal=_rate_is_real(container, stream),
+            picture_metadata=_pairs(stream.metadata),
+            picture_disposition=int(stream.disposition),
+        )
+
+
+def delivered_layout(frame: VideoFrame, codec: str) -> PixelLayout:
+    """The planar layout in which this source's pictures are delivered, judged by its first picture.
+
+    GIF and palette pictures always come with an alpha channel; it is kept only where the first picture uses it.
+    """
+    layout = layout_of(frame.format.name)
+    if layout.alpha and (codec == "gif" or frame.format.name == "pal8") and is_opaque(frame):
+        return layout_of("gbrp")
+    return layout
+
+
+def _color(frame: VideoFrame, codec: Any, chroma_location: int) -> ColorInfo:
+    """The picture's colour tags; where the picture is silent, the stream's. 0 and 2 both mean unspecified in libav."""
+
+    def tag(of_frame: Any, of_stream: Any, silent: tuple[int, ...]) -> int:
+        return next(
+            (int(value) for value in (of_frame, of_stream) if value is not None and int(value) not in silent),
+            silent[-1],
+        )
+
+    full = is_full_range_name(frame.format.name)
+    return ColorInfo(
+        range=2 if full else tag(frame.color_range, codec.color_range, (0,)),
+        matrix=tag(frame.colorspace, codec.colorspace, (2,)),
+        primaries=tag(frame.color_primaries, codec.color_primaries, (0, 2)),
+        transfer=tag(frame.color_trc, codec.color_trc, (0, 2)),
+        chroma_location=chroma_location,
+    )
+
+
+def _chroma_location(stream: VideoStream) -> int:
+    """AVCHROMA_LOC_* of the stream, 0 when unspecified or of no four common kinds.
+
+    PyAV has no accessor for it, but libav's Matroska writer stores it as two one-byte elements (ChromaSitingHorz 55B7
+    and ChromaSitingVert 55B8: 1 = on the luma sample, 2 = half way), so the header of an empty Matroska tells.
+    """
+    try:
+        buffer = io.BytesIO()
+        # Not closed on purpose: closing would ask the muxer for a trailer of a file that never had a packet.
+        with av.open(buffer, "w", format="matroska") as writer:
+            writer.add_stream_from_template(stream, opaque=True)
+            writer.start_encoding()
+            header = buffer.getvalue()
+    except (av.error.FFmpegError, ValueError, TypeError):
+        return 0
+    across = re.search(rb"\x55\xb7\x81([\x01\x02])", header)
+    down = re.search(rb"\x55\xb8\x81([\x01\x02])", header)
+    if across is None or down is None:
+        return 0
+    return {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[(across[1][0], down[1][0])]
+
+
+def _side_data(frame: VideoFrame) -> dict[str, Any]:
+    """The picture's side data by name of kind; kinds unknown to PyAV are passed over."""
+    try:
+        items: Any = frame.side_data
+        return {item.type.name: item for item in items}
+    except (ValueError, KeyError):
+        return {}
+
+
+def _hdr(frame: VideoFrame, codec_tag: str) -> HdrInfo:
+    """HDR10 static data, and which dynamic kinds are present."""
+    data = _side_data(frame)
+    mastering = None
+    if (block := data.get("MASTERING_DISPLAY_METADATA")) is not None and len(bytes(block)) >= 88:
+        # AVMasteringDisplayMetadata: ten rationals R, G, B, white (x, y each), min, max, then two "is present" flags.
+        numbers = struct.unpack("<20i2i", bytes(block)[:88])
+        if all(numbers[20:]) and all(numbers[1:20:2]):
+            mastering = tuple(Fraction(numbers[i], numbers[i + 1]) for i in range(0, 20, 2))
+    max_cll = max_fall = None
+    if (block := data.get("CONTENT_LIGHT_LEVEL")) is not None and len(bytes(block)) >= 8:
+        max_cll, max_fall = struct.unpack("<2I", bytes(block)[:8])
+    dynamic = []
+    if codec_tag in _DOLBY_TAGS or {"DOVI_METADATA", "DOVI_RPU_BUFFER"} & data.keys():
+        dynamic.append("Dolby Vision")
+    if "DYNAMIC_HDR_PLUS" in data:
+        dynamic.append("HDR10+")
+    if "DYNAMIC_HDR_VIVID" in data:
+        dynamic.append("HDR Vivid")
+    return HdrInfo(mastering, max_cll, max_fall, tuple(dynamic))
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    """The nine fixed-point numbers of the display matrix; None when absent or the identity."""
+    block = _side_data(frame).get("DISPLAYMATRIX")
+    if block is None or len(bytes(block)) < 36:
+        return None
+    matrix = struct.unpack("=9i", bytes(block)[:36])
+    return None if matrix == (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30) else matrix
+
+
+def _sample_aspect(stream: VideoStream) -> Fraction:
+    ratio = stream.sample_aspect_ratio
+    return Fraction(ratio) if ratio and ratio > 0 else Fraction(1)
+
+
+def _header_rate(stream: VideoStream) -> Fraction | None:
+    for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate):
+        if rate and rate > 0:
+            return Fraction(rate)
+    return None
+
+
+def _rate_is_real(container: InputContainer, stream: VideoStream) -> bool:
+    """False for still pictures and for raw streams whose headers name no rate: libav then says 25."""
+    name = container.format.name
+    if name == "image2" or name.endswith("_pipe"):
+        return False
+    return not (name in _RAW_STREAMS and not stream.codec_context.framerate)
+
+
+def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """The picture's declared length: the stream's, its DURATION tag (Matroska), else the container's."""
+    own = seconds(stream.duration, stream.time_base)
+    if own is None:
+        match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\0*", stream.metadata.get("DURATION", "").strip())
+        if match:
+            # Matroska's tag is the end on the container's clock; what precedes the first picture is not its length.
+            start = seconds(stream.start_time, stream.time_base) or Fraction(0)
+            own = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3]) - max(start, Fraction(0))
+    if own is None and container.duration is not None:
+        own = Fraction(container.duration, _MICROSECONDS)
+    return own if own is not None and own > 0 else None
+
+
+def _container_start(container: InputContainer) -> Fraction:
+    """The earliest stream's start, exact where a stream's own clock gives what libav rounds to microseconds."""
+    rounded = Fraction(container.start_time or 0, _MICROSECONDS)
+    for stream in container.streams:
+        own = seconds(stream.start_time, stream.time_base)
+        if own is not None and abs(own - rounded) < Fraction(2, _MICROSECONDS):
+            return own
+    return rounded
+
+
+def _pairs(metadata: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(key), str(value)) for key, value in metadata.items())
+
+
+def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[StreamInfo, ...]:
+    """Every stream beside the picture, in the container's order."""
+    found = []
+    for stream in container.streams:
+        if stream.index == picture.index:
+            continue
+        kind: Literal["audio", "subtitle", "attachment", "data", "cover", "video"]
+        if stream.type == "video":
+            kind = "cover" if is_cover(stream) else "video"
+        elif stream.type in ("audio", "subtitle", "attachment"):
+            kind = stream.type
+        else:
+            kind = "data"
+        context: Any = getattr(stream, "codec_context", None)
+        is_audio = kind == "audio" and context is not None
+        found.append(
+            StreamInfo(
+                index=stream.index,
+                kind=kind,
+                codec=_codec_name(stream, context),
+                language=stream.metadata.get("language", "") or "",
+                start_seconds=seconds(stream.start_time, stream.time_base),
+                duration_seconds=seconds(stream.duration, stream.time_base),
+                sample_rate=int(context.sample_rate or 0) if is_audio else 0,
+                channels=int(context.channels or 0) if is_audio else 0,
+                metadata=_pairs(stream.metadata),
+                disposition=int(stream.disposition),
+            )
+        )
+    return tuple(found)
+
+
+def _codec_name(stream: Any, context: Any) -> str:
+    try:
+        if context is not None:
+            return str(context.codec.canonical_name)
+        return str(stream.name or "")
+    except (AttributeError, av.error.FFmpegError, ValueError):
+        return ""
+
+
+def _chapters(container: InputContainer) -> tuple[Chapter, ...]:
+    marks = []
+    for chapter in container.chapters():
+        start, end = seconds(chapter["start"], chapter["time_base"]), seconds(chapter["end"], chapter["time_base"])
+        if start is not None and end is not None:
+            marks.append(Chapter(start, end, _pairs(chapter["metadata"])))
+    return tuple(marks)

@@ -1,0 +1,256 @@
+"""Opens a source safely and picks the picture out of it; shared by probe, scan and decode.
+
+A name is always a local file (never a protocol), a format is one of a list (never a playlist that opens other files),
+and every way in which opening can fail becomes one InputError that says what was found.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.error
+from av.codec.context import CodecContext
+
+from slomo_cli.errors import InputError, printable
+from slomo_cli.media.ffmpeg import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+_AV_MAJOR = int(av.__version__.split(".")[0])
+
+# Demuxers that read one file of media and nothing else. Left out on purpose: concat, hls, dash, sdp, rtsp, imf and
+# other playlists (they open further files), lavfi and devices (not files), tty (takes any text for a film).
+_FORMATS = (
+    # containers with video
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,kux,ogg,nut,asf,mxf,gxf,rm,wtv,swf,nuv,dv,r3d,"
+    "ivf,yuv4mpegpipe,gif,apng,flic,amv,bink,smk,roq,film_cpk,vmd,idcin,wc3movie,4xm,thp,pmp,mtv,mlv,ea,mpjpeg,avr,"
+    # raw video
+    "h264,hevc,vvc,evc,av1,obu,m4v,mpegvideo,h261,h263,mjpeg,mjpeg_2000,dirac,dnxhd,cavsvideo,avs2,avs3,vc1,vc1test,ingenient,"
+    # still pictures
+    "image2,png_pipe,jpeg_pipe,jpegls_pipe,jpegxl_pipe,jpegxl_anim,jpegxs_pipe,j2k_pipe,tiff_pipe,webp_pipe,bmp_pipe,dpx_pipe,"
+    "exr_pipe,gif_pipe,pam_pipe,pbm_pipe,pgm_pipe,pgmyuv_pipe,ppm_pipe,pfm_pipe,phm_pipe,pcx_pipe,psd_pipe,qoi_pipe,hdr_pipe,"
+    "sgi_pipe,sunrast_pipe,xbm_pipe,xpm_pipe,xwd_pipe,dds_pipe,cri_pipe,gem_pipe,photocd_pipe,pictor_pipe,qdraw_pipe,svg_pipe,"
+    "vbn_pipe,"
+    # sound and captions: recognised so that the message can say there is no picture
+    "mp3,aac,flac,wav,w64,aiff,caf,ac3,eac3,dts,ape,tta,wv,amr,au,opus,mp2,ass,srt,webvtt"
+)
+
+_PLAYLISTS = (
+    (rb"ffconcat version", "an ffconcat list"),
+    (rb"#EXTM3U", "an M3U/HLS playlist"),
+    (rb"<\?xml[^>]*>\s*(<!--.*?-->\s*)*<MPD|<MPD[\s>]", "a DASH manifest"),
+    (rb"v=0\r?\n(o|s)=", "an SDP session description"),
+    (rb"\[playlist\]", "a PLS playlist"),
+    (rb"#!/", "a script"),
+)
+
+_LEADING_BYTES = 4096
+
+
+def open_container(path: str | os.PathLike[str]) -> InputContainer:
+    """Opens a file for reading; the caller closes it.
+
+    Raises InputError with one line when the file is missing, unreadable, empty, a directory, text, a playlist, or in a
+    format that is not read.
+    """
+    shown = f"'{printable(os.fspath(path))}'"
+    head = _first_bytes(path, shown)
+    # pattern_type none: to the picture demuxer a name with %d is else a pattern for many files.
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "pattern_type": "none"}
+    words: dict[str, Any] = {"metadata_errors": "replace"} if _AV_MAJOR < 19 else {}
+    try:
+        container: InputContainer = av.open(literal(path), "r", container_options=options, **words)
+        return container
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{shown} {_why_not(head, error)}") from None
+
+
+def _first_bytes(path: str | os.PathLike[str], shown: str) -> bytes:
+    """The file's first bytes, after checking that it is a readable, regular, non-empty file of no playlist kind."""
+    try:
+        about = os.stat(path)
+        if stat.S_ISDIR(about.st_mode):
+            raise InputError(f"{shown} is a directory; expected a video file")
+        if not stat.S_ISREG(about.st_mode):
+            raise InputError(f"{shown} is a pipe or device; expected a regular file: save it to one first")
+        if about.st_size == 0:
+            raise InputError(f"{shown} is empty (0 bytes); expected a video file")
+        with open(path, "rb") as file:
+            head = file.read(_LEADING_BYTES)
+    except FileNotFoundError:
+        text = os.fspath(path)
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
+            raise InputError(f"{shown} does not exist; only local files are read: download it first") from None
+        raise InputError(f"{shown} does not exist") from None
+    except PermissionError:
+        raise InputError(f"{shown} cannot be read: permission denied") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    body = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for pattern, kind in _PLAYLISTS:
+        if re.match(pattern, body, re.IGNORECASE | re.DOTALL):
+            raise InputError(f"{shown} is {kind}, not a video; expected one video file: name the video itself")
+    return head
+
+
+def _why_not(head: bytes, error: Exception) -> str:
+    """What to say of a file that libav could not open."""
+    if isinstance(error, PermissionError):
+        return "cannot be read: permission denied"
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+        return "is an MP4 or MOV without a readable index (moov): an unfinished recording or an incomplete download"
+    if not head.strip(b"\0"):
+        return "holds only zero bytes where a video should begin: an incomplete download?"
+    text = sum(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte >= 128 for byte in head)
+    if text == len(head) and _decodes(head):
+        return "is a text file; expected a video"
+    if isinstance(error, av.error.ArgumentError):
+        return "is in a format that is not read (a playlist or a device format); expected a video file"
+    return "is not a video in any format that can be read, or is damaged at its beginning"
+
+
+def _decodes(head: bytes) -> bool:
+    """Whether the bytes are UTF-8 text, not minding a character cut at the end."""
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3
+    return True
+
+
+def picture_stream(container: InputContainer, shown: str) -> VideoStream:
+    """The stream to convert: the best video stream that is no cover art. Raises InputError when there is none."""
+    moving = [stream for stream in container.streams.video if not is_cover(stream)]
+    if not moving:
+        if container.streams.video:
+            raise InputError(f"{shown} holds only cover art beside its sound, no video")
+        kinds = sorted({stream.type for stream in container.streams})
+        found = f"only {' and '.join(kinds)}" if kinds else "no streams"
+        raise InputError(f"{shown} has no video stream; it holds {found}")
+    best = container.streams.best("video")
+    chosen = next((stream for stream in moving if best is not None and stream.index == best.index), moving[0])
+    if chosen.codec_context is None:
+        raise InputError(f"{shown} holds video in a codec that this build of libav cannot decode")
+    return chosen
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether a video stream is a picture about the file (cover art, thumbnails), not the film."""
+    flags = type(stream.disposition)
+    return bool(int(stream.disposition) & int(flags.attached_pic | flags.timed_thumbnails))
+
+
+def seconds(ticks: int | None, time_base: Any) -> Fraction | None:
+    """Ticks of a time base in seconds; None when either is unknown."""
+    if ticks is None or not time_base:
+        return None
+    return ticks * Fraction(time_base)
+
+
+class Picture:
+    """A container opened for its picture stream, with the decoder chosen; decodes packet by packet.
+
+    Owns the container: ``close`` (or ``with``) releases it and the decoder's threads. Not thread-safe: one thread at a
+    time.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, stream_index: int | None = None, threads: int = 0) -> None:
+        shown = f"'{printable(os.fspath(path))}'"
+        self.container = open_container(path)
+        try:
+            if stream_index is None:
+                self.stream = picture_stream(self.container, shown)
+            else:
+                self.stream = next(s for s in self.container.streams.video if s.index == stream_index)
+            self.context = _decoder(self.stream)
+            if not self.context.is_open:
+                self.context.thread_type = "AUTO"
+                self.context.thread_count = threads
+        except StopIteration:
+            self.container.close()
+            raise InputError(f"{shown} has changed: its picture stream {stream_index} is gone") from None
+        except BaseException:
+            self.container.close()
+            raise
+        self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        """The picture's packets in stored order, without the empty one at the end; a read error ends them."""
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    yield packet
+        except av.error.FFmpegError:
+            return
+
+    def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """Pictures that come out when this packet goes in; None drains. Raises av.error.FFmpegError on damage."""
+        frames: list[VideoFrame] = self.context.decode(packet)
+        return frames
+
+    def close(self) -> None:
+        """Releases file, decoder and its threads; may be called twice."""
+        if hasattr(self, "context"):
+            del self.context
+        if hasattr(self, "stream"):
+            del self.stream
+        self.container.close()
+
+    def __enter__(self) -> Picture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _decoder(stream: VideoStream) -> Any:
+    """The stream's own decoder, or libvpx for VP8 and VP9 with alpha, which libav's own decoders drop."""
+    own = stream.codec_context
+    library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.codec.canonical_name if own else "")
+    if library and stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
+        try:
+            context = CodecContext.create(library, "r")
+            context.extradata = own.extradata
+            return context
+        except (av.error.FFmpegError, ValueError):
+            return own
+    return own
+
+
+def first_picture(picture: Picture, shown: str, *, enough_bytes: int = 64 << 20) -> VideoFrame:
+    """The first picture that decodes, with damaged packets passed over.
+
+    Raises InputError when nothing decodes in the first ``enough_bytes`` of the stream.
+    """
+    read = 0
+    for packet in picture.packets():
+        read += packet.size
+        try:
+            frames = picture.decode(packet)
+        except av.error.FFmpegError:
+            frames = []
+        if frames:
+            return frames[0]
+        if read > enough_bytes:
+            break
+    try:
+        frames = picture.decode(None)
+    except av.error.FFmpegError:
+        frames = []
+    if frames:
+        return frames[0]
+    if read == 0:
+        raise InputError(f"{shown} has a video stream without a single picture in it")
+    raise InputError(f"{shown} has a video stream in which no picture can be decoded: the file is damaged")
