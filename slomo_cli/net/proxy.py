@@ -1,0 +1,98 @@
+"""The RGB proxy a network sees, made from the file's own planes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from slomo_cli.values import ColorInfo, PixelLayout
+
+# Kr and Kb of ISO/IEC 23091-2 matrix coefficients; codes not listed are read as unspecified.
+_LUMA_SHARES = {
+    1: (0.2126, 0.0722),  # BT.709
+    4: (0.30, 0.11),  # FCC
+    5: (0.299, 0.114),  # BT.470 BG, as BT.601
+    6: (0.299, 0.114),  # BT.601
+    7: (0.212, 0.087),  # SMPTE 240M
+    9: (0.2627, 0.0593),  # BT.2020, non-constant luminance
+    10: (0.2627, 0.0593),
+}
+
+
+@torch.inference_mode()
+def to_proxy(planes: Sequence[Tensor], layout: PixelLayout, color: ColorInfo, divisor: int, stride: int) -> Tensor:
+    """Integer planes to the picture the network sees.
+
+    ``planes``: (N, h, w) integers each, in the layout's storage order. Returns (N, 3, H, W) float32 RGB in [0, 1]:
+    areas of ``divisor`` x ``divisor`` luma samples averaged (frame edges repeated to fill the last), then edges
+    repeated until H and W are multiples of ``stride``. Gray gives three equal channels; alpha is ignored; the transfer
+    curve is left as it is. An unspecified matrix is BT.601 up to 576 lines and BT.709 above; an unspecified range is
+    limited for YUV and full for RGB and gray, as FFmpeg reads them.
+    """
+    frame_height, frame_width = planes[0].shape[-2:]
+    height, width = (-(-side // (divisor * stride)) * stride for side in (frame_height, frame_width))
+    block_y, block_x = 1 << layout.chroma_shift_y, 1 << layout.chroma_shift_x
+    limited = color.range == 1 or (color.range == 0 and layout.family == "yuv")
+    unit = 1 << (layout.bits - 8)
+    black, scale = (16.0 * unit, 1 / (219.0 * unit)) if limited else (0.0, 1 / layout.peak)
+
+    def reduced(plane: Tensor, by_y: int, by_x: int) -> Tensor:
+        """(N, h, w) float in sample units, averaged by areas, at the proxy's size."""
+        samples = plane[:, None].float()
+        h, w = samples.shape[-2:]
+        if by_y > 1 or by_x > 1:
+            samples = _extend(samples, -(-h // by_y) * by_y, -(-w // by_x) * by_x)
+            samples = F.avg_pool2d(samples, (by_y, by_x))
+        return _extend(samples, height, width)[:, 0]
+
+    first = reduced(planes[0], divisor, divisor)
+    if layout.family == "gray":
+        return first.sub_(black).mul_(scale).clamp_(0, 1)[:, None].repeat(1, 3, 1, 1)
+    if layout.family == "rgb":  # stored as G, B, R
+        blue, red = reduced(planes[1], divisor, divisor), reduced(planes[2], divisor, divisor)
+        return torch.stack((red, first, blue), dim=1).sub_(black).mul_(scale).clamp_(0, 1)
+
+    zero, chroma_scale = 128.0 * unit, (1 / (224.0 * unit) if limited else 1 / layout.peak)
+    chroma = []
+    for plane in planes[1:3]:
+        if divisor % block_y == 0 and divisor % block_x == 0:
+            reduced_plane = reduced(plane, divisor // block_y, divisor // block_x)
+        else:
+            enlarged = _enlarge(plane, block_y, block_x)[:, :frame_height, :frame_width]
+            reduced_plane = reduced(enlarged, divisor, divisor)
+        chroma.append(reduced_plane.sub_(zero).mul_(chroma_scale))
+    return _to_rgb(first.sub_(black).mul_(scale), chroma[0], chroma[1], _luma_shares(color, frame_height))
+
+
+def _luma_shares(color: ColorInfo, height: int) -> tuple[float, float]:
+    return _LUMA_SHARES.get(color.matrix) or _LUMA_SHARES[6 if height <= 576 else 1]
+
+
+def _to_rgb(luma: Tensor, cb: Tensor, cr: Tensor, shares: tuple[float, float]) -> Tensor:
+    """(N, h, w) luma in [0, 1], colour differences in [-1/2, 1/2] -> (N, 3, h, w) in [0, 1] (ITU-R BT.709, item 3)."""
+    red, blue = shares
+    green = 1 - red - blue
+    rgb = torch.empty(luma.shape[0], 3, *luma.shape[1:], device=luma.device)
+    torch.add(luma, cr, alpha=2 * (1 - red), out=rgb[:, 0])
+    torch.add(luma, cb, alpha=2 * (1 - blue), out=rgb[:, 2])
+    torch.add(luma, cb, alpha=-2 * (1 - blue) * blue / green, out=rgb[:, 1])
+    rgb[:, 1].sub_(cr, alpha=2 * (1 - red) * red / green)
+    return rgb.clamp_(0, 1)
+
+
+def _extend(samples: Tensor, height: int, width: int) -> Tensor:
+    """(N, C, h, w) with the last row and column repeated up to (height, width)."""
+    h, w = samples.shape[-2:]
+    if (h, w) == (height, width):
+        return samples
+    return F.pad(samples, (0, width - w, 0, height - h), mode="replicate")
+
+
+def _enlarge(plane: Tensor, by_y: int, by_x: int) -> Tensor:
+    """(N, h, w) -> (N, h * by_y, w * by_x) float32, bilinear between the centres of chroma blocks."""
+    samples = plane[:, None].float()
+    size = (plane.shape[-2] * by_y, plane.shape[-1] * by_x)
+    return F.interpolate(samples, size=size, mode="bilinear", align_corners=False)[:, 0]
