@@ -1,0 +1,304 @@
+"""Picture codecs: which encoder writes each, in which pixel formats, and how quality and speed are named there.
+
+``--crf`` and ``--preset`` mean one thing to the user and go by many names among the encoders; ``quality_options`` is
+the one place that knows them. Numbers: x264's and x265's scale of 0..51 unless an encoder's own is named below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from slomo_cli.errors import UsageError, printable
+
+Options = tuple[tuple[str, str], ...]
+"""(option without its dash, value) pairs in ffmpeg's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """One ffmpeg encoder as slomo uses it."""
+
+    name: str
+    codec: str
+    """FFmpeg's codec name of what it writes."""
+    formats: tuple[str, ...] = ()
+    """Pixel formats it is given; empty asks the ffmpeg at hand."""
+    crf: tuple[str, float, float, float | None] | None = None
+    """(option, lowest, highest, default) of its quality setting; None has none."""
+    presets: tuple[str, dict[str, str]] | None = None
+    """(option, common name -> its own name); None has none. Names outside the table pass as they are."""
+    fixed: Options = ()
+    """Options it always gets."""
+    whole_chroma: bool = False
+    """Refuses pictures whose size is no multiple of the chroma grid."""
+    hardware: bool = False
+    """Needs a device, so it is tried before it is believed."""
+    range_of_sizes: tuple[int, int] = field(default=(1, 16384))
+    """Smallest and largest picture side."""
+
+
+_X264_PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
+
+
+def _names(option: str, *own: str) -> tuple[str, dict[str, str]]:
+    return option, dict(zip(_X264_PRESETS, own, strict=True))
+
+
+_SAME: tuple[str, dict[str, str]] = ("preset", {name: name for name in _X264_PRESETS})
+_SVT_PRESETS = _names("preset", "12", "11", "10", "9", "8", "6", "4", "3", "2", "1")
+_VPX_SPEEDS = _names("cpu-used", "8", "7", "5", "5", "4", "2", "1", "1", "0", "0")
+_AOM_SPEEDS = _names("cpu-used", "8", "8", "7", "6", "6", "5", "4", "3", "2", "1")
+_RAV1E_SPEEDS = _names("speed", "10", "10", "9", "8", "7", "6", "5", "4", "3", "1")
+_NVENC_PRESETS = _names("preset", "p1", "p1", "p2", "p3", "p3", "p4", "p5", "p6", "p7", "p7")
+_QSV_PRESETS = _names(
+    "preset", "veryfast", "veryfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "veryslow"
+)
+_AMF_PRESETS = _names(
+    "quality", "speed", "speed", "speed", "speed", "speed", "balanced", "quality", "quality", "quality", "quality"
+)
+_PRORES_PROFILES = (
+    "profile:v",
+    {"proxy": "0", "lt": "1", "standard": "2", "hq": "3", "4444": "4", "4444xq": "5"},
+)
+
+
+def _yuv(
+    depths: tuple[int, ...], chroma: tuple[str, ...] = ("420", "422", "444"), alpha: bool = False
+) -> tuple[str, ...]:
+    """Names of the planar YUV formats of these depths and samplings."""
+    kinds = ("yuv", "yuva") if alpha else ("yuv",)
+    return tuple(
+        f"{kind}{sampling}p" + (f"{bits}le" if bits > 8 else "")
+        for kind in kinds
+        for sampling in chroma
+        for bits in depths
+    )
+
+
+_DEEP_RGB = ("gbrp", "gbrp10le", "gbrp12le")
+_FFV1_FORMATS = (
+    *_yuv((8, 9, 10, 12, 14, 16)),
+    *_yuv((8, 9, 10, 16), alpha=True),
+    "yuva422p12le",
+    "yuva444p12le",
+    "yuv440p",
+    "yuv411p",
+    "yuv410p",
+    "gray",
+    "gray9le",
+    "gray10le",
+    "gray12le",
+    "gray14le",
+    "gray16le",
+    "bgr0",
+    "bgra",
+    *(f"gbrp{bits}le" for bits in (9, 10, 12, 14, 16)),
+    *(f"gbrap{bits}le" for bits in (10, 12, 14, 16)),
+)
+_NVENC_FORMATS = ("yuv420p", "p010le", "yuv444p", "yuv444p16le")
+
+_ENCODERS = (
+    Encoder("libx264", "h264", _yuv((8, 10)), ("crf", 0, 51, 18), _SAME, whole_chroma=True),
+    Encoder(
+        "libx265",
+        "hevc",
+        (*_yuv((8, 10, 12)), *_DEEP_RGB),
+        ("crf", 0, 51, 18),
+        _SAME,
+        # x265 writes its settings to the log at every start; errors are enough.
+        (("x265-params", "log-level=error"),),
+        whole_chroma=True,
+        range_of_sizes=(16, 8192 * 2),
+    ),
+    Encoder(
+        "libsvtav1", "av1", ("yuv420p", "yuv420p10le"), ("crf", 0, 63, 24), _SVT_PRESETS, range_of_sizes=(4, 16384)
+    ),
+    Encoder(
+        "libaom-av1",
+        "av1",
+        (*_yuv((8, 10, 12)), *_DEEP_RGB),
+        ("crf", 0, 63, 22),
+        _AOM_SPEEDS,
+        (("b", "0"), ("row-mt", "1")),
+    ),
+    Encoder("librav1e", "av1", _yuv((8, 10, 12)), ("qp", 0, 255, 80), _RAV1E_SPEEDS, range_of_sizes=(16, 16384)),
+    Encoder(
+        "libvpx-vp9",
+        "vp9",
+        (*_yuv((8, 10, 12)), *_DEEP_RGB, "yuv440p", "yuva420p"),
+        ("crf", 0, 63, 22),
+        _VPX_SPEEDS,
+        (("b", "0"), ("row-mt", "1"), ("deadline", "good")),
+    ),
+    Encoder(
+        "prores_ks",
+        "prores",
+        ("yuv422p10le", "yuv444p10le", "yuva444p10le"),
+        None,
+        _PRORES_PROFILES,
+        (("vendor", "apl0"), ("alpha_bits", "16")),
+    ),
+    Encoder("ffv1", "ffv1", _FFV1_FORMATS, None, None, (("level", "3"), ("g", "1"), ("slicecrc", "1"))),
+    # The palette filter wants packed RGB with alpha; it makes pal8 itself.
+    Encoder("gif", "gif", ("bgra",)),
+    Encoder("apng", "apng", ("rgb24", "rgba", "rgb48be", "rgba64be", "gray", "gray16be"), fixed=(("pred", "mixed"),)),
+    Encoder("png", "png", ("rgb24", "rgba", "rgb48be", "rgba64be", "gray", "gray16be"), fixed=(("pred", "mixed"),)),
+    Encoder(
+        "libwebp_anim", "webp", ("yuv420p", "yuva420p"), ("quality", 0, 100, 90), fixed=(("compression_level", "4"),)
+    ),
+    Encoder("mjpeg", "mjpeg", ("yuvj420p", "yuvj422p", "yuvj444p"), ("q", 1, 31, 2)),
+    Encoder(
+        "tiff",
+        "tiff",
+        ("rgb24", "rgb48le", "rgba", "rgba64le", "gray", "gray16le"),
+        fixed=(("compression_algo", "lzw"),),
+    ),
+    Encoder("bmp", "bmp", ("bgr24", "bgra", "gray")),
+    Encoder("mpeg4", "mpeg4", ("yuv420p",), ("q", 1, 31, 2)),
+    Encoder("libopenh264", "h264", ("yuv420p",), whole_chroma=True),
+    *(
+        Encoder(
+            f"{codec}_nvenc",
+            codec,
+            _NVENC_FORMATS if codec == "hevc" else _NVENC_FORMATS[: 2 if codec == "av1" else 4],
+            ("cq", 0, 51, 20 if codec != "av1" else 26),
+            _NVENC_PRESETS,
+            (("rc", "vbr"), ("b", "0")),
+            whole_chroma=True,
+            hardware=True,
+            range_of_sizes=(160, 16384),
+        )
+        for codec in ("h264", "hevc", "av1")
+    ),
+    *(
+        Encoder(
+            f"{codec}_qsv",
+            codec,
+            ("nv12",) if codec == "h264" else ("nv12", "p010le"),
+            ("global_quality", 1, 51, 20),
+            _QSV_PRESETS,
+            whole_chroma=True,
+            hardware=True,
+        )
+        for codec in ("h264", "hevc", "av1", "vp9")
+    ),
+    *(
+        Encoder(
+            f"{codec}_amf",
+            codec,
+            ("nv12",) if codec == "h264" else ("nv12", "p010le"),
+            ("qp_i", 0, 51, 20),
+            _AMF_PRESETS,
+            (("rc", "cqp"),),
+            whole_chroma=True,
+            hardware=True,
+        )
+        for codec in ("h264", "hevc", "av1")
+    ),
+    *(
+        Encoder(
+            f"{codec}_videotoolbox",
+            codec,
+            ("yuv420p",) if codec == "h264" else ("yuv420p", "p010le"),
+            ("q", 0, 51, 18),
+            whole_chroma=True,
+            hardware=True,
+        )
+        for codec in ("h264", "hevc")
+    ),
+)
+ENCODERS: dict[str, Encoder] = {encoder.name: encoder for encoder in _ENCODERS}
+
+CODECS: dict[str, tuple[str, ...]] = {
+    "h264": ("libx264", "libopenh264", "h264_videotoolbox", "h264_nvenc", "h264_qsv", "h264_amf"),
+    "hevc": ("libx265", "hevc_videotoolbox", "hevc_nvenc", "hevc_qsv", "hevc_amf"),
+    "av1": ("libsvtav1", "libaom-av1", "librav1e", "av1_nvenc", "av1_qsv", "av1_amf"),
+    "vp9": ("libvpx-vp9", "vp9_qsv"),
+    "prores": ("prores_ks",),
+    "ffv1": ("ffv1",),
+    "gif": ("gif",),
+    "apng": ("apng",),
+    "webp": ("libwebp_anim",),
+    "png": ("png",),
+    "jpg": ("mjpeg",),
+    "tiff": ("tiff",),
+    "bmp": ("bmp",),
+    "mpeg4": ("mpeg4",),
+}
+"""The user's word for a codec -> encoders in the order they are tried."""
+
+ALIASES = {"x264": "h264", "avc": "h264", "x265": "hevc", "h265": "hevc", "jpeg": "jpg", "mjpeg": "jpg", "tif": "tiff"}
+
+HARDWARE_ENDINGS = (
+    "_nvenc",
+    "_qsv",
+    "_amf",
+    "_vaapi",
+    "_videotoolbox",
+    "_vulkan",
+    "_mf",
+    "_v4l2m2m",
+    "_d3d12va",
+    "_rkmpp",
+)
+
+
+def codec_word(name: str) -> str:
+    """The user's word in the spelling of ``CODECS``; anything else is returned as it is."""
+    low = name.lower()
+    return ALIASES.get(low, low)
+
+
+def encoder_of(name: str) -> Encoder:
+    """What is known of an encoder by its ffmpeg name; for one not in the table, a guess from its name."""
+    if name in ENCODERS:
+        return ENCODERS[name]
+    hardware = name.endswith(HARDWARE_ENDINGS)
+    codec = name.rpartition("_")[0] if hardware else name.removeprefix("lib")
+    return Encoder(name, codec, (), ("crf", 0, 255, None), ("preset", {}), (), codec in ("h264", "hevc"), hardware)
+
+
+def quality_options(encoder: Encoder, crf: float | None, preset: str | None) -> Options:
+    """``--crf`` and ``--preset`` in this encoder's own words; UsageError when it has no such setting."""
+    options: list[tuple[str, str]] = []
+    if crf is not None and encoder.crf is None:
+        raise UsageError(f"{encoder.name} has no quality scale: leave --crf out{_instead(encoder)}")
+    if encoder.crf is not None:
+        option, low, high, default = encoder.crf
+        value = default if crf is None else crf
+        if value is not None:
+            if not low <= value <= high:
+                raise UsageError(f"expected --crf {low:g} to {high:g} for {encoder.name}, found {value:g}")
+            options += _crf(encoder.name, option, value)
+    if preset is not None:
+        if encoder.presets is None:
+            raise UsageError(f"{encoder.name} has no presets: leave --preset out")
+        option, table = encoder.presets
+        if encoder.codec == "prores" and preset not in table:
+            raise UsageError(f"expected --preset {', '.join(table)} for ProRes, found '{printable(preset)}'")
+        options.append((option, table.get(preset, preset)))
+    return tuple(options)
+
+
+def _crf(name: str, option: str, value: float) -> Options:
+    if name.endswith("_amf"):
+        return (("qp_i", f"{value:.0f}"), ("qp_p", f"{value:.0f}"))
+    if name.endswith("_videotoolbox"):
+        # Its scale is 1 (worst) to 100; 18 becomes 65, about what its own documentation calls visually lossless.
+        return (("q", f"{max(1.0, 100 - value * 100 / 51):.0f}"),)
+    return ((option, f"{value:g}"),)
+
+
+def _instead(encoder: Encoder) -> str:
+    return ", choose with --preset proxy|lt|standard|hq|4444|4444xq" if encoder.codec == "prores" else ""

@@ -1,0 +1,69 @@
+"""Counts the pictures in a file that was just written, by walking its packets; nothing is decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slomo_cli.errors import EncoderError, printable
+from slomo_cli.media.ffmpeg import literal
+
+if TYPE_CHECKING:
+    from slomo_cli.media.target import Target
+
+
+def count_pictures(path: Path, target: Target) -> int:
+    """Pictures found in the temporary file, or image files in the temporary folder.
+
+    Raises EncoderError when the file cannot be read back at all.
+    """
+    if target.still:
+        return _count_images(path, target.extension)
+    if target.container == "webp":
+        return _count_webp(path)
+    return _count_packets(path, target.container)
+
+
+def _count_packets(path: Path, container: str) -> int:
+    import av
+
+    try:
+        with av.open(literal(path), format=_DEMUXERS.get(container)) as source:
+            if not source.streams.video:
+                return 0
+            stream: Any = source.streams.video[0]
+            return sum(1 for packet in source.demux(stream) if packet.size)
+    except (av.error.FFmpegError, OSError) as error:
+        raise EncoderError(f"what ffmpeg wrote cannot be read back ({printable(error)}): nothing is kept") from None
+
+
+_DEMUXERS = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matroska", "mpegts": "mpegts", "avi": "avi"}
+
+
+def _count_images(folder: Path, extension: str) -> int:
+    """Images numbered from 1 without a hole, none of them empty."""
+    count = 0
+    while True:
+        name = folder / f"{count + 1}.{extension}"
+        if not name.is_file() or name.stat().st_size == 0:
+            return count
+        count += 1
+
+
+def _count_webp(path: Path) -> int:
+    """Frames of an animated WebP: libav at hand may not read it, so its ANMF chunks are counted.
+
+    Layout: RIFF size WEBP, then chunks of a 4-byte name, a little-endian 32-bit size and data padded to even length
+    (WebP Container Specification).
+    """
+    count, stills = 0, 0
+    with open(path, "rb") as file:
+        header = file.read(12)
+        if header[:4] != b"RIFF" or header[8:12] != b"WEBP":
+            raise EncoderError("what ffmpeg wrote is not a WebP file: nothing is kept")
+        while len(chunk := file.read(8)) == 8:
+            count += chunk[:4] == b"ANMF"
+            stills += chunk[:4] in (b"VP8 ", b"VP8L")
+            size = int.from_bytes(chunk[4:], "little")
+            file.seek(size + size % 2, 1)
+    return count or stills
