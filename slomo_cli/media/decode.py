@@ -253,9 +253,14 @@ class Decoder:
         if not same_size or not can_be_copied(picture.format.name, info.layout):
             if self._reformatter is None:
                 self._reformatter = VideoReformatter()
-            picture = self._reformatter.reformat(
-                picture, info.width, info.height, info.layout.name, interpolation=_BICUBIC_EXACT
-            )
+            try:
+                picture = self._reformatter.reformat(
+                    picture, info.width, info.height, info.layout.name, interpolation=_BICUBIC_EXACT
+                )
+            except av.error.FFmpegError:
+                raise InputError(
+                    f"{self._shown}: libav cannot turn its {picture.format.name} pictures into {info.layout.name}"
+                ) from None
         self.frames_decoded += 1
         return Frame(copy_planes(picture, info.layout), info.layout, info.color, time)
 

@@ -117,13 +117,9 @@ def _planar(name: str) -> PixelLayout:
     parts = form.components
     bits = {part.bits for part in parts}
     planes = sorted(part.plane for part in parts)
-    if (
-        planes != list(range(len(parts)))
-        or len(bits) != 1
-        or not 8 <= min(bits) <= 16
-        or "msb" in name
-        or "xyz" in name
-    ):
+    # Floating point, samples in the high bits and CIE XYZ look like plain planes but are not.
+    strange = re.search(r"f16|f32|msb|xyz", name) is not None
+    if strange or planes != list(range(len(parts))) or len(bits) != 1 or not 8 <= min(bits) <= 16:
         raise ValueError(name)
     alpha = any(part.is_alpha for part in parts)
     colours = len(parts) - alpha
@@ -221,7 +217,7 @@ def _cut(rows: Any, offset: int, step: int, shift: int, shape: tuple[int, int]) 
         view = np.pad(view, ((0, 0), (0, width - view.shape[1])), "edge")
     if shift:
         view = view >> shift
-    native = np.uint8 if rows.dtype.itemsize == 1 else np.uint16
+    native: Any = np.uint8 if rows.dtype.itemsize == 1 else np.uint16
     plane: Plane = np.array(view, dtype=native, order="C", copy=True)
     return plane
 
