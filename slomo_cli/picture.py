@@ -41,13 +41,13 @@ _PENS: tuple[Color, ...] = (
 )
 
 # Glyphs of 5x7 dots, one base-32 digit per row (the five dots, left dot highest). Lower case is drawn as capitals.
-_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:-+=/\\()[]%_<>*#'\"!?|@&^~\N{MULTIPLICATION SIGN}"
+_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:-+=/\\()[]%_<>*#'\"!?|@&^~\N{MULTIPLICATION SIGN};"
 _DOTS = (
     "ehhvhhhuhhuhhuehggghesihhhisvgguggvvggugggehgnhhehhhvhhhe44444e72222ichikokihggggggvhrllhhhhhpljhhehhhhhe"
     "uhhugggehhhliduhhukihfgge11uv444444hhhhhhehhhhha4hhhlllahha4ahhhhha444v1248gvehjlphe4c4444eeh1248vv2421he"
     "26aiv22vgu11he68guhhev124888ehhehheehhf12c000000000000cc0000c480cc0cc0000e000044v44000v0v0001248g00g84210"
     "24888428422248e88888ee22222eop248j3000000v0248420084248004lel40aavavaa4480000aaa00004444404eh124044444444"
-    "ehnlngecik8lid4ah0000008l2000ha4ah0"
+    "ehnlngecik8lid4ah0000008l2000ha4ah00cc0c48"
 )
 _FONT = {character: _DOTS[7 * i : 7 * i + 7] for i, character in enumerate(_CHARACTERS)}
 _UNKNOWN = "vhhhhhv"

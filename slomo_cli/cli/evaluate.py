@@ -1,0 +1,165 @@
+"""``slomo eval``: PSNR, SSIM and interpolation error against the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from slomo_cli.cli import options
+from slomo_cli.cli.help import Command, option
+from slomo_cli.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from slomo_cli.evaluate.datasets import Dataset
+    from slomo_cli.evaluate.methods import Method
+
+
+@click.command(
+    "eval",
+    cls=Command,
+    short_help="Measure against the truth: PSNR, SSIM, interpolation error.",
+    examples="""
+    slomo eval middlebury_other ucf101
+    slomo eval clip.mp4 --factor 2,4,8 --limit 50
+    slomo eval frames/ --against blend,minterpolate --sheet worst.png
+    slomo eval middlebury_other --weights none --against blend --json -
+    """,
+)
+@click.argument("paths", metavar="SET...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@option("--factor", metavar="N[,N]", default="2", group="Sets", help="Give every N-th frame, ask for the rest.")
+@option("--limit", type=click.IntRange(1), metavar="PAIRS", group="Sets", help="Pairs per set, spread over its clips.")
+@option(
+    "--against",
+    metavar="NAME[,NAME]",
+    group="Methods",
+    help="Measure these too: nearest, blend, minterpolate, minterpolate:OPTIONS of the filter, other weights.",
+)
+@option(
+    "--ffmpeg",
+    metavar="PATH",
+    shared=False,
+    group="Methods",
+    help="The ffmpeg whose minterpolate is measured; else SLOMO_FFMPEG, the one installed with slomo, PATH.",
+)
+@option("--clips/--no-clips", default=None, group="Results", help="Show every clip's row; else those of small sets.")
+@option("--json", "json_file", metavar="FILE", group="Results", help="All scores as JSON; - is stdout.")
+@option("--csv", "csv_file", metavar="FILE", group="Results", help="One line per frame; - is stdout.")
+@option("--sheet", "sheet_file", metavar="FILE.png", group="Results", help="Draw the worst cases of the first method.")
+@option(
+    "--worst", type=click.IntRange(1, 100), metavar="COUNT", default=6, group="Results", help="Cases to draw per set."
+)
+@options.compute
+@options.messages
+def command(
+    paths: tuple[Path, ...],
+    factor: str,
+    limit: int | None,
+    against: str | None,
+    ffmpeg: str | None,
+    clips: bool | None,
+    json_file: str | None,
+    csv_file: str | None,
+    sheet_file: str | None,
+    worst: int,
+    **values: Any,
+) -> None:
+    """Measure a network, and what it is compared with, on pictures whose truth is known.
+
+    SET is a folder of triplets (as Middlebury, UCF101 and Vimeo-90K are laid out), a folder of numbered frames, a
+    folder of such folders or of videos, or a video. Means are over frames; --weights none measures --against alone.
+    """
+    from rich.console import Console
+
+    from slomo_cli.evaluate.report import print_tables, to_csv, to_json
+    from slomo_cli.evaluate.run import evaluate
+    from slomo_cli.evaluate.worst import worst_sheet
+    from slomo_cli.picture import write_png
+
+    for name in (json_file, csv_file, sheet_file):
+        _check_target(name)
+    if sheet_file is not None and not sheet_file.lower().endswith(".png"):
+        raise UsageError(f"--sheet writes PNG: expected a name ending in .png, found '{printable(sheet_file)}'")
+    if json_file == "-" and csv_file == "-":
+        raise UsageError("only one of --json and --csv can go to stdout: give the other a file")
+    reporter = options.make_reporter(cast("options.Values", values))
+    sets = _sets(paths, _factors(factor))
+    methods = _methods(values, against, ffmpeg)
+
+    total = sum(one.count(limit) * (one.factor - 1) for one in sets) * len(methods)
+    with reporter:
+        reporter.start(total, "eval")
+        kept = worst if sheet_file is not None else 0
+        results = evaluate(sets, methods, limit=limit, worst=kept, advance=reporter.advance)
+        if sheet_file is not None:
+            write_png(sheet_file, worst_sheet(results, next(iter(methods.values()))))
+    on_stdout = "-" in (json_file, csv_file)
+    console = Console(stderr=on_stdout)
+    if not console.is_terminal:
+        console.width = 200  # a file or pipe has no width of its own: cut nothing
+    print_tables(results, console, clips)
+    for name, to_text in ((json_file, to_json), (csv_file, to_csv)):
+        if name is not None:
+            _write(name, to_text(results))
+
+
+def _factors(text: str) -> list[int]:
+    """``2,4,8`` as numbers."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isascii() and word.isdecimal() and 2 <= int(word) <= 64 for word in words):
+        raise UsageError(f"--factor: expected whole numbers from 2 to 64 such as 2,4,8, found '{printable(text)}'")
+    return list(dict.fromkeys(int(word) for word in words))
+
+
+def _sets(paths: tuple[Path, ...], factors: list[int]) -> list[Dataset]:
+    """Every set at every factor; triplets know only halves."""
+    from slomo_cli.evaluate.datasets import open_dataset
+
+    sets: list[Dataset] = []
+    for path in paths:
+        for factor in factors:
+            sets.append(open_dataset(path, factor))
+            if sets[-1].layout == "triplets":
+                break
+    return sets
+
+
+def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None) -> dict[str, Method]:
+    """The network first, then what it is measured against, by the names they are shown under."""
+    from slomo_cli.evaluate.methods import Network
+    from slomo_cli.evaluate.rivals import RIVALS, rival
+    from slomo_cli.values import ComputeSettings
+
+    rest = {name: values[name] for name in ("device", "dtype", "proxy", "batch", "compile", "threads")}
+    names = [] if values["weights"] == "none" else [values["weights"]]
+    names += [name.strip() for name in (against or "").split(",") if name.strip()]
+    methods: dict[str, Method] = {}
+    for name in dict.fromkeys(names):
+        if name.partition(":")[0] in RIVALS:
+            methods[name] = rival(name, ffmpeg)
+        else:
+            methods[printable(name)] = Network(ComputeSettings(weights=name, **rest))
+    if not methods:
+        raise UsageError("--weights none leaves nothing to measure: name something with --against")
+    return methods
+
+
+def _check_target(name: str | None) -> None:
+    """Long work must not end at a folder that was never there."""
+    if name is None or name == "-":
+        return
+    target = Path(name)
+    if not target.parent.is_dir():
+        raise UsageError(f"expected an existing folder for {printable(target)}, found none: {printable(target.parent)}")
+    if target.is_dir():
+        raise UsageError(f"expected a file to write, found a folder: {printable(target)}")
+
+
+def _write(name: str, text: str) -> None:
+    from slomo_cli.picture import write_whole
+
+    if name == "-":
+        click.echo(text, nl=False)
+    else:
+        write_whole(name, text.encode("utf-8", "backslashreplace"))

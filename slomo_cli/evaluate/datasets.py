@@ -1,0 +1,316 @@
+"""Sets to measure on: triplet folders, folders of frames, and videos whose frames are dropped and asked for again.
+
+A set is a list of clips; a clip yields windows: two pictures given, the pictures between them held back as the truth.
+One window is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from slomo_cli.errors import InputError, UsageError, printable
+
+RGB = npt.NDArray[np.uint8]
+"""An 8-bit RGB picture, (height, width, 3)."""
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
+VIDEOS = frozenset(
+    {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp"}
+    | {".ogv", ".y4m", ".gif"}
+)
+
+TRIPLETS = (
+    ("frame_00", "frame_01_gt", "frame_02"),
+    ("frame10", "frame10i11", "frame11"),
+    ("im1", "im2", "im3"),
+)
+"""Names (without ending) of first, truth and second in one folder: UCF101 as DVF cut it, Middlebury, Vimeo-90K."""
+
+SPLIT_FOLDERS = (("input", "gt"), ("other-data", "other-gt-interp"))
+"""Middlebury keeps inputs and truths in two folders of equal names."""
+
+TRIPLET_DEPTH = 3
+"""Folders below the named one in which triplets are looked for (Vimeo-90K has sequences/00001/0001)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Two pictures and the truth between them."""
+
+    clip: str
+    """Name of the clip within its set."""
+    start: int
+    """Index of ``first`` in the clip, counted in pictures."""
+    first: RGB
+    second: RGB
+    truths: tuple[RGB, ...]
+    timesteps: tuple[Fraction, ...]
+    """Where each truth lies between first (0) and second (1), in the clip's own time."""
+
+
+class Clip(Protocol):
+    """One sequence of a set."""
+
+    @property
+    def name(self) -> str:
+        """Its name within the set."""
+
+    def __len__(self) -> int:
+        """Windows it promises; a damaged video may yield fewer."""
+
+    def windows(self) -> Iterator[Window]:
+        """Its windows in order, read as they are asked for."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set of clips."""
+
+    name: str
+    layout: str
+    """``triplets``, ``frames`` or ``video``."""
+    factor: int
+    """Every how many-th picture is given; 2 for triplets."""
+    clips: tuple[Clip, ...]
+
+    def count(self, limit: int | None = None) -> int:
+        """Windows promised under ``limit``."""
+        return sum(share for _, share in self._shares(limit))
+
+    def windows(self, limit: int | None = None) -> Iterator[Window]:
+        """Every window, or at most ``limit`` of them, spread evenly over the clips (the first ones of each clip)."""
+        for clip, share in self._shares(limit):
+            yield from islice(clip.windows(), share)
+
+    def _shares(self, limit: int | None) -> list[tuple[Clip, int]]:
+        clips = self.clips
+        if limit is None:
+            return [(clip, len(clip)) for clip in clips]
+        if limit < 1:
+            raise UsageError(f"expected a limit of 1 or more pairs, found {limit}")
+        if limit < len(clips):
+            return [(clips[i * len(clips) // limit], 1) for i in range(limit)]
+        base, more = divmod(limit, len(clips))
+        return [(clip, min(len(clip), base + (i < more))) for i, clip in enumerate(clips)]
+
+
+@dataclass(frozen=True)
+class TripletClip:
+    """Two pictures and the one halfway between them."""
+
+    name: str
+    first: Path
+    truth: Path
+    second: Path
+
+    def __len__(self) -> int:
+        return 1
+
+    def windows(self) -> Iterator[Window]:
+        from slomo_cli.evaluate.reading import read_picture
+
+        first, truth, second = (read_picture(path) for path in (self.first, self.truth, self.second))
+        yield _window(self.name, 0, [(Fraction(0), first), (Fraction(1, 2), truth), (Fraction(1), second)])
+
+
+@dataclass(frozen=True)
+class FramesClip:
+    """Consecutive frames, one file each."""
+
+    name: str
+    paths: tuple[Path, ...]
+    factor: int
+
+    def __len__(self) -> int:
+        return (len(self.paths) - 1) // self.factor
+
+    def windows(self) -> Iterator[Window]:
+        from slomo_cli.evaluate.reading import read_picture
+
+        frames = ((Fraction(i), read_picture(path)) for i, path in enumerate(self.paths))
+        yield from cut_windows(self.name, frames, self.factor)
+
+
+class VideoClip:
+    """A video, its frames timed by their own stamps."""
+
+    def __init__(self, path: Path, factor: int) -> None:
+        from slomo_cli.evaluate.reading import VideoPictures
+
+        self.name = path.name
+        self.factor = factor
+        self._pictures = VideoPictures(path)
+
+    def __len__(self) -> int:
+        return max(0, self._pictures.count - 1) // self.factor
+
+    def windows(self) -> Iterator[Window]:
+        yield from cut_windows(self.name, self._pictures, self.factor)
+
+
+def cut_windows(name: str, frames: Iterable[tuple[Fraction, RGB]], factor: int) -> Iterator[Window]:
+    """Every ``factor``-th frame is given, those between are the truth; what is left at the end is not used.
+
+    ``frames``: (time, picture) in order of time, read one window at a time.
+    """
+    held: list[tuple[Fraction, RGB]] = []
+    start = 0
+    for time, picture in frames:
+        if held and time <= held[-1][0]:
+            continue  # a stamp that repeats or runs backwards shows nothing a viewer would see
+        held.append((time, picture))
+        if len(held) > factor:
+            yield _window(name, start, held)
+            start += factor
+            held = held[-1:]
+
+
+def _window(name: str, start: int, frames: list[tuple[Fraction, RGB]]) -> Window:
+    """A window of timed frames, first and last given; InputError where their sizes differ."""
+    shape = frames[0][1].shape
+    for place, (_, picture) in enumerate(frames):
+        if picture.shape != shape:
+            raise InputError(
+                f"{printable(name)}: expected frames of one size, found {picture.shape[1]}x{picture.shape[0]} at frame "
+                f"{start + place} after {shape[1]}x{shape[0]}"
+            )
+    (begin, first), (end, second) = frames[0], frames[-1]
+    between = frames[1:-1]
+    timesteps = tuple((time - begin) / (end - begin) for time, _ in between)
+    return Window(name, start, first, second, tuple(picture for _, picture in between), timesteps)
+
+
+# --------------------------------------------------------------------------------------------- finding the layout
+
+
+def open_dataset(path: str | Path, factor: int = 2) -> Dataset:
+    """The set at ``path``, its layout found out by looking.
+
+    A file is a video. A folder holds, tried in this order: the two folders of Middlebury; triplets (in itself or up to
+    three folders below); the consecutive frames of one clip; folders of such frames; videos. ``factor``: every how
+    many-th frame of a clip is given to the method (triplets are always halves).
+    Raises InputError where nothing of that kind is found, UsageError for a factor below 2.
+    """
+    root = Path(path)
+    if factor < 2:
+        raise UsageError(
+            f"expected a factor of 2 or more, found {factor}: every n-th frame is given, the rest is the truth"
+        )
+    if root.is_dir():
+        return _open_folder(root, factor)
+    if not root.exists():
+        raise InputError(f"expected a folder or a video, found nothing at {printable(root)}")
+    if root.suffix.lower() in PICTURES:
+        raise InputError(f"expected a folder of pictures or a video, found one picture: {printable(root)}")
+    return _dataset(root, "video", factor, [VideoClip(root, factor)])
+
+
+def _open_folder(root: Path, factor: int) -> Dataset:
+    clips: list[Clip]
+    if triplets := _split_triplets(root) or _triplets_below(root):
+        return Dataset(_name(root), "triplets", 2, tuple(triplets))
+    if frames := _pictures(root):
+        return _dataset(root, "frames", factor, [FramesClip(_name(root), tuple(frames), factor)])
+    folders = [(folder.name, _pictures(folder)) for folder in _entries(root) if folder.is_dir()]
+    clips = [FramesClip(name, tuple(paths), factor) for name, paths in folders if paths]
+    if clips:
+        return _dataset(root, "frames", factor, clips)
+    videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEOS and entry.is_file()]
+    if videos:
+        return _dataset(root, "video", factor, [VideoClip(video, factor) for video in videos])
+    raise InputError(
+        f"{printable(root)}: expected triplets (such as {', '.join('/'.join(t) for t in TRIPLETS)}), numbered frames, "
+        "folders of frames or videos, found none"
+    )
+
+
+def _dataset(root: Path, layout: str, factor: int, clips: list[Clip]) -> Dataset:
+    """A set of the clips long enough to give one window."""
+    usable = tuple(clip for clip in clips if len(clip) > 0)
+    if not usable:
+        raise InputError(
+            f"{printable(root)}: expected {factor + 1} frames or more for a factor of {factor}, found fewer"
+        )
+    return Dataset(f"{_name(root)} x{factor}", layout, factor, usable)
+
+
+def _split_triplets(root: Path) -> list[Clip]:
+    """Middlebury's own layout; scenes without a published truth are left out."""
+    first, truth, second = TRIPLETS[1]
+    for inputs, truths in SPLIT_FOLDERS:
+        if not ((root / inputs).is_dir() and (root / truths).is_dir()):
+            continue
+        found: list[Clip] = []
+        for scene in _entries(root / inputs):
+            given, held = _stems(scene), _stems(root / truths / scene.name)
+            if first in given and second in given and truth in held:
+                found.append(TripletClip(scene.name, given[first], held[truth], given[second]))
+        if found:
+            return found
+    return []
+
+
+def _triplets_below(root: Path) -> list[Clip]:
+    """Every folder that holds one triplet, the named one included; Vimeo's list of test clips is obeyed."""
+    wanted: set[str] | None = None
+    listing = root / "tri_testlist.txt"
+    if listing.is_file():
+        wanted = {line.strip() for line in listing.read_text("utf-8", "replace").splitlines() if line.strip()}
+    found: list[Clip] = []
+    level = [root]
+    for _ in range(TRIPLET_DEPTH + 1):
+        below: list[Path] = []
+        for folder in level:
+            clip = _triplet(folder, root)
+            if clip is None:
+                below += [entry for entry in _entries(folder) if entry.is_dir()]
+            elif wanted is None or clip.name.removeprefix("sequences/") in wanted:
+                found.append(clip)
+        level = below
+    return found
+
+
+def _triplet(folder: Path, root: Path) -> TripletClip | None:
+    stems = _stems(folder)
+    for first, truth, second in TRIPLETS:
+        # im1..im7 are seven consecutive frames, not a triplet with something beside it.
+        if stems.keys() >= {first, truth, second} and not (first == "im1" and "im4" in stems):
+            name = folder.relative_to(root).as_posix() if folder != root else _name(root)
+            return TripletClip(name, stems[first], stems[truth], stems[second])
+    return None
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [entry for entry in _entries(folder) if entry.suffix.lower() in PICTURES and entry.is_file()]
+
+
+def _stems(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in _pictures(folder)}
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, numbers counted as numbers (frame2 before frame10); nothing for what is no folder."""
+    if not folder.is_dir():
+        return []
+    try:
+        return sorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=_natural)
+    except OSError as error:
+        raise InputError(f"cannot look into {printable(folder)}: {error.strerror or error}") from error
+
+
+def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:
+    parts = re.split(r"([0-9]+)", path.name)
+    return tuple((0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts)
+
+
+def _name(root: Path) -> str:
+    return root.resolve().name or str(root)

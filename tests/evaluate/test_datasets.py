@@ -1,0 +1,248 @@
+"""Layouts are recognised by looking, windows hold the right pictures at the right times, and reading streams."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from evaluate_helpers import SIZE, moving, write_pictures, write_video
+
+from slomo_cli.errors import InputError, UsageError
+from slomo_cli.evaluate import open_dataset
+from slomo_cli.evaluate.datasets import cut_windows
+from slomo_cli.evaluate.reading import VideoPictures, read_picture
+
+HALF = Fraction(1, 2)
+
+
+def middlebury(root: Path) -> None:
+    for i, name in enumerate(("Alpha", "beta2", "beta10")):
+        write_pictures(root / "input" / name, moving(0, i), moving(2, i), names=["frame10.png", "frame11.png"])
+        write_pictures(root / "gt" / name, moving(1, i), names=["frame10i11.png"])
+    # A scene whose truth was never published has no place in the mean.
+    write_pictures(root / "input" / "Secret", moving(0), moving(2), names=["frame10.png", "frame11.png"])
+
+
+def ucf101(root: Path) -> None:
+    for i, name in enumerate(("1", "11", "2")):
+        names = ["frame_00.png", "frame_01_gt.png", "frame_02.png", "frame_01_ours.png"]
+        write_pictures(root / name, moving(0, i), moving(1, i), moving(2, i), moving(9, i), names=names)
+
+
+def vimeo(root: Path, names: tuple[str, ...] = ("00001/0001", "00001/0002", "00002/0001")) -> None:
+    for i, name in enumerate(names):
+        pictures = (moving(0, i), moving(1, i), moving(2, i))
+        write_pictures(root / name, *pictures, names=["im1.png", "im2.png", "im3.png"])
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (middlebury, ["Alpha", "beta2", "beta10"]),
+        (ucf101, ["1", "2", "11"]),
+        (vimeo, ["00001/0001", "00001/0002", "00002/0001"]),
+    ],
+)
+def test_triplets(tmp_path: Path, make, names: list[str]) -> None:
+    """Every layout of triplets: names in natural order, inputs and truth in their places, always halves."""
+    make(tmp_path)
+    dataset = open_dataset(tmp_path, factor=8)
+    windows = list(dataset.windows())
+    assert (dataset.layout, dataset.factor, dataset.name) == ("triplets", 2, tmp_path.name)
+    assert [window.clip for window in windows] == names
+    assert dataset.count() == len(windows) == 3
+    for window in windows:
+        seed = next(i for i in range(3) if np.array_equal(window.first, moving(0, i)))
+        np.testing.assert_array_equal(window.second, moving(2, seed))
+        np.testing.assert_array_equal(window.truths[0], moving(1, seed))
+        assert window.timesteps == (HALF,) and window.start == 0
+
+
+def test_one_triplet_folder(tmp_path: Path) -> None:
+    """A folder that is itself a triplet, as one directory holds Middlebury's three pictures."""
+    names = ["frame10.png", "frame10i11.png", "frame11.png"]
+    write_pictures(tmp_path / "scene", moving(0), moving(1), moving(2), names=names)
+    dataset = open_dataset(tmp_path / "scene")
+    assert (dataset.layout, [clip.name for clip in dataset.clips]) == ("triplets", ["scene"])
+
+
+def test_vimeo_test_list_is_obeyed(tmp_path: Path) -> None:
+    """Only the clips named in tri_testlist.txt are measured."""
+    vimeo(tmp_path / "sequences")
+    (tmp_path / "tri_testlist.txt").write_text("00001/0002\n\n")
+    assert [clip.name for clip in open_dataset(tmp_path).clips] == ["sequences/00001/0002"]
+
+
+def test_seven_pictures_are_frames_not_a_triplet(tmp_path: Path) -> None:
+    """im1..im7 are consecutive frames."""
+    write_pictures(tmp_path, *[moving(i) for i in range(7)], names=[f"im{i + 1}.png" for i in range(7)])
+    dataset = open_dataset(tmp_path, factor=3)
+    assert (dataset.layout, dataset.factor, dataset.count()) == ("frames", 3, 2)
+
+
+def test_frames_in_natural_order(tmp_path: Path) -> None:
+    """frame2 comes before frame10; a rest too short for a window is left out."""
+    order = [1, 2, 3, 9, 10, 11, 100]
+    write_pictures(tmp_path, *[moving(i) for i in range(7)], names=[f"frame{n}.png" for n in order])
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    windows = list(open_dataset(tmp_path, factor=4).windows())
+    assert len(windows) == 1
+    assert windows[0].timesteps == (Fraction(1, 4), HALF, Fraction(3, 4))
+    for index, picture in enumerate((windows[0].first, *windows[0].truths, windows[0].second)):
+        np.testing.assert_array_equal(picture, moving(index))
+
+
+def test_folder_of_clips(tmp_path: Path) -> None:
+    """Each folder of frames is a clip; clips too short for one window are left out."""
+    for name, count in (("b", 5), ("a", 3), ("short", 2), ("empty", 0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_pictures(folder, *[moving(i) for i in range(count)], names=[f"{i:03}.png" for i in range(count)])
+    dataset = open_dataset(tmp_path)
+    assert [(window.clip, window.start) for window in dataset.windows()] == [("a", 0), ("b", 0), ("b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (1, ["a0"]),
+        (2, ["a0", "b0"]),
+        (5, ["a0", "a2", "b0", "b2", "c0"]),
+        (7, ["a0", "a2", "a4", "b0", "b2", "c0"]),
+        (99, ["a0", "a2", "a4", "a6", "b0", "b2", "c0", "d0"]),
+    ],
+)
+def test_limit_is_spread_over_the_clips(tmp_path: Path, limit: int, expected: list[str]) -> None:
+    """A small limit still looks at the whole set."""
+    for name, count in (("a", 9), ("b", 5), ("c", 3), ("d", 3)):
+        if name == "d" and limit != 99:
+            continue
+        write_pictures(tmp_path / name, *[moving(i) for i in range(count)], names=[f"{i}.png" for i in range(count)])
+    dataset = open_dataset(tmp_path)
+    assert [f"{window.clip}{window.start}" for window in dataset.windows(limit)] == expected
+    assert dataset.count(limit) == len(expected)
+
+
+def test_video(tmp_path: Path) -> None:
+    """Every fourth frame of a video is given, those between are the truth, all exact for RGB."""
+    write_video(tmp_path / "clip.mkv", [moving(i) for i in range(11)])
+    dataset = open_dataset(tmp_path / "clip.mkv", factor=4)
+    windows = list(dataset.windows())
+    assert (dataset.layout, dataset.name, dataset.count(), len(windows)) == ("video", "clip.mkv x4", 2, 2)
+    for window in windows:
+        assert window.timesteps == (Fraction(1, 4), HALF, Fraction(3, 4))
+        for offset, picture in enumerate((window.first, *window.truths, window.second)):
+            np.testing.assert_array_equal(picture, moving(window.start + offset))
+    # A set can be gone through again.
+    assert len(list(dataset.windows())) == 2
+
+
+def test_folder_of_videos(tmp_path: Path) -> None:
+    """Videos in a folder are clips, in natural order."""
+    for name in ("clip10.mkv", "clip9.mkv"):
+        write_video(tmp_path / name, [moving(i) for i in range(3)])
+    assert [window.clip for window in open_dataset(tmp_path).windows()] == ["clip9.mkv", "clip10.mkv"]
+
+
+def test_uneven_stamps_give_uneven_timesteps(tmp_path: Path) -> None:
+    """The truth lies where its own stamp says, not at even steps."""
+    write_video(tmp_path / "vfr.mkv", [moving(i) for i in range(5)], stamps=[0, 40, 120, 160, 400])
+    windows = list(open_dataset(tmp_path / "vfr.mkv", factor=2).windows())
+    assert [window.timesteps for window in windows] == [(Fraction(1, 3),), (Fraction(1, 7),)]
+
+
+def test_frames_without_a_time_of_their_own_are_passed_over() -> None:
+    """A stamp that repeats or runs backwards makes no window of no length."""
+    times = [0, 1, 1, 2, Fraction(1, 2), 3, 4]
+    frames = [(Fraction(time), moving(i)) for i, time in enumerate(times)]
+    windows = list(cut_windows("clip", frames, 2))
+    assert [window.timesteps for window in windows] == [(HALF,), (HALF,)]
+
+
+def test_reading_holds_one_window() -> None:
+    """Frames are drawn as windows are asked for, never the whole clip."""
+    drawn = 0
+
+    def endless():
+        nonlocal drawn
+        while True:
+            yield Fraction(drawn), moving(drawn)
+            drawn += 1
+
+    windows = cut_windows("clip", endless(), 3)
+    next(windows)
+    assert drawn == 3
+    next(windows)
+    assert drawn == 6
+
+
+def test_yuv_video_is_read_by_its_matrix_and_range(tmp_path: Path) -> None:
+    """A BT.709 full-range file gives back the colours that were put in, not those of BT.601."""
+    path = tmp_path / "c.mkv"
+    color = np.empty((*SIZE, 3), np.uint8)
+    color[...] = (200, 40, 90)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width = SIZE
+        stream.pix_fmt = "yuv444p"
+        stream.codec_context.color_range = 2
+        stream.codec_context.colorspace = 1
+        frame = av.VideoFrame.from_ndarray(color, format="rgb24").reformat(
+            format="yuv444p", dst_colorspace=1, dst_color_range=2
+        )
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+    ((_, picture),) = list(VideoPictures(path))
+    assert np.abs(picture.astype(int) - color).max() <= 2
+
+
+def test_still_pictures_of_other_kinds(tmp_path: Path) -> None:
+    """A name with a pattern in it is one file; gray pictures become RGB."""
+    path = tmp_path / "a%03d.png"
+    frame = av.VideoFrame.from_ndarray(np.full((12, 13), 77, np.uint8), format="gray")
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 13, 12, "gray", Fraction(1)
+    path.write_bytes(b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)]))
+    picture = read_picture(path)
+    assert picture.shape == (12, 13, 3) and (picture == 77).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_picture(tmp_path: Path, content: bytes) -> None:
+    """Empty, foreign and cut-off files are named in one line."""
+    (tmp_path / "bad.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"picture .*bad\.png"):
+        read_picture(tmp_path / "bad.png")
+    with pytest.raises(InputError, match=r"cannot read the picture .*gone\.png"):
+        read_picture(tmp_path / "gone.png")
+
+
+def test_frames_of_two_sizes(tmp_path: Path) -> None:
+    """The frame that does not fit is named."""
+    write_pictures(tmp_path, moving(0), moving(1), moving(2, size=(32, 40)), names=["0.png", "1.png", "2.png"])
+    with pytest.raises(InputError, match="one size, found 40x32 at frame 2 after 48x32"):
+        list(open_dataset(tmp_path).windows())
+
+
+def test_what_is_no_set(tmp_path: Path) -> None:
+    """Nothing there, nothing inside, one picture, too few frames, a senseless factor or limit."""
+    with pytest.raises(InputError, match="found nothing at"):
+        open_dataset(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"expected triplets .* found none"):
+        open_dataset(tmp_path)
+    write_pictures(tmp_path, moving(0), moving(1), moving(2), names=["a.png", "b.png", "c.png"])
+    with pytest.raises(InputError, match="found one picture"):
+        open_dataset(tmp_path / "a.png")
+    with pytest.raises(InputError, match="expected 5 frames or more for a factor of 4"):
+        open_dataset(tmp_path, factor=4)
+    with pytest.raises(UsageError, match="factor of 2 or more"):
+        open_dataset(tmp_path, factor=1)
+    with pytest.raises(UsageError, match="limit of 1 or more"):
+        list(open_dataset(tmp_path).windows(0))
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(InputError, match=r"text\.mp4"):
+        open_dataset(tmp_path / "text.mp4")
