@@ -8,8 +8,8 @@ them with its own over a (2r+1) x (2r+1) neighbourhood, and adds a correction. B
 and F_10 come from the same weights.
 
 Once per timestep: the flows are combined to time t (equation 4), both proxies are warped, and a small U-Net working at
-half the proxy's size (2x2 pixels folded into channels) gives residual flows and the visibility logit at full proxy size.
-Its last layer starts at zero: an untrained refinement changes nothing.
+half the proxy's size (2x2 pixels folded into channels) gives residual flows and the visibility logit at full proxy
+size. Its last layer starts at zero: an untrained refinement changes nothing.
 
 Largest motion: ``radius`` steps at every level, radius * (32 + 16 + 8 + 4) proxy pixels in all.
 """
@@ -62,7 +62,19 @@ def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.LeakyReLU(0.1, inplace=True))
+    conv = nn.Conv2d(inputs, outputs, 3, stride, 1)
+    # Torch's default lets a signal shrink by half at every layer; ten layers on, nothing would be left to compare.
+    nn.init.kaiming_normal_(conv.weight, a=0.1, nonlinearity="leaky_relu")
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return nn.Sequential(conv, nn.LeakyReLU(0.1, inplace=True))
+
+
+def _head(inputs: int, outputs: int) -> nn.Conv2d:
+    """A last layer that starts by answering zero."""
+    head = nn.Conv2d(inputs, outputs, 3, 1, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+    return head
 
 
 class _Encoder(nn.Module):
@@ -87,21 +99,25 @@ class _Encoder(nn.Module):
 class _FlowLevel(nn.Module):
     """One step of the ladder: features, similarity, flow so far and context -> better flow and context."""
 
-    def __init__(self, width: int, hidden: int, context: int, radius: int, coarsest: bool) -> None:
+    def __init__(self, width: int, hidden: int, context: int, match: int, radius: int, coarsest: bool) -> None:
         super().__init__()
         self.radius = radius
+        self.match = nn.Conv2d(width, match, 1)
         inputs = width + (2 * radius + 1) ** 2 + (0 if coarsest else 2 + context)
         self.trunk = nn.Sequential(_conv(inputs, hidden), _conv(hidden, hidden), _conv(hidden, context))
-        self.head = nn.Conv2d(context, 2, 3, 1, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.head = _head(context, 2)
 
-    def forward(self, own: Tensor, other: Tensor, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``flow`` in pixels of this level; returns the corrected flow (float32) and this level's context."""
+    def forward(self, own: Tensor, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``own``: features of N first and N second frames; ``flow`` in pixels of this level, from each frame to its
+        partner. Returns the corrected flow (float32) and this level's context."""
+        key = self.match(own)
+        # Cosine similarity: what matters is the direction of a feature, so light and contrast matter less.
+        key = key * torch.rsqrt(key.float().square().mean(1, keepdim=True) + 1e-4).to(key.dtype)
+        other = key.roll(key.shape[0] // 2, 0)
         if flow is None or context is None:
-            inputs = [own, local_correlation(own, other, self.radius)]
+            inputs = [own, local_correlation(key, other, self.radius)]
         else:
-            similarity = local_correlation(own, warp(other, flow), self.radius)
+            similarity = local_correlation(key, warp(other, flow), self.radius)
             inputs = [own, similarity, flow.to(own.dtype) * 0.25, context]
         context = self.trunk(torch.cat(inputs, 1))
         change = self.head(context).float()
@@ -120,9 +136,7 @@ class _Refinement(nn.Module):
         )
         self.bottom = _conv(widths[-1], widths[-1])
         self.up = nn.ModuleList(_conv(widths[k] + widths[k - 1], widths[k - 1]) for k in range(len(widths) - 1, 0, -1))
-        self.head = nn.Conv2d(widths[0], 5 * 4, 3, 1, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.head = _head(widths[0], 5 * 4)
 
     def forward(self, x: Tensor) -> Tensor:
         """(M, 29, h/2, w/2) -> (M, 5, h, w)."""
@@ -141,7 +155,8 @@ class Fast(nn.Module):
     """See the module's text. Follows :class:`~slomo_cli.net.motion.InterpolationNet`.
 
     ``encoder``: widths at 1/2, 1/4, ... of the proxy; ``hidden``, ``context``: widths of every flow level;
-    ``refine``: widths of the refinement U-Net at 1/2, 1/4, ... of the proxy; ``radius``: of the similarity search.
+    ``refine``: widths of the refinement U-Net at 1/2, 1/4, ... of the proxy; ``match``, ``radius``: width of
+    the features compared, and reach of the similarity search.
     """
 
     def __init__(
@@ -150,6 +165,7 @@ class Fast(nn.Module):
         hidden: int = 64,
         context: int = 32,
         refine: Sequence[int] = (32, 48, 64),
+        match: int = 32,
         radius: int = 3,
     ) -> None:
         super().__init__()
@@ -158,7 +174,8 @@ class Fast(nn.Module):
         self.encoder = _Encoder(encoder)
         widths = list(encoder[1:])
         self.ladder = nn.ModuleList(
-            _FlowLevel(width, hidden, context, radius, coarsest=k == len(widths) - 1) for k, width in enumerate(widths)
+            _FlowLevel(width, hidden, context, match, radius, coarsest=k == len(widths) - 1)
+            for k, width in enumerate(widths)
         )
         self.refinement = _Refinement(refine)
 
@@ -173,11 +190,10 @@ class Fast(nn.Module):
         context: Tensor | None = None
         ladder = []
         for level, own in zip(reversed(list(self.ladder)), reversed(features), strict=True):
-            other = own.roll(i0.shape[0], 0)
             if flow is not None and context is not None:
                 flow = 2.0 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
                 context = F.interpolate(context, scale_factor=2, mode="nearest")
-            flow, context = level(own, other, flow, context)
+            flow, context = level(own, flow, context)
             ladder.append(flow)
         full = 4.0 * F.interpolate(flow, scale_factor=4, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
