@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Literal
@@ -17,23 +17,8 @@ from slomo_cli.errors import SlomoError, printable
 
 Status = Literal["ok", "warn", "fail"]
 
-SOFTWARE = {
-    "h264": ("libx264", "yuv420p"),
-    "hevc": ("libx265", "yuv420p10le"),
-    "av1": ("libsvtav1", "yuv420p10le"),
-    "vp9": ("libvpx-vp9", "yuv420p"),
-    "prores": ("prores_ks", "yuv422p10le"),
-    "ffv1": ("ffv1", "yuv420p"),
-    "gif": ("gif", "pal8"),
-}
-"""Codec -> (encoder of ffmpeg, a pixel format it takes); without h264 nothing can be written by default."""
-
-HARDWARE = {
-    name: "nv12"
-    for kind in ("nvenc", "qsv", "videotoolbox", "amf")
-    for name in (f"h264_{kind}", f"hevc_{kind}", f"av1_{kind}")
-}
-"""Encoder that needs a device -> pixel format; ffmpeg lists it with or without the device, so each is tried."""
+CODECS_SHOWN = ("h264", "hevc", "av1", "vp9", "prores", "ffv1", "gif", "apng", "webp", "png", "jpg", "tiff")
+"""Codecs asked after; without h264 nothing is written by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +118,7 @@ def check_av() -> Check:
 
 def check_ffmpeg(explicit: str | None) -> Iterator[Check]:
     """ffmpeg, which writes the files: where it is, what it encodes, how it stretches sound."""
+    from slomo_cli.media.codecs import CODECS, ENCODERS
     from slomo_cli.media.ffmpeg import tools, try_encoder
 
     try:
@@ -141,14 +127,24 @@ def check_ffmpeg(explicit: str | None) -> Iterator[Check]:
     except SlomoError as error:
         yield Check("ffmpeg", "fail", str(error), "pip install imageio-ffmpeg, or name one with SLOMO_FFMPEG")
         return
-    details = {"version": found.version, "source": found.source, "path": printable(found.path)}
+    details: dict[str, Any] = {"version": found.version, "source": found.source, "path": printable(found.path)}
     yield Check("ffmpeg", "ok", f"{found.version} ({found.source}: {printable(found.path)})", details=details)
 
-    def reason(encoder: str, layout: str) -> str | None:
-        return try_encoder(found, encoder, layout) if encoder in encoders else "not in this ffmpeg"
+    def reason(names: Sequence[str]) -> str | None:
+        """None if one of these encoders works, else why the first does not."""
+        reasons = []
+        for encoder in (ENCODERS[name] for name in names if name in encoders):
+            # GIF is fed through a palette, so the format slomo makes is not the one the encoder takes.
+            layout = "pal8" if encoder.name == "gif" else encoder.formats[0]
+            why = try_encoder(found, encoder.name, layout)
+            if why is None:
+                return None
+            reasons.append(why)
+        return reasons[0] if reasons else "not in this ffmpeg"
 
-    broken = {codec: why for codec, wanted in SOFTWARE.items() if (why := reason(*wanted)) is not None}
-    works = [codec for codec in SOFTWARE if codec not in broken]
+    cpu = {codec: [name for name in CODECS[codec] if not ENCODERS[name].hardware] for codec in CODECS_SHOWN}
+    broken = {codec: why for codec, names in cpu.items() if (why := reason(names)) is not None}
+    works = [codec for codec in CODECS_SHOWN if codec not in broken]
     state: dict[str, Any] = {"working": works, "missing": broken}
     if broken:
         status: Status = "fail" if "h264" in broken else "warn"
@@ -156,10 +152,11 @@ def check_ffmpeg(explicit: str | None) -> Iterator[Check]:
         yield Check("encoders", status, text, "use another build of ffmpeg (--ffmpeg) for the missing ones", state)
     else:
         yield Check("encoders", "ok", ", ".join(works), details=state)
-    listed = [name for name in HARDWARE if name in encoders]
-    hardware = [name for name in listed if try_encoder(found, name, HARDWARE[name]) is None]
+    listed = [encoder for encoder in ENCODERS.values() if encoder.hardware and encoder.name in encoders]
+    hardware = [encoder.name for encoder in listed if try_encoder(found, encoder.name, encoder.formats[0]) is None]
     text = ", ".join(hardware) if hardware else f"none works here ({len(listed)} tried); the CPU encodes"
-    yield Check("hardware encoders", "ok", text, details={"tried": listed, "working": hardware})
+    details = {"tried": [encoder.name for encoder in listed], "working": hardware}
+    yield Check("hardware encoders", "ok", text, details=details)
     if "rubberband" in filters:
         yield Check("sound", "ok", "stretched by rubberband", details={"filter": "rubberband"})
     else:

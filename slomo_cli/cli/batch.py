@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from slomo_cli.cli import files, options
-from slomo_cli.errors import DeviceError, SlomoError, printable
+from slomo_cli.errors import DeviceError, SlomoError, UsageError, printable
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Reporter
+
+OUT_OF_MEMORY = "out of memory: a smaller --proxy or --batch needs less"
 
 
 def run(inputs: Sequence[str], wish: options.Settings, values: options.Values, *, tag: str) -> int:
@@ -21,86 +24,90 @@ def run(inputs: Sequence[str], wish: options.Settings, values: options.Values, *
 
     All names are checked, and all questions asked, before torch and the first file are loaded.
     """
+    if values["overwrite"] and values["skip_existing"]:
+        raise UsageError("-y replaces what is there and -n leaves it: give one of them")
     jobs = files.plan_jobs(inputs, output=values["output"], out_dir=values["out_dir"], tag=tag, codec=values["codec"])
     with options.make_reporter(values) as reporter:
-        failures: list[int] = []
-        ready = [(job, replace) for job in jobs if (replace := _admit(job, values, reporter, failures)) is not None]
-        for job, replace in ready:
-            _attempt(job, wish, values, reporter, failures, replace=replace, alone=len(jobs) == 1)
-        if failures and len(jobs) > 1:
-            reporter.error(SlomoError(f"{len(failures)} of {len(jobs)} inputs failed"))
-    if not failures:
+        batch = Batch(jobs, wish, values, reporter)
+        for job, replace in [(job, batch.admit(job)) for job in jobs]:
+            if replace is not None:
+                batch.attempt(job, replace=replace)
+        if batch.failures and len(jobs) > 1:
+            reporter.error(SlomoError(f"{len(batch.failures)} of {len(jobs)} inputs failed"))
+    if not batch.failures:
         return 0
-    return failures[0] if len(set(failures)) == 1 else 1
+    return batch.failures[0] if len(set(batch.failures)) == 1 else 1
 
 
-def _admit(job: files.Job, values: options.Values, reporter: Reporter, failures: list[int]) -> bool | None:
-    """May the job run, and replace what is there? None where it may not or need not."""
-    dry = values["dry_run"]
-    try:
-        files.check_source(job.source)
-        files.check_target(job.target, create=values["out_dir"] is not None, dry=dry)
-        if dry:
-            return True
-        replace = files.may_write(job.target, overwrite=values["overwrite"], skip=values["skip_existing"])
-    except SlomoError as error:
-        reporter.error(error, job.name)
-        failures.append(error.exit_code)
-        return None
-    if replace is None:
-        reporter.note(f"'{printable(job.target)}' exists and stays as it is")
-    return replace
+class Batch:
+    """The jobs of one command line, what they share, and the exit codes of those that failed."""
 
+    def __init__(
+        self, jobs: Sequence[files.Job], wish: options.Settings, values: options.Values, reporter: Reporter
+    ) -> None:
+        self.alone = len(jobs) == 1
+        self.wish = wish
+        self.values = values
+        self.reporter = reporter
+        self.failures: list[int] = []
 
-def _attempt(
-    job: files.Job,
-    wish: options.Settings,
-    values: options.Values,
-    reporter: Reporter,
-    failures: list[int],
-    *,
-    replace: bool,
-    alone: bool,
-) -> None:
-    try:
-        with files.readable(job.source) as source:
-            if values["dry_run"]:
-                _show_plan(job, source, wish)
-            else:
-                _convert(job, source, wish, reporter, replace=replace)
-    except SlomoError as error:
-        reporter.error(error, job.name)
-        failures.append(error.exit_code)
-    except MemoryError:
-        reporter.error(DeviceError("out of memory: a smaller --proxy or --batch needs less"), job.name)
-        failures.append(DeviceError.exit_code)
-    except Exception:
-        if alone:
-            raise
-        reporter.close()
-        traceback.print_exc()
-        reporter.error(SlomoError("failed by a fault of slomo's own (traceback above)"), job.name)
-        failures.append(1)
+    def admit(self, job: files.Job) -> bool | None:
+        """May the job run, and replace what is there? None where it may not or need not."""
+        values, dry = self.values, self.values["dry_run"]
+        try:
+            files.check_source(job.source)
+            files.check_target(job.target, create=values["out_dir"] is not None, dry=dry)
+            if dry:
+                return True
+            replace = files.may_write(job.target, overwrite=values["overwrite"], skip=values["skip_existing"])
+        except SlomoError as error:
+            self._fail(job, error)
+            return None
+        if replace is None:
+            self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
+        return replace
 
+    def attempt(self, job: files.Job, *, replace: bool) -> None:
+        """Do the job; a failure is told and remembered. A bug keeps its traceback, and the other inputs their turn."""
+        try:
+            with files.readable(job.source) as source:
+                if self.values["dry_run"]:
+                    self._show_plan(job, source)
+                else:
+                    self._convert(job, source, replace=replace)
+        except SlomoError as error:
+            self._fail(job, error)
+        except MemoryError:
+            self._fail(job, DeviceError(OUT_OF_MEMORY))
+        except Exception:
+            if self.alone:
+                raise
+            self.reporter.close()
+            traceback.print_exc()
+            self._fail(job, SlomoError("a fault of slomo itself (see above)"))
 
-def _convert(job: files.Job, source: Path, wish: options.Settings, reporter: Reporter, *, replace: bool) -> None:
-    from dataclasses import replace as changed
+    def _fail(self, job: files.Job, error: SlomoError) -> None:
+        self.reporter.error(error, "" if self.alone else job.name)
+        self.failures.append(error.exit_code)
 
-    from slomo_cli import pipeline
+    def _convert(self, job: files.Job, source: Path, *, replace: bool) -> None:
+        from slomo_cli import pipeline
 
-    pipeline.convert(
-        source,
-        job.target,
-        time=wish.time,
-        encode=changed(wish.encode, overwrite=replace),
-        compute=wish.compute,
-        progress=reporter,
-    )
+        pipeline.convert(
+            source,
+            job.target,
+            time=self.wish.time,
+            encode=dataclasses.replace(self.wish.encode, overwrite=replace),
+            compute=self.wish.compute,
+            progress=self.reporter,
+        )
 
+    def _show_plan(self, job: files.Job, source: Path) -> None:
+        from slomo_cli import pipeline
+        from slomo_cli.cli.plan import plan_text
 
-def _show_plan(job: files.Job, source: Path, wish: options.Settings) -> None:
-    from slomo_cli import pipeline
-    from slomo_cli.cli.plan import plan_text
-
-    plan = pipeline.plan_conversion(source, job.target, time=wish.time, encode=wish.encode, compute=wish.compute)
-    click.echo(plan_text(job.name, job.target, plan))
+        wish = self.wish
+        plan = pipeline.plan_conversion(source, job.target, time=wish.time, encode=wish.encode, compute=wish.compute)
+        if plan.carry is not None:
+            plan.carry.close()
+        click.echo(plan_text(job.name, job.target, plan))

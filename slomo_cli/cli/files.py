@@ -174,7 +174,9 @@ def check_target(target: Path | None, *, create: bool = False, dry: bool = False
             if dry:
                 return
             folder.mkdir(parents=True)
-        if not folder.is_dir():
+        if folder.exists() and not folder.is_dir():
+            raise SlomoError(f"cannot write '{name}': '{printable(folder)}' is not a folder")
+        if not folder.exists():
             raise SlomoError(f"the folder '{printable(folder)}' does not exist: make it, or choose another with -o")
     except OSError as error:
         raise SlomoError(f"cannot write '{name}': {error.strerror}") from None
@@ -193,9 +195,14 @@ def may_write(target: Path | None, *, overwrite: bool, skip: bool) -> bool | Non
         return None
     if overwrite:
         return True
-    if sys.stdin.isatty() and sys.stderr.isatty():
+    if interactive():
         return True if click.confirm(f"'{printable(target)}' exists. Replace it?", err=True) else None
     raise SlomoError(f"'{printable(target)}' exists: -y replaces it, -n leaves it")
+
+
+def interactive() -> bool:
+    """Is there a person to ask?"""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 @contextmanager

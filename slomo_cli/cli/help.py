@@ -25,7 +25,6 @@ CONTEXT = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 80,
     "show_default": True,
-    "auto_envvar_prefix": PREFIX,
 }
 
 

@@ -2,7 +2,7 @@
 
 Keys of the JSON object (rationals are strings such as ``"30000/1001"``; seconds are rationals too; null: not known):
 
-    file, size_bytes, container, bit_rate, duration, video, streams, chapters, metadata
+    file, size_bytes, container, bit_rate, duration, video, streams, chapters, metadata, warnings [text]
     video: stream, codec, width, height, pix_fmt, layout, bits, alpha, interlaced, sample_aspect, rotation, flipped,
         shown_width, shown_height, frames, rate (null: variable), nominal_rate, first_seconds, duration,
         color {range, matrix, primaries, transfer, chroma_location: code points of H.273 as FFmpeg numbers them},
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ PRIMARIES = {1: "BT.709", 4: "BT.470 M", 5: "BT.601 (625)", 6: "BT.601 (525)", 9
 TRANSFERS = {1: "BT.709", 4: "gamma 2.2", 5: "gamma 2.8", 6: "BT.601", 8: "linear", 13: "sRGB", 14: "BT.2020",
              15: "BT.2020", 16: "PQ", 18: "HLG"}  # fmt: skip
 """Names people use for the code points of H.273; a missing one is shown as its number."""
+
+_BRANDS = {"major_brand", "minor_version", "compatible_brands"}
+"""Tags of MP4 that mean nothing to people; JSON has them."""
 
 
 @click.command(
@@ -55,15 +59,19 @@ def command(file: str, as_json: bool) -> None:
     if file == files.STREAM:
         raise UsageError("info needs a file it can seek in, found stdin (-)")
     files.check_source(Path(file))
-    from slomo_cli.media.probe import probe, scan
+    from slomo_cli.media.probe import probe
+    from slomo_cli.media.scan import scan
 
     info = probe(file)
-    timing = scan(info).timing
-    click.echo(json.dumps(info_json(info, timing), indent=2) if as_json else "\n".join(info_lines(info, timing)))
+    found = scan(info)
+    if as_json:
+        click.echo(json.dumps(info_json(info, found.timing, found.warnings), indent=2))
+    else:
+        click.echo("\n".join(info_lines(info, found.timing, found.warnings)))
 
 
-def info_lines(info: VideoInfo, timing: SourceTiming) -> list[str]:
-    """The facts in two columns, the file's name above them."""
+def info_lines(info: VideoInfo, timing: SourceTiming, warnings: Sequence[str]) -> list[str]:
+    """The facts in two columns, the file's name above them and its tags below."""
     rows = [
         ("container", _container(info)),
         ("video", f"{info.codec}, {info.pix_fmt} ({info.layout.bits} bit{', alpha' * info.layout.alpha})"),
@@ -75,12 +83,13 @@ def info_lines(info: VideoInfo, timing: SourceTiming) -> list[str]:
         *([("fields", "interlaced")] if info.interlaced else []),
         *[(f"stream {stream.index}", _stream(stream)) for stream in info.streams],
         *([("chapters", str(len(info.chapters)))] if info.chapters else []),
-        *[(f"tag {printable(key)}", printable(value)) for key, value in info.metadata],
+        *[("note", warning) for warning in warnings],
     ]
-    return [printable(info.path), *columns(rows)]
+    tags = [(printable(key), printable(value)) for key, value in info.metadata if key.lower() not in _BRANDS]
+    return [printable(info.path), *columns(rows), *(["  tags"] if tags else []), *columns(tags, indent="    ")]
 
 
-def info_json(info: VideoInfo, timing: SourceTiming) -> dict[str, Any]:
+def info_json(info: VideoInfo, timing: SourceTiming, warnings: Sequence[str]) -> dict[str, Any]:
     """The same for programs; the keys are listed at the top of this module."""
     shown_width, shown_height = shown_size(info)
     color, hdr = info.color, info.hdr
@@ -136,6 +145,7 @@ def info_json(info: VideoInfo, timing: SourceTiming) -> dict[str, Any]:
             for chapter in info.chapters
         ],
         "metadata": dict(info.metadata),
+        "warnings": list(warnings),
     }
 
 
@@ -155,7 +165,8 @@ def shown_size(info: VideoInfo) -> tuple[int, int]:
 
 def _container(info: VideoInfo) -> str:
     rate = "" if info.bit_rate is None else f", {info.bit_rate / 1e6:.2f} Mbit/s"
-    return f"{info.container}, {_bytes(os.stat(info.path).st_size)}{rate}"
+    names = "/".join(info.container.split(",")[:2])
+    return f"{names}, {_bytes(os.stat(info.path).st_size)}{rate}"
 
 
 def _bytes(count: int) -> str:
@@ -172,7 +183,7 @@ def _size(info: VideoInfo) -> str:
     if info.sample_aspect != 1:
         facts.append(f"samples {info.sample_aspect.numerator}:{info.sample_aspect.denominator}")
     if info.rotation:
-        facts.append(f"rotated {info.rotation}°")
+        facts.append(f"rotated {360 - info.rotation}° clockwise")
     if flipped(info):
         facts.append("mirrored")
     shown = shown_size(info)
@@ -193,17 +204,17 @@ def _seconds(value: Fraction) -> str:
 
 def _colour(info: VideoInfo) -> str:
     color = info.color
-    names = [
-        RANGES.get(color.range, ""),
-        _named("matrix", MATRICES, color.matrix),
-        _named("primaries", PRIMARIES, color.primaries),
-        _named("transfer", TRANSFERS, color.transfer),
-    ]
-    return ", ".join(name for name in names if name) or "not tagged"
-
-
-def _named(what: str, names: dict[int, str], code: int) -> str:
-    return "" if code == 2 else f"{what} {names.get(code, code)}"
+    matrix, primaries, transfer = (
+        MATRICES.get(color.matrix, str(color.matrix)),
+        PRIMARIES.get(color.primaries, str(color.primaries)),
+        TRANSFERS.get(color.transfer, str(color.transfer)),
+    )
+    if matrix == primaries == transfer != "2":
+        names = [matrix]
+    else:
+        pairs = (("matrix", matrix), ("primaries", primaries), ("transfer", transfer))
+        names = [f"{what} {name}" for what, name in pairs if name != "2"]
+    return ", ".join([*names, *([RANGES[color.range]] if color.range in RANGES else [])]) or "not tagged"
 
 
 def _hdr(hdr: HdrInfo) -> str:
@@ -226,6 +237,6 @@ def _stream(stream: StreamInfo) -> str:
         facts.append("1 channel" if stream.channels == 1 else f"{stream.channels} channels")
     if stream.duration_seconds is not None:
         facts.append(_seconds(stream.duration_seconds))
-    if stream.language:
+    if stream.language not in ("", "und"):
         facts.append(printable(stream.language))
     return ", ".join(facts)

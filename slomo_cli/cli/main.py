@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from slomo_cli import __version__
-from slomo_cli.cli.help import Lazy, LazyGroup
+from slomo_cli.cli.help import PREFIX, Lazy, LazyGroup
 from slomo_cli.errors import DeviceError, SlomoError
 
 COMMANDS = {
@@ -37,6 +37,7 @@ def _print_versions(ctx: click.Context, parameter: click.Parameter, wanted: bool
     cls=LazyGroup,
     table=COMMANDS,
     invoke_without_command=True,
+    context_settings={"auto_envvar_prefix": PREFIX},
     examples="""
     slomo convert in.mp4 --factor 8 -o out.mp4    eight times slower
     slomo fps in.mp4 --target 240                 240 fps, same duration
@@ -115,7 +116,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         say("stopped")
         code = 128 + signals.received if signals.received else 1
     except MemoryError:
-        say("out of memory: a smaller --proxy or --batch needs less")
+        say("out of memory")
         code = DeviceError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 

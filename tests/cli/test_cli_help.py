@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from importlib import import_module
 
 import click
@@ -105,10 +105,13 @@ def test_nothing_heavy_is_loaded_for_help_and_early_refusals(words: list[str]) -
 
 
 def test_help_takes_less_than_a_third_of_a_second() -> None:
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "slomo_cli", "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - begin)
+    """Measured in processor time, which a busy machine does not stretch as it does the wall clock's."""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        code = "from slomo_cli.cli.main import main\nmain(['--help'])"
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
-    assert min(times) < 0.3
+    assert min(seconds) < 0.3

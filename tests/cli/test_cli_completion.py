@@ -1,0 +1,65 @@
+"""Completion scripts, and what they complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from slomo_cli.cli.completion import SHELLS
+from slomo_cli.cli.main import COMMANDS, cli
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_script_of_each_shell(shell: str) -> None:
+    result = CliRunner().invoke(cli, ["completion", shell])
+
+    assert result.exit_code == 0
+    assert "_SLOMO_COMPLETE" in result.output
+    assert "slomo" in result.output
+
+
+def test_shell_is_taken_from_the_environment() -> None:
+    chosen = CliRunner(env={"SHELL": "/usr/bin/fish"}).invoke(cli, ["completion"])
+
+    assert chosen.output == CliRunner().invoke(cli, ["completion", "fish"]).output
+
+
+def test_unknown_shell_in_the_environment_is_told() -> None:
+    from slomo_cli.errors import UsageError
+
+    result = CliRunner(env={"SHELL": "/bin/tcsh"}).invoke(cli, ["completion"])
+
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception) == "expected bash, zsh or fish, found $SHELL 'tcsh': name the shell"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash to read its script")
+def test_bash_reads_its_script() -> None:
+    script = CliRunner().invoke(cli, ["completion", "bash"]).output
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True, capture_output=True)
+
+
+def completed(line: str) -> list[str]:
+    """What bash would be offered for the last word of the line."""
+    words = line.split(" ")
+    environment = {
+        **os.environ,
+        "_SLOMO_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "slomo_cli"], env=environment, capture_output=True, text=True, check=True
+    )
+    return [row.partition(",")[2] for row in done.stdout.splitlines()]
+
+
+def test_commands_options_and_choices_complete() -> None:
+    assert completed("slomo ") == list(COMMANDS)
+    assert "--factor" in completed("slomo convert --f")
+    assert completed("slomo convert --cuts ") == ["hold", "blend", "off"]

@@ -1,0 +1,63 @@
+"""``slomo doctor``: what it finds here, and what it says when something is missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from slomo_cli import doctor
+from slomo_cli.cli.doctor import check_lines
+from slomo_cli.cli.main import cli
+from slomo_cli.doctor import Check
+
+
+def test_this_machine_in_json() -> None:
+    result = CliRunner().invoke(cli, ["doctor", "--json"])
+    answer = json.loads(result.output)
+    checks = {check["name"]: check for check in answer["checks"]}
+
+    assert result.exit_code == (1 if answer["status"] == "fail" else 0)
+    assert set(answer["checks"][0]) == {"name", "status", "text", "advice", "details"}
+    assert {"python", "torch", "cpu", "pyav", "ffmpeg", "encoders", "hardware encoders", "sound"} <= set(checks)
+    assert "float32" in checks["cpu"]["details"]["native"]
+    assert "h264" in checks["encoders"]["details"]["working"]
+    assert checks["ffmpeg"]["details"]["source"] in ("bundled", "PATH", "SLOMO_FFMPEG")
+
+
+def test_missing_ffmpeg_fails_and_says_what_to_do(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["doctor", "--ffmpeg", str(tmp_path / "none")])
+
+    assert result.exit_code == 1
+    lines = [line for line in result.output.splitlines() if line.startswith("fail")]
+    assert len(lines) == 1
+    assert "-> pip install imageio-ffmpeg" in result.output
+    assert all(len(line) <= 80 or "/" in line for line in result.output.splitlines())
+
+
+def test_broken_torch_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    checks = list(doctor.check_torch())
+
+    assert [(check.name, check.status) for check in checks] == [("torch", "fail")]
+    assert "pip install" in checks[0].advice
+
+
+def test_broken_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slomo_cli.media.ffmpeg.try_encoder", lambda tools, encoder, layout: "no such device")
+    checks = {check.name: check for check in doctor.check_ffmpeg(None)}
+
+    assert checks["encoders"].status == "fail"
+    assert checks["encoders"].text.startswith("none work; h264: no such device")
+    assert checks["hardware encoders"].status == "ok"
+
+
+def test_lines_stand_in_columns_with_the_advice_below() -> None:
+    lines = check_lines(Check("cuda:0", "warn", "a driver " + "that is old " * 8, "update it"))
+
+    assert lines[0].startswith("\x1b[33mwarn \x1b[0mcuda:0            a driver that is old")
+    assert lines[1].startswith(" " * 23 + "that is old")
+    assert lines[-1] == " " * 23 + "-> update it"

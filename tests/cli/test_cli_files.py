@@ -1,0 +1,247 @@
+"""Names of outputs, and refusals before anything is loaded."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from slomo_cli.cli import files
+from slomo_cli.errors import InputError, SlomoError, UsageError
+from slomo_cli.media import containers
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("factor", "tag"),
+    [("8", "x8"), ("2.5", "x2.5"), ("5/2", "x2.5"), ("10/3", "x3.333"), ("30000/1001", "x29.97"), ("1.25", "x1.25")],
+)
+def test_tag_of_factor(factor: str, tag: str) -> None:
+    assert files.tag_of_factor(Fraction(factor)) == tag
+
+
+@pytest.mark.parametrize(
+    ("rate", "tag"),
+    [
+        ("240", "240fps"),
+        ("60000/1001", "59.94fps"),
+        ("24000/1001", "23.976fps"),
+        ("30000/1001", "29.97fps"),
+        ("120000/1001", "119.88fps"),
+        ("12.5", "12.5fps"),
+        ("23.98", "23.98fps"),
+        ("1/10", "0.1fps"),
+    ],
+)
+def test_tag_of_rate(rate: str, tag: str) -> None:
+    assert files.tag_of_rate(Fraction(rate)) == tag
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "name"),
+    [
+        ("in.mp4", None, "in.x8.mp4"),
+        ("IN.MOV", None, "IN.x8.MOV"),
+        ("a.b.mkv", None, "a.b.x8.mkv"),
+        ("in.webm", None, "in.x8.webm"),
+        ("in.webm", "vp9", "in.x8.webm"),
+        ("in.webm", "h264", "in.x8.mp4"),
+        ("in.flv", None, "in.x8.mp4"),
+        ("in.wmv", None, "in.x8.mp4"),
+        ("in.mpg", None, "in.x8.mkv"),
+        ("in.ogv", None, "in.x8.mkv"),
+        ("in", None, "in.x8.mp4"),
+        ("in.mp4", "prores", "in.x8.mov"),
+        ("in.mov", "prores", "in.x8.mov"),
+        ("in.mp4", "ffv1", "in.x8.mkv"),
+        ("in.mp4", "libx265", "in.x8.mp4"),
+        ("in.mp4", "gif", "in.x8.gif"),
+        ("in.mp4", "png", "in.x8.%06d.png"),
+        ("in.gif", None, "in.x8.gif"),
+        ("shot_%04d.png", None, "shot_%04d.x8.png"),
+    ],
+)
+def test_default_name(source: str, codec: str | None, name: str) -> None:
+    assert files.default_name(Path(source), "x8", codec) == name
+
+
+def test_default_names_are_in_containers_slomo_writes() -> None:
+    for ending in (*containers.BY_EXTENSION, "flv", "3gp", "vob", "nonsense", ""):
+        name = files.default_name(Path(f"in.{ending}" if ending else "in"), "x8", None)
+        assert name.rpartition(".")[2] in containers.BY_EXTENSION
+
+
+def plan(
+    *inputs: str, output: str | None = None, out_dir: str | None = None, codec: str | None = None
+) -> list[files.Job]:
+    return files.plan_jobs(inputs, output=output, out_dir=out_dir, tag="x8", codec=codec)
+
+
+def test_results_go_beside_their_sources_or_into_the_folder() -> None:
+    assert [job.target for job in plan("a/in.mp4", "in.mp4")] == [Path("a/in.x8.mp4"), Path("in.x8.mp4")]
+    assert [job.target for job in plan("a/in.mp4", out_dir="slow")] == [Path("slow/in.x8.mp4")]
+    assert plan("-", output="-") == [files.Job(None, None)]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "out_dir", "text"),
+    [
+        (["a.mp4", "b.mp4"], "out.mp4", None, "-o names one file and there are 2 inputs: use --out-dir DIR"),
+        (["a.mp4"], "out.mp4", "slow", "-o names one file and --out-dir a folder for all: give one of them"),
+        (["a.mp4"], "slow/", None, "-o expects a file name, found 'slow/': use --out-dir for a folder"),
+        (["a.mp4"], "", None, "-o expects a file name, found '': use --out-dir for a folder"),
+        (["-"], None, None, "reading stdin needs a name for the result: -o FILE, or -o - for stdout"),
+        (["-"], None, "slow", "reading stdin needs a name for the result: -o FILE, or -o - for stdout"),
+        (
+            ["a/in.mp4", "b/in.mp4"],
+            None,
+            "slow",
+            "'a/in.mp4' and 'b/in.mp4' would both be written to 'slow/in.x8.mp4': convert them one by one",
+        ),
+        (
+            ["in.mp4", "in.mp4"],
+            None,
+            None,
+            "'in.mp4' and 'in.mp4' would both be written to 'in.x8.mp4': convert them one by one",
+        ),
+    ],
+)
+def test_contradictions_are_usage_errors(inputs: list[str], output: str | None, out_dir: str | None, text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        plan(*inputs, output=output, out_dir=out_dir)
+
+    assert str(refused.value) == text
+
+
+@pytest.mark.parametrize("link", ["same", "dots", "symlink", "hardlink", "folder"])
+def test_output_is_never_the_input(folder: Path, link: str) -> None:
+    (folder / "sub").mkdir()
+    Path("in.mp4").write_bytes(b"video")
+    Path("sym.mp4").symlink_to("in.mp4")
+    os.link("in.mp4", "hard.mp4")
+    (folder / "again").symlink_to(folder)
+    names = {
+        "same": "in.mp4",
+        "dots": "sub/../in.mp4",
+        "symlink": "sym.mp4",
+        "hardlink": "hard.mp4",
+        "folder": "again/in.mp4",
+    }
+    with pytest.raises(UsageError, match="is the input itself"):
+        plan("in.mp4", output=names[link])
+
+    assert Path("in.mp4").read_bytes() == b"video"
+
+
+def test_output_is_never_another_input_of_the_batch() -> None:
+    for name in ("in.mp4", "in.x8.mp4"):
+        Path(name).write_bytes(b"video")
+    with pytest.raises(UsageError, match=r"'in\.x8\.mp4' is the input itself"):
+        plan("in.mp4", "in.x8.mp4")
+
+
+def test_missing_output_named_as_the_missing_input_is_refused() -> None:
+    with pytest.raises(UsageError, match="is the input itself"):
+        plan("in.mp4", output="./in.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("gone.mp4", "'gone.mp4' does not exist"),
+        (
+            "http://example.com/a.mp4",
+            "'http:/example.com/a.mp4' does not exist; only local files are read: download it first",
+        ),
+        ("sub", "'sub' is a directory; expected a video file"),
+        ("in.mp4/deep.mp4", "'in.mp4/deep.mp4' cannot be read: Not a directory"),
+        ("x" * 300, f"'{'x' * 300}' cannot be read: File name too long"),
+        ("fifo", "'fifo' is a pipe or device; expected a regular file: pipe it in as -"),
+    ],
+)
+def test_unreadable_sources_are_input_errors(name: str, text: str) -> None:
+    Path("sub").mkdir()
+    Path("in.mp4").write_bytes(b"video")
+    os.mkfifo("fifo")
+    with pytest.raises(InputError) as refused:
+        files.check_source(Path(name))
+
+    assert str(refused.value) == text
+
+
+def test_source_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("in.mp4").write_bytes(b"video")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    with pytest.raises(InputError, match="cannot be read: permission denied"):
+        files.check_source(Path("in.mp4"))
+
+
+def test_terminals_are_neither_source_nor_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    with pytest.raises(UsageError, match=r"stdin \(-\) is a terminal"):
+        files.check_source(None)
+    with pytest.raises(UsageError, match=r"stdout \(-o -\) is a terminal"):
+        files.check_target(None)
+    files.check_target(None, dry=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "text"),
+    [
+        ("sub", UsageError, "the output 'sub' is a folder: name a file, or use --out-dir"),
+        (
+            "/dev/null",
+            UsageError,
+            "the output '/dev/null' is not a regular file: use -o - to write to a pipe or device",
+        ),
+        ("gone/out.mp4", SlomoError, "the folder 'gone' does not exist: make it, or choose another with -o"),
+        ("in.mp4/out.mp4", SlomoError, "cannot write 'in.mp4/out.mp4': 'in.mp4' is not a folder"),
+    ],
+)
+def test_impossible_targets(target: str, kind: type[SlomoError], text: str) -> None:
+    Path("sub").mkdir()
+    Path("in.mp4").write_bytes(b"video")
+    with pytest.raises(kind) as refused:
+        files.check_target(Path(target))
+
+    assert str(refused.value) == text
+    assert refused.value.exit_code == kind.exit_code
+
+
+def test_folder_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SlomoError, match="no permission to write in the folder 'sub'"):
+        Path("sub").mkdir()
+        files.check_target(Path("sub/out.mp4"))
+
+
+def test_out_dir_is_made_only_for_real_runs() -> None:
+    files.check_target(Path("new/er/out.mp4"), create=True, dry=True)
+    assert not Path("new").exists()
+    files.check_target(Path("new/er/out.mp4"), create=True)
+    assert Path("new/er").is_dir()
+    Path("file").write_bytes(b"")
+    with pytest.raises(SlomoError, match="'file' is not a folder"):
+        files.check_target(Path("file/out.mp4"), create=True)
+
+
+def test_dangling_link_counts_as_existing() -> None:
+    Path("out.mp4").symlink_to("nowhere")
+    with pytest.raises(SlomoError, match="exists"):
+        files.may_write(Path("out.mp4"), overwrite=False, skip=False)
+
+
+def test_empty_stdin_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(os.devnull, "rb") as nothing:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=nothing, isatty=lambda: False))
+        with pytest.raises(InputError, match="stdin is empty: pipe a video into it"), files.readable(None):
+            pass

@@ -1,0 +1,187 @@
+"""How a run ends: exit codes, one line for an error, a traceback for a bug, signals, closed pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slomo_cli import errors
+from slomo_cli.cli.main import main
+
+RUN = "from slomo_cli.cli.main import main\nmain()\n"
+
+FAKE = """
+import os, sys, time, types
+fake = types.ModuleType("slomo_cli.pipeline")
+sys.modules["slomo_cli.pipeline"] = fake
+import slomo_cli
+slomo_cli.pipeline = fake
+"""
+
+SLOW = (
+    FAKE
+    + """
+def convert(source, output, *, progress, **settings):
+    progress.start(100, "in.mp4")
+    try:
+        open("started", "w").close()
+        while True:
+            time.sleep(0.02)
+    finally:
+        if "STUBBORN" in os.environ:
+            open("cleaning", "w").close()
+            time.sleep(60)
+        open("cleaned", "w").close()
+fake.convert = convert
+"""
+)
+
+
+def start(script: str, *words: str, **settings: Any) -> subprocess.Popen[str]:
+    """A run in a process of its own, in the current folder."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1]), **settings.pop("env", {})}
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **{"stdout": subprocess.PIPE, **settings},
+    )
+
+
+def wait_for(name: str) -> None:
+    for _ in range(500):
+        if Path(name).exists():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{name} never came")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.mp4").write_bytes(b"video")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_signals_clean_up_and_end_with_128_and_their_number(name: str, code: int) -> None:
+    run = start(SLOW + RUN, "convert", "in.mp4")
+    wait_for("started")
+    run.send_signal(getattr(signal, name))
+    _, err = run.communicate(timeout=20)
+
+    assert run.returncode == code
+    assert Path("cleaned").exists()
+    assert err.splitlines()[-1] == "slomo: stopped"
+    assert "Traceback" not in err
+
+
+def test_second_signal_ends_at_once() -> None:
+    run = start(SLOW + RUN, "convert", "in.mp4", env={"STUBBORN": "1"})
+    wait_for("started")
+    run.send_signal(signal.SIGTERM)
+    wait_for("cleaning")
+    begin = time.monotonic()
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=20)
+
+    assert time.monotonic() - begin < 5
+    assert run.returncode == -signal.SIGINT
+    assert not Path("cleaned").exists()
+
+
+def test_ignored_hangup_stays_ignored() -> None:
+    ignore = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    run = start(ignore + SLOW + RUN, "convert", "in.mp4")
+    wait_for("started")
+    run.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+
+    assert run.poll() is None
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=20)
+    assert run.returncode == 143
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("SlomoError", 1),
+        ("UsageError", 2),
+        ("InputError", 3),
+        ("EncoderError", 4),
+        ("DeviceError", 5),
+        ("WeightsError", 1),
+    ],
+)
+def test_errors_are_one_line_and_a_code(kind: str, code: int) -> None:
+    raiser = f"""
+def convert(*_, **__):
+    from slomo_cli.errors import {kind}
+    raise {kind}("expected this, found that")
+"""
+    run = start(FAKE + raiser + "fake.convert = convert\n" + RUN, "convert", "in.mp4")
+    out, err = run.communicate(timeout=20)
+
+    assert (run.returncode, out, err) == (code, "", "slomo: expected this, found that\n")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    run = start(FAKE + "fake.convert = lambda *_, **__: 1 / 0\n" + RUN, "convert", "in.mp4")
+    _, err = run.communicate(timeout=20)
+
+    assert run.returncode == 1
+    assert err.startswith("Traceback (most recent call last):")
+    assert err.endswith("ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["convrt"], "slomo: there is no command 'convrt' (did you mean 'convert'?)\nTry 'slomo --help'.\n"),
+        (["in.mp4"], "; to convert a file: slomo convert in.mp4\nTry 'slomo --help'.\n"),
+        (["--nonsense"], "No such option"),
+    ],
+)
+def test_unknown_commands_and_options(capsys: pytest.CaptureFixture[str], words: list[str], text: str) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), handlers, strict=True):
+            signal.signal(number, handler)
+
+    assert stop.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_closed_stdout_is_quiet() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        run = start(RUN, "--help", stdout=closed)
+        _, err = run.communicate(timeout=20)
+
+    assert (run.returncode, err) == (1, "")
+
+
+def test_version_names_what_matters_without_torch() -> None:
+    check = """
+import atexit, sys
+atexit.register(lambda: print("torch" in sys.modules))
+"""
+    run = start(check + RUN, "--version")
+    out, err = run.communicate(timeout=60)
+    lines = out.splitlines()
+
+    assert (run.returncode, err) == (0, "")
+    assert [line.split()[0] for line in lines] == ["slomo", "torch", "av", "ffmpeg", "False"]
+    assert all(line.split()[1].lstrip("nN")[0].isdigit() for line in lines[:4]), out

@@ -1,0 +1,22 @@
+"""The rooms keep to their contracts (setup.cfg)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_import_contracts_hold() -> None:
+    code = "from importlinter.cli import lint_imports_command\nlint_imports_command()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--config", "setup.cfg", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
