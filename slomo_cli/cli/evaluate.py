@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,10 +86,10 @@ def command(
         raise UsageError("only one of --json and --csv can go to stdout: give the other a file")
     reporter = options.make_reporter(cast("options.Values", values))
     sets = _sets(paths, _factors(factor))
-    methods = _methods(values, against, ffmpeg)
-
-    total = sum(one.count(limit) * (one.factor - 1) for one in sets) * len(methods)
-    with reporter:
+    with ExitStack() as stack:
+        stack.enter_context(reporter)
+        methods = _methods(values, against, ffmpeg, stack)
+        total = sum(one.count(limit) * (one.factor - 1) for one in sets) * len(methods)
         reporter.start(total, "eval")
         kept = worst if sheet_file is not None else 0
         results = evaluate(sets, methods, limit=limit, worst=kept, advance=reporter.advance)
@@ -125,7 +126,7 @@ def _sets(paths: tuple[Path, ...], factors: list[int]) -> list[Dataset]:
     return sets
 
 
-def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None) -> dict[str, Method]:
+def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, stack: ExitStack) -> dict[str, Method]:
     """The network first, then what it is measured against, by the names they are shown under."""
     from slomo_cli.evaluate.methods import Network
     from slomo_cli.evaluate.rivals import RIVALS, rival
@@ -139,7 +140,7 @@ def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None) ->
         if name.partition(":")[0] in RIVALS:
             methods[name] = rival(name, ffmpeg)
         else:
-            methods[printable(name)] = Network(ComputeSettings(weights=name, **rest))
+            methods[printable(name)] = stack.enter_context(Network(ComputeSettings(weights=name, **rest)))
     if not methods:
         raise UsageError("--weights none leaves nothing to measure: name something with --against")
     return methods

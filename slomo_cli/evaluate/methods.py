@@ -2,14 +2,14 @@
 
 A method is called as ``method(first, second, timesteps)`` and returns one picture per timestep; pictures are 8-bit RGB,
 (height, width, 3) ``uint8``, timesteps lie in (0, 1). It may also have ``motion(first, second, timesteps)``, which the
-sheet of worst cases draws.
+sheet of worst cases draws, and ``describe()``, which goes into the JSON report.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,17 @@ class Network:
             compile=settings.compile,
             threads=settings.threads,
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._interpolator.close()
+
+    def describe(self) -> dict[str, str]:
+        """What was measured: weights, their checksum, device."""
+        network = self._interpolator
+        return {"weights": network.weights_name, "sha256": network.sha256, "device": network.describe()}
 
     def __call__(self, first: RGB, second: RGB, timesteps: Sequence[Fraction], /) -> Sequence[RGB]:
         return self._interpolator.between(first, second, timesteps)

@@ -87,6 +87,7 @@ def _set(result: SetResult) -> dict[str, Any]:
 def _method(method: MethodResult) -> dict[str, Any]:
     return {
         "method": method.method,
+        **method.about,
         **_means(method.scores),
         "seconds_per_frame": round(method.seconds_per_frame, 6),
         "timesteps": [

@@ -46,14 +46,18 @@ class Minterpolate:
 
     def __init__(self, options: str = "", ffmpeg: str | None = None) -> None:
         """``options``: as in a filter graph, ``mc_mode=aobmc:scd=none``; ``ffmpeg``: the user's own program."""
-        from slomo_cli.media.ffmpeg import find_ffmpeg
+        from slomo_cli.media.ffmpeg import tools
 
         if options and not re.fullmatch(r"[a-z_]+=[a-z0-9.]+(:[a-z_]+=[a-z0-9.]+)*", options):
             raise UsageError(f"expected options such as scd=none:mc_mode=aobmc, found '{printable(options)}'")
         if re.search(r"(^|:)fps=", options):
             raise UsageError("minterpolate's fps follows from the frames asked for: leave it out")
         self.options = options
-        self._ffmpeg = find_ffmpeg(ffmpeg)
+        self._tools = tools(ffmpeg)
+
+    def describe(self) -> dict[str, str]:
+        """What was measured: the version of ffmpeg."""
+        return {"ffmpeg": self._tools.version}
 
     def __call__(self, first: RGB, second: RGB, timesteps: Sequence[Fraction], /) -> list[RGB]:
         """Raises EncoderError where ffmpeg fails, with its own words."""
@@ -62,7 +66,7 @@ class Minterpolate:
         height, width, _ = first.shape
         # Stamps of uneven video can ask for thousandths, and the filter computes every step of its rate.
         parts = min(FINEST, math.lcm(*(t.denominator for t in timesteps)))
-        command = minterpolate_command(self._ffmpeg, width, height, parts, self.options)
+        command = minterpolate_command(self._tools.path, width, height, parts, self.options)
         fed = b"".join(picture.tobytes() for picture in (first, first, second, second))
         patience = 30 + self.SECONDS_PER_MEGAPIXEL * parts * width * height / 1e6
         try:
@@ -70,7 +74,7 @@ class Minterpolate:
         except subprocess.TimeoutExpired as error:
             raise EncoderError(f"ffmpeg's minterpolate gave no answer within {patience:.0f} s") from error
         except OSError as error:
-            raise EncoderError(f"{printable(self._ffmpeg)} cannot be run: {error.strerror or error}") from error
+            raise EncoderError(f"{printable(self._tools.path)} cannot be run: {error.strerror or error}") from error
         size = height * width * 3
         if done.returncode != 0 or len(done.stdout) != parts * size:
             from slomo_cli.media.ffmpeg import last_words

@@ -59,6 +59,8 @@ class MethodResult:
     """Wall time of the method itself; its first call is left out where there are more."""
     worst: list[WorstCase] = field(default_factory=list)
     """Worst first, at most one per window."""
+    about: dict[str, str] = field(default_factory=dict)
+    """What the method says of itself."""
 
     @property
     def scores(self) -> Scores:
@@ -169,4 +171,5 @@ class _Run:
             self._frames,
             sum(seconds for seconds, _ in timed) / made if made else 0.0,
             [case for _, _, case in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)],
+            self._method.describe() if hasattr(self._method, "describe") else {},
         )

@@ -1,0 +1,141 @@
+"""``slomo eval`` from the prompt: tables, files, refusals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from evaluate_helpers import moving, write_pictures, write_video
+
+from slomo_cli.cli.evaluate import command
+from slomo_cli.errors import SlomoError, UsageError
+from slomo_cli.evaluate.rivals import blend
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=True)
+
+
+@pytest.fixture
+def triplets(tmp_path: Path) -> Path:
+    """Two triplets in UCF101's layout."""
+    names = ["frame_00.png", "frame_01_gt.png", "frame_02.png"]
+    for seed in (1, 2):
+        write_pictures(tmp_path / "set" / str(seed), *[moving(k, seed) for k in range(3)], names=names)
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """An Interpolator that blends and says where it was told to run; the list holds what it was given."""
+    made: list[dict[str, Any]] = []
+
+    class Interpolator:
+        def __init__(self, weights: str, **settings: Any) -> None:
+            made.append({"weights": weights, **settings, "closed": False})
+            self.weights_name, self.sha256, self.record = weights, "00ff", made[-1]
+
+        def describe(self) -> str:
+            return "a slide rule"
+
+        def between(self, first: np.ndarray, second: np.ndarray, timesteps: Any) -> list[np.ndarray]:
+            return blend(first, second, timesteps)
+
+        def motion(self, first: np.ndarray, second: np.ndarray, timesteps: Any) -> SimpleNamespace:
+            shape = (len(timesteps), *first.shape[:2])
+            return SimpleNamespace(
+                flow_t0=np.zeros((*shape, 2)), flow_t1=np.zeros((*shape, 2)), visibility=np.ones(shape)
+            )
+
+        def close(self) -> None:
+            self.record["closed"] = True
+
+    module = ModuleType("slomo_cli.interpolate")
+    module.Interpolator = Interpolator  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "slomo_cli.interpolate", module)
+    return made
+
+
+def test_everything_in_one_run(triplets: Path, tmp_path: Path, network: list[dict[str, Any]]) -> None:
+    """The network, its rivals, table, JSON, CSV and sheet."""
+    files = {name: tmp_path / f"out.{name}" for name in ("json", "csv", "png")}
+    options = ["--against", "blend, minterpolate", "--device", "cpu", "--proxy", "64", "--worst", 1]
+    written = ["--json", files["json"], "--csv", files["csv"], "--sheet", files["png"]]
+    result = run(triplets, *options, *written)
+    assert result.exception is None, result.output
+    assert "set: 2 triplets" in result.stdout and "minterpolate" in result.stdout
+    (given,) = network
+    assert (given["weights"], given["device"], given["proxy"], given["closed"]) == ("fast", "cpu", "64", True)
+    methods = json.loads(files["json"].read_text())["sets"][0]["methods"]
+    assert [method["method"] for method in methods] == ["fast", "blend", "minterpolate"]
+    assert methods[0]["psnr"] == methods[1]["psnr"] != methods[2]["psnr"]
+    assert (methods[0]["sha256"], methods[0]["device"]) == ("00ff", "a slide rule") and methods[2]["ffmpeg"]
+    assert len(files["csv"].read_text().splitlines()) == 1 + 3 * 2
+    with av.open(str(files["png"])) as container:
+        assert next(container.decode(video=0)).width > 8 * 48
+
+
+def test_several_sets_and_factors(triplets: Path, tmp_path: Path) -> None:
+    """A video at two factors, triplets once; JSON alone on stdout, the table on stderr."""
+    write_video(tmp_path / "clip.mkv", [moving(k) for k in range(9)])
+    options = ["--weights", "none", "--against", "blend,nearest", "--factor", "2,8", "--limit", 3]
+    result = run(tmp_path / "clip.mkv", triplets, *options, "--json", "-")
+    assert result.exception is None, result.output
+    sets = json.loads(result.stdout)["sets"]
+    assert [(entry["set"], entry["pairs"]) for entry in sets] == [("clip.mkv x2", 3), ("clip.mkv x8", 1), ("set", 2)]
+    assert len(sets[1]["methods"][0]["timesteps"]) == 7
+    assert "clip.mkv x8: 1 clip, 1 pair" in result.stderr
+
+
+def test_other_weights_can_be_named_against(triplets: Path, network: list[dict[str, Any]]) -> None:
+    """What is no rival is taken for weights, each loaded once."""
+    result = run(triplets, "--weights", "fast", "--against", "blend,other.safetensors,fast")
+    assert result.exception is None, result.output
+    assert [entry["weights"] for entry in network] == ["fast", "other.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--weights", "none"], "leaves nothing to measure"),
+        (["--factor", "1"], "whole numbers from 2 to 64"),
+        (["--factor", "2,x"], "whole numbers from 2 to 64"),
+        (["--factor", ","], "whole numbers from 2 to 64"),
+        (["--sheet", "x.jpg"], "ending in .png"),
+        (["--json", "-", "--csv", "-"], "only one of"),
+        (["--json", "no/such/folder/x.json"], "expected an existing folder"),
+        (["--json", "."], "found a folder"),
+        (["--weights", "none", "--against", "minterpolate:a=b;c"], "expected options such as"),
+    ],
+)
+def test_refused_before_any_work(triplets: Path, options: list[str], words: str) -> None:
+    """A request that cannot be granted ends at once, as a usage error with its reason."""
+    result = run(triplets, *options)
+    assert isinstance(result.exception, UsageError)
+    assert words in str(result.exception)
+
+
+def test_nothing_to_measure(tmp_path: Path) -> None:
+    """An empty folder is an input error."""
+    result = run(tmp_path, "--weights", "none", "--against", "blend")
+    assert isinstance(result.exception, SlomoError) and result.exception.exit_code == 3
+
+
+def test_help_loads_neither_torch_nor_av() -> None:
+    """The command's own module is light, as every command's is."""
+    import subprocess
+
+    code = (
+        "import sys; from slomo_cli.cli.evaluate import command\n"
+        "command.main(['--help'], standalone_mode=False)\n"
+        "print([name for name in ('torch', 'av', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "SET" in done.stdout and done.stdout.strip().endswith("[]")
