@@ -51,11 +51,11 @@ class VideoPictures:
         reformatter = VideoReformatter()
         with Decoder(self._info, self._timing) as decoder:
             for frame in decoder:
-                picture = reformatter.reformat(_to_libav(frame), format="rgb24").to_ndarray()
+                picture = reformatter.reformat(to_libav(frame), format="rgb24").to_ndarray()
                 yield frame.pts_seconds, np.asarray(picture, np.uint8)
 
 
-def _to_libav(frame: Frame) -> VideoFrame:
+def to_libav(frame: Frame) -> VideoFrame:
     """The frame's planes in a picture of libav's, its colour matrix and range marked."""
     picture = VideoFrame(frame.width, frame.height, frame.layout.name)
     for target, plane in zip(picture.planes, frame.planes, strict=True):
