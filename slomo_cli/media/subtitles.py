@@ -1,0 +1,155 @@
+"""Subtitles and chapter marks on the picture's new time, written to files that ffmpeg then reads beside the picture.
+
+ffmpeg can scale when a subtitle starts but not how long it stays, so the packets are rewritten here: both ends go
+through the plan's map. Bitmap subtitles that carry their own clock inside (DVD, DVB) have that scaled too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from slomo_cli.errors import InputError, printable
+from slomo_cli.media.ffmpeg import literal
+from slomo_cli.timeline import Plan
+from slomo_cli.values import Chapter
+
+MATROSKA_HOLDS = frozenset(
+    ("subrip", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "hdmv_text_subtitle", "dvd_subtitle", "dvb_subtitle")
+)
+"""Subtitle codecs kept in a temporary Matroska; ``mov_text`` goes into a temporary MP4 of its own."""
+
+
+def retime(
+    source: Path, result: Path, streams: Sequence[int], plan: Plan, first_seconds: Fraction, codecs: Mapping[int, str]
+) -> None:
+    """Copies these subtitle streams (container indices) to ``result`` with starts and durations on the output's clock.
+
+    What ends before the range or begins after it is left out; what reaches into it is cut to it. Raises InputError
+    when the source cannot be read.
+    """
+    import av
+
+    from slomo_cli.media.probe import open_container
+
+    with open_container(source) as origin, av.open(literal(result), "w") as target:
+        outputs: dict[int, Any] = {}
+        for index in streams:
+            outputs[index] = target.add_stream_from_template(origin.streams[index])
+        written: dict[int, int] = dict.fromkeys(streams, -1)
+        try:
+            for packet in origin.demux([origin.streams[index] for index in streams]):
+                if packet.pts is None or not packet.size:
+                    continue
+                index = packet.stream.index
+                codec = codecs.get(index, "")
+                if codec == "mov_text" and bytes(packet)[:2] == b"\0\0":
+                    continue  # an empty caption that only fills a gap; the writer makes its own
+                base = Fraction(packet.time_base)
+                begin = packet.pts * base - first_seconds
+                lasts = packet.duration * base if packet.duration else None
+                moved = _moved(begin, lasts, plan)
+                if moved is None:
+                    continue
+                start, length = moved
+                data = _inner_clock(bytes(packet), codec, plan, max(begin, plan.start), length)
+                fresh: Any = av.Packet(data)
+                clock = Fraction(1, 1000)
+                fresh.stream = outputs[index]
+                fresh.time_base = clock
+                # Stamps of one stream must not run backwards; two captions may begin together.
+                fresh.pts = fresh.dts = max(round(start / clock), written[index])
+                written[index] = fresh.pts
+                if length is not None:
+                    fresh.duration = max(1, round((start + length) / clock) - fresh.pts)
+                fresh.is_keyframe = True
+                target.mux(fresh)
+        except av.error.FFmpegError as error:
+            raise InputError(f"the subtitles of '{printable(source)}' cannot be copied: {printable(error)}") from None
+
+
+def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan) -> tuple[Fraction, Fraction | None] | None:
+    """(start, duration) on the output's clock, cut to the range; None when nothing of it is left."""
+    if lasts is None:
+        # A bitmap set without a length holds until the next; before the range only the last one would matter.
+        if begin >= plan.end:
+            return None
+        return plan.time_map.output_at(max(begin, plan.start)), None
+    if begin >= plan.end or begin + lasts <= plan.start:
+        return None
+    start = plan.time_map.output_at(max(begin, plan.start))
+    end = plan.time_map.output_at(min(begin + lasts, plan.end))
+    return (start, end - start) if end > start else None
+
+
+def _inner_clock(data: bytes, codec: str, plan: Plan, begin: Fraction, length: Fraction | None) -> bytes:
+    """The packet with the times inside it scaled: DVD's control dates and DVB's page time-out."""
+    if codec not in ("dvd_subtitle", "dvb_subtitle"):
+        return data
+    ahead = plan.time_map.output_at(min(plan.end, begin + 1)) - plan.time_map.output_at(begin)
+    reach = min(plan.end, begin + 1) - begin
+    factor = ahead / reach if reach > 0 and ahead > 0 else Fraction(1)
+    return _scale_dvd(data, factor) if codec == "dvd_subtitle" else _scale_dvb(data, factor)
+
+
+def _scale_dvd(data: bytes, factor: Fraction) -> bytes:
+    """DVD sub-picture: the control sequences' dates, in units of 1024/90000 s, 16 bits each (DVD-Video, SPU).
+
+    Layout: size(2) offset of the control area(2), then at that offset a chain of date(2) next(2) commands; the last
+    points to itself.
+    """
+    if len(data) < 4:
+        return data
+    changed = bytearray(data)
+    at = int.from_bytes(data[2:4], "big")
+    seen: set[int] = set()
+    while 0 < at <= len(data) - 4 and at not in seen:
+        seen.add(at)
+        date = min(0xFFFF, round(int.from_bytes(data[at : at + 2], "big") * factor))
+        changed[at : at + 2] = date.to_bytes(2, "big")
+        at = int.from_bytes(data[at + 2 : at + 4], "big")
+    return bytes(changed)
+
+
+def _scale_dvb(data: bytes, factor: Fraction) -> bytes:
+    """DVB subtitle: the page time-out of every page composition segment, whole seconds (ETSI EN 300 743, 7.2.2)."""
+    changed = bytearray(data)
+    # Matroska and libav leave out the two bytes (data identifier, stream id) that open a PES payload.
+    at = 2 if data[:1] == b"\x20" else 0
+    while at + 7 <= len(data) and data[at] == 0x0F:
+        kind, size = data[at + 1], int.from_bytes(data[at + 4 : at + 6], "big")
+        if kind == 0x10:
+            changed[at + 6] = min(255, max(1, round(data[at + 6] * factor)))
+        at += 6 + size
+    return bytes(changed)
+
+
+def moved_chapters(chapters: Iterable[Chapter], plan: Plan, first_seconds: Fraction) -> list[Chapter]:
+    """Chapters on the output's clock, cut to the range; those outside it are left out."""
+    found = []
+    for chapter in chapters:
+        moved = _moved(
+            chapter.start_seconds - first_seconds,
+            max(Fraction(1, 1000), chapter.end_seconds - chapter.start_seconds),
+            plan,
+        )
+        if moved is not None and moved[1] is not None:
+            found.append(Chapter(moved[0], moved[0] + moved[1], chapter.metadata))
+    return found
+
+
+def chapter_file(chapters: Iterable[Chapter]) -> str:
+    """An ffmetadata file of these chapters, in microseconds."""
+    lines = [";FFMETADATA1"]
+    for chapter in chapters:
+        start, end = (round(moment * 1_000_000) for moment in (chapter.start_seconds, chapter.end_seconds))
+        lines += ["[CHAPTER]", "TIMEBASE=1/1000000", f"START={start}", f"END={end}"]
+        lines += [f"{_escaped(key)}={_escaped(value)}" for key, value in chapter.metadata]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Backslashes before what the format reads as its own: = ; # backslash and line ends."""
+    return "".join(f"\\{character}" if character in "=;#\\\n" else character for character in text)
