@@ -152,7 +152,7 @@ def make(clip_folder: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def clip(make: Callable[..., Path], clip_folder: Path) -> Callable[[str], Path]:
-    """``clip(name)``: a clip of ``RECIPES``, or ``rich.mkv``: sound twice, subtitles, chapters, a cover, an attachment."""
+    """``clip(name)``: a clip of ``RECIPES``, or ``rich.mkv``, which holds everything a file can carry."""
 
     def clip(name: str) -> Path:
         if name == "rich.mkv":
@@ -166,15 +166,15 @@ def clip(make: Callable[..., Path], clip_folder: Path) -> Callable[[str], Path]:
 
 
 def _rich(clip: Callable[[str], Path], make: Callable[..., Path], folder: Path) -> Path:
-    """A Matroska file with everything a file can carry."""
+    """A Matroska file with sound twice, subtitles, chapters, an attachment and a cover."""
     chapters, subtitles, note = folder / "chapters.txt", folder / "subtitles.srt", folder / "note.txt"
     chapters.write_text(CHAPTERS)
     subtitles.write_text(SUBTITLES)
     note.write_text("an attachment")
     cover = make("cover.png", *moving().split(), "-frames:v", "1")
     inputs = ["-i", str(clip("sound.mp4")), "-i", str(subtitles), "-i", str(chapters), "-i", str(clip("sound.m4a"))]
-    maps = "-map 0:v -map 0:a -map 3:a -map 1:s -map_metadata 2 -map_chapters 2".split()
-    codecs = "-c copy -c:s srt -metadata:s:a:1 language=fra -metadata:s:s:0 language=eng".split()
+    maps = ["-map", "0:v", "-map", "0:a", "-map", "3:a", "-map", "1:s", "-map_metadata", "2", "-map_chapters", "2"]
+    codecs = ["-c", "copy", "-c:s", "srt", "-metadata:s:a:1", "language=fra", "-metadata:s:s:0", "language=eng"]
     attached = ["-attach", str(note), "-metadata:s:t:0", "mimetype=text/plain", "-attach", str(cover)]
     attached += ["-metadata:s:t:1", "mimetype=image/png", "-metadata:s:t:1", "filename=cover.png"]
     return make("rich.mkv", *inputs, *maps, *codecs, *attached)

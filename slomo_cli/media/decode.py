@@ -18,8 +18,9 @@ from av.video.reformatter import VideoReformatter
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.deinterlace import Deinterlacer
+from slomo_cli.media.grid import snapped
 from slomo_cli.media.pixels import can_be_copied, copy_planes
-from slomo_cli.media.scan import BACKWARD_JUMP, FORWARD_JUMP, JUMPING_FORMATS, snapped
+from slomo_cli.media.scan import BACKWARD_JUMP, FORWARD_JUMP, JUMPING_FORMATS
 from slomo_cli.media.source import Picture
 from slomo_cli.values import Frame, SourceTiming, VideoInfo
 
@@ -76,6 +77,9 @@ class Decoder:
         self._reformatter: VideoReformatter | None = None
         self._iterator: Generator[Frame] | None = None
         self._stopped = False
+        self._latest_fed = -(1 << 63)
+        seekable = bool(_SEEKABLE & set(info.container.split(",")))
+        self._may_seek = seekable and timing.stamped and timing.continuous
         self._shown = f"'{printable(os.fspath(info.path))}'"
 
     def __enter__(self) -> Decoder:
@@ -115,14 +119,19 @@ class Decoder:
                     continue
                 if held is not None:
                     yield self._delivered(*held)
+                    if self._end is not None and held[0] >= self._end:
+                        return
                     held = None
                 yield self._delivered(time, picture)
                 if self._end is not None and time >= self._end:
                     return
             if held is not None:
                 yield self._delivered(*held)
-            if not met and not self._stopped:
+            if self._stopped:
+                return
+            if not met:
                 raise InputError(f"{self._shown}: no picture in it can be decoded; the file is damaged")
+            self._warn_of_loss()
         finally:
             pictures.close()
             self._reformatter = None
@@ -165,8 +174,7 @@ class Decoder:
 
     def _start_for_seeking(self) -> Fraction | None:
         """The time at or before which decoding must begin, or None where it begins at the beginning."""
-        names = set(self.info.container.split(","))
-        if self._start is None or not self.timing.stamped or not self.timing.continuous or not names & _SEEKABLE:
+        if self._start is None or not self._may_seek:
             return None
         # bwdif looks at the pictures before.
         wanted = self._start - (4 / self.timing.nominal_rate if self._deinterlace else 0)
@@ -174,7 +182,10 @@ class Decoder:
 
     def _from(self, wanted: Fraction | None) -> Generator[Timed]:
         """Timed pictures from a keyframe at or before ``wanted`` (None: from the beginning) to the end of the file."""
-        picture = Picture(self.info.path, stream_index=self.info.stream_index, threads=self._threads)
+        stamped = self.timing.stamped
+        picture = Picture(
+            self.info.path, stream_index=self.info.stream_index, threads=self._threads, frame_threads=stamped
+        )
         try:
             clock = _Clock(self.info, self.timing, picture.time_base)
             packets = picture.packets()
@@ -195,7 +206,7 @@ class Decoder:
                     yield time, frame
             if self._stopped:
                 return
-            if self._drain_failed and last is not None and self.timing.continuous:
+            if last is not None and last < self._latest_fed and self.timing.continuous:
                 yield from self._rescued(picture, clock, last)
             if clock.dropped:
                 self.warnings.append(f"{clock.dropped} pictures with a time stamp out of order were left out")
@@ -204,10 +215,11 @@ class Decoder:
 
     def _decoded(self, picture: Picture, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
         """Pictures of these packets and of the drained decoder; damaged packets are counted and passed over."""
-        self._drain_failed = False
         for packet in packets:
             if self._stopped:
                 return
+            if packet.pts is not None and not packet.is_discard:
+                self._latest_fed = max(self._latest_fed, packet.pts)
             try:
                 frames = picture.decode(packet)
             except av.error.FFmpegError:
@@ -216,25 +228,21 @@ class Decoder:
             yield from frames
         try:
             frames = picture.decode(None)
-        except av.error.EOFError:
-            return
         except av.error.FFmpegError:
-            self.packets_skipped += 1
-            self._drain_failed = True
             return
         yield from frames
 
     def _rescued(self, picture: Picture, clock: _Clock, last: int) -> Iterator[Timed]:
-        """The end of the film again, in one thread.
+        """The pictures after the stamp ``last`` again, in one thread.
 
-        With frame threads the last pictures come out together while draining; when one of them is damaged, PyAV's error
-        takes the others with it. One thread loses only the damaged one.
+        With frame threads the last pictures come out together while draining; when one of them is damaged, PyAV keeps
+        only those before it (or none). One thread loses only the damaged one.
         """
-        threads, skipped = self._threads, self.packets_skipped
         picture.close()
-        again = Picture(self.info.path, stream_index=self.info.stream_index, threads=1)
+        skipped = self.packets_skipped
+        again = Picture(self.info.path, stream_index=self.info.stream_index, threads=1, frame_threads=False)
         try:
-            found = _seek(again, clock, max(clock.plain(last) - 1, Fraction(0)))
+            found = _seek(again, clock, clock.plain(last)) if self._may_seek else None
             for frame in self._decoded(again, again.packets() if found is None else found[1]):
                 if frame.pts is not None and frame.pts > last:
                     time = clock.time_of(frame.pts)
@@ -242,7 +250,10 @@ class Decoder:
                         yield time, frame
         finally:
             again.close()
-            self._threads, self.packets_skipped = threads, skipped
+            # What was passed over before ``last`` has been counted; of the rest nobody can say who saw it.
+            self.packets_skipped = (
+                max(skipped, 1) if found is not None else max(skipped, self.packets_skipped - skipped)
+            )
 
     def _delivered(self, time: Fraction, picture: VideoFrame) -> Frame:
         """The picture's samples, copied once, in the layout and size probe found."""
@@ -263,6 +274,15 @@ class Decoder:
                 ) from None
         self.frames_decoded += 1
         return Frame(copy_planes(picture, info.layout), info.layout, info.color, time)
+
+    def _warn_of_loss(self) -> None:
+        """After a whole film: says how many promised pictures did not come."""
+        lost = self.timing.frames_from_packets - self.frames_decoded
+        if self._start is None and self._end is None and lost > 0:
+            self.warnings.append(
+                f"{lost} of {self.timing.frames_from_packets} pictures could not be decoded; "
+                "the time they had is bridged from their neighbours"
+            )
 
     def _warn_of_change(self, picture: VideoFrame) -> None:
         opening = "the picture changes"

@@ -166,7 +166,14 @@ class Picture:
     time.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, stream_index: int | None = None, threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        stream_index: int | None = None,
+        threads: int = 0,
+        frame_threads: bool = True,
+    ) -> None:
         shown = f"'{printable(os.fspath(path))}'"
         self.container = open_container(path)
         try:
@@ -176,7 +183,7 @@ class Picture:
                 self.stream = next(s for s in self.container.streams.video if s.index == stream_index)
             self.context = _decoder(self.stream)
             if not self.context.is_open:
-                self.context.thread_type = "AUTO"
+                self.context.thread_type = "AUTO" if frame_threads else "SLICE"
                 self.context.thread_count = threads
         except StopIteration:
             self.container.close()

@@ -1,0 +1,160 @@
+"""Exact times out of rounded stamps: on which regular grid do a film's pictures lie?
+
+Containers round (Matroska to milliseconds, MPEG-TS to 1/90000 s), so 24000/1001 pictures per second arrive as stamps
+that are never quite even. A film is of constant rate when one exact rate explains every stamp to within the rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Ticks = npt.NDArray[np.int64]
+
+_COMMON_RATES = tuple(
+    Fraction(rate)
+    for rate in (
+        *(1, 2, 4, 5, 6, 8, 10, 12, 15, 16, 18, 20, 24, 25, 30, 48, 50, 60, 72, 75, 90, 96, 100, 120, 144, 180, 200),
+        *(240, 250, 300, 360, 400, 480, 500, 600, 960, 1000),
+        *("15/2", "25/2", "12000/1001", "15000/1001", "24000/1001", "30000/1001", "48000/1001", "60000/1001"),
+        *("120000/1001", "240000/1001"),
+    )
+)
+_COMMON_DENOMINATORS = (1, 2, 1001)
+_DEFAULT_RATE = Fraction(25)
+
+
+class Stamps(Sequence[Fraction]):
+    """Times of the pictures in seconds from the first, ascending; made one by one from 8-byte ticks."""
+
+    def __init__(self, ticks: Ticks | range, time_base: Fraction, grid: Fraction | None) -> None:
+        self._ticks = ticks
+        self._time_base = time_base
+        self._grid = grid
+
+    def __len__(self) -> int:
+        return len(self._ticks)
+
+    @overload
+    def __getitem__(self, index: int) -> Fraction: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Fraction]: ...
+    def __getitem__(self, index: int | slice) -> Fraction | Sequence[Fraction]:
+        if isinstance(index, slice):
+            return Stamps(self._ticks[index], self._time_base, self._grid)._after(self._ticks)
+        return snapped(int(self._ticks[index]) - int(self._ticks[0]), self._time_base, self._grid)
+
+    def _after(self, whole: Ticks | range) -> list[Fraction]:
+        """The times of these ticks counted from the first of ``whole``."""
+        return [snapped(int(tick) - int(whole[0]), self._time_base, self._grid) for tick in self._ticks]
+
+
+def snapped(ticks: int, time_base: Fraction, grid: Fraction | None) -> Fraction:
+    """Ticks after the first picture in seconds; on a grid, the grid's nearest point."""
+    if grid is None:
+        return ticks * time_base
+    return math.floor(ticks * time_base * grid + Fraction(1, 2)) / grid
+
+
+def ascending(ticks: Ticks) -> Ticks:
+    """Sorted, each value once."""
+    ticks = np.sort(ticks)
+    keep = np.ones(len(ticks), bool)
+    keep[1:] = ticks[1:] != ticks[:-1]
+    return ticks if keep.all() else ticks[keep]
+
+
+def joined(parts: Sequence[Ticks], interval: int) -> list[Ticks]:
+    """Parts moved so that each begins ``interval`` ticks after the last picture of the one before."""
+    moved = [parts[0]]
+    for part in parts[1:]:
+        moved.append(part - part[0] + moved[-1][-1] + interval)
+    return moved
+
+
+def find_grid(
+    ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction], packet_duration: int = 0
+) -> tuple[Fraction | None, bool]:
+    """The rate on whose grid all stamps lie, up to the container's rounding, and whether every point of it is taken.
+
+    ticks: ascending, distinct. A stamp lies on the grid when it is less than one tick from it (both ends of a
+    difference are rounded, by up to half a tick each). Returns (None, False) where no grid explains the stamps. A single
+    picture is constant at the rate the header names, or at its own duration.
+    """
+    if len(ticks) < 2:
+        if header_rates:
+            return header_rates[0], True
+        return (1 / (packet_duration * time_base), True) if packet_duration else (None, False)
+    gapped: Fraction | None = None
+    for rate in _candidates(ticks, time_base, header_rates):
+        steps = _fit(ticks, time_base, rate)
+        if steps is None:
+            continue
+        if (steps == 1).all():
+            return rate, True
+        # With gaps a coarse clock proves nothing: ask for a fine one and some neighbours, or for the header's word.
+        interval = 1 / (rate * time_base)
+        often = 10 * int((steps == 1).sum()) >= len(steps)
+        trusted = interval >= 8 or (interval.denominator == 1 and rate in header_rates)
+        if gapped is None and often and trusted:
+            gapped = rate
+    return gapped, False
+
+
+def _candidates(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> list[Fraction]:
+    """Rates that may explain the stamps, the likeliest first; in a short clip several do."""
+    steps = np.diff(ticks)
+    mean = len(steps) / (int(ticks[-1] - ticks[0]) * time_base)
+    even = [1 / (int(steps[0]) * time_base)] if (steps == steps[0]).all() else []
+    usual = [rate for rate in (*even, *header_rates) if rate.denominator in _COMMON_DENOMINATORS]
+    whole = Fraction(max(round(mean), 1))
+    ntsc = max(round(mean * 1001 / 1000), 1) * Fraction(1000, 1001)
+    measured = sorted((whole, ntsc), key=lambda rate: abs(rate - mean))
+    return list(dict.fromkeys([*usual, *even, *measured, *header_rates, mean.limit_denominator(1001)]))
+
+
+def _fit(ticks: Ticks, time_base: Fraction, rate: Fraction) -> Ticks | None:
+    """Grid steps between neighbouring pictures, or None when some stamp is off the grid or two share a point."""
+    interval = 1 / (rate * time_base)
+    across, down = interval.numerator, interval.denominator
+    span = int(ticks[-1] - ticks[0])
+    if interval < 1 or 2 * span * down + across >= 1 << 62:
+        return None
+    from_first = (ticks - ticks[0]) * down
+    points = (2 * from_first + across) // (2 * across)
+    error = np.abs(from_first - points * across)
+    # On a clock about as coarse as the grid "less than a tick" would hold for anything: ask for exactness.
+    if int(error.max()) >= (down if interval > 2 else 1):
+        return None
+    steps = np.diff(points)
+    return steps if (steps >= 1).all() else None
+
+
+def pace(steps: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> Fraction:
+    """The common rate nearest to the middle one of the intervals: what a source of variable rate is written at."""
+    if not len(steps):
+        return header_rates[0] if header_rates else _DEFAULT_RATE
+    middle = 1 / (int(np.sort(steps)[len(steps) // 2]) * time_base)
+    near = min(_COMMON_RATES, key=lambda rate: abs(rate - middle))
+    if abs(near - middle) <= middle / 40:
+        return near
+    return max(middle.limit_denominator(1001), Fraction(1, 100))
+
+
+def last_length(duration: int, time_base: Fraction, grid: Fraction | None, nominal: Fraction) -> Fraction:
+    """Seconds the last picture stands: its stored duration in ticks, or a nominal interval where that says nothing."""
+    stored = duration * time_base
+    if stored < 1 / nominal / 10:
+        return 1 / nominal
+    if grid is not None:
+        points = round(stored * grid)
+        if points >= 1 and abs(stored - points / grid) <= time_base:
+            return points / grid
+    return stored
