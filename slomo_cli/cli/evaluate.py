@@ -140,7 +140,10 @@ def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, st
         if name.partition(":")[0] in RIVALS:
             methods[name] = rival(name, ffmpeg)
         else:
-            methods[printable(name)] = stack.enter_context(Network(ComputeSettings(weights=name, **rest)))
+            # A file goes by its name, or by its whole path where two would be called the same.
+            short = printable(Path(name).name)
+            label = printable(name) if short in methods else short
+            methods[label] = stack.enter_context(Network(ComputeSettings(weights=name, **rest)))
     if not methods:
         raise UsageError("--weights none leaves nothing to measure: name something with --against")
     return methods

@@ -101,6 +101,29 @@ def test_other_weights_can_be_named_against(triplets: Path, network: list[dict[s
     assert [entry["weights"] for entry in network] == ["fast", "other.safetensors"]
 
 
+def test_a_real_network(triplets: Path, tmp_path: Path) -> None:
+    """An untrained network from a file, through slomo's own Interpolator: pictures, flows, visibility."""
+    import torch
+
+    from slomo_cli.net.presets import build
+    from slomo_cli.net.weights import save
+
+    torch.manual_seed(0)
+    sums = [save(tmp_path / folder / "net.safetensors", build("fast"), "fast", {}, {}) for folder in ("a", "b")]
+    files = [tmp_path / folder / "net.safetensors" for folder in ("a", "b")]
+    options = ["--device", "cpu", "--threads", 1, "--json", tmp_path / "out.json", "--sheet", tmp_path / "out.png"]
+    result = run(triplets, "--weights", files[0], "--against", f"{files[1]},blend", *options)
+    assert result.exception is None, result.output
+    first, second, blended = json.loads((tmp_path / "out.json").read_text())["sets"][0]["methods"]
+    assert [first["sha256"], second["sha256"]] == sums
+    assert (first["method"], second["method"]) == ("net.safetensors", str(files[1]))
+    assert first["frames"] == blended["frames"] == 2
+    # Untrained, its flows are still and it can only mix the two pictures.
+    assert first["psnr"] == pytest.approx(blended["psnr"], abs=3)
+    with av.open(str(tmp_path / "out.png")) as container:
+        assert next(container.decode(video=0)).width > 8 * 48
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
