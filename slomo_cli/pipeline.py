@@ -58,7 +58,7 @@ class ConversionPlan:
     timing: SourceTiming
     plan: Plan
     target: Target
-    carry: Carry | None
+    carry: Carry
     encoder_args: tuple[str, ...]
     """The ffmpeg command, program first."""
     time_base: Fraction | None
@@ -107,17 +107,14 @@ def convert(
     begun = clock.monotonic()
     time, encode, compute = _settings(time, encode, compute, wishes)
     plan = plan_conversion(source, output, time=time, encode=encode, compute=compute)
-    try:
-        if plan.target.path is not None:
-            refuse_existing(plan.target)
-        progress = progress or make_progress("none")
-        progress.start(plan.frames_out, printable(Path(source).name))
-        for note in plan.notes:
-            progress.note(note)
+    if not encode.overwrite:
+        refuse_existing(plan.target)
+    progress = progress or make_progress("none")
+    progress.start(plan.frames_out, printable(Path(source).name))
+    for note in plan.notes:
+        progress.note(note)
+    with plan.carry:
         return _run(plan, time, compute, progress, begun)
-    finally:
-        if plan.carry is not None:
-            plan.carry.close()
 
 
 def plan_conversion(
@@ -139,7 +136,7 @@ def plan_conversion(
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     time_base = common_time_base(seconds for _, seconds in plan.moments()) if plan.vfr_keep else None
     args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames, time_base=time_base)
-    notes = (*scanned.warnings, *_source_notes(info, time), *target.warnings, *(carry.notes if carry else ()))
+    notes = (*scanned.warnings, *_source_notes(info, time), *target.warnings, *carry.notes)
     return ConversionPlan(info, scanned.timing, plan, target, carry, tuple(args), time_base, notes)
 
 
