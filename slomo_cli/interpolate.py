@@ -123,7 +123,10 @@ class Interpolator:
         """What could not be had as asked, one line each."""
         loaded = load(weights, self.device)
         self.weights_name, self.preset, self.sha256 = loaded.name, loaded.preset, loaded.sha256
-        self._net: Any = loaded.model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        model: Any = loaded.model
+        self._net = model.to(memory_format=torch.channels_last)
+        self._flow_of: Callable[[Tensor, Tensor], PairState] = self._net.pair
+        self._motion_at: Callable[[PairState, Tensor, Tensor], Motion] = self._net.at
         self._proxy_side = _proxy_side(proxy, loaded.preset)
         self._on_cpu = self.device.type == "cpu"
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -287,16 +290,14 @@ class Interpolator:
     def _flow(self, ready: Sequence[Future[_Prepared]]) -> PairState:
         first, second = (future.result().proxy for future in ready)
         with self._autocast():
-            state: PairState = self._guarded(lambda: self._net.pair(first, second))
-        return state
+            return self._guarded(lambda: self._flow_of(first, second))
 
     @torch.inference_mode()
     def _at(self, state: PairState, times: Sequence[float]) -> Motion:
         t = torch.tensor(times, dtype=torch.float32, device=self.device)
         index = torch.zeros(len(times), dtype=torch.int64, device=self.device)
         with self._autocast():
-            motion: Motion = self._net.at(state, index, t)
-        return motion
+            return self._motion_at(state, index, t)
 
     @torch.inference_mode()
     def _make(
@@ -316,7 +317,7 @@ class Interpolator:
         if self.device.type != "cuda":
             return [plane.cpu() for plane in planes], None
         host = [torch.empty(p.shape, dtype=p.dtype, pin_memory=True).copy_(p, non_blocking=True) for p in planes]
-        arrived = torch.cuda.Event()
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record()
         return host, arrived
 
@@ -352,7 +353,8 @@ class Interpolator:
     def _compile(self) -> None:
         """Compile the network's two halves, if this machine can; a note says if not."""
         try:
-            pair, at = torch.compile(self._net.pair), torch.compile(self._net.at)
+            pair: Any = torch.compile(self._net.pair)
+            at: Any = torch.compile(self._net.at)
             proxy = torch.zeros(1, 3, self._net.stride * 2, self._net.stride * 2, device=self.device)
             with torch.inference_mode(), self._autocast():
                 at(pair(proxy, proxy), torch.zeros(1, dtype=torch.int64, device=self.device), proxy.new_full((1,), 0.5))
@@ -360,7 +362,7 @@ class Interpolator:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             self.notes.append(f"the network could not be compiled and runs as it is: {reason[:160]}")
             return
-        self._net.pair, self._net.at = pair, at
+        self._flow_of, self._motion_at = pair, at
 
 
 # ----------------------------------------------------------------------------------------------------- choices
@@ -424,7 +426,7 @@ def _single_thread() -> None:
 def _to_tensor(plane: Plane, device: torch.device) -> Tensor:
     """One plane on the device: uint8 as it is; uint16 as int32, which every device computes with."""
     if plane.dtype == np.uint8:
-        tensor = torch.from_numpy(np.require(plane, requirements="CW"))
+        tensor = torch.from_numpy(np.require(plane, requirements=["C", "W"]))
     else:
         tensor = torch.from_numpy(plane.astype(np.int32))
     if device.type == "cuda":
@@ -434,7 +436,7 @@ def _to_tensor(plane: Plane, device: torch.device) -> Tensor:
 
 def _to_numpy(plane: Tensor) -> Plane:
     array = plane.numpy()
-    return array if array.dtype == np.uint8 else array.astype(np.uint16)  # type: ignore[no-any-return]
+    return array if array.dtype == np.uint8 else array.astype(np.uint16)
 
 
 def _image_frame(image: npt.NDArray[Any], other: npt.NDArray[Any]) -> Frame:
@@ -458,4 +460,4 @@ def _enlarged(field: Tensor, step: int, like: Frame) -> npt.NDArray[np.float32]:
     """(N, C, h, w) on the Motion grid -> (N, C, H, W) at the frame's size, values unchanged."""
     if step > 1:
         field = F.interpolate(field, scale_factor=float(step), mode="bilinear", align_corners=False)
-    return field[..., : like.height, : like.width].cpu().numpy()  # type: ignore[no-any-return]
+    return field[..., : like.height, : like.width].cpu().numpy()

@@ -129,7 +129,7 @@ def plan_conversion(
     """What ``convert`` would do, to the frame and to the encoder's last argument. Writes no output."""
     time, encode, compute = _settings(time, encode, compute, wishes)
     ffmpeg = tools(encode.ffmpeg)
-    info = probe(source)
+    info = probe(Path(source))
     scanned = scan(info)
     plan = make_plan(scanned.timing, time, scanned.stamps)
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.rate, frames=plan.frames)
@@ -248,8 +248,12 @@ def _same(left: Frame, right: Frame) -> bool:
 def _mixed(left: Frame, right: Frame, t: Fraction) -> tuple[Plane, ...]:
     """A plain cross-fade, rounded to nearest."""
     share = np.float32(t)
-    mixed = ((1 - share) * a + share * b for a, b in zip(left.planes, right.planes, strict=True))
-    return tuple(np.rint(m).astype(a.dtype) for m, a in zip(mixed, left.planes, strict=True))
+
+    def mix(a: Plane, b: Plane) -> Plane:
+        mixed = np.rint((1 - share) * a + share * b)
+        return mixed.astype(np.uint8) if a.dtype == np.uint8 else mixed.astype(np.uint16)
+
+    return tuple(mix(a, b) for a, b in zip(left.planes, right.planes, strict=True))
 
 
 def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
