@@ -134,14 +134,19 @@ def test_an_imported_network_makes_the_published_frames(tmp_path: Path, t: float
     assert (made - wanted).abs().max() < 1e-4
 
 
-def test_the_published_size_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("test_checkpoints.WIDTHS", (32, 64, 128, 256, 512, 512), raising=False)
+def test_the_published_size_is_the_presets_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """39.6 million numbers, all of them one zero in the file; nothing of that size is written."""
     monkeypatch.setitem(globals(), "WIDTHS", (32, 64, 128, 256, 512, 512))
-    torch.save(checkpoint(), tmp_path / "a.ckpt")
-    import_checkpoint(tmp_path / "a.ckpt", tmp_path / "a.safetensors")
-    loaded = weights.load(tmp_path / "a.safetensors")
-    assert loaded.config == {}
-    assert sum(parameter.numel() for parameter in loaded.model.parameters()) == 39_610_473
+    content = checkpoint()
+    for key in ("state_dictFC", "state_dictAT"):
+        content[key] = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in content[key].items()}
+    torch.save(content, tmp_path / "a.ckpt")
+    saved: list[Any] = []
+    monkeypatch.setattr(weights, "save", lambda *arguments: saved.extend(arguments) or "sum")
+    assert import_checkpoint(tmp_path / "a.ckpt", tmp_path / "a.safetensors") == "sum"
+    _, model, preset, config, _ = saved
+    assert (preset, config) == ("avinash20", {})
+    assert sum(parameter.numel() for parameter in model.parameters()) == 39_610_473
 
 
 def test_where_it_came_from_is_recorded(source: Path, tmp_path: Path) -> None:
