@@ -77,6 +77,12 @@ _STALE_STREAM = tuple(
     for language in (("", "-eng") if name.isupper() else ("",))
 )
 
+_COVER_FILES = {"png": ("png", "image/png"), "mjpeg": ("jpg", "image/jpeg"), "gif": ("gif", "image/gif")}
+_COVER_FILES |= {"bmp": ("bmp", "image/bmp"), "webp": ("webp", "image/webp"), "tiff": ("tiff", "image/tiff")}
+
+# QuickTime knows some languages by other names than ISO 639-2/T.
+_MOV_LANGUAGES = {"deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "hrv": "hr ", "fas": "per"}
+
 Job = Callable[[], None]
 
 
@@ -185,6 +191,7 @@ class _Planner:
         self._jobs: list[Job] = []
         self._folder = Path(tempfile.gettempdir()) / f"slomo-{os.getpid()}-{secrets.token_hex(6)}"
         self._stretched_input: int | None = None
+        self._attached = 0
 
     def carry(self) -> Carry:
         if not self._container.tracks:
@@ -198,8 +205,8 @@ class _Planner:
         self._picture_tags(source)
         self._audio(source)
         self._subtitles(source)
-        self._covers(source)
         self._attachments(source)
+        self._covers(source)
         self._rest()
         self._chapters(source)
         self._global_tags(source)
@@ -403,10 +410,29 @@ class _Planner:
         if covers and not self._container.covers:
             self._notes.append(f"cover picture dropped: .{self._target.extension} holds none")
             return
+        if self._container.attachments:
+            for number, cover in enumerate(covers):
+                self._attached_cover(cover, number)
+            return
         for number, cover in enumerate(covers, 1):
             self._maps += ["-map", f"{source}:{cover.index}"]
             self._final += [f"-c:v:{number}", "copy", f"-disposition:v:{number}", "attached_pic"]
             self._tags += [f"-map_metadata:s:v:{number}", f"{source}:s:{cover.index}"]
+
+    def _attached_cover(self, cover: StreamInfo, number: int) -> None:
+        """Matroska keeps covers as attached files, which ffmpeg takes from files only."""
+        ending, kind = _COVER_FILES.get(cover.codec, ("", ""))
+        if not ending:
+            self._notes.append(f"cover picture dropped: .{self._target.extension} does not hold {cover.codec}")
+            return
+        tags = dict(cover.metadata)
+        name = "cover" if number == 0 else f"cover{number + 1}"
+        path = self._folder / f"{name}.{ending}"
+        self._jobs.append(_cover_job(self._info.path, cover.index, path))
+        place = self._attached
+        self._attached += 1
+        self._tags += ["-attach", literal(path), f"-metadata:s:t:{place}", f"mimetype={kind}"]
+        self._tags += [f"-metadata:s:t:{place}", f"filename={tags.get('filename', path.name)}"]
 
     def _attachments(self, source: int) -> None:
         files = self._of("attachment")
@@ -417,11 +443,14 @@ class _Planner:
             self._maps += ["-map", f"{source}:{attached.index}"]
             self._codecs += [f"-c:t:{number}", "copy"]
             self._tags += [f"-map_metadata:s:t:{number}", f"{source}:s:{attached.index}"]
+        self._attached = len(files)
 
     def _rest(self) -> None:
         for stream in self._info.streams:
-            if stream.kind not in ("audio", "subtitle", "attachment", "cover"):
-                self._notes.append(f"{self._label(stream)} dropped: it belongs to the old frames")
+            # QuickTime lists its chapters a second time as a track of text.
+            is_chapters = stream.codec == "bin_data" and self._info.chapters and "mov" in self._info.container
+            if stream.kind not in ("audio", "subtitle", "attachment", "cover") and not is_chapters:
+                self._notes.append(f"{self._label(stream)} dropped: it describes the frames of the source")
 
     def _note_nothing_fits(self) -> None:
         wanted = [
@@ -462,17 +491,25 @@ class _Planner:
 
     def _picture_tags(self, source: int) -> None:
         self._tags += ["-map_metadata:s:v:0", f"{source}:s:{self._info.stream_index}"]
-        for key in _STALE_STREAM:
+        for key in (*_STALE_STREAM, *(("handler_name",) if self._target.container not in ("mp4", "mov") else ())):
             self._tags += ["-metadata:s:v:0", f"{key}="]
 
     def _stream_tags(self, kind: str, number: int, source: int, stream: StreamInfo, fresh: bool) -> None:
         """Title, language and the like, and dispositions; a track made anew loses the tags of its old encoding."""
         self._tags += [f"-map_metadata:s:{kind}:{number}", f"{source}:s:{stream.index}"]
-        present = {key for key, _ in stream.metadata}
-        stale = _STALE_STREAM if fresh or self._changed else ()
+        present = dict(stream.metadata)
+        stale = list(_STALE_STREAM if fresh or self._changed else ())
+        if self._target.container not in ("mp4", "mov"):
+            stale.append("handler_name")
+        if "name" in present and "title" not in present:
+            # QuickTime's word for what is written as a title.
+            self._tags += [f"-metadata:s:{kind}:{number}", f"title={present['name']}"]
+            stale.append("name")
         for key in stale:
             if key in present:
                 self._tags += [f"-metadata:s:{kind}:{number}", f"{key}="]
+        if self._target.container == "mov" and stream.language in _MOV_LANGUAGES:
+            self._tags += [f"-metadata:s:{kind}:{number}", f"language={_MOV_LANGUAGES[stream.language]}"]
         words = [word for bit, word in _DISPOSITIONS if stream.disposition & bit]
         self._tags += [f"-disposition:{kind}:{number}", "+".join(words) or "0"]
 
@@ -481,6 +518,22 @@ def _retime_job(
     source: Path, result: Path, streams: list[int], plan: Plan, first_seconds: Fraction, codecs: dict[int, str]
 ) -> Job:
     return lambda: subtitles.retime(source, result, streams, plan, first_seconds, codecs)
+
+
+def _cover_job(source: Path, index: int, result: Path) -> Job:
+    """Writes a cover's one packet, which is an image file as it stands."""
+
+    def job() -> None:
+        from slomo_cli.media.probe import open_container
+
+        with open_container(source) as container:
+            for packet in container.demux(container.streams[index]):
+                if packet.size:
+                    result.write_bytes(bytes(packet))
+                    return
+        result.write_bytes(b"")
+
+    return job
 
 
 def _text_job(path: Path, text: str) -> Job:

@@ -74,7 +74,6 @@ _MOV = Container(
     audio_default="aac",
     subtitles=_set("mov_text"),
     text_subtitles="mov_text",
-    covers=True,
     chapters=True,
     metadata=True,
     display_matrix=(6, 0),
@@ -131,10 +130,11 @@ _TS = Container(
     metadata=True,
     tracks=True,
 )
+# AVI has no presentation times: H.264 and HEVC read back from it come frames late, so they are left out.
 _AVI = Container(
     muxer="avi",
     extensions=("avi",),
-    video=_set("h264 mpeg4 mpeg2video mjpeg ffv1 png utvideo huffyuv ffvhuff rawvideo magicyuv dvvideo"),
+    video=_set("mpeg4 mpeg2video mjpeg ffv1 png utvideo huffyuv ffvhuff rawvideo magicyuv dvvideo"),
     audio=_set("mp3 mp2 ac3 pcm_u8 pcm_s16le pcm_s24le"),
     audio_encoders=(("lossless", "pcm"), ("ac3", "ac3")),
     audio_default="mp3",

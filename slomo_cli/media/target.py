@@ -258,7 +258,9 @@ def _default_codec(container: Container, extension: str, layout: PixelLayout) ->
         return "prores"
     if layout.alpha and container.muxer in ("matroska", "nut"):
         return "ffv1"
-    if layout.bits > 8 and (container.video is None or "hevc" in container.video):
+    if container.muxer == "avi":
+        return "ffv1" if layout.alpha or layout.bits > 8 else "mpeg4"
+    if layout.bits > 8:
         return "hevc"
     return "h264"
 
