@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Literal
 
 from slomo_cli.errors import SlomoError, printable
+from slomo_cli.values import ComputeSettings
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -41,6 +42,7 @@ def examine(ffmpeg: str | None = None) -> Iterator[Check]:
     yield from check_torch()
     yield check_av()
     yield from check_ffmpeg(ffmpeg)
+    yield from check_weights()
 
 
 def check_python() -> Check:
@@ -64,17 +66,30 @@ def check_torch() -> Iterator[Check]:
     yield from _cuda(torch)
     if torch.backends.mps.is_available():
         yield Check("mps", "ok", "Apple GPU: float32, float16", details={"native": ["float32", "float16"]})
+    yield _chosen(torch)
 
 
 def _cpu(torch: Any) -> Check:
-    bf16 = any(_asked(torch.cpu, name) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    native = ["float32", *["bfloat16"] * bf16]
+    from slomo_cli.interpolate import choose_dtype
+
+    short = _name(choose_dtype("auto", torch.device("cpu")))
+    native = ["float32", *[short] * (short != "float32")]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = torch.get_num_threads()
-    capability = _asked(torch.backends.cpu, "get_cpu_capability") or "unknown"
-    text = f"{_count(usable, 'core')}, {_count(threads, 'thread')}, {capability}: {', '.join(native)}"
-    details = {"cores": usable, "threads": threads, "capability": capability, "native": native}
-    return Check("cpu", "ok", text, details=details)
+    capability = torch.backends.cpu.get_cpu_capability()
+    text = f"{usable} core{'s' * (usable != 1)}, {capability}: {', '.join(native)}"
+    return Check("cpu", "ok", text, details={"cores": usable, "capability": capability, "native": native})
+
+
+def _chosen(torch: Any) -> Check:
+    from slomo_cli.interpolate import choose_device, choose_dtype
+
+    device = choose_device("auto")
+    dtype = _name(choose_dtype("auto", device))
+    return Check("auto", "ok", f"--device {device} --dtype {dtype}", details={"device": str(device), "dtype": dtype})
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _cuda(torch: Any) -> Iterator[Check]:
@@ -164,14 +179,30 @@ def check_ffmpeg(explicit: str | None) -> Iterator[Check]:
         yield Check("sound", "warn", "stretched by atempo", advice, {"filter": "atempo"})
 
 
-def _asked(owner: Any, name: str) -> Any:
-    """The answer of a question torch may or may not know; None where it does not."""
-    question: Callable[[], Any] | None = getattr(owner, name, None)
-    return question() if question is not None else None
+def check_weights() -> Iterator[Check]:
+    """The released networks: each file there and as it was released."""
+    from slomo_cli.net import weights
 
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    reinstall = "reinstall slomo-cli, or give --weights a file"
+    try:
+        released = weights.known()
+    except SlomoError as error:
+        yield Check("weights", "fail", str(error), reinstall)
+        return
+    default = ComputeSettings().weights
+    if default not in released:
+        yield Check(
+            "weights", "fail", f"'{default}', the default, is not in this installation", "give --weights a file"
+        )
+    for name, entry in released.items():
+        details = {"file": str(entry.path), "sha256": entry.sha256, "preset": entry.preset, "licence": entry.licence}
+        try:
+            weights.verify(entry)
+        except SlomoError as error:
+            yield Check(f"weights {name}", "fail" if name == default else "warn", str(error), reinstall, details)
+        else:
+            text = f"{printable(entry.summary)} (sha256 {entry.sha256[:12]}...)"
+            yield Check(f"weights {name}", "ok", text, details=details)
 
 
 def _line(error: BaseException) -> str:

@@ -21,10 +21,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import fields
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TextIO
 
 from slomo_cli.errors import SlomoError, printable
+from slomo_cli.text import clock_text, error_text, fitted, plain, shortened, summary_text
 from slomo_cli.values import Summary
 
 if TYPE_CHECKING:
@@ -97,39 +97,6 @@ class Meter:
         return max(0, self.total - self.frames) / fps
 
 
-def clock_text(seconds: float | None) -> str:
-    """``1:02:03`` or ``2:03``; ``-:--`` for None."""
-    if seconds is None:
-        return "-:--"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def summary_text(summary: Summary) -> str:
-    """The line that ends a conversion."""
-    made = f", {summary.frames_interpolated} of them new" if summary.frames_interpolated else ""
-    facts = [
-        f"{summary.frames_out} frames{made}",
-        f"{float(summary.duration_out):.2f} s at {decimal(summary.rate_out)} fps",
-    ]
-    for count, one, many in (
-        (summary.cuts, "cut", "cuts"),
-        (summary.duplicates, "repeated frame replaced", "repeated frames replaced"),
-        (summary.packets_skipped, "damaged packet skipped", "damaged packets skipped"),
-    ):
-        if count:
-            facts.append(f"{count} {one if count == 1 else many}")
-    speed = f" ({summary.frames_out / summary.seconds:.1f} frames/s)" if summary.seconds > 0 else ""
-    where = f" on {summary.device}" if summary.device else ""
-    return f"{printable(summary.output)}: {', '.join(facts)}; took {clock_text(summary.seconds)}{speed}{where}"
-
-
-def decimal(value: Fraction) -> str:
-    """At most three decimals, none where none are needed: 30, 29.97, 23.976."""
-    return f"{float(value):.3f}".rstrip("0").rstrip(".")
-
-
 class Reporter:
     """Notes, the closing line and errors as text, no progress (``none``); the base of the other three.
 
@@ -174,15 +141,9 @@ class Reporter:
         """Take down whatever is drawn; may be called at any time, any number of times."""
 
     def line(self, text: str) -> None:
-        """One line on the stream."""
-        self.stream.write(text + "\n")
+        """One line on the stream; on a terminal broken between words."""
+        self.stream.write(fitted(text, self.stream) + "\n")
         self.stream.flush()
-
-
-def error_text(error: SlomoError, name: str = "") -> str:
-    """The error's line, with the file's name in front where the message does not hold it."""
-    text = str(error)
-    return text if not name or printable(name) in text else f"{printable(name)}: {text}"
 
 
 class PlainLines(Reporter):
@@ -260,20 +221,12 @@ class JsonLines(Reporter):
     def _event(self, event: str, *, always: bool = False, **values: Any) -> None:
         if always or not self.quiet:
             # ASCII with escapes: undecodable bytes of a file name survive any terminal's encoding.
-            self.line(json.dumps({"event": event, **values}))
+            self.stream.write(json.dumps({"event": event, **values}) + "\n")
+            self.stream.flush()
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
-
-
-def plain(value: Any) -> Any:
-    """A field as JSON knows it: rationals and paths as strings, tuples as lists."""
-    if isinstance(value, Fraction | os.PathLike):
-        return str(value)
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    return value
 
 
 class Bar(Reporter):
@@ -286,8 +239,9 @@ class Bar(Reporter):
         self.close()
         if self.quiet:
             return
-        self._bar = _rich_bar(self.stream)
-        self._task = self._bar.add_task(_shortened(self.label, 24), total=total, **self._fields())
+        label = shortened(self.label, 24)
+        self._bar = _rich_bar(self.stream, len(label))
+        self._task = self._bar.add_task(label, total=total, **self._fields())
         self._bar.start()
 
     def advance(self, frames_out: int) -> None:
@@ -304,7 +258,9 @@ class Bar(Reporter):
         if self._bar is None:
             super().line(text)
         else:
-            self._bar.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+            self._bar.console.print(
+                fitted(text, self.stream), markup=False, highlight=False, emoji=False, soft_wrap=True
+            )
 
     def _fields(self) -> dict[str, Any]:
         meter = self.meter
@@ -319,29 +275,24 @@ class Bar(Reporter):
         }
 
 
-def _rich_bar(stream: TextIO) -> RichBar:
+def _rich_bar(stream: TextIO, label_width: int) -> RichBar:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as RichBar
 
+    console = Console(file=stream)
+    # The numbers take up to 40 columns. Two stay free at the end: a terminal's "^C" would else begin a new line there,
+    # and the bar could not be taken down any more.
+    width = max(8, console.width - label_width - 42)
     return RichBar(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=width),
         TextColumn("{task.fields[count]}"),
         TextColumn("{task.fields[speed]}", style="cyan"),
         TextColumn("{task.fields[left]}", style="green"),
-        console=Console(file=stream),
+        console=console,
         transient=True,
-        expand=True,
     )
-
-
-def _shortened(name: str, width: int) -> str:
-    """The name with its middle left out beyond ``width`` characters: the end tells takes apart."""
-    if len(name) <= width:
-        return name
-    tail = width // 2
-    return f"{name[: width - tail - 1]}…{name[-tail:]}"
 
 
 def make_progress(kind: Kind = "auto", stream: TextIO | None = None, *, quiet: bool = False) -> Reporter:

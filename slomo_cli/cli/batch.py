@@ -108,6 +108,4 @@ class Batch:
 
         wish = self.wish
         plan = pipeline.plan_conversion(source, job.target, time=wish.time, encode=wish.encode, compute=wish.compute)
-        if plan.carry is not None:
-            plan.carry.close()
         click.echo(plan_text(job.name, job.target, plan))

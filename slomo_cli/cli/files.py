@@ -62,10 +62,12 @@ def short_decimal(value: Fraction) -> str:
 def default_name(source: Path, tag: str, codec: str | None) -> str:
     """``in.x8.mp4`` for ``in.mp4``: the source's kind of file where slomo writes it and it holds the codec."""
     ending = _ending(source.suffix.lower().removeprefix("."), codec)
-    if containers.BY_EXTENSION[ending].still and "%" not in source.stem:
-        ending = f"%06d.{ending}"
     kept = source.suffix if source.suffix.lower() == f".{ending}" else f".{ending}"
-    return f"{source.stem}.{tag}{kept}"
+    stem = source.stem or source.resolve().name  # "." is a folder of pictures with a name
+    if containers.BY_EXTENSION[ending].still:
+        numbered = stem if "%" in stem else stem.replace("*", "%06d", 1) if "*" in stem else f"{stem}.%06d"
+        return f"{numbered}.{tag}{kept}"
+    return f"{stem}.{tag}{kept}"
 
 
 def _ending(own: str, codec: str | None) -> str:
@@ -137,7 +139,7 @@ def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
 
 
 def check_source(source: Path | None) -> None:
-    """InputError unless the source is there and may be read."""
+    """InputError unless the source is there and may be read; whether it is a video shows when it is opened."""
     if source is None:
         if sys.stdin.isatty():
             raise UsageError("stdin (-) is a terminal: pipe or redirect a video into it")
@@ -146,13 +148,13 @@ def check_source(source: Path | None) -> None:
     try:
         mode = source.stat().st_mode
     except FileNotFoundError:
+        if re.search(r"[%*?]", source.name) and source.parent.is_dir():
+            return  # may name numbered pictures, as a folder may
         hint = "; only local files are read: download it first" if re.match(r"[A-Za-z][\w+.-]+:", str(source)) else ""
         raise InputError(f"{name} does not exist{hint}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if stat.S_ISDIR(mode):
-        raise InputError(f"{name} is a directory; expected a video file")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise InputError(f"{name} is a pipe or device; expected a regular file: pipe it in as -")
     if not os.access(source, os.R_OK):
         raise InputError(f"{name} cannot be read: permission denied")

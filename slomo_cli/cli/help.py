@@ -97,9 +97,15 @@ class Command(_Shape):
 
 
 class Group(_Shape, click.Group):
-    """A group whose members are plain commands."""
+    """A group whose members are plain commands; alone it shows its help."""
 
     command_class = Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_commands(ctx, formatter)

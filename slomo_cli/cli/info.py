@@ -26,7 +26,7 @@ from slomo_cli.cli import files
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.plan import columns
 from slomo_cli.errors import UsageError, printable
-from slomo_cli.progress import clock_text, decimal, plain
+from slomo_cli.text import clock_text, decimal, plain
 from slomo_cli.values import HdrInfo, SourceTiming, StreamInfo, VideoInfo
 
 RANGES = {1: "limited range", 2: "full range"}
@@ -95,7 +95,7 @@ def info_json(info: VideoInfo, timing: SourceTiming, warnings: Sequence[str]) ->
     color, hdr = info.color, info.hdr
     return {
         "file": str(info.path),
-        "size_bytes": os.stat(info.path).st_size,
+        "size_bytes": size_bytes(info.path),
         "container": info.container,
         "bit_rate": info.bit_rate,
         "duration": plain(info.duration_from_header),
@@ -149,6 +149,11 @@ def info_json(info: VideoInfo, timing: SourceTiming, warnings: Sequence[str]) ->
     }
 
 
+def size_bytes(path: Path) -> int | None:
+    """None for a name of many pictures."""
+    return os.stat(path).st_size if path.is_file() else None
+
+
 def flipped(info: VideoInfo) -> bool:
     """Does the display matrix mirror the picture (negative determinant)?"""
     if info.display_matrix is None:
@@ -166,7 +171,8 @@ def shown_size(info: VideoInfo) -> tuple[int, int]:
 def _container(info: VideoInfo) -> str:
     rate = "" if info.bit_rate is None else f", {info.bit_rate / 1e6:.2f} Mbit/s"
     names = "/".join(info.container.split(",")[:2])
-    return f"{names}, {_bytes(os.stat(info.path).st_size)}{rate}"
+    size = size_bytes(info.path)
+    return names + ("" if size is None else f", {_bytes(size)}") + rate
 
 
 def _bytes(count: int) -> str:

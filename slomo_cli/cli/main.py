@@ -19,6 +19,8 @@ COMMANDS = {
     "fps": Lazy("slomo_cli.cli.fps", "Convert", "Change the frame rate, keep the duration."),
     "info": Lazy("slomo_cli.cli.info", "Look", "Show what a video file holds."),
     "doctor": Lazy("slomo_cli.cli.doctor", "Look", "Check this machine: torch, device, ffmpeg, weights."),
+    "eval": Lazy("slomo_cli.cli.evaluate", "Networks", "Measure against the truth: PSNR, SSIM, interpolation error."),
+    "weights": Lazy("slomo_cli.cli.weights", "Networks", "List, verify and import network weights."),
     "completion": Lazy("slomo_cli.cli.completion", "Shell", "Print the completion script of a shell."),
 }
 """Every command: name -> module with an attribute ``command``, section and line of ``slomo --help``."""
@@ -36,7 +38,6 @@ def _print_versions(ctx: click.Context, parameter: click.Parameter, wanted: bool
 @click.group(
     cls=LazyGroup,
     table=COMMANDS,
-    invoke_without_command=True,
     context_settings={"auto_envvar_prefix": PREFIX},
     examples="""
     slomo convert in.mp4 --factor 8 -o out.mp4    eight times slower
@@ -55,11 +56,8 @@ def _print_versions(ctx: click.Context, parameter: click.Parameter, wanted: bool
     callback=_print_versions,
     help="Show the versions of slomo, torch, PyAV and ffmpeg.",
 )
-@click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli() -> None:
     """Slow motion and frame rate conversion: makes the frames between a video's frames."""
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
 
 
 class Signals:
@@ -123,7 +121,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def say(text: str) -> None:
     """One message on stderr, led by the program's name."""
-    click.echo(f"slomo: {text}", err=True)
+    from slomo_cli.text import fitted
+
+    click.echo(fitted(f"slomo: {text}", sys.stderr), err=True)
 
 
 __all__ = ["COMMANDS", "__version__", "cli", "main", "say"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from slomo_cli.errors import printable
-from slomo_cli.progress import decimal
+from slomo_cli.text import decimal
 
 
 class Plan(Protocol):

@@ -65,8 +65,8 @@ class Proxy(TextType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value).strip().lower()
-        if text not in ("auto", "full") and not (re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) and int(text) >= 16):
-            self.fail(f"expected auto, full or 16 and more pixels, found '{errors.printable(value)}'", param, ctx)
+        if text not in ("auto", "full") and not (re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) and int(text) >= 32):
+            self.fail(f"expected auto, full or 32 and more pixels, found '{errors.printable(value)}'", param, ctx)
         return text
 
 

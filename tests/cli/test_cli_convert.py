@@ -65,7 +65,6 @@ class FakePipeline:
             rate_out=Fraction(30000, 1001),
             encoder_args=["ffmpeg", "-i", "pipe:0", "a b.mp4"],
             notes=["subtitles dropped"],
-            carry=None,
         )
 
 
@@ -224,7 +223,7 @@ def test_environment_sets_options_and_the_command_s_own_name_wins(
         (["--factor", "x"], "Invalid value for '--factor': expected a number such as 2, 2.5 or 30000/1001, found 'x'"),
         (["--rate", "0"], "Invalid value for '--rate': expected a frame rate above 0, found '0'"),
         (["--device", "gpu"], "Invalid value for '--device': expected auto, cpu, cuda, cuda:N or mps, found 'gpu'"),
-        (["--proxy", "8"], "Invalid value for '--proxy': expected auto, full or 16 and more pixels, found '8'"),
+        (["--proxy", "8"], "Invalid value for '--proxy': expected auto, full or 32 and more pixels, found '8'"),
         (["--batch", "-1"], "Invalid value for '--batch': expected a whole number from 0 to 4096, found '-1'"),
         (["--crf", "nan"], "Invalid value for '--crf': expected a number from 0 to 255, found 'nan'"),
         (["--encoder-args", "'"], "Invalid value for '--encoder-args': expected arguments quoted as for a shell,"),

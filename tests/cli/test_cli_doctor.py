@@ -32,7 +32,7 @@ def test_missing_ffmpeg_fails_and_says_what_to_do(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["doctor", "--ffmpeg", str(tmp_path / "none")])
 
     assert result.exit_code == 1
-    lines = [line for line in result.output.splitlines() if line.startswith("fail")]
+    lines = [line for line in result.output.splitlines() if line.startswith("fail ffmpeg")]
     assert len(lines) == 1
     assert "-> pip install imageio-ffmpeg" in result.output
     assert all(len(line) <= 80 or "/" in line for line in result.output.splitlines())

@@ -64,9 +64,11 @@ def test_tag_of_rate(rate: str, tag: str) -> None:
         ("in.mp4", "ffv1", "in.x8.mkv"),
         ("in.mp4", "libx265", "in.x8.mp4"),
         ("in.mp4", "gif", "in.x8.gif"),
-        ("in.mp4", "png", "in.x8.%06d.png"),
+        ("in.mp4", "png", "in.%06d.x8.png"),
         ("in.gif", None, "in.x8.gif"),
         ("shot_%04d.png", None, "shot_%04d.x8.png"),
+        ("shot_*.png", None, "shot_%06d.x8.png"),
+        ("frames/", None, "frames.x8.mp4"),
     ],
 )
 def test_default_name(source: str, codec: str | None, name: str) -> None:
@@ -161,7 +163,6 @@ def test_missing_output_named_as_the_missing_input_is_refused() -> None:
             "http://example.com/a.mp4",
             "'http:/example.com/a.mp4' does not exist; only local files are read: download it first",
         ),
-        ("sub", "'sub' is a directory; expected a video file"),
         ("in.mp4/deep.mp4", "'in.mp4/deep.mp4' cannot be read: Not a directory"),
         ("x" * 300, f"'{'x' * 300}' cannot be read: File name too long"),
         ("fifo", "'fifo' is a pipe or device; expected a regular file: pipe it in as -"),
@@ -175,6 +176,14 @@ def test_unreadable_sources_are_input_errors(name: str, text: str) -> None:
         files.check_source(Path(name))
 
     assert str(refused.value) == text
+
+
+def test_numbered_pictures_and_folders_are_left_to_the_reader() -> None:
+    Path("sub").mkdir()
+    for name in ("sub", "shot_%04d.png", "sub/*.png"):
+        files.check_source(Path(name))
+    with pytest.raises(InputError, match="does not exist"):
+        files.check_source(Path("gone/*.png"))
 
 
 def test_source_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:

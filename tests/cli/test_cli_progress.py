@@ -12,17 +12,8 @@ from pathlib import Path
 import pytest
 
 from slomo_cli.errors import EncoderError, InputError
-from slomo_cli.progress import (
-    Bar,
-    JsonLines,
-    Meter,
-    PlainLines,
-    Reporter,
-    clock_text,
-    decimal,
-    make_progress,
-    summary_text,
-)
+from slomo_cli.progress import Bar, JsonLines, Meter, PlainLines, Reporter, make_progress
+from slomo_cli.text import clock_text, decimal, fitted, summary_text
 from slomo_cli.values import Summary
 
 SUMMARY = Summary(
@@ -187,7 +178,7 @@ def test_bar_is_taken_down_and_notes_stand_on_lines_of_their_own(monkeypatch: py
         assert isinstance(progress, Bar)
         progress.start(240, "in[bold].mp4")
         progress.advance(100)
-        progress.note("a note of [more] than eighty columns " + "x" * 80)
+        progress.note("a note of [more] than eighty columns is broken between words, its [/end] too")
         assert progress._bar is not None
         progress._bar.refresh()
         assert "100/240" in stream.getvalue()
@@ -195,9 +186,9 @@ def test_bar_is_taken_down_and_notes_stand_on_lines_of_their_own(monkeypatch: py
         assert progress._bar is None
     text = stream.getvalue()
 
-    assert "note: a note of [more] than eighty columns " + "x" * 80 + "\n" in text
+    assert "note: a note of [more] than eighty columns is broken between words, its [/end]\n  too\n" in text
     assert "in[bold].mp4" in text
-    assert text.endswith(SUMMARY_LINE + "\n")
+    assert text.endswith(fitted(SUMMARY_LINE, stream) + "\n")
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1, "the cursor is hidden once and comes back"
 
 
@@ -227,6 +218,14 @@ def test_names_are_printed_escaped() -> None:
     progress.advance(1)
 
     assert stream.getvalue().startswith("a\\nb\\x1b[2J.mp4: 1 frames")
+
+
+def test_only_terminals_get_broken_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "slomo: '" + "x" * 50 + "' does not exist\nTry 'slomo --help'."
+
+    assert fitted(text, io.StringIO()) == text
+    assert fitted(text, Terminal()) == "slomo:\n  '" + "x" * 50 + "'\n  does not exist\nTry 'slomo --help'."
 
 
 def test_closing_line() -> None:

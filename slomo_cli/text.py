@@ -1,0 +1,77 @@
+"""Numbers, times and results as words for people, and values as JSON knows them. Light: imports nothing of weight."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+from fractions import Fraction
+from typing import Any, TextIO
+
+from slomo_cli.errors import SlomoError, printable
+from slomo_cli.values import Summary
+
+
+def clock_text(seconds: float | None) -> str:
+    """``1:02:03`` or ``2:03``; ``-:--`` for None."""
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def decimal(value: Fraction) -> str:
+    """At most three decimals, none where none are needed: 30, 29.97, 23.976."""
+    return f"{float(value):.3f}".rstrip("0").rstrip(".")
+
+
+def summary_text(summary: Summary) -> str:
+    """The line that ends a conversion."""
+    made = f", {summary.frames_interpolated} of them new" if summary.frames_interpolated else ""
+    facts = [
+        f"{summary.frames_out} frames{made}",
+        f"{float(summary.duration_out):.2f} s at {decimal(summary.rate_out)} fps",
+    ]
+    for count, one, many in (
+        (summary.cuts, "cut", "cuts"),
+        (summary.duplicates, "repeated frame replaced", "repeated frames replaced"),
+        (summary.packets_skipped, "damaged packet skipped", "damaged packets skipped"),
+    ):
+        if count:
+            facts.append(f"{count} {one if count == 1 else many}")
+    speed = f" ({summary.frames_out / summary.seconds:.1f} frames/s)" if summary.seconds > 0 else ""
+    where = f" on {summary.device}" if summary.device else ""
+    return f"{printable(summary.output)}: {', '.join(facts)}; took {clock_text(summary.seconds)}{speed}{where}"
+
+
+def error_text(error: SlomoError, name: str = "") -> str:
+    """The error's line, with the file's name in front where the message does not hold it."""
+    text = str(error)
+    return text if not name or printable(name) in text else f"{printable(name)}: {text}"
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """The text for this stream: on a terminal its lines are broken between words at the edge, elsewhere never."""
+    if not stream.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns - 1)
+    lines = (textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines())
+    return "\n".join("\n  ".join(parts) for parts in lines)
+
+
+def plain(value: Any) -> Any:
+    """A field as JSON knows it: rationals and paths as strings, tuples as lists."""
+    if isinstance(value, Fraction | os.PathLike):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value
+
+
+def shortened(name: str, width: int) -> str:
+    """The name with its middle left out beyond ``width`` characters: the end tells takes apart."""
+    if len(name) <= width:
+        return name
+    tail = width // 2
+    return f"{name[: width - tail - 1]}…{name[-tail:]}"
