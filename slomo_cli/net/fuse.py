@@ -12,7 +12,6 @@ Everything here is float32 arithmetic on integers; results are rounded to neares
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,9 +26,8 @@ from slomo_cli.values import PixelLayout
 
 __all__ = ["SourcePlanes", "fuse", "to_proxy"]
 
-# Pixels of a band: what it reads and makes should stay in a core's second-level cache, and torch runs arrays below
-# 32768 elements on the calling thread, so bands can be given to threads of our own.
-_BAND_PIXELS = 24_000
+# Pixels of a band on a CPU: what it reads and makes should stay in a core's second-level cache.
+_BAND_PIXELS = 48_000
 # Values of coarse flow prepared at a time on a CPU: larger arrays are fetched from the system anew at every use.
 _COARSE_VALUES = 500_000
 
@@ -105,27 +103,32 @@ def fuse(
     count = motion.flow_t0.shape[0]
     if index is None:
         index = range(count) if first.groups[0].shape[0] > 1 else [0] * count
-    weight = fusion_weight(motion.visibility, t.to(motion.visibility.device))
+    t = t.to(motion.visibility.device)
     planes: list[Tensor] = [torch.empty(0)] * first.layout.plane_count
     for group, source_0, source_1 in zip(_groups(first.layout), first.groups, second.groups, strict=True):
         height, width = source_0.shape[-2:]
         made = [torch.empty(count, height, width, dtype=first.dtype, device=source_0.device) for _ in group.planes]
         for plane, samples in zip(group.planes, made, strict=True):
             planes[plane] = samples
-        on_cpu = source_0.device.type == "cpu"
-        longest = max(1, _COARSE_VALUES // motion.flow_t0[0].numel()) if on_cpu else count
+        in_bands = _works_in_bands(source_0.device)
+        longest = max(1, _COARSE_VALUES // motion.flow_t0[0].numel()) if in_bands else count
         for start, stop in _runs(index, longest):
             one = slice(start, stop)
-            field = torch.cat((motion.flow_t0[one].float(), motion.flow_t1[one].float(), weight[one]), dim=1)
-            rows, factor_y, factor_x = _sampling_rows(field, group, step, height, width)
+            part = Motion(*(whole[one] for whole in motion))
+            rows, factor_y, factor_x = _sampling_rows(part, t[one], group, step, height, width)
             pair = slice(index[start], index[start] + 1)
             out = [samples[one] for samples in made]
             work = _Work(source_0[pair], source_1[pair], rows, factor_y, factor_x, out)
-            if on_cpu:
+            if in_bands:
                 _fuse_in_bands(work)
             else:
                 _fuse_band(work, 0, -(-height // factor_y), together=True)
     return planes
+
+
+def _works_in_bands(device: torch.device) -> bool:
+    """A CPU's cache wants small pieces; a GPU wants few large ones."""
+    return device.type == "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +148,15 @@ def _fuse_in_bands(work: _Work) -> None:
     height, width = work.source_0.shape[-2:]
     rows = -(-height // work.factor_y)
     each = max(1, _BAND_PIXELS // (width * work.factor_y))
-    bands = [(top, min(top + each, rows)) for top in range(0, rows, each)]
     reach_0, reach_1 = _reach(work.rows, 1, height), _reach(work.rows, 3, height)
 
-    def run(bands: Sequence[tuple[int, int]]) -> None:
-        with torch.inference_mode():  # a thread's own setting
-            for top, bottom in bands:
-                # Lookups jump, so the processor cannot foresee them and waits for every line of the source; reading
-                # the stretch once in order brings it into the cache and halves the time of the whole fusion.
-                for source, (low, high) in ((work.source_0, reach_0), (work.source_1, reach_1)):
-                    source[:, :, min(low[top : bottom + 2]) : max(high[top : bottom + 2])].sum()
-                _fuse_band(work, top, bottom, together=False)
-
-    threads = min(torch.get_num_threads(), len(bands))
-    if threads == 1:
-        run(bands)
-    else:
-        share = -(-len(bands) // threads)
-        list(_pool(threads).map(run, [bands[k : k + share] for k in range(0, len(bands), share)]))
+    for top in range(0, rows, each):
+        bottom = min(top + each, rows)
+        # Lookups jump, so the processor cannot foresee them and waits for every line of the source; reading the stretch
+        # once in order brings it into the cache, which halves the time of the whole fusion.
+        for source, (low, high) in ((work.source_0, reach_0), (work.source_1, reach_1)):
+            source[:, :, min(low[top : bottom + 2]) : max(high[top : bottom + 2])].sum()
+        _fuse_band(work, top, bottom, together=False)
 
 
 def _fuse_band(work: _Work, top: int, bottom: int, together: bool) -> None:
@@ -176,7 +170,7 @@ def _fuse_band(work: _Work, top: int, bottom: int, together: bool) -> None:
         # (step, lines, 5, width) -> pictures of one pair stacked in height: one lookup, no copies of the source.
         field = _heighten(wide[k : k + step], work.factor_y)
         lines = field.shape[1]
-        field = field.view(1, step * lines, 5, width).transpose(1, 2)
+        field = field.flatten(0, 1)[None].transpose(1, 2)
         sampled_0 = _look_up(work.source_0, field[:, 0:2])
         sampled_1 = _look_up(work.source_1, field[:, 2:4])
         mixed = torch.lerp(sampled_0, sampled_1, field[:, 4:5])
@@ -193,11 +187,6 @@ def _look_up(source: Tensor, place: Tensor) -> Tensor:
     return F.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-@lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="slomo-fuse")
-
-
 def _runs(index: Sequence[int], longest: int) -> Iterator[tuple[int, int]]:
     """Stretches of at most ``longest`` outputs of one pair, as (start, stop)."""
     start = 0
@@ -208,38 +197,59 @@ def _runs(index: Sequence[int], longest: int) -> Iterator[tuple[int, int]]:
 
 
 def _reach(rows: Tensor, channel: int, height: int) -> tuple[list[int], list[int]]:
-    """First and past-the-last source line that each coarse row's lookups touch, over all K pictures."""
-    y = rows[:, :, channel]
-    low = ((y.amin(dim=(0, 2)) + 1) * (height / 2) - 0.5).clamp(0, height - 1).int()
-    high = ((y.amax(dim=(0, 2)) + 1) * (height / 2) + 1.5).clamp(1, height).int()
+    """First and past-the-last source line that each coarse row's lookups touch, about: over every eighth column."""
+    low, high = torch.aminmax(rows[:, :, channel, ::8].transpose(0, 1).flatten(1), dim=1)
+    low = ((low + 1) * (height / 2) - 0.5).clamp(0, height - 1).int()
+    high = ((high + 1) * (height / 2) + 1.5).clamp(1, height).int()
     return low.tolist(), high.tolist()
 
 
-def _sampling_rows(field: Tensor, group: _Group, step: int, height: int, width: int) -> tuple[Tensor, int, int]:
+def _sampling_rows(
+    motion: Motion, t: Tensor, group: _Group, step: int, height: int, width: int
+) -> tuple[Tensor, int, int]:
     """Where to sample, as ``grid_sample`` counts (-1..1 from edge to edge), still on the coarse grid.
 
-    ``field``: (M, 5, h, w), both flows in grid steps and the weight; overwritten. ``height``, ``width``: the group's.
-    Returns (M, h + 2, 5, w + 2), with a repeated row and column around (x and y in frame 0, x and y in frame 1, weight
-    of frame 1), and the factors in y and x that bring it to the planes' grid. The samples' own places are added here,
-    beyond the edges too: they are linear, so enlarging bilinearly keeps them.
+    ``height``, ``width``: of the group's planes. Returns (M, h + 2, 5, w + 2): x and y in frame 0, x and y in frame 1,
+    and the weight of frame 1, with one row and column more on every side where flow and weight are repeated; and the
+    factors in y and x that bring it to the planes' grid. The samples' own places are added here, beyond the edges
+    too: they are linear, so enlarging bilinearly keeps them.
     """
+    flow_0, flow_1, weight = motion.flow_t0.float(), motion.flow_t1.float(), fusion_weight(motion.visibility, t)
     block_x, block_y = 1 << group.shift_x, 1 << group.shift_y
-    per_step = [2 * step / (block_x * width), 2 * step / (block_y * height)]
-    field *= field.new_tensor([*per_step, *per_step, 1.0]).view(1, 5, 1, 1)
+    per_step_x, per_step_y = 2 * step / (block_x * width), 2 * step / (block_y * height)
     factor_y, factor_x = step // block_y, step // block_x
     if step % block_x or step % block_y:
         # The plane is coarser than the grid, or no multiple of it: to the luma grid, and averaged over the block.
-        if step > 1:
-            field = F.interpolate(field, scale_factor=float(step), mode="bilinear", align_corners=False)
-        field = F.avg_pool2d(field, (block_y, block_x), ceil_mode=True)
+        flow_0, flow_1, weight = (_block_means(part, step, block_y, block_x) for part in (flow_0, flow_1, weight))
         factor_y = factor_x = 1
-    place = F.pad(field, (1, 1, 1, 1), mode="replicate")
-    rows, columns = field.shape[-2:]
-    x = torch.arange(-1, columns + 1, device=field.device, dtype=torch.float64)
-    y = torch.arange(-1, rows + 1, device=field.device, dtype=torch.float64)
-    place[:, 0:4:2] += ((2 * x + 1) * (factor_x / width) - 1).float()
-    place[:, 1:4:2] += ((2 * y + 1) * (factor_y / height) - 1).float()[:, None]
-    return place.transpose(1, 2).contiguous(), factor_y, factor_x
+    count, _, rows, columns = flow_0.shape
+    cell_x, cell_y = 2 * factor_x / width, 2 * factor_y / height
+    centre_x = _centres(columns, cell_x, weight.device)
+    centre_y = _centres(rows, cell_y, weight.device)[:, None]
+    place = weight.new_empty(count, rows + 2, 5, columns + 2)
+    inside = place[:, 1:-1, :, 1:-1].transpose(1, 2)
+    for channel, flow in ((0, flow_0), (2, flow_1)):
+        torch.add(centre_x, flow[:, 0], alpha=per_step_x, out=inside[:, channel])
+        torch.add(centre_y, flow[:, 1], alpha=per_step_y, out=inside[:, channel + 1])
+    inside[:, 4:5].copy_(weight)
+    one_left = place.new_tensor([cell_x, 0, cell_x, 0, 0])
+    one_up = place.new_tensor([0, cell_y, 0, cell_y, 0])[:, None]
+    torch.sub(place[..., 1], one_left, out=place[..., 0])
+    torch.add(place[..., -2], one_left, out=place[..., -1])
+    torch.sub(place[:, 1], one_up, out=place[:, 0])
+    torch.add(place[:, -2], one_up, out=place[:, -1])
+    return place, factor_y, factor_x
+
+
+def _centres(cells: int, size: float, device: torch.device) -> Tensor:
+    """Centres of cells of ``size`` from -1 on, float32; reckoned on the CPU, as some devices have no float64."""
+    return torch.arange(0.5, cells, dtype=torch.float64).mul_(size).sub_(1).float().to(device)
+
+
+def _block_means(field: Tensor, step: int, block_y: int, block_x: int) -> Tensor:
+    if step > 1:
+        field = F.interpolate(field, scale_factor=float(step), mode="bilinear", align_corners=False)
+    return F.avg_pool2d(field, (block_y, block_x), ceil_mode=True)
 
 
 def _phases(factor: int) -> Iterator[tuple[int, int, float]]:
@@ -262,10 +272,10 @@ def _widen(padded: Tensor, factor: int) -> Tensor:
 
 
 def _heighten(padded: Tensor, factor: int) -> Tensor:
-    """(K, n + 2, C, w) -> (K, n * factor, C, w), contiguous: bilinear along y."""
+    """(K, n + 2, C, w) -> (K, n * factor, C, w): bilinear along y."""
     rows = padded.shape[1] - 2
     if factor == 1:
-        return padded[:, 1 : 1 + rows].contiguous()
+        return padded[:, 1 : 1 + rows]
     high = padded.new_empty(padded.shape[0], rows, factor, *padded.shape[2:])
     for position, above, share in _phases(factor):
         torch.lerp(

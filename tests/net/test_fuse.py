@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -206,20 +208,14 @@ def test_an_unseen_frame_has_no_share() -> None:
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "gbrap16le"])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_many_at_once_equal_one_by_one(name: str, threads: int) -> None:
-    """Two pairs, three times each, on a picture of several bands; threads must not matter either."""
+def test_many_at_once_equal_one_by_one(name: str) -> None:
+    """Two pairs, three times each, on a picture of several bands."""
     layout, width, height = LAYOUTS[name], 322, 246
     before, after = random_planes(layout, width, height, 2, 1), random_planes(layout, width, height, 2, 2)
     index, t = [0, 0, 0, 1, 1, 1], torch.tensor([0.25, 0.5, 0.75, 0.2, 0.4, 0.9])
     motion = random_motion(6, grid_size(width, height, 4), 5)
     first, second = SourcePlanes.of(before, layout), SourcePlanes.of(after, layout)
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        together = fuse(first, second, motion, t, step=4, index=index)
-    finally:
-        torch.set_num_threads(usual)
+    together = fuse(first, second, motion, t, step=4, index=index)
     for m in range(6):
         one_before = SourcePlanes.of([plane[index[m]] for plane in before], layout)
         one_after = SourcePlanes.of([plane[index[m]] for plane in after], layout)
@@ -227,6 +223,37 @@ def test_many_at_once_equal_one_by_one(name: str, threads: int) -> None:
         alone = fuse(one_before, one_after, one, t[m : m + 1], step=4)
         for many, single in zip(together, alone, strict=True):
             assert torch.equal(many[m], single[0])
+
+
+def fused(name: str, width: int, height: int, device: str) -> list[Tensor]:
+    """Three pictures of two pairs, made on a device."""
+    layout = LAYOUTS[name]
+    before, after = random_planes(layout, width, height, 2, 1), random_planes(layout, width, height, 2, 2)
+    first = SourcePlanes.of([plane.to(device) for plane in before], layout)
+    second = SourcePlanes.of([plane.to(device) for plane in after], layout)
+    motion = Motion(*(part.to(device) for part in random_motion(3, grid_size(width, height, 2), 3)))
+    return [
+        plane.cpu() for plane in fuse(first, second, motion, torch.tensor([0.3, 0.6, 0.5]), step=2, index=[0, 0, 1])
+    ]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_whole_planes_equal_bands(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way a GPU is served, several pictures in one lookup, gives the same numbers."""
+    banded = fused(name, 331, 203, "cpu")
+    monkeypatch.setattr("slomo_cli.net.fuse._works_in_bands", lambda device: False)
+    for whole, wanted in zip(fused(name, 331, 203, "cpu"), banded, strict=True):
+        assert torch.equal(whole, wanted)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_gpu_agrees(name: str) -> None:
+    if not torch.cuda.is_available():
+        assert not os.environ.get("SLOMO_REQUIRE_GPU"), "SLOMO_REQUIRE_GPU is set, but there is no CUDA device"
+        pytest.skip("needs a CUDA device")
+    for made, wanted in zip(fused(name, 331, 203, "cuda"), fused(name, 331, 203, "cpu"), strict=True):
+        assert (made.int() - wanted.int()).abs().max() <= max(1, LAYOUTS[name].peak // 20_000)
 
 
 def test_the_first_frame_of_one_pair_serves_all_outputs() -> None:
