@@ -1,0 +1,51 @@
+"""The README tells the truth: its commands parse, and it names them all."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from slomo_cli.cli.main import COMMANDS, cli
+from slomo_cli.progress import JsonLines
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def command_lines() -> list[str]:
+    """Every use of ``slomo`` in the README's shell blocks."""
+    parts = [part.strip() for block in BLOCKS for line in block.splitlines() for part in line.split("&&")]
+    return [part.removeprefix(".venv/bin/") for part in parts if re.match(r"(\.venv/bin/)?slomo ", part)]
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_commands_of_the_readme_parse(line: str) -> None:
+    name, *words = shlex.split(line, comments=True)[1:]
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+
+    command.make_context(name, words)
+
+
+def test_every_command_is_in_the_readme() -> None:
+    assert [name for name in COMMANDS if f"| `slomo {name}` |" not in README] == []
+
+
+def test_first_two_commands_install_convert_and_test() -> None:
+    assert len(command_lines()) > 5
+    install, test = BLOCKS[0], BLOCKS[1]
+
+    assert "pip install ." in install
+    assert "slomo convert in.mp4 --factor 8 -o out.mp4" in install
+    assert "pip install '.[test]'" in test
+    assert "-m pytest" in test
+
+
+def test_json_events_of_the_readme_are_those_of_the_program() -> None:
+    shown = re.findall(r'^\{"event": "(\w+)"', README, re.MULTILINE)
+    assert shown == ["start", "progress", "note", "done", "error"]
+    assert JsonLines.__module__ == "slomo_cli.progress"
