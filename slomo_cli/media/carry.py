@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Self
 
 from slomo_cli.errors import SlomoError, UsageError, printable
-from slomo_cli.media import stretch, subtitles
+from slomo_cli.media import sound, stretch, subtitles, tags
 from slomo_cli.media.args import seconds_text
-from slomo_cli.media.containers import BY_MUXER, LOSSLESS_AUDIO, TEXT_SUBTITLES, Container
+from slomo_cli.media.containers import BY_MUXER, TEXT_SUBTITLES, Container
 from slomo_cli.media.ffmpeg import Tools, literal
 from slomo_cli.media.target import Target
 from slomo_cli.timeline import Plan
@@ -33,55 +33,8 @@ from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, VideoInfo
 _PRIMING = Fraction(1, 10)
 """Sound this much ahead of the picture is a decoder's priming or a rounding, not an offset someone made."""
 
-# AV_DISPOSITION_* bits that mean something beside a new picture, in ffmpeg's words.
-_DISPOSITIONS = (
-    (0x1, "default"),
-    (0x2, "dub"),
-    (0x4, "original"),
-    (0x8, "comment"),
-    (0x10, "lyrics"),
-    (0x20, "karaoke"),
-    (0x40, "forced"),
-    (0x80, "hearing_impaired"),
-    (0x100, "visual_impaired"),
-    (0x200, "clean_effects"),
-    (0x10000, "captions"),
-    (0x20000, "descriptions"),
-)
-_ENCODERS = {
-    "aac": ("aac", "libfdk_aac"),
-    "opus": ("libopus",),
-    "vorbis": ("libvorbis",),
-    "mp3": ("libmp3lame", "mp3_mf", "libshine"),
-    "mp2": ("mp2", "libtwolame"),
-    "ac3": ("ac3",),
-    "eac3": ("eac3",),
-    "flac": ("flac",),
-    "alac": ("alac",),
-}
-# Tags that describe the file they came from, not what is in it; kept, they would lie about the new one.
-_STALE_GLOBAL = ("major_brand", "minor_version", "compatible_brands", "encoder")
-_STALE_STREAM = tuple(
-    f"{name}{language}"
-    for name in (
-        "encoder",
-        "vendor_id",
-        "BPS",
-        "DURATION",
-        "NUMBER_OF_FRAMES",
-        "NUMBER_OF_BYTES",
-        "_STATISTICS_TAGS",
-        "_STATISTICS_WRITING_APP",
-        "_STATISTICS_WRITING_DATE_UTC",
-    )
-    for language in (("", "-eng") if name.isupper() else ("",))
-)
-
 _COVER_FILES = {"png": ("png", "image/png"), "mjpeg": ("jpg", "image/jpeg"), "gif": ("gif", "image/gif")}
 _COVER_FILES |= {"bmp": ("bmp", "image/bmp"), "webp": ("webp", "image/webp"), "tiff": ("tiff", "image/tiff")}
-
-# QuickTime knows some languages by other names than ISO 639-2/T.
-_MOV_LANGUAGES = {"deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "hrv": "hr ", "fas": "per"}
 
 Job = Callable[[], None]
 
@@ -197,12 +150,12 @@ class _Planner:
         if not self._container.tracks:
             self._note_nothing_fits()
             return Carry(notes=tuple(self._notes))
-        if not (self._info.streams or self._info.chapters or self._info.metadata):
+        if self._info.container == "image2" or not (self._info.streams or self._info.chapters or self._info.metadata):
             return Carry()
         delay = self._picture_delay()
         shift = self._info.container_start_seconds - self._timing.first_seconds + delay
         source = self._add_input(shift if not self._changed else Fraction(0))
-        self._picture_tags(source)
+        self._tags += tags.picture_tags(source, self._info.stream_index, self._target.container)
         self._audio(source)
         self._subtitles(source)
         self._attachments(source)
@@ -253,110 +206,55 @@ class _Planner:
         mode = self._settings.audio
         if not tracks or mode == "drop":
             return
-        if mode == "copy" and self._changed and self._is_bent():
+        bent = sound.is_bent(self._plan)
+        if mode == "copy" and bent:
             raise UsageError("sound cannot be copied while time changes: use --audio stretch, pitch or drop")
         number = 0
         for track in tracks:
-            copied = (
-                not self._changed and track.codec in self._container.audio and mode != "stretch" and mode != "pitch"
-            )
+            copied = not self._changed and track.codec in self._container.audio
             if copied:
                 self._maps += ["-map", f"{source}:{track.index}"]
                 self._codecs += [f"-c:a:{number}", "copy"]
-            elif not self._encoded(track, source, number):
+            elif not self._encoded(track, source, number, bent):
                 continue
-            self._stream_tags("a", number, source, track, fresh=not copied)
+            self._tags += tags.stream_tags("a", number, source, track, self._target.container, fresh=not copied)
             number += 1
 
-    def _is_bent(self) -> bool:
-        return any(piece.speed_start != 1 or piece.speed_end != 1 for piece in self._plan.time_map.pieces)
-
-    def _encoded(self, track: StreamInfo, source: int, number: int) -> bool:
-        """A track that is encoded anew, stretched where time changes; False when this ffmpeg or container cannot."""
-        label = self._label(track)
-        codec, encoder = self._audio_encoder(track)
+    def _encoded(self, track: StreamInfo, source: int, number: int, bent: bool) -> bool:
+        """A track that is encoded anew, stretched where time changes; False when that cannot be had."""
+        name, ending = tags.label(track), self._target.extension
+        codec, encoder = sound.audio_encoder(track, self._container, self._tools)
         if not track.codec:
-            self._notes.append(f"{label} dropped: its codec is unknown")
+            self._notes.append(f"{name} dropped: its codec is unknown")
             return False
         if encoder is None:
-            self._notes.append(
-                f"{label} dropped: this ffmpeg has no encoder for {codec or 'sound'} in .{self._target.extension}"
-            )
+            self._notes.append(f"{name} dropped: this ffmpeg has no encoder for {codec}, which .{ending} would hold")
             return False
         if self._changed:
-            rate = 48_000 if codec == "opus" or not track.sample_rate else track.sample_rate
-            if self._stretched_input is None:
-                early = self._info.container_start_seconds - self._timing.first_seconds + stretch.LEAD
-                self._stretched_input = self._add_input(early)
-            method = self._method()
-            pads = (f"{self._stretched_input}:{track.index}", f"a{number}")
-            parts = stretch.segments(self._plan, rate)
-            self._graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}"))
-            self._maps += ["-map", f"[a{number}]"]
-            said = (
-                "cut to the range"
-                if not self._is_bent()
-                else "slowed with its pitch"
-                if method == "pitch"
-                else "stretched"
-            )
+            self._bent(track, number, codec)
             if track.codec != codec:
-                self._notes.append(f"{label} is {said} and becomes {codec}")
+                self._notes.append(f"{name} is {'stretched' if bent else 'cut to the range'} and becomes {codec}")
         else:
             self._maps += ["-map", f"{source}:{track.index}"]
-            self._notes.append(f"{label} becomes {codec}: .{self._target.extension} does not hold it as it is")
-        self._codecs += [f"-c:a:{number}", encoder, *self._audio_quality(codec, track, number)]
+            self._notes.append(f"{name} becomes {codec}: .{ending} does not hold it as it is")
+        if sound.is_mixed_down(codec, track):
+            self._notes.append(f"{name} is mixed to stereo: {codec} holds no more")
+        self._codecs += [f"-c:a:{number}", encoder, *sound.audio_quality(codec, track, number)]
         return True
 
-    def _method(self) -> stretch.Method:
-        if self._settings.audio == "pitch":
-            return "pitch"
-        if "rubberband" in self._tools.filters:
-            return "rubberband"
-        note = "this ffmpeg has no rubberband filter: sound is stretched with atempo, less exactly in time"
-        if self._is_bent() and note not in self._notes:
-            self._notes.append(note)
-        return "atempo"
-
-    def _audio_encoder(self, track: StreamInfo) -> tuple[str, str | None]:
-        """(codec, encoder) for a track in this container: its own family where that is held, else the container's."""
-        families = dict(self._container.audio_encoders)
-        wanted = [track.codec] if track.codec == self._container.audio_default else []
-        family = "lossless" if track.codec in LOSSLESS_AUDIO else track.codec
-        if family in families:
-            wanted.append(families[family])
-        wanted.append(self._container.audio_default)
-        for codec in wanted:
-            if codec == "pcm":
-                exact = track.codec if track.codec in self._container.audio else "pcm_s24le"
-                names: tuple[str, ...] = (exact,)
-                codec = exact
-            else:
-                names = _ENCODERS.get(codec, (codec,))
-            for name in names:
-                if name in self._tools.encoders:
-                    return codec, name
-        return wanted[-1], None
-
-    def _audio_quality(self, codec: str, track: StreamInfo, number: int) -> list[str]:
-        """Bit rates at which another generation is not heard; nothing for lossless codecs."""
-        channels = track.channels or 2
-        words: list[str] = []
-        each = {"aac": 96, "mp3": 96, "opus": 80, "vorbis": 96, "ac3": 112, "eac3": 112, "mp2": 128}.get(codec)
-        if each:
-            most = {"mp3": 320, "ac3": 640, "mp2": 384}.get(codec, 768)
-            words += [f"-b:a:{number}", f"{min(most, each * max(channels, 1))}k"]
-        if codec == "opus" and channels > 2:
-            words += [f"-mapping_family:a:{number}", "1" if channels <= 8 else "255"]
-        if codec in ("mp3", "mp2") and channels > 2:
-            words += [f"-ac:a:{number}", "2"]
-            self._notes.append(f"{self._label(track)} is mixed to stereo: {codec} holds no more")
-        return words
-
-    def _label(self, stream: StreamInfo) -> str:
-        codec = f" {stream.codec}" if stream.codec else ""
-        language = f", {printable(stream.language)}" if stream.language and stream.language != "und" else ""
-        return f"{stream.kind} track {stream.index} ({codec.strip() or 'unknown'}{language})"
+    def _bent(self, track: StreamInfo, number: int, codec: str) -> None:
+        """The track through the filters that bring it to the picture's time and length."""
+        if self._stretched_input is None:
+            early = self._info.container_start_seconds - self._timing.first_seconds + stretch.LEAD
+            self._stretched_input = self._add_input(early)
+            if sound.is_bent(self._plan) and sound.stretch_method(self._settings, self._tools) == "atempo":
+                self._notes.append("this ffmpeg has no rubberband filter: sound is stretched less exactly, with atempo")
+        rate = sound.sample_rate(codec, track)
+        method = sound.stretch_method(self._settings, self._tools)
+        parts = stretch.segments(self._plan, rate)
+        pads = (f"{self._stretched_input}:{track.index}", f"a{number}")
+        self._graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}"))
+        self._maps += ["-map", f"[a{number}]"]
 
     # ---------------------------------------------------------------------------------------------------- subtitles
 
@@ -371,11 +269,12 @@ class _Planner:
             at, index = places.get(track.index, (source, track.index))
             self._maps += ["-map", f"{at}:{index}"]
             self._codecs += [f"-c:s:{number}", codec]
-            self._stream_tags("s", number, source, track, fresh=codec != "copy")
+            fresh = codec != "copy" or self._changed
+            self._tags += tags.stream_tags("s", number, source, track, self._target.container, fresh)
 
     def _subtitle_codec(self, track: StreamInfo) -> str | None:
         """'copy', the codec it is converted to, or None with a note."""
-        label, ending = self._label(track), self._target.extension
+        label, ending = tags.label(track), self._target.extension
         if self._changed and track.codec not in subtitles.MATROSKA_HOLDS and track.codec != "mov_text":
             self._notes.append(f"{label} dropped: its times cannot be changed")
             return None
@@ -425,14 +324,14 @@ class _Planner:
         if not ending:
             self._notes.append(f"cover picture dropped: .{self._target.extension} does not hold {cover.codec}")
             return
-        tags = dict(cover.metadata)
+        old_name = dict(cover.metadata).get("filename")
         name = "cover" if number == 0 else f"cover{number + 1}"
         path = self._folder / f"{name}.{ending}"
         self._jobs.append(_cover_job(self._info.path, cover.index, path))
         place = self._attached
         self._attached += 1
         self._tags += ["-attach", literal(path), f"-metadata:s:t:{place}", f"mimetype={kind}"]
-        self._tags += [f"-metadata:s:t:{place}", f"filename={tags.get('filename', path.name)}"]
+        self._tags += [f"-metadata:s:t:{place}", f"filename={old_name or path.name}"]
 
     def _attachments(self, source: int) -> None:
         files = self._of("attachment")
@@ -450,7 +349,7 @@ class _Planner:
             # QuickTime lists its chapters a second time as a track of text.
             is_chapters = stream.codec == "bin_data" and self._info.chapters and "mov" in self._info.container
             if stream.kind not in ("audio", "subtitle", "attachment", "cover") and not is_chapters:
-                self._notes.append(f"{self._label(stream)} dropped: it describes the frames of the source")
+                self._notes.append(f"{tags.label(stream)} dropped: it describes the frames of the source")
 
     def _note_nothing_fits(self) -> None:
         wanted = [
@@ -484,34 +383,7 @@ class _Planner:
             self._tags += ["-map_metadata", "-1"]
             return
         self._tags += ["-map_metadata", str(source)]
-        present = {key for key, _ in self._info.metadata}
-        for key in _STALE_GLOBAL:
-            if key in present:
-                self._tags += ["-metadata", f"{key}="]
-
-    def _picture_tags(self, source: int) -> None:
-        self._tags += ["-map_metadata:s:v:0", f"{source}:s:{self._info.stream_index}"]
-        for key in (*_STALE_STREAM, *(("handler_name",) if self._target.container not in ("mp4", "mov") else ())):
-            self._tags += ["-metadata:s:v:0", f"{key}="]
-
-    def _stream_tags(self, kind: str, number: int, source: int, stream: StreamInfo, fresh: bool) -> None:
-        """Title, language and the like, and dispositions; a track made anew loses the tags of its old encoding."""
-        self._tags += [f"-map_metadata:s:{kind}:{number}", f"{source}:s:{stream.index}"]
-        present = dict(stream.metadata)
-        stale = list(_STALE_STREAM if fresh or self._changed else ())
-        if self._target.container not in ("mp4", "mov"):
-            stale.append("handler_name")
-        if "name" in present and "title" not in present:
-            # QuickTime's word for what is written as a title.
-            self._tags += [f"-metadata:s:{kind}:{number}", f"title={present['name']}"]
-            stale.append("name")
-        for key in stale:
-            if key in present:
-                self._tags += [f"-metadata:s:{kind}:{number}", f"{key}="]
-        if self._target.container == "mov" and stream.language in _MOV_LANGUAGES:
-            self._tags += [f"-metadata:s:{kind}:{number}", f"language={_MOV_LANGUAGES[stream.language]}"]
-        words = [word for bit, word in _DISPOSITIONS if stream.disposition & bit]
-        self._tags += [f"-disposition:{kind}:{number}", "+".join(words) or "0"]
+        self._tags += tags.file_tags(dict(self._info.metadata))
 
 
 def _retime_job(

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media import formats
 from slomo_cli.media.args import UserOption, parse_encoder_args
-from slomo_cli.media.codecs import CODECS, ENCODERS, Encoder, codec_word, encoder_of, quality_options
-from slomo_cli.media.containers import BY_EXTENSION, CONTAINERS, STREAMED, Container
+from slomo_cli.media.choose import (
+    NUMBERED,
+    alternatives,
+    check_pattern,
+    choose_encoder,
+    container_of,
+    encoder_formats,
+    version_number,
+)
+from slomo_cli.media.codecs import Encoder, quality_options
+from slomo_cli.media.containers import Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
 from slomo_cli.media.hdr import hdr_options
-from slomo_cli.media.orientation import orientation_of
+from slomo_cli.media.orientation import Orientation, orientation_of
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
 
-_NUMBERED = re.compile(r"%(0\d{1,2})?d")
 _NAME_BYTES = 255
 
 
@@ -93,7 +98,7 @@ class Target:
     def image_path(self, number: int) -> Path:
         """The file of image ``number``, counted from 1."""
         assert self.path is not None
-        return self.path.with_name(_NUMBERED.sub(lambda match: match[0] % number, self.path.name, count=1))
+        return self.path.with_name(NUMBERED.sub(lambda match: match[0] % number, self.path.name, count=1))
 
 
 def _hidden(name: str, ending: str) -> str:
@@ -123,79 +128,37 @@ def choose_target(
     and EncoderError when the encoder is not there or refuses its trial.
     """
     target_path = None if path is None or os.fspath(path) == "-" else Path(path)
-    container, extension = _container(target_path)
+    container, extension = container_of(target_path)
     if target_path is not None:
-        _check_pattern(target_path, container, frames)
+        check_pattern(target_path, container, frames)
     user_options = parse_encoder_args(settings.encoder_args)
-    warnings: list[str] = []
-    encoder = _choose_encoder(container, extension, layout, settings, tools)
-    feed = layout
-    pix_fmt_named = next((value for name, value in user_options if name.partition(":")[0] == "pix_fmt"), None)
-    available = (pix_fmt_named,) if pix_fmt_named else encoder.formats or encoder_formats(tools, encoder.name)
-    prefer_420 = settings.codec is None and layout.family == "rgb" and encoder.codec in ("h264", "hevc", "av1", "vp9")
-    choice = formats.nearest(feed, available, prefer_420=prefer_420)
-    if choice is None:
-        raise EncoderError(
-            f"{encoder.name} takes no pixel format slomo can make"
-            + (f" ('{printable(pix_fmt_named)}' is unknown)" if pix_fmt_named else "")
-            + ": choose another --codec"
-        )
-    if feed.family == "gray" and choice.layout.family == "yuv":
-        feed = formats.with_neutral_chroma(feed)
-        choice = replace(formats.nearest(feed, available) or choice, losses=choice.losses)
-    if encoder.hardware:
-        complaint = try_encoder(tools, encoder.name, choice.pix_fmt)
-        if complaint is not None:
-            raise EncoderError(f"{encoder.name} does not work here: {complaint}; {_alternatives(encoder, tools)}")
-    if choice.losses:
-        warnings.append(
-            f"{encoder.name} in .{extension} cannot hold all of the source: {', '.join(choice.losses)} lost"
-        )
+    encoder = choose_encoder(container, extension, layout, settings, tools)
+    feed, choice = _pixels(encoder, layout, settings, tools, user_options)
+    if encoder.hardware and (complaint := try_encoder(tools, encoder.name, choice.pix_fmt)) is not None:
+        raise EncoderError(f"{encoder.name} does not work here: {complaint}; {alternatives(encoder, tools)}")
 
-    kind = _kind(encoder)
-    converters, color = formats.conversion(feed, choice, info.color, info.height, kind)
     version = version_number(tools.version)
     orientation = orientation_of(info.display_matrix)
     as_tag = container.display_matrix is not None and version >= container.display_matrix
     turned = () if as_tag else orientation.filters
-    if turned:
-        warnings.append(
-            f"the picture is turned upright: .{extension} written by this ffmpeg has no mark for orientation"
-        )
-    elif not as_tag and not orientation.is_upright and not orientation.is_right_angled:
-        warnings.append(f"the rotation of {info.rotation} degrees is lost: .{extension} has no mark for it")
     swapped = bool(turned) and orientation.swaps_sides
     pad = _padding(encoder, choice, info.width, info.height, swapped)
-    if pad != (0, 0):
-        warnings.append(
-            f"{encoder.name} needs even sizes: {info.width}x{info.height} is padded to "
-            f"{info.width + pad[0]}x{info.height + pad[1]} by repeating the last {_lines(pad)}"
-        )
     width, height = info.width + pad[0], info.height + pad[1]
     _check_size(encoder, width, height)
-
-    # Planar RGB is RGB by its format; a matrix left over from the source's tags would only contradict it.
-    tags = replace(info.color, matrix=0) if feed.family == "rgb" else info.color
-    filters = [formats.setparams(tags), *turned, *converters]
-    if converters:
-        filters.append(formats.setparams(color))
-    aspect = info.sample_aspect
-    if aspect and aspect != 1:
-        aspect = 1 / aspect if swapped else aspect
-        filters.append(
-            f"setsar={aspect.numerator}/{aspect.denominator}:max={max(aspect.numerator, aspect.denominator)}"
-        )
-
-    options: list[tuple[str, str]] = [("pix_fmt:v:0", choice.pix_fmt)] if encoder.name != "gif" else []
+    hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
+    warnings = [
+        *_pixel_warnings(encoder, feed, choice),
+        *_turn_warnings(info, extension, orientation, as_tag),
+        *_pad_warnings(encoder, info, pad),
+        *hdr_warnings,
+        *_rate_warnings(encoder, rate),
+    ]
+    options: list[tuple[str, str]] = [("pix_fmt:v:0", choice.pix_fmt)] if encoder.codec != "gif" else []
     options += _specified(encoder.fixed)
     options += _specified(quality_options(encoder, settings.crf, settings.preset))
-    if encoder.codec == "prores" and settings.preset is None:
-        options.append(("profile:v:0", "3" if "422" in choice.pix_fmt else "4"))
-    hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
+    options += _codec_options(encoder, choice, settings)
     options = _joined(options, _specified(hdr_said))
-    warnings += hdr_warnings
     options += _container_options(container, encoder, settings)
-    warnings += _rate_limits(encoder, rate)
     return Target(
         path=target_path,
         container=container.muxer,
@@ -207,7 +170,7 @@ def choose_target(
         width=width,
         height=height,
         pad=pad,
-        filters=tuple(text for text in filters if text),
+        filters=_filters(info, feed, choice, encoder, turned, swapped),
         options=tuple(options),
         user_options=user_options,
         input_args=_location_args(info.color, feed) + (orientation.input_args if as_tag else ()),
@@ -218,109 +181,56 @@ def choose_target(
     )
 
 
-def version_number(version: str) -> tuple[int, int]:
-    """(major, minor) of what ffmpeg calls itself; a build from a snapshot counts as newer than every release."""
-    match = re.match(r"n?(\d+)\.(\d+)", version)
-    return (int(match[1]), int(match[2])) if match else (99, 0)
+# ----------------------------------------------------------------------------------------------------------- pixels
 
 
-# ------------------------------------------------------------------------------------------- container and encoder
+def _pixels(
+    encoder: Encoder, layout: PixelLayout, settings: EncodeSettings, tools: Tools, user_options: Iterable[UserOption]
+) -> tuple[PixelLayout, formats.Choice]:
+    """(layout on the pipe, pixel format of the encoder); the user's own ``-pix_fmt`` decides where there is one."""
+    named = next((value for name, value in user_options if name.partition(":")[0] == "pix_fmt"), None)
+    available = (named,) if named else encoder.formats or encoder_formats(tools, encoder.name)
+    prefer_420 = settings.codec is None and layout.family == "rgb" and encoder.codec in ("h264", "hevc", "av1", "vp9")
+    choice = formats.nearest(layout, available, prefer_420=prefer_420)
+    if choice is None:
+        found = f"'{printable(named)}' is unknown" if named else f"of {', '.join(available[:4])} none is in main memory"
+        raise EncoderError(f"{encoder.name} takes no pixel format slomo can make ({found}): choose another --codec")
+    if layout.family == "gray" and choice.layout.family == "yuv":
+        feed = formats.with_neutral_chroma(layout)
+        return feed, replace(formats.nearest(feed, available) or choice, losses=choice.losses)
+    return layout, choice
 
 
-def _container(path: Path | None) -> tuple[Container, str]:
-    if path is None:
-        return STREAMED, STREAMED.extensions[0]
-    if path.is_dir():
-        raise UsageError(f"expected the name of a file for the output, found the folder '{printable(path)}'")
-    extension = path.suffix[1:].lower()
-    if extension not in BY_EXTENSION:
-        found = f"'.{printable(extension)}'" if extension else f"none in '{printable(path.name)}'"
-        raise UsageError(f"expected an output ending in {', '.join(sorted(BY_EXTENSION))}, found {found}")
-    return BY_EXTENSION[extension], extension
+def _pixel_warnings(encoder: Encoder, feed: PixelLayout, choice: formats.Choice) -> list[str]:
+    said = []
+    if choice.losses:
+        said.append(f"{encoder.name} cannot hold all of the source: {', '.join(choice.losses)} lost")
+    if encoder.codec == "gif" and feed.alpha:
+        said.append("pixels of a GIF are opaque or not there: partial transparency is lost")
+    return said
 
 
-def _check_pattern(path: Path, container: Container, frames: int | None) -> None:
-    """Images need a number in their name, unless there is only one."""
-    if container.still and frames != 1 and not _NUMBERED.search(path.name):
-        example = printable(f"{path.stem}_%05d{path.suffix}")
-        raise UsageError(
-            f"expected a pattern such as {example} for a sequence of images, found '{printable(path.name)}'"
-        )
-
-
-def _default_codec(container: Container, extension: str, layout: PixelLayout) -> str:
-    """The codec for a container when the user names none: what plays most widely and still holds the source."""
-    if container.still or container.muxer in ("gif", "apng", "webp"):
-        return codec_word(extension)
-    if container.muxer == "webm":
-        return "vp9"
-    if layout.alpha and container.muxer == "mov":
-        return "prores"
-    if layout.alpha and container.muxer in ("matroska", "nut"):
-        return "ffv1"
-    if container.muxer == "avi":
-        return "ffv1" if layout.alpha or layout.bits > 8 else "mpeg4"
-    if layout.bits > 8:
-        return "hevc"
-    return "h264"
-
-
-def _choose_encoder(
-    container: Container, extension: str, layout: PixelLayout, settings: EncodeSettings, tools: Tools
-) -> Encoder:
-    """The encoder for the user's word, or for the container when there is none."""
-    word = codec_word(settings.codec) if settings.codec else _default_codec(container, extension, layout)
-    if word in CODECS:
-        names = [name for name in CODECS[word] if name in tools.encoders]
-        # Only software stands in by itself for the first choice; hardware is for whoever names it, or the last way out.
-        if not names:
-            raise EncoderError(f"this ffmpeg ({tools.version}) has no encoder for {word}; {_alternatives(None, tools)}")
-        encoder = encoder_of(names[0])
-    elif word in tools.encoders:
-        encoder = encoder_of(word)
-    elif word in ENCODERS:
-        raise EncoderError(
-            f"this ffmpeg ({tools.version}) has no encoder {word}; {_alternatives(ENCODERS[word], tools)}"
-        )
-    else:
-        raise UsageError(
-            f"expected --codec {', '.join(CODECS)} or an ffmpeg encoder's name, found '{printable(settings.codec)}'"
-        )
-    if container.video is not None and encoder.codec not in container.video:
-        fitting = [c.extensions[0] for c in CONTAINERS if c.video is None or encoder.codec in c.video]
-        raise UsageError(f".{extension} cannot hold {encoder.codec}: use .{', .'.join(fitting)} or another --codec")
-    return encoder
-
-
-def _alternatives(encoder: Encoder | None, tools: Tools) -> str:
-    """What to do instead, from what this ffmpeg has."""
-    same = CODECS.get(encoder.codec, ()) if encoder else ()
-    working = [name for name in same if name in tools.encoders and not encoder_of(name).hardware]
-    working = working or [word for word, names in CODECS.items() if any(n in tools.encoders for n in names)]
-    return f"use --codec {' or '.join(working[:6])}" if working else "use another ffmpeg with --ffmpeg"
-
-
-@lru_cache(maxsize=256)
-def _formats_of(ffmpeg: str, encoder: str) -> tuple[str, ...]:
-    try:
-        done = subprocess.run(
-            [ffmpeg, "-hide_banner", "-h", f"encoder={encoder}"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=10,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ("yuv420p",)
-    match = re.search(r"Supported pixel formats: (.+)", done.stdout)
-    return tuple(match[1].split()) if match else ("yuv420p",)
-
-
-def encoder_formats(tools: Tools, encoder: str) -> tuple[str, ...]:
-    """Pixel formats an encoder says it takes; asked once for each ffmpeg. ``yuv420p`` where it says nothing."""
-    return _formats_of(tools.path, encoder)
+def _filters(
+    info: VideoInfo,
+    feed: PixelLayout,
+    choice: formats.Choice,
+    encoder: Encoder,
+    turned: tuple[str, ...],
+    swapped: bool,
+) -> tuple[str, ...]:
+    """Colour tags, turning, conversion, the tags of the result, pixel shape: in this order, and only what is needed."""
+    converters, color = formats.conversion(feed, choice, info.color, info.height, _kind(encoder))
+    # Planar RGB is RGB by its format; a matrix left over from the source's tags would only contradict it.
+    tags = replace(info.color, matrix=0) if feed.family == "rgb" else info.color
+    filters = [formats.setparams(tags), *turned, *converters]
+    if converters:
+        filters.append(formats.setparams(color))
+    aspect = info.sample_aspect
+    if aspect and aspect != 1:
+        aspect = 1 / aspect if swapped else aspect
+        finest = max(aspect.numerator, aspect.denominator)
+        filters.append(f"setsar={aspect.numerator}/{aspect.denominator}:max={finest}")
+    return tuple(text for text in filters if text)
 
 
 def _kind(encoder: Encoder) -> formats.Kind:
@@ -342,8 +252,22 @@ def _padding(encoder: Encoder, choice: formats.Choice, width: int, height: int, 
     return -width % step_x, -height % step_y
 
 
-def _lines(pad: tuple[int, int]) -> str:
-    return " and ".join(name for name, count in zip(("column", "row"), pad, strict=True) if count)
+def _pad_warnings(encoder: Encoder, info: VideoInfo, pad: tuple[int, int]) -> list[str]:
+    if pad == (0, 0):
+        return []
+    lines = " and ".join(name for name, count in zip(("column", "row"), pad, strict=True) if count)
+    return [
+        f"{encoder.name} needs even sizes: {info.width}x{info.height} is padded to "
+        f"{info.width + pad[0]}x{info.height + pad[1]} by repeating the last {lines}"
+    ]
+
+
+def _turn_warnings(info: VideoInfo, extension: str, orientation: Orientation, as_tag: bool) -> list[str]:
+    if as_tag or orientation.is_upright:
+        return []
+    if orientation.is_right_angled:
+        return [f"the picture is turned upright: .{extension} written by this ffmpeg has no mark for orientation"]
+    return [f"the rotation of {info.rotation} degrees is lost: .{extension} has no mark for it"]
 
 
 def _check_size(encoder: Encoder, width: int, height: int) -> None:
@@ -382,6 +306,16 @@ def _joined(options: list[tuple[str, str]], more: list[tuple[str, str]]) -> list
     return result
 
 
+def _codec_options(encoder: Encoder, choice: formats.Choice, settings: EncodeSettings) -> list[tuple[str, str]]:
+    """What follows from the pixel format."""
+    options: list[tuple[str, str]] = []
+    if encoder.codec == "prores" and settings.preset is None:
+        options.append(("profile:v:0", "3" if "422" in choice.pix_fmt else "4"))
+    if encoder.name == "libvpx-vp9" and choice.layout.alpha:
+        options.append(("auto-alt-ref:v:0", "0"))  # hidden frames and alpha do not go together in libvpx
+    return options
+
+
 def _container_options(container: Container, encoder: Encoder, settings: EncodeSettings) -> list[tuple[str, str]]:
     options: list[tuple[str, str]] = []
     if container.muxer in ("mp4", "mov"):
@@ -396,7 +330,7 @@ def _container_options(container: Container, encoder: Encoder, settings: EncodeS
     return options
 
 
-def _rate_limits(encoder: Encoder, rate: Fraction) -> list[str]:
+def _rate_warnings(encoder: Encoder, rate: Fraction) -> list[str]:
     """GIF counts in hundredths of a second, and its players slow down what is shorter than two of them."""
     if encoder.codec != "gif" or rate <= 50:
         return []

@@ -1,0 +1,156 @@
+"""Frames on their way to ffmpeg: the pipe, the planes as the target wants them, and stamps where each frame has one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from slomo_cli.media.target import Target
+from slomo_cli.values import Frame
+
+if TYPE_CHECKING:
+    from slomo_cli.values import Plane
+
+
+class Shaper:
+    """Brings frames to the planes of the target's feed."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._neutral: tuple[Plane, ...] | None = None
+
+    def planes(self, data: Frame | Sequence[Plane] | bytes | memoryview) -> tuple[Plane, ...]:
+        """The planes of the feed: padded to its size, gray with neutral chroma beside it where the feed wants it."""
+        feed, (columns, rows) = self._target.feed, self._target.pad
+        width, height = self._target.width - columns, self._target.height - rows
+        planes: Sequence[Plane]
+        if isinstance(data, Frame):
+            planes = data.planes
+        elif isinstance(data, (bytes, memoryview)):
+            planes = _unpacked(data, self._target, width, height)
+        else:
+            planes = data
+        shapes = feed.plane_shapes(width, height)
+        found = tuple(plane.shape for plane in planes)
+        if found != shapes and not (feed.family == "yuv" and found == shapes[:1]):
+            raise ValueError(f"expected planes of {shapes} for {feed.name}, found {found}")
+        if self._target.pad != (0, 0):
+            padded = feed.plane_shapes(self._target.width, self._target.height)
+            planes = [_padded(plane, shape) for plane, shape in zip(planes, padded, strict=False)]
+        if len(planes) < feed.plane_count:
+            planes = (*planes, *self._neutral_chroma(planes[0].dtype))
+        return tuple(plane if plane.flags.c_contiguous else plane.copy() for plane in planes)
+
+    def _neutral_chroma(self, dtype: Any) -> tuple[Plane, ...]:
+        if self._neutral is None:
+            shapes = self._target.feed.plane_shapes(self._target.width, self._target.height)[1:]
+            self._neutral = tuple(np.full(shape, 1 << (self._target.feed.bits - 1), dtype) for shape in shapes)
+        return self._neutral
+
+
+class Pipe(io.RawIOBase):
+    """ffmpeg's standard input: every byte is written or an OSError is raised."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        super().__init__()
+        assert stream is not None
+        self._stream = stream
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        total = len(view)
+        number = self._stream.fileno()
+        while view:
+            view = view[os.write(number, view) :]
+        return total
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        if not self._stream.closed:
+            self._stream.close()
+
+    def drop(self) -> None:
+        """Closes without caring how the other side takes it."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.close()
+
+
+def _padded(plane: Plane, shape: tuple[int, int]) -> Plane:
+    """The plane grown to this shape by repeating its last column and row."""
+    height, width = plane.shape
+    samples: Any = plane
+    grown: Plane = np.pad(samples, ((0, shape[0] - height), (0, shape[1] - width)), "edge")
+    return grown
+
+
+def _unpacked(data: bytes | memoryview, target: Target, width: int, height: int) -> list[Plane]:
+    """Views of the planes in the packed bytes of one frame."""
+    feed = target.feed
+    samples: Any = np.frombuffer(data, np.uint8 if feed.bytes_per_sample == 1 else np.dtype("<u2"))
+    shapes = feed.plane_shapes(width, height)
+    if len(data) != feed.frame_bytes(width, height):
+        raise ValueError(f"expected {feed.frame_bytes(width, height)} bytes for a {feed.name} frame, found {len(data)}")
+    planes: list[Plane] = []
+    at = 0
+    for h, w in shapes:
+        planes.append(samples[at : at + h * w].reshape(h, w))
+        at += h * w
+    return planes
+
+
+class Nut:
+    """Raw frames in NUT, the one streamable container that keeps any stamp exactly."""
+
+    def __init__(self, pipe: Pipe, target: Target, time_base: Fraction) -> None:
+        import av
+
+        self._time_base = time_base
+        self._last: int | None = None
+        self._container: Any = av.open(pipe, "w", format="nut")
+        stream: Any = self._container.add_stream("rawvideo", rate=Fraction(1) / time_base)
+        stream.width, stream.height, stream.pix_fmt = target.width, target.height, target.feed.name
+        stream.time_base = time_base
+        stream.codec_context.time_base = time_base
+        self._stream = stream
+
+    def write(self, data: bytes, seconds: Fraction) -> None:
+        import av
+
+        ticks = round(seconds / self._time_base)
+        if self._last is not None and ticks <= self._last:
+            raise ValueError(f"expected growing stamps, found {float(seconds):.6f} s again")
+        self._last = ticks
+        packet: Any = av.Packet(data)
+        packet.stream = self._stream
+        packet.time_base = self._time_base
+        packet.pts = packet.dts = ticks
+        packet.is_keyframe = True
+        self._mux(packet)
+
+    def _mux(self, packet: Any) -> None:
+        import av
+
+        try:
+            self._container.mux(packet)
+        except av.error.FFmpegError as error:
+            raise BrokenPipeError(errno.EPIPE, str(error)) from None
+
+    def close(self) -> None:
+        import av
+
+        try:
+            self._container.close()
+        except av.error.FFmpegError as error:
+            raise BrokenPipeError(errno.EPIPE, str(error)) from None

@@ -1,0 +1,156 @@
+"""Where the output grows: a hidden temporary file or folder beside the target, that becomes the target or vanishes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+from pathlib import Path
+
+from slomo_cli.errors import EncoderError, UsageError, printable
+from slomo_cli.media.reread import count_pictures
+from slomo_cli.media.target import Target
+
+
+class Place:
+    """The temporary file or folder beside the target: reserved by a lock, renamed at the end or removed."""
+
+    def __init__(self, target: Target) -> None:
+        self.path: Path | None = target.temporary
+        self._still = target.still
+        self._lock: int | None = None
+        if self.path is None or target.path is None:
+            return
+        folder = target.path.parent
+        if not folder.is_dir():
+            raise EncoderError(f"the folder '{printable(folder)}' does not exist: create it or choose another -o")
+        if not target.overwrite:
+            refuse_existing(target)
+        try:
+            if self._still:
+                self.path.mkdir(exist_ok=True)
+                self._lock = os.open(self.path, os.O_RDONLY)
+            else:
+                self._lock = os.open(self.path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            self._hold()
+            if self._still:
+                for left in self.path.iterdir():
+                    left.unlink()
+        except OSError as error:
+            self._release()
+            raise EncoderError(f"cannot write to the folder '{printable(folder)}': {error.strerror}") from None
+
+    def _hold(self) -> None:
+        """Two runs on one output would write through each other; the second is told."""
+        try:
+            import fcntl
+        except ImportError:  # not on Windows, where an open file cannot be replaced anyway
+            return
+        assert self._lock is not None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._release()
+            self.path = None
+            raise EncoderError("another slomo is writing this output: wait for it or choose another -o") from None
+        except OSError:
+            pass  # a file system without locks
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._lock)
+            self._lock = None
+
+    def count(self, target: Target) -> int:
+        assert self.path is not None
+        return count_pictures(self.path, target)
+
+    def commit(self, target: Target) -> None:
+        """Durable first, then visible: sync, rename, sync the folder."""
+        assert self.path is not None and target.path is not None
+        if self._still:
+            self._commit_images(target)
+        else:
+            _sync(self.path)
+            _appear(self.path, target.path, target.overwrite)
+        self._release()
+        self.path = None
+        _sync(target.path.parent)
+
+    def _commit_images(self, target: Target) -> None:
+        assert self.path is not None
+        numbers = sorted(int(name.stem) for name in self.path.iterdir())
+        for number in numbers:
+            _sync(self.path / f"{number}.{target.extension}")
+        if not target.overwrite:
+            for number in numbers:
+                if os.path.lexists(target.image_path(number)):
+                    raise FileExistsError(errno.EEXIST, f"'{printable(target.image_path(number))}' exists")
+        for number in numbers:
+            _appear(self.path / f"{number}.{target.extension}", target.image_path(number), target.overwrite)
+        self.path.rmdir()
+
+    def room(self) -> str:
+        where = self.path.parent if self.path else Path()
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(where).free
+            return f"the disk is full: {free / 2**20:.0f} MiB are free in '{printable(where)}'"
+        return f"the disk is full in '{printable(where)}'"
+
+    def clear(self) -> None:
+        """Removes what is there; a file that another program holds open is tried for a moment."""
+        path, self.path = self.path, None
+        if path is not None:
+            for attempt in range(20):
+                try:
+                    if self._still:
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    if os.name != "nt" or attempt == 19:
+                        break
+                    time.sleep(0.05)
+        self._release()
+
+
+def refuse_existing(target: Target) -> None:
+    """UsageError when the target exists; of a sequence of images the first one counts."""
+    if target.path is None:
+        return
+    path = target.image_path(1) if target.still else target.path
+    if os.path.lexists(path):
+        raise UsageError(f"'{printable(path)}' exists: overwrite it with -y or choose another -o")
+
+
+def _sync(path: Path) -> None:
+    """Flushes a file or folder to the disk; file systems that cannot are left alone."""
+    with contextlib.suppress(OSError):
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def _appear(temporary: Path, path: Path, overwrite: bool) -> None:
+    """Gives the finished file its name in one step; without ``overwrite`` a file that came meanwhile stays."""
+    if overwrite:
+        os.replace(temporary, path)
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No hard links here: reserve the name first, then replace the reservation.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.replace(temporary, path)
+    else:
+        temporary.unlink()

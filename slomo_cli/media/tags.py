@@ -1,0 +1,86 @@
+"""Titles, languages and dispositions of the tracks, as ffmpeg arguments; tags that would lie about the new file go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from slomo_cli.errors import printable
+from slomo_cli.values import StreamInfo
+
+# AV_DISPOSITION_* bits that mean something beside a new picture, in ffmpeg's words.
+_DISPOSITIONS = (
+    (0x1, "default"),
+    (0x2, "dub"),
+    (0x4, "original"),
+    (0x8, "comment"),
+    (0x10, "lyrics"),
+    (0x20, "karaoke"),
+    (0x40, "forced"),
+    (0x80, "hearing_impaired"),
+    (0x100, "visual_impaired"),
+    (0x200, "clean_effects"),
+    (0x10000, "captions"),
+    (0x20000, "descriptions"),
+)
+# Tags that describe the file they came from, not what is in it.
+_STALE_IN_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
+_COUNTED: tuple[str, ...] = (
+    "BPS",
+    "DURATION",
+    "NUMBER_OF_FRAMES",
+    "NUMBER_OF_BYTES",
+    "_STATISTICS_TAGS",
+    "_STATISTICS_WRITING_APP",
+)
+_COUNTED += ("_STATISTICS_WRITING_DATE_UTC",)
+_STALE_IN_TRACK = ("encoder", "vendor_id", *_COUNTED, *(f"{name}-eng" for name in _COUNTED))
+
+# QuickTime knows some languages by other names than ISO 639-2/T.
+_MOV_LANGUAGES = {"deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "fas": "per"}
+
+
+def label(stream: StreamInfo) -> str:
+    """A track in words, for notes."""
+    language = f", {printable(stream.language)}" if stream.language not in ("", "und") else ""
+    return f"{stream.kind} track {stream.index} ({stream.codec or 'unknown'}{language})"
+
+
+def file_tags(metadata: Mapping[str, str]) -> list[str]:
+    """Arguments that remove from the copied tags what only the old file was."""
+    return [word for key in _STALE_IN_FILE if key in metadata for word in ("-metadata", f"{key}=")]
+
+
+def picture_tags(source: int, index: int, muxer: str) -> list[str]:
+    """The picture keeps its title and language. Which tags it has is not known here, so all stale ones are removed."""
+    words = ["-map_metadata:s:v:0", f"{source}:s:{index}"]
+    for key in (*_STALE_IN_TRACK, *_handler(muxer)):
+        words += ["-metadata:s:v:0", f"{key}="]
+    return words
+
+
+def stream_tags(kind: str, number: int, source: int, stream: StreamInfo, muxer: str, fresh: bool) -> list[str]:
+    """Title, language and the like of one track, and its dispositions.
+
+    kind: ``a`` or ``s``; number: counted among the output's tracks of that kind; source: the input the tags come from;
+    fresh: the track is encoded or retimed, so what was counted of the old one is no longer true.
+    """
+    place = f"-metadata:s:{kind}:{number}"
+    words = [f"-map_metadata:s:{kind}:{number}", f"{source}:s:{stream.index}"]
+    present = dict(stream.metadata)
+    stale = [*(_STALE_IN_TRACK if fresh else ()), *_handler(muxer)]
+    if "name" in present and "title" not in present:
+        # QuickTime's word for what every muxer is told as a title.
+        words += [place, f"title={present['name']}"]
+        stale.append("name")
+    for key in stale:
+        if key in present:
+            words += [place, f"{key}="]
+    if muxer == "mov" and stream.language in _MOV_LANGUAGES:
+        words += [place, f"language={_MOV_LANGUAGES[stream.language]}"]
+    names = [word for bit, word in _DISPOSITIONS if stream.disposition & bit]
+    return [*words, f"-disposition:{kind}:{number}", "+".join(names) or "0"]
+
+
+def _handler(muxer: str) -> tuple[str, ...]:
+    """QuickTime's handler names say nothing outside of it."""
+    return () if muxer in ("mp4", "mov") else ("handler_name",)
