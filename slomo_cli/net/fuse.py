@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import floor, gcd
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +56,42 @@ def _groups(layout: PixelLayout) -> tuple[_Group, ...]:
     if chroma:
         groups.append(_Group(tuple(chroma), layout.chroma_shift_x, layout.chroma_shift_y))
     return tuple(groups)
+
+
+@dataclass(frozen=True, slots=True)
+class _Factor:
+    """How much finer a plane is than the Motion grid along one side: ``samples`` for every ``cells``, in lowest terms.
+
+    Three luma samples to a step are three chroma samples to two steps where chroma is halved.
+    """
+
+    samples: int
+    cells: int
+
+    @staticmethod
+    def of(step: int, block: int) -> _Factor:
+        shared = gcd(step, block)
+        return _Factor(step // shared, block // shared)
+
+    def cells_for(self, samples: int) -> int:
+        """Whole groups of cells that cover so many samples."""
+        return -(-samples // self.samples) * self.cells
+
+    def samples_of(self, cells: int) -> int:
+        """Samples that whole groups of cells cover."""
+        return cells // self.cells * self.samples
+
+    def phases(self, cells: int) -> Iterator[tuple[int, slice, slice, float]]:
+        """Each place of a sample in its group: (place, its nearer and farther neighbours, share of the farther).
+
+        The neighbours are slices of a line of ``cells`` + 2, one cell repeated at either end, a step from group to
+        group; "nearer" is the left or upper one.
+        """
+        for place in range(self.samples):
+            centre = (place + 0.5) * self.cells / self.samples + 0.5  # in cells of the padded line
+            left = floor(centre)
+            near = slice(left, left + cells - self.cells + 1, self.cells)
+            yield place, near, slice(near.start + 1, near.stop + 1, self.cells), centre - left
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +159,7 @@ def fuse(
             if in_bands:
                 _fuse_in_bands(work)
             else:
-                _fuse_band(work, 0, -(-height // factor_y), together=True)
+                _fuse_band(work, 0, factor_y.cells_for(height), together=True)
     return planes
 
 
@@ -138,16 +175,16 @@ class _Work:
     source_0: Tensor  # (1, C, H, W)
     source_1: Tensor
     rows: Tensor  # (K, h + 2, 5, w + 2), see _sampling_rows
-    factor_y: int
-    factor_x: int
+    factor_y: _Factor
+    factor_x: _Factor
     out: list[Tensor]  # C of (K, H, W)
 
 
 def _fuse_in_bands(work: _Work) -> None:
     """On a CPU: band by band, so that all arrays between the source and the result stay in the cache."""
     height, width = work.source_0.shape[-2:]
-    rows = -(-height // work.factor_y)
-    each = max(1, _BAND_PIXELS // (width * work.factor_y))
+    rows = work.factor_y.cells_for(height)
+    each = work.factor_y.cells_for(max(1, _BAND_PIXELS // width))
     reach_0, reach_1 = _reach(work.rows, 1, height), _reach(work.rows, 3, height)
 
     for top in range(0, rows, each):
@@ -163,7 +200,7 @@ def _fuse_band(work: _Work, top: int, bottom: int, together: bool) -> None:
     """Coarse rows [top, bottom) of the K pictures, in one lookup (``together``) or one by one."""
     height, width = work.source_0.shape[-2:]
     count, channels = work.rows.shape[0], work.source_0.shape[1]
-    first_line, last_line = top * work.factor_y, min(bottom * work.factor_y, height)
+    first_line, last_line = work.factor_y.samples_of(top), min(work.factor_y.samples_of(bottom), height)
     wide = _widen(work.rows[:, top : bottom + 2], work.factor_x)[..., :width]
     step = count if together else 1
     for k in range(0, count, step):
@@ -206,7 +243,7 @@ def _reach(rows: Tensor, channel: int, height: int) -> tuple[list[int], list[int
 
 def _sampling_rows(
     motion: Motion, t: Tensor, group: _Group, step: int, height: int, width: int
-) -> tuple[Tensor, int, int]:
+) -> tuple[Tensor, _Factor, _Factor]:
     """Where to sample, as ``grid_sample`` counts (-1..1 from edge to edge), still on the coarse grid.
 
     ``height``, ``width``: of the group's planes. Returns (M, h + 2, 5, w + 2): x and y in frame 0, x and y in frame 1,
@@ -217,13 +254,14 @@ def _sampling_rows(
     flow_0, flow_1, weight = motion.flow_t0.float(), motion.flow_t1.float(), fusion_weight(motion.visibility, t)
     block_x, block_y = 1 << group.shift_x, 1 << group.shift_y
     per_step_x, per_step_y = 2 * step / (block_x * width), 2 * step / (block_y * height)
-    factor_y, factor_x = step // block_y, step // block_x
-    if step % block_x or step % block_y:
-        # The plane is coarser than the grid, or no multiple of it: to the luma grid, and averaged over the block.
+    factor_y, factor_x = _Factor.of(step, block_y), _Factor.of(step, block_x)
+    if step < max(block_x, block_y) or flow_0.shape[-2] % factor_y.cells or flow_0.shape[-1] % factor_x.cells:
+        # The plane is coarser than the grid: to the luma grid, and averaged over the block.
         flow_0, flow_1, weight = (_block_means(part, step, block_y, block_x) for part in (flow_0, flow_1, weight))
-        factor_y = factor_x = 1
+        factor_y = factor_x = _Factor(1, 1)
     count, _, rows, columns = flow_0.shape
-    cell_x, cell_y = 2 * factor_x / width, 2 * factor_y / height
+    cell_x = 2 * factor_x.samples / (factor_x.cells * width)
+    cell_y = 2 * factor_y.samples / (factor_y.cells * height)
     centre_x = _centres(columns, cell_x, weight.device)
     centre_y = _centres(rows, cell_y, weight.device)[:, None]
     place = weight.new_empty(count, rows + 2, 5, columns + 2)
@@ -252,33 +290,23 @@ def _block_means(field: Tensor, step: int, block_y: int, block_x: int) -> Tensor
     return F.avg_pool2d(field, (block_y, block_x), ceil_mode=True)
 
 
-def _phases(factor: int) -> Iterator[tuple[int, int, float]]:
-    """The ``factor`` positions inside a cell: (position, first neighbour in a padded line, share of the next)."""
-    for position in range(factor):
-        offset = (position + 0.5) / factor - 0.5
-        yield position, (0 if offset < 0 else 1), offset % 1.0
-
-
-def _widen(padded: Tensor, factor: int) -> Tensor:
+def _widen(padded: Tensor, factor: _Factor) -> Tensor:
     """(K, n, C, w + 2) -> (K, n, C, w * factor): bilinear along x."""
     columns = padded.shape[-1] - 2
-    if factor == 1:
+    if factor.samples == 1:
         return padded[..., 1 : 1 + columns]
-    wide = padded.new_empty(*padded.shape[:-1], columns, factor)
-    for position, left, share in _phases(factor):
-        near, far = padded[..., left : left + columns], padded[..., left + 1 : left + 1 + columns]
-        torch.lerp(near, far, share, out=wide[..., position])
+    wide = padded.new_empty(*padded.shape[:-1], columns // factor.cells, factor.samples)
+    for position, near, far, share in factor.phases(columns):
+        torch.lerp(padded[..., near], padded[..., far], share, out=wide[..., position])
     return wide.flatten(-2)
 
 
-def _heighten(padded: Tensor, factor: int) -> Tensor:
+def _heighten(padded: Tensor, factor: _Factor) -> Tensor:
     """(K, n + 2, C, w) -> (K, n * factor, C, w): bilinear along y."""
     rows = padded.shape[1] - 2
-    if factor == 1:
+    if factor.samples == 1:
         return padded[:, 1 : 1 + rows]
-    high = padded.new_empty(padded.shape[0], rows, factor, *padded.shape[2:])
-    for position, above, share in _phases(factor):
-        torch.lerp(
-            padded[:, above : above + rows], padded[:, above + 1 : above + 1 + rows], share, out=high[:, :, position]
-        )
+    high = padded.new_empty(padded.shape[0], rows // factor.cells, factor.samples, *padded.shape[2:])
+    for position, near, far, share in factor.phases(rows):
+        torch.lerp(padded[:, near], padded[:, far], share, out=high[:, :, position])
     return high.flatten(1, 2)

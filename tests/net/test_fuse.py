@@ -79,7 +79,7 @@ def reference_sample(plane: Tensor, flow: Tensor) -> Tensor:
 def reference_field(field: Tensor, step: int, block_y: int, block_x: int, size: tuple[int, int]) -> Tensor:
     """(1, C, h, w) float64 on the Motion grid -> the plane's grid; flow channels still to be scaled."""
     h, w = field.shape[-2:]
-    if step % block_x == 0 and step % block_y == 0:
+    if step >= max(block_x, block_y):
         size_there = (h * step // block_y, w * step // block_x)
         field = F.interpolate(field, size=size_there, mode="bilinear", align_corners=False)
     else:
