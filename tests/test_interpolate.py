@@ -1,0 +1,178 @@
+"""The Interpolator: images and frames in, pictures between out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_network import save_tiny
+
+from slomo_cli.errors import DeviceError, UsageError, WeightsError
+from slomo_cli.interpolate import Interpolator, choose_device, choose_dtype
+from slomo_cli.values import ColorInfo, Frame, PixelLayout
+
+YUV420 = PixelLayout("yuv420p", "yuv", 8, 1, 1)
+YUV422_10 = PixelLayout("yuv422p10le", "yuv", 10, 1, 0)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a tiny network."""
+    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def net(weights: str) -> Iterator[Interpolator]:
+    """The tiny network on the CPU, in float32, on two threads."""
+    with Interpolator(weights, device="cpu", dtype="float32", threads=2) as interpolator:
+        yield interpolator
+
+
+def image(seed: int, shape: tuple[int, int] = (46, 62), dtype: type = np.uint8) -> np.ndarray:
+    """A smooth random picture."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.random((1, 3, 6, 8))
+    smooth = torch.nn.functional.interpolate(torch.from_numpy(coarse), size=shape, mode="bicubic").clamp(0, 1)
+    return (smooth[0].permute(1, 2, 0).numpy() * np.iinfo(dtype).max).astype(dtype)
+
+
+def frame(seed: int, layout: PixelLayout, width: int = 62, height: int = 46) -> Frame:
+    """A frame of random planes."""
+    rng = np.random.default_rng(seed)
+    dtype = np.uint8 if layout.bits == 8 else np.uint16
+    planes = tuple(rng.integers(0, layout.peak + 1, s).astype(dtype) for s in layout.plane_shapes(width, height))
+    return Frame(planes, layout, ColorInfo(), Fraction(0))
+
+
+def test_images_keep_shape_and_type_and_ends_are_copies(net: Interpolator) -> None:
+    """t = 0 and 1 give the images themselves; between them something else, of the same kind."""
+    first, second = image(1), image(2)
+
+    made = net.between(first, second, [0, Fraction(1, 3), 0.5, 1])
+
+    assert [m.shape for m in made] == [(46, 62, 3)] * 4 and all(m.dtype == np.uint8 for m in made)
+    assert np.array_equal(made[0], first) and made[0] is not first
+    assert np.array_equal(made[3], second)
+    assert not np.array_equal(made[1], made[2])
+
+
+def test_deep_images_use_their_depth(net: Interpolator) -> None:
+    """16-bit images come back with values no 8-bit path could give."""
+    made = net.between(image(1, dtype=np.uint16), image(2, dtype=np.uint16), [0.5])[0]
+
+    assert made.dtype == np.uint16
+    assert len(np.unique(made % 257)) > 100
+
+
+def test_equal_images_stay_as_they_are_without_flow(weights: str) -> None:
+    """Zero motion and equal pictures: every sample survives warping and mixing."""
+    flat = np.full((40, 50, 3), 77, np.uint8)
+    with Interpolator(weights, device="cpu", dtype="float32") as net:
+        for made in net.between(flat, flat, [0.25, 0.9]):
+            assert np.array_equal(made, flat)
+
+
+@pytest.mark.parametrize("layout", [YUV420, YUV422_10], ids=lambda x: x.name)
+def test_result_does_not_depend_on_batch_or_threads(weights: str, layout: PixelLayout) -> None:
+    """The same samples, however the timesteps are grouped and whichever thread makes them."""
+    left, right = frame(1, layout), frame(2, layout)
+    times = [Fraction(k, 8) for k in range(1, 8)]
+    results = []
+    for batch, threads in ((1, 1), (1, 3), (3, 2), (7, 1)):
+        with Interpolator(weights, device="cpu", dtype="float32", batch=batch, threads=threads) as net:
+            results.append(net.frames(left, right, times))
+
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert all(np.array_equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+def test_neighbouring_pairs_share_their_frame(net: Interpolator) -> None:
+    """A frame of two pairs is prepared once, and asking for a pair again does not compute its flow again."""
+    a, b, c = (frame(seed, YUV420) for seed in (1, 2, 3))
+    uploads: list[Frame] = []
+    upload = net._upload
+
+    def counted(item: Frame) -> object:
+        uploads.append(item)
+        return upload(item)
+
+    net._upload = counted  # type: ignore[method-assign,assignment]
+    try:
+        first = net.frames(a, b, [0.5])
+        net.frames(b, c, [0.5])
+        assert [id(item) for item in uploads] == [id(a), id(b), id(c)]
+        again = net.frames(a, b, [0.5])
+    finally:
+        net._upload = upload  # type: ignore[method-assign]
+    assert all(np.array_equal(p, q) for p, q in zip(first[0], again[0], strict=True))
+
+
+def test_bfloat16_stays_close(weights: str) -> None:
+    """The short format changes rounding, not the picture."""
+    first, second = image(1), image(2)
+    made = []
+    for dtype in ("float32", "bfloat16"):
+        with Interpolator(weights, device="cpu", dtype=dtype) as net:
+            made.append(net.between(first, second, [0.5])[0].astype(int))
+
+    assert np.abs(made[0] - made[1]).mean() < 1.5
+
+
+def test_motion_is_at_the_size_of_the_pictures(net: Interpolator) -> None:
+    """Flow and visibility maps for looking at."""
+    maps = net.motion(image(1), image(2), [0.25, 0.5])
+
+    assert maps.flow_01.shape == (46, 62, 2) and maps.flow_t1.shape == (2, 46, 62, 2)
+    assert maps.visibility.shape == (2, 46, 62)
+    assert 0 <= maps.visibility.min() <= maps.visibility.max() <= 1
+    assert np.abs(maps.flow_01).max() > 0.1
+
+
+def test_a_smaller_proxy_keeps_the_size_of_the_result(weights: str) -> None:
+    """What the network sees is reduced; what it makes is not."""
+    with Interpolator(weights, device="cpu", dtype="float32", proxy="32") as net:
+        assert net.divisor(62, 46) == 2
+        made = net.between(image(1), image(2), [0.5])[0]
+    assert made.shape == (46, 62, 3)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "words"),
+    [
+        ({"weights": "nonesuch"}, WeightsError, "nonesuch"),
+        ({"device": "abacus"}, UsageError, "expected a device"),
+        ({"device": "cuda:99"}, DeviceError, "expected cuda:99"),
+        ({"dtype": "float8"}, UsageError, "number format"),
+        ({"proxy": "small"}, UsageError, "expected a proxy"),
+        ({"proxy": "3"}, UsageError, "32 pixels"),
+    ],
+)
+def test_refusals_say_what_was_expected(weights: str, kwargs: dict[str, str], error: type, words: str) -> None:
+    """One line each, before anything is computed."""
+    with pytest.raises(error, match=words):
+        Interpolator(**{"weights": weights, **kwargs})
+
+
+def test_images_that_do_not_match_are_refused(net: Interpolator) -> None:
+    """Size, type and shape are named."""
+    with pytest.raises(UsageError, match="one shape"):
+        net.between(image(1), image(2, (40, 40)), [0.5])
+    with pytest.raises(UsageError, match="uint8 or uint16"):
+        net.between(image(1).astype(np.float32), image(2).astype(np.float32), [0.5])
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        net.between(image(1), image(2), [1.5])
+    with pytest.raises(UsageError, match="one size and format"):
+        net.frames(frame(1, YUV420), frame(2, YUV422_10), [0.5])
+
+
+def test_automatic_choices_are_ones_the_machine_has() -> None:
+    """auto never names a device or format that is not there."""
+    device = choose_device("auto")
+    assert device.type in ("cpu", "cuda", "mps")
+    assert choose_dtype("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
+    assert choose_dtype("float16", device) == torch.float16
