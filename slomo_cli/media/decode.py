@@ -21,7 +21,7 @@ from slomo_cli.media.deinterlace import Deinterlacer
 from slomo_cli.media.grid import snapped
 from slomo_cli.media.pixels import can_be_copied, copy_planes
 from slomo_cli.media.scan import BACKWARD_JUMP, FORWARD_JUMP, JUMPING_FORMATS
-from slomo_cli.media.source import Picture
+from slomo_cli.media.sequence import open_picture
 from slomo_cli.values import Frame, SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
 
+    from slomo_cli.media.source import Picture
+
 Timed = tuple[Fraction, "VideoFrame"]
 """A picture with its time in seconds from the first."""
 
-_SEEKABLE = frozenset({"mov", "matroska", "webm", "mp4", "mpegts", "nut", "flv", "ogg"})
+_SEEKABLE = frozenset({"mov", "matroska", "webm", "mp4", "mpegts", "nut", "flv", "ogg", "image2"})
 """Containers (a name of the demuxer) in which a keyframe's stamp is the same after a jump as without one."""
 _WORTH_SEEKING = Fraction(2)
 """Seconds; a start nearer to the beginning is reached by decoding."""
@@ -182,10 +184,7 @@ class Decoder:
 
     def _from(self, wanted: Fraction | None) -> Generator[Timed]:
         """Timed pictures from a keyframe at or before ``wanted`` (None: from the beginning) to the end of the file."""
-        stamped = self.timing.stamped
-        picture = Picture(
-            self.info.path, stream_index=self.info.stream_index, threads=self._threads, frame_threads=stamped
-        )
+        picture = self._open(self._threads, frame_threads=self.timing.stamped)
         try:
             clock = _Clock(self.info, self.timing, picture.time_base)
             packets = picture.packets()
@@ -212,6 +211,11 @@ class Decoder:
                 self.warnings.append(f"{clock.dropped} pictures with a time stamp out of order were left out")
         finally:
             picture.close()
+
+    def _open(self, threads: int, *, frame_threads: bool) -> Picture:
+        info, rate = self.info, self.timing.nominal_rate
+        index = info.stream_index
+        return open_picture(info.path, stream_index=index, threads=threads, frame_threads=frame_threads, rate=rate)
 
     def _decoded(self, picture: Picture, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
         """Pictures of these packets and of the drained decoder; damaged packets are counted and passed over."""
@@ -240,7 +244,7 @@ class Decoder:
         """
         picture.close()
         skipped = self.packets_skipped
-        again = Picture(self.info.path, stream_index=self.info.stream_index, threads=1, frame_threads=False)
+        again = self._open(1, frame_threads=False)
         try:
             found = _seek(again, clock, clock.plain(last)) if self._may_seek else None
             for frame in self._decoded(again, again.packets() if found is None else found[1]):
@@ -299,7 +303,7 @@ def _seek(picture: Picture, clock: _Clock, wanted: Fraction) -> tuple[int, Itera
     back = Fraction(0)
     while back < wanted:
         try:
-            picture.container.seek(clock.ticks_at(wanted - back), stream=picture.stream, backward=True)
+            picture.seek(clock.ticks_at(wanted - back))
         except av.error.FFmpegError:
             return None
         packets = picture.packets()

@@ -85,8 +85,8 @@ def find_grid(
     """The rate on whose grid all stamps lie, up to the container's rounding, and whether every point of it is taken.
 
     ticks: ascending, distinct. A stamp lies on the grid when it is less than one tick from it (both ends of a
-    difference are rounded, by up to half a tick each). Returns (None, False) where no grid explains the stamps. A single
-    picture is constant at the rate the header names, or at its own duration.
+    difference are rounded, by up to half a tick each). Returns (None, False) where no grid explains the stamps. A
+    single picture is constant at the rate the header names, or at its own duration.
     """
     if len(ticks) < 2:
         if header_rates:
@@ -113,11 +113,16 @@ def _candidates(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fracti
     steps = np.diff(ticks)
     mean = len(steps) / (int(ticks[-1] - ticks[0]) * time_base)
     even = [1 / (int(steps[0]) * time_base)] if (steps == steps[0]).all() else []
-    usual = [rate for rate in (*even, *header_rates) if rate.denominator in _COMMON_DENOMINATORS]
+    usual = [rate for rate in (*header_rates, *even) if rate.denominator in _COMMON_DENOMINATORS]
     whole = Fraction(max(round(mean), 1))
     ntsc = max(round(mean * 1001 / 1000), 1) * Fraction(1000, 1001)
     measured = sorted((whole, ntsc), key=lambda rate: abs(rate - mean))
-    return list(dict.fromkeys([*usual, *even, *measured, *header_rates, mean.limit_denominator(1001)]))
+    # With gaps the mean says little, but the shortest interval is one step of the grid.
+    shortest = int(steps.min())
+    gapped = [rate for rate in _COMMON_RATES if shortest >= 8 and abs(1 / (rate * time_base) - shortest) < 1]
+    gapped.sort(key=lambda rate: abs(1 / (rate * time_base) - shortest))
+    found = dict.fromkeys([*usual, *even, *measured, *header_rates, mean.limit_denominator(1001), *gapped])
+    return [rate for rate in found if rate > 0]
 
 
 def _fit(ticks: Ticks, time_base: Fraction, rate: Fraction) -> Ticks | None:
@@ -145,7 +150,7 @@ def pace(steps: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) ->
     near = min(_COMMON_RATES, key=lambda rate: abs(rate - middle))
     if abs(near - middle) <= middle / 40:
         return near
-    return max(middle.limit_denominator(1001), Fraction(1, 100))
+    return Fraction(round(middle)) if middle >= 2 else max(middle.limit_denominator(100), Fraction(1, 100))
 
 
 def last_length(duration: int, time_base: Fraction, grid: Fraction | None, nominal: Fraction) -> Fraction:

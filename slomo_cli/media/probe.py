@@ -19,7 +19,8 @@ import av.error
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
-from slomo_cli.media.source import Picture, first_picture, is_cover, open_container, seconds
+from slomo_cli.media.sequence import CONTAINER, ImageSequence, open_picture
+from slomo_cli.media.source import first_picture, is_cover, open_container, seconds
 from slomo_cli.values import Chapter, ColorInfo, HdrInfo, PixelLayout, StreamInfo, VideoInfo
 
 if TYPE_CHECKING:
@@ -39,23 +40,25 @@ _FIELD_ORDERS_INTERLACED = frozenset({2, 3, 4, 5})
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Reads a file's headers and first picture.
+    """Reads a file's headers and first picture; the name may also stand for a sequence of pictures.
 
     Raises InputError when the file cannot be opened, holds no video, or no picture of it can be decoded.
     """
     shown = f"'{printable(os.fspath(path))}'"
-    with Picture(path, threads=1) as picture:
+    with open_picture(path, threads=1) as picture:
         container, stream = picture.container, picture.stream
         chroma_location = _chroma_location(stream)
         frame = first_picture(picture, shown)
         if frame.width < 1 or frame.height < 1:
             raise InputError(f"{shown} has a video stream without a picture size")
         codec = stream.codec_context
-        rate = _header_rate(stream)
+        several = isinstance(picture, ImageSequence)
+        count = len(picture.files) if isinstance(picture, ImageSequence) else stream.frames or 0
+        length = count * picture.time_base if several else _header_duration(container, stream)
         field_order = int(getattr(codec, "field_order", 0) or 0)
         return VideoInfo(
             path=Path(path),
-            container=container.format.name,
+            container=CONTAINER if several else container.format.name,
             stream_index=stream.index,
             codec=codec.codec.canonical_name,
             width=frame.width,
@@ -64,9 +67,9 @@ def probe(path: str | Path) -> VideoInfo:
             pix_fmt=frame.format.name,
             color=_color(frame, codec, chroma_location),
             hdr=_hdr(frame, str(codec.codec_tag or "").strip("\0 ")),
-            rate_from_header=rate,
-            duration_from_header=_header_duration(container, stream),
-            frames_from_header=stream.frames or 0,
+            rate_from_header=_header_rate(stream),
+            duration_from_header=length,
+            frames_from_header=count,
             container_start_seconds=_container_start(container),
             bit_rate=(codec.bit_rate or container.bit_rate) or None,
             sample_aspect=_sample_aspect(stream),
@@ -255,6 +258,8 @@ def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[Str
 
 def _codec_name(stream: Any, context: Any) -> str:
     try:
+        if stream.type == "attachment":
+            return ""  # what PyAV calls its name is the attached file's
         if context is not None:
             return str(context.codec.canonical_name)
         return str(stream.name or "")

@@ -18,13 +18,11 @@ import numpy as np
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
-from slomo_cli.media.source import Picture
+from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, open_picture
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Ticks = npt.NDArray[np.int64]
+    from slomo_cli.media.source import Picture
 
 BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
@@ -47,12 +45,15 @@ class Timing:
     """One line each, for the user: the file ends early, stamps were mended."""
 
 
-def scan(info: VideoInfo) -> Timing:
+def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     """Walks over the packets of a probed file.
 
-    Raises InputError when the file cannot be opened any more or no picture can be decoded.
+    rate: pictures per second for sources that carry no stamps (raw streams, picture sequences); None takes what their
+    headers or FFmpeg's demuxer say. Raises InputError when the file cannot be opened any more or no picture decodes.
     """
-    with Picture(info.path, stream_index=info.stream_index, threads=1) as picture:
+    with open_picture(info.path, stream_index=info.stream_index, threads=1) as picture:
+        if isinstance(picture, ImageSequence):
+            return _unstamped(len(picture.files), rate, info, 1 / picture.time_base, stamped=True)
         walk = _Walk(picture, info)
         walk.run()
         stream, time_base = picture.stream, picture.time_base
@@ -63,7 +64,7 @@ def scan(info: VideoInfo) -> Timing:
     if info.rate_from_header is not None:
         header_rates.insert(0, info.rate_from_header)
     if 2 * len(walk.ticks) < walk.packets or walk.stamps_are_counters():
-        return _unstamped(walk, header_rates)
+        return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
     return _stamped(walk, info, header_rates, time_base)
 
 
@@ -161,18 +162,20 @@ class _Walk:
 
     def stamps_are_counters(self) -> bool:
         """Whether stamps count pictures in a clock far finer than pictures come (raw Dirac): they tell no time."""
-        if len(self.ticks) < 3 or not self.packet_duration:
+        if len(self.ticks) < 3 or self.joins or not self.packet_duration:
             return False
-        steps = np.diff(np.sort(np.frombuffer(self.ticks, np.int64)))
+        steps = np.diff(ascending(np.frombuffer(self.ticks, np.int64)))
         return 100 * int(np.median(steps)) < self.packet_duration
 
 
-def _unstamped(walk: _Walk, header_rates: list[Fraction]) -> Timing:
-    """A raw stream: pictures follow each other at the rate its headers name, or the demuxer assumes."""
-    rate = header_rates[0] if header_rates else Fraction(25)
-    timing = SourceTiming(walk.packets, Fraction(0), walk.packets / rate, rate, rate, grid=rate, stamped=False)
-    warning = f"the source carries no time stamps; its pictures are taken to come at {rate} per second"
-    return Timing(timing, Stamps(range(walk.packets), 1 / rate, None), (warning,))
+def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fraction, *, stamped: bool) -> Timing:
+    """A raw stream or a sequence: pictures follow each other at the rate the user asks, the header names, or 25."""
+    rate = asked or assumed
+    timing = SourceTiming(count, Fraction(0), count / rate, rate, rate, grid=rate, stamped=stamped)
+    warnings: tuple[str, ...] = ()
+    if asked is None and not info.rate_is_nominal:
+        warnings = (f"the source does not say how fast it runs; its pictures are taken to come at {rate} per second",)
+    return Timing(timing, Stamps(range(count), 1 / rate, None), warnings)
 
 
 def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_base: Fraction) -> Timing:

@@ -202,6 +202,10 @@ class Picture:
         except av.error.FFmpegError:
             return
 
+    def seek(self, ticks: int) -> None:
+        """Goes to a keyframe stored at or before this stamp. Raises av.error.FFmpegError where that cannot be done."""
+        self.container.seek(ticks, stream=self.stream, backward=True)
+
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """Pictures that come out when this packet goes in; None drains. Raises av.error.FFmpegError on damage."""
         frames: list[VideoFrame] = self.context.decode(packet)

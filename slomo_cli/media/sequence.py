@@ -1,0 +1,138 @@
+"""Numbered pictures as a film: ``im_%04d.png``, ``im_*.png``, or a folder of pictures.
+
+A name that exists as a file is always that file, whatever it looks like.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slomo_cli.errors import InputError, printable
+from slomo_cli.media.source import Picture, open_container, picture_stream
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+DEFAULT_RATE = Fraction(25)
+"""Pictures per second of a sequence when nobody says otherwise; FFmpeg's choice too."""
+CONTAINER = "image2"
+"""What ``VideoInfo.container`` says of a sequence: FFmpeg's name for it."""
+
+_EXTENSIONS = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".tga", ".dpx", ".exr", ".jp2", ".ppm", ".pgm", ".pam"}
+    | {".qoi", ".sgi", ".gif"}
+)
+
+
+def sequence_files(path: str | os.PathLike[str]) -> tuple[Path, ...] | None:
+    """The pictures a name stands for, in their numbers' order; None when it names one file (or nothing).
+
+    Raises InputError for a folder without pictures, or with pictures of several kinds.
+    """
+    place = Path(path)
+    if not os.fspath(path):
+        return None
+    try:
+        if place.is_dir():
+            return _folder(place)
+        if place.exists() or not place.parent.is_dir():
+            return None
+    except (OSError, ValueError):
+        return None
+    if match := re.fullmatch(r"(.*?)%(?:0?(\d+))?d(.*)", place.name, re.DOTALL):
+        digits = rf"(\d{{{match[2]},}})" if match[2] else r"(\d+)"
+        pattern = re.compile(re.escape(match[1]) + digits + re.escape(match[3]), re.DOTALL)
+        found = [(int(hit[1]), file) for file in place.parent.iterdir() if (hit := pattern.fullmatch(file.name))]
+        return tuple(file for _, file in sorted(found)) or None
+    if re.search(r"[*?]", place.name):
+        return tuple(sorted(place.parent.glob(place.name), key=_by_number)) or None
+    return None
+
+
+def _folder(folder: Path) -> tuple[Path, ...]:
+    shown = f"'{printable(folder)}'"
+    files = [file for file in folder.iterdir() if file.suffix.lower() in _EXTENSIONS and not file.name.startswith(".")]
+    if not files:
+        raise InputError(f"{shown} is a directory without pictures; expected a video file or a folder of pictures")
+    kinds = sorted({file.suffix.lower() for file in files})
+    if len(kinds) > 1:
+        listed = ", ".join(kinds)
+        raise InputError(f"{shown} holds pictures of several kinds ({listed}); name those meant, e.g. '*{kinds[0]}'")
+    return tuple(sorted(files, key=_by_number))
+
+
+def _by_number(file: Path) -> list[tuple[int, int, str]]:
+    """Sorts ``2.png`` before ``10.png``."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", file.name) if part]
+
+
+class ImageSequence(Picture):
+    """Pictures in files of their own, with the face of one opened film: one packet a file, stamped with its place."""
+
+    def __init__(self, files: tuple[Path, ...], *, threads: int = 0, rate: Fraction = DEFAULT_RATE) -> None:
+        super().__init__(files[0], threads=threads, frame_threads=False)
+        self.files = files
+        self.time_base = 1 / rate
+        self._begin = 0
+        self._decoders: dict[str, Any] = {self.context.name: self.context}
+        self._threads = threads
+
+    def seek(self, ticks: int) -> None:
+        """Goes to the picture of this number; the last one for any beyond."""
+        self._begin = max(0, min(ticks, len(self.files) - 1))
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        """One packet a file; a file that cannot be opened gives none, which leaves a gap in time."""
+        for number in range(self._begin, len(self.files)):
+            try:
+                container = open_container(self.files[number])
+            except InputError:
+                continue
+            with container:
+                try:
+                    stream = picture_stream(container, "")
+                except InputError:
+                    continue
+                decoder = self._decoders.setdefault(stream.codec_context.name, stream.codec_context)
+                if not decoder.is_open:
+                    decoder.thread_type, decoder.thread_count = "SLICE", self._threads
+                self.context = decoder
+                packet = next((packet for packet in container.demux(stream) if packet.size), None)
+                if packet is not None:
+                    packet.pts = packet.dts = number
+                    packet.duration = 1
+                    yield packet
+
+    def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """The file's picture at once; there is nothing to drain."""
+        return [] if packet is None else super().decode(packet)
+
+    def close(self) -> None:
+        """Releases the decoders."""
+        self._decoders = {}
+        super().close()
+
+
+def open_picture(
+    path: str | os.PathLike[str],
+    *,
+    stream_index: int | None = None,
+    threads: int = 0,
+    frame_threads: bool = True,
+    rate: Fraction = DEFAULT_RATE,
+) -> Picture:
+    """Opens a file, or the pictures a name stands for, for decoding; ``rate`` counts only for the latter.
+
+    Raises InputError as ``open_container`` does, and for a folder without pictures of one kind.
+    """
+    files = sequence_files(path)
+    if files is not None:
+        return ImageSequence(files, threads=threads, rate=rate)
+    return Picture(path, stream_index=stream_index, threads=threads, frame_threads=frame_threads)

@@ -1,0 +1,138 @@
+"""Exact times out of rounded stamps."""
+
+from __future__ import annotations
+
+from fractions import Fraction as F
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
+
+RATES = [F(12), F(15), F(24), F(25), F(30), F(48), F(50), F(60), F(90), F(120), F(240), F(25, 2)]
+RATES += [F(24000, 1001), F(30000, 1001), F(60000, 1001), F(120000, 1001)]
+CLOCKS = [F(1, 1000), F(1, 90000), F(1, 15360), F(1, 1_000_000), F(1, 1_000_000_000)]
+
+
+def stored(times: list[F], clock: F) -> np.ndarray:
+    """Times as a container rounds them."""
+    return np.array([round(time / clock) for time in times], np.int64)
+
+
+@given(
+    st.sampled_from(RATES), st.sampled_from(CLOCKS), st.integers(2, 300), st.fractions(0, 100, max_denominator=10**6)
+)
+def test_a_constant_rate_is_recognised_through_any_rounding(rate: F, clock: F, count: int, start: F) -> None:
+    ticks = stored([start + k / rate for k in range(count)], clock)
+
+    assert find_grid(ticks, clock, [rate]) == (rate, True)
+    assert [snapped(int(tick - ticks[0]), clock, rate) for tick in ticks] == [k / rate for k in range(count)]
+
+
+@given(st.sampled_from(RATES), st.sampled_from(CLOCKS))
+def test_a_long_film_needs_no_header(rate: F, clock: F) -> None:
+    # Over 20 s the rounding of a millisecond can no longer be mistaken for the step between 24 and 24000/1001.
+    ticks = stored([k / rate for k in range(int(20 * rate))], clock)
+
+    assert find_grid(ticks, clock, []) == (rate, True)
+
+
+@given(st.sampled_from(RATES), st.sampled_from(CLOCKS))
+def test_a_header_that_is_wrong_is_not_believed(rate: F, clock: F) -> None:
+    ticks = stored([k / rate for k in range(int(20 * rate))], clock)
+
+    assert find_grid(ticks, clock, [rate * F(1000, 1001), rate * 2, rate / 2, F(90000)]) == (rate, True)
+
+
+@given(st.sampled_from(RATES[:-5]), st.sampled_from([F(1, 1000), F(1, 90000)]), st.data())
+def test_missing_pictures_leave_the_grid_but_not_the_constancy(rate: F, clock: F, data: st.DataObject) -> None:
+    if 1 / (rate * clock) < 8:
+        return
+    gone = data.draw(st.sets(st.integers(1, 58), min_size=1, max_size=20))
+    kept = [k for k in range(60) if k not in gone]
+    ticks = stored([k / rate for k in kept], clock)
+
+    assert find_grid(ticks, clock, [rate]) == (rate, False)
+
+
+def test_stamps_on_no_grid_have_none() -> None:
+    random = np.random.default_rng(1)
+    ticks = np.cumsum(random.integers(2000, 4000, 100)).astype(np.int64)
+
+    assert find_grid(ticks, F(1, 90000), [F(30)]) == (None, False)
+
+
+def test_a_coarse_clock_is_no_proof() -> None:
+    # AVI and Ogg count in pictures: every whole number would lie "within a tick" of any rate near 30.
+    ticks = np.arange(200, dtype=np.int64)
+
+    assert find_grid(ticks, F(1, 30), [F(2999, 100)]) == (F(30), True)
+
+
+def test_gaps_on_a_clock_that_counts_pictures() -> None:
+    ticks = np.array([0, 1, 3, 4, 7, 8], np.int64)
+
+    assert find_grid(ticks, F(1, 30), [F(30)]) == (F(30), False)
+
+
+def test_one_picture_has_the_rate_its_header_or_its_own_length_says() -> None:
+    one = np.array([7], np.int64)
+
+    assert find_grid(one, F(1, 1000), [F(24)]) == (F(24), True)
+    assert find_grid(one, F(1, 1000), [], 40) == (F(25), True)
+    assert find_grid(one, F(1, 1000), []) == (None, False)
+
+
+def test_numbers_too_large_for_the_arithmetic_are_passed_over() -> None:
+    ticks = np.array([0, 1 << 61], np.int64)
+
+    assert find_grid(ticks, F(1, 1_000_000_000), [F(30000, 1001)]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [(F(1, 30), F(30)), (F(1001, 30000), F(30000, 1001)), (F(1, 29), F(29)), (F(1, 120), F(120)), (F(5), F(1, 5))],
+)
+def test_a_variable_rate_is_called_by_its_middle_interval(interval: F, expected: F) -> None:
+    middle = round(interval * 90000)
+    steps = np.array([middle - 900, middle, middle, middle, middle * 40], np.int64)
+
+    assert pace(steps, F(1, 90000), [F(600)]) == expected
+
+
+def test_pace_without_intervals() -> None:
+    nothing = np.array([], np.int64)
+
+    assert pace(nothing, F(1, 1000), [F(50)]) == 50
+    assert pace(nothing, F(1, 1000), []) == 25
+
+
+def test_the_last_picture_stands_for_what_its_packet_says() -> None:
+    assert last_length(33, F(1, 1000), F(30), F(30)) == F(1, 30)
+    assert last_length(100, F(1, 1000), F(30), F(30)) == F(1, 10)
+    assert last_length(45, F(1, 1000), F(30), F(30)) == F(45, 1000)
+    assert last_length(0, F(1, 1000), None, F(30)) == F(1, 30)
+    assert last_length(1, F(1, 90000), None, F(30)) == F(1, 30)
+
+
+def test_parts_are_set_one_after_another() -> None:
+    parts = joined([np.array([5, 6, 7]), np.array([0, 1]), np.array([100, 103])], 2)
+
+    assert [list(part) for part in parts] == [[5, 6, 7], [9, 10], [12, 15]]
+
+
+def test_ascending_keeps_each_value_once() -> None:
+    assert list(ascending(np.array([3, 1, 2, 3, 1]))) == [1, 2, 3]
+
+
+def test_stamps_behave_as_a_sequence() -> None:
+    stamps = Stamps(np.array([1000, 1033, 1067, 1100], np.int64), F(1, 1000), F(30))
+
+    assert len(stamps) == 4
+    assert list(stamps) == [F(0), F(1, 30), F(2, 30), F(3, 30)]
+    assert stamps[-1] == F(1, 10)
+    assert list(stamps[1:3]) == [F(1, 30), F(2, 30)]
+    with pytest.raises(IndexError):
+        stamps[4]

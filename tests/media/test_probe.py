@@ -1,0 +1,264 @@
+"""What headers and the first picture say of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction as F
+from pathlib import Path
+
+import pytest
+
+from slomo_cli.media.probe import probe
+from slomo_cli.values import ColorInfo, VideoInfo
+
+Clip = Callable[[str], Path]
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "codec"),
+    [
+        ("cfr.mp4", "mov,mp4,m4a,3gp,3g2,mj2", "h264"),
+        ("cfr.mkv", "matroska,webm", "h264"),
+        ("cfr.ts", "mpegts", "h264"),
+        ("cfr.flv", "flv", "h264"),
+        ("cfr.nut", "nut", "h264"),
+        ("cfr.h264", "h264", "h264"),
+        ("cfr.avi", "avi", "mpeg4"),
+        ("cfr.webm", "matroska,webm", "vp9"),
+        ("screen.gif", "gif", "gif"),
+    ],
+)
+def test_every_container_is_known_by_its_name(name: str, container: str, codec: str, clip: Clip) -> None:
+    info = probe(clip(name))
+
+    assert (info.container, info.codec, info.width, info.height) == (container, codec, 64, 48)
+    assert info.path == clip(name)
+    assert info.rate_from_header == (10 if name == "screen.gif" else 30)
+    assert info.rate_is_nominal
+
+
+@pytest.mark.parametrize(
+    ("name", "pix_fmt", "layout", "bits", "shifts", "alpha"),
+    [
+        ("cfr.mp4", "yuv420p", "yuv420p", 8, (1, 1), False),
+        ("odd.mkv", "yuv420p", "yuv420p", 8, (1, 1), False),
+        ("hdr10.mp4", "yuv420p10le", "yuv420p10le", 10, (1, 1), False),
+        ("yuv422p.mkv", "yuv422p", "yuv422p", 8, (1, 0), False),
+        ("yuv422p10.mkv", "yuv422p10le", "yuv422p10le", 10, (1, 0), False),
+        ("yuv444p.mp4", "yuv444p", "yuv444p", 8, (0, 0), False),
+        ("yuv444p12.mkv", "yuv444p12le", "yuv444p12le", 12, (0, 0), False),
+        ("gray.mkv", "gray", "gray", 8, (0, 0), False),
+        ("gray16.mkv", "gray16le", "gray16le", 16, (0, 0), False),
+        ("gbrp.mkv", "bgr0", "gbrp", 8, (0, 0), False),
+        ("rgb16.mkv", "gbrp16le", "gbrp16le", 16, (0, 0), False),
+        ("full.mp4", "yuvj420p", "yuv420p", 8, (1, 1), False),
+        ("alpha.mkv", "yuva420p", "yuva420p", 8, (1, 1), True),
+        ("alpha.mov", "yuva444p12le", "yuva444p12le", 12, (0, 0), True),
+        ("alpha.webm", "yuva420p", "yuva420p", 8, (1, 1), True),
+        ("packed.avi", "yuyv422", "yuv422p", 8, (1, 0), False),
+        ("packed.mov", "rgb24", "gbrp", 8, (0, 0), False),
+        ("screen.gif", "bgra", "gbrp", 8, (0, 0), False),
+    ],
+)
+def test_the_layout_is_the_planar_twin_of_the_format(
+    name: str, pix_fmt: str, layout: str, bits: int, shifts: tuple[int, int], alpha: bool, clip: Clip
+) -> None:
+    info = probe(clip(name))
+
+    assert info.pix_fmt == pix_fmt
+    assert info.layout.name == layout
+    assert info.layout.bits == bits
+    assert (info.layout.chroma_shift_x, info.layout.chroma_shift_y) == shifts
+    assert info.layout.alpha is alpha
+
+
+def test_a_transparent_gif_keeps_its_alpha(make: Callable[..., Path]) -> None:
+    graph = "color=c=red:s=64x48:d=0.2:r=10,format=rgba,geq=r=255:g=0:b=0:a=255*gt(X\\,31),split[a][b];"
+    graph += "[a]palettegen[p];[b][p]paletteuse"
+    path = make("transparent.gif", "-f", "lavfi", "-i", "color=s=64x48:d=0.2:r=10", "-filter_complex", graph)
+
+    assert probe(path).layout.name == "gbrap"
+
+
+def test_colour_tags_are_the_sources_own(clip: Clip, make: Callable[..., Path]) -> None:
+    assert probe(clip("hdr10.mp4")).color == ColorInfo(1, 9, 9, 16, 3)
+    assert probe(clip("full.mp4")).color.range == 2
+    untagged = probe(clip("cfr.mp4")).color
+    assert (untagged.range, untagged.matrix, untagged.primaries, untagged.transfer) == (0, 2, 2, 2)
+    tagged = make(
+        "tagged.mp4", "-i", str(clip("cfr.mp4")), "-frames:v", "2", "-c:v", "libx264", "-x264-params", "chromaloc=1",
+        "-vf", "setparams=range=tv:colorspace=bt709:color_primaries=smpte432:color_trc=iec61966-2-1",
+    )  # fmt: skip
+    # x264's chromaloc 1 is the centre, libav's 2.
+    assert probe(tagged).color == ColorInfo(1, 1, 12, 13, 2)
+
+
+def test_hdr10_data_is_read_as_numbers(clip: Clip) -> None:
+    hdr = probe(clip("hdr10.mp4")).hdr
+
+    assert hdr.mastering == (
+        F(34000, 50000), F(16000, 50000), F(13250, 50000), F(34500, 50000), F(7500, 50000), F(3000, 50000),
+        F(15635, 50000), F(16450, 50000), F(1, 10000), F(1000),
+    )  # fmt: skip
+    assert (hdr.max_cll, hdr.max_fall) == (1000, 400)
+    assert hdr.dynamic == ()
+    assert probe(clip("cfr.mp4")).hdr.mastering is None
+
+
+def test_dolby_vision_is_noticed_by_its_sample_entry(clip: Clip, tmp_path: Path) -> None:
+    # dvh1 instead of hvc1 is how MP4 marks a film that is Dolby Vision only.
+    data = clip("hdr10.mp4").read_bytes()
+    assert data.count(b"hvc1") >= 1
+    path = tmp_path / "dolby.mp4"
+    path.write_bytes(data.replace(b"hvc1", b"dvh1"))
+
+    assert probe(path).hdr.dynamic == ("Dolby Vision",)
+
+
+def test_hdr10_plus_is_noticed(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "plus.hevc"
+    path.write_bytes(with_hdr10_plus(clip, tmp_path))
+
+    assert probe(path).hdr.dynamic == ("HDR10+",)
+
+
+def with_hdr10_plus(clip: Clip, folder: Path) -> bytes:
+    """The HDR10 clip as raw HEVC with one HDR10+ message (ITU-T T.35, SMPTE ST 2094-40) before its first picture."""
+    from conftest import run_ffmpeg
+
+    raw = folder / "raw.hevc"
+    run_ffmpeg("-i", str(clip("hdr10.mp4")), "-c", "copy", "-f", "hevc", str(raw))
+    bits = ""
+    for value, width in (
+        (0xB5, 8), (0x003C, 16), (0x0001, 16), (4, 8), (1, 8), (1, 2), (1000, 27), (0, 1),
+        (1000, 17), (1000, 17), (1000, 17), (500, 17), (1, 4), (50, 7), (800, 17), (0, 10), (0, 1), (0, 1), (0, 1),
+    ):  # fmt: skip
+        bits += f"{value:0{width}b}"
+    bits += "0" * (-len(bits) % 8)
+    payload = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    message = bytes([4, len(payload)]) + payload + b"\x80"
+    # Emulation prevention: 00 00 0x must not occur inside a unit.
+    safe = bytearray()
+    for byte in message:
+        if byte <= 3 and safe[-2:] == b"\0\0":
+            safe.append(3)
+        safe.append(byte)
+    unit = b"\0\0\0\1" + bytes([39 << 1, 1]) + bytes(safe)
+    data = raw.read_bytes()
+    # Before the first slice: after parameter sets and the messages there are (types 32-40), so find type 19 or 20.
+    at = next(
+        i
+        for i in range(len(data) - 4)
+        if data[i : i + 3] == b"\0\0\1" and (data[i + 3] >> 1) & 63 in (16, 17, 18, 19, 20, 21)
+    )
+    at -= data[at - 1] == 0
+    return data[:at] + unit + data[at:]
+
+
+@pytest.mark.parametrize(
+    ("name", "matrix", "rotation"),
+    [
+        ("cfr.mp4", None, 0),
+        ("rotated.mp4", (0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30), 90),
+        ("flipped.mp4", (0, -65536, 0, -65536, 0, 0, 0, 0, 1 << 30), 90),
+    ],
+)
+def test_rotation_and_flips_are_the_matrix(
+    name: str, matrix: tuple[int, ...] | None, rotation: int, clip: Clip
+) -> None:
+    info = probe(clip(name))
+
+    assert info.display_matrix == matrix
+    assert info.rotation == rotation
+    assert (info.width, info.height) == (64, 48)
+
+
+def test_sample_aspect_and_fields(clip: Clip) -> None:
+    assert probe(clip("anamorphic.mp4")).sample_aspect == F(4, 3)
+    assert probe(clip("cfr.mp4")).sample_aspect == 1
+    assert probe(clip("interlaced.mp4")).interlaced
+    assert probe(clip("interlaced.mpg")).interlaced
+    assert not probe(clip("cfr.mp4")).interlaced
+
+
+def test_lengths_and_counts_are_what_the_header_says(clip: Clip) -> None:
+    def said(name: str) -> tuple[F | None, int, F]:
+        info = probe(clip(name))
+        return info.duration_from_header, info.frames_from_header, info.container_start_seconds
+
+    assert said("cfr.mp4") == (F(1), 30, F(0))
+    assert said("cfr.mkv") == (F(1), 0, F(0))
+    assert said("cfr.ts")[2] == F(132000, 90000)
+    assert said("cfr.h264") == (None, 0, F(0))
+    assert said("sound.mp4")[0] == F(1)
+    assert (probe(clip("cfr.mp4")).bit_rate or 0) > 1000
+
+
+def test_everything_beside_the_picture_is_listed(clip: Clip) -> None:
+    info = probe(clip("rich.mkv"))
+
+    assert [(s.index, s.kind, s.codec, s.language) for s in info.streams] == [
+        (1, "audio", "aac", "deu"),
+        (2, "audio", "aac", "fra"),
+        (3, "subtitle", "subrip", "eng"),
+        (4, "attachment", "", ""),
+        (5, "cover", "png", ""),
+    ]
+    assert (info.streams[0].sample_rate, info.streams[0].channels) == (44100, 1)
+    assert ("filename", "note.txt") in info.streams[3].metadata
+    assert [(c.start_seconds, c.end_seconds, dict(c.metadata)["title"]) for c in info.chapters] == [
+        (F(0), F(2, 5), "First"),
+        (F(2, 5), F(1), "Second"),
+    ]
+    assert dict(info.metadata)["title"] == "Rich"
+
+
+def test_a_late_picture_shows_in_the_starts(clip: Clip) -> None:
+    info = probe(clip("late.mp4"))
+
+    assert info.container_start_seconds == 0
+    assert info.streams[0].start_seconds == 0
+
+
+def test_tags_that_are_no_utf8_do_not_stop_anything(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
+    tagged = make("title.mkv", "-i", str(clip("cfr.mp4")), "-c", "copy", "-metadata", "title=XXcafeXX")
+    path = tmp_path / "title.mkv"
+    path.write_bytes(tagged.read_bytes().replace(b"XXcafeXX", b"XXcaf\xe9XX"))
+
+    assert dict(probe(path).metadata)["title"].startswith("XXcaf")
+
+
+def test_a_still_picture_is_a_film_of_one_picture(make: Callable[..., Path]) -> None:
+    still = make("still16.png", "-f", "lavfi", "-i", "testsrc=size=63x47", "-frames:v", "1", "-pix_fmt", "rgb48be")
+
+    info = probe(still)
+
+    assert (info.width, info.height, info.layout.name, info.pix_fmt) == (63, 47, "gbrp16le", "rgb48be")
+    assert not info.rate_is_nominal
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "layout"),
+    [
+        ("ya8", "gbrap"),
+        ("ya16be", "gbrap16le"),
+        ("rgba64be", "gbrap16le"),
+        ("gray", "gray"),
+        ("gray16be", "gray16le"),
+        ("pal8", "gbrp"),
+        ("monob", "gray"),
+    ],
+)
+def test_every_kind_of_png(pix_fmt: str, layout: str, make: Callable[..., Path]) -> None:
+    still = make(f"{pix_fmt}.png", "-f", "lavfi", "-i", "testsrc2=size=63x47", "-frames:v", "1", "-pix_fmt", pix_fmt)
+
+    assert probe(still).layout.name == layout
+
+
+def test_a_raw_stream_without_a_rate_says_so(make: Callable[..., Path], clip: Clip) -> None:
+    raw = make("norate.mjpeg", "-i", str(clip("cfr.mp4")), "-frames:v", "3", "-c:v", "mjpeg")
+
+    info: VideoInfo = probe(raw)
+
+    assert info.rate_from_header == 25
+    assert not info.rate_is_nominal

@@ -1,0 +1,243 @@
+"""The picture's true times, from packets alone."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from fractions import Fraction as F
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from slomo_cli.errors import InputError
+from slomo_cli.media.probe import probe
+from slomo_cli.media.scan import Timing, scan
+
+Clip = Callable[[str], Path]
+NTSC, FILM = F(30000, 1001), F(24000, 1001)
+
+
+def timed(path: Path) -> Timing:
+    return scan(probe(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "frames", "duration"),
+    [
+        ("cfr.mp4", F(30), 30, F(1)),
+        ("cfr.mov", F(30), 30, F(1)),
+        ("cfr.mkv", F(30), 30, F(1)),
+        ("cfr.ts", F(30), 30, F(1)),
+        ("cfr.flv", F(30), 30, F(1)),
+        ("cfr.nut", F(30), 30, F(1)),
+        ("cfr.avi", F(30), 30, F(1)),
+        ("cfr.webm", F(30), 30, F(1)),
+        ("cfr.h264", F(30), 30, F(1)),
+        ("ntsc.mkv", NTSC, 60, 60 / NTSC),
+        ("film.mkv", FILM, 48, 48 / FILM),
+        ("film.ts", FILM, 48, 48 / FILM),
+        ("sixty.mkv", F(60), 60, F(1)),
+        ("two.mp4", F(30), 2, F(1, 15)),
+        ("one.mp4", F(30), 1, F(1, 30)),
+        ("screen.gif", F(10), 4, F(2, 5)),
+        ("interlaced.mpg", F(25), 12, F(12, 25)),
+        ("rich.mkv", F(30), 30, F(1)),
+    ],
+)
+def test_a_constant_rate_is_exact_in_every_container(name: str, rate: F, frames: int, duration: F, clip: Clip) -> None:
+    found = timed(clip(name))
+
+    assert found.timing.rate == found.timing.nominal_rate == found.timing.grid == rate
+    assert found.timing.frames_from_packets == len(found.stamps) == frames
+    assert found.timing.duration == duration
+    assert list(found.stamps) == [k / rate for k in range(frames)]
+    assert found.timing.continuous
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("cfr.mp4", F(0)), ("cfr.ts", F(132000, 90000)), ("cfr.avi", F(1, 30)), ("late.mp4", F(1, 2)), ("cut.mp4", F(0))],
+)
+def test_the_first_picture_has_its_place_on_the_containers_clock(name: str, first: F, clip: Clip) -> None:
+    assert timed(clip(name)).timing.first_seconds == first
+
+
+def test_missing_pictures_make_a_variable_rate_on_the_grid(clip: Clip) -> None:
+    found = timed(clip("gaps.mp4"))
+
+    assert (found.timing.rate, found.timing.nominal_rate, found.timing.grid) == (None, 30, 30)
+    assert list(found.stamps) == [F(k, 30) for k in range(30) if k % 3 != 1]
+    assert found.timing.duration == 1
+
+
+def test_matroska_does_not_turn_gaps_into_noise(clip: Clip, make: Callable[..., Path]) -> None:
+    found = timed(make("gaps.mkv", "-i", str(clip("gaps.mp4")), "-c", "copy"))
+
+    assert list(found.stamps) == [F(k, 30) for k in range(30) if k % 3 != 1]
+
+
+def test_free_stamps_are_kept_to_the_tick(clip: Clip) -> None:
+    found = timed(clip("free.mp4"))
+
+    stored = [N * 3000 + 400 * (N * N % 7) for N in range(30)]
+    assert (found.timing.rate, found.timing.grid) == (None, None)
+    assert list(found.stamps) == [F(tick, 90000) for tick in stored]
+    assert abs(found.timing.nominal_rate - 30) < 3
+
+
+def test_pictures_hidden_by_an_edit_list_do_not_count(clip: Clip) -> None:
+    found = timed(clip("cut.mp4"))
+
+    assert found.timing.frames_from_packets == 15
+    assert found.timing.duration == F(1, 2)
+    assert found.warnings == ()
+
+
+def test_a_raw_stream_runs_at_its_headers_rate_or_the_users(clip: Clip, make: Callable[..., Path]) -> None:
+    info = probe(clip("cfr.h264"))
+
+    assert not scan(info).timing.stamped
+    assert scan(info).timing.rate == 30
+    assert scan(info, F(24)).timing.duration == F(30, 24)
+    silent = probe(make("norate.hevc", "-i", str(clip("hdr10.mp4")), "-c", "copy"))
+    if not silent.rate_is_nominal:
+        assert "25 per second" in scan(silent).warnings[0]
+
+
+@pytest.mark.parametrize("name", ["long.mkv", "long.webm", "fast.mp4"])
+def test_a_file_cut_short_is_told(name: str, clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
+    whole = make("fast.mp4", "-i", str(clip("long.mp4")), "-c", "copy", "-movflags", "+faststart")
+    data = (whole if name == "fast.mp4" else clip(name)).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(data[: len(data) // 2])
+
+    found = timed(path)
+
+    assert any("of the 8.00 s its header names" in line for line in found.warnings)
+    assert 1 < found.timing.duration < 7
+
+
+@pytest.mark.parametrize("name", ["short_sound.mkv", "long_sound.mkv", "long_sound.ts", "long_sound.flv"])
+def test_sound_of_another_length_is_no_missing_picture(name: str, clip: Clip, make: Callable[..., Path]) -> None:
+    seconds = "0.3" if name.startswith("short") else "3"
+    sound = ["-f", "lavfi", "-i", f"sine=duration={seconds}:sample_rate=44100"]
+    path = make(name, "-i", str(clip("cfr.mp4")), *sound, "-c:v", "copy", "-c:a", "aac", "-map_metadata", "-1")
+
+    found = timed(path)
+
+    assert found.warnings == ()
+    assert found.timing.duration == 1
+
+
+def test_joined_broadcasts_play_one_after_another(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "joined.ts"
+    path.write_bytes(clip("cfr.ts").read_bytes() * 3)
+
+    found = timed(path)
+
+    assert not found.timing.continuous
+    assert found.timing.rate == 30
+    assert list(found.stamps) == [F(k, 30) for k in range(90)]
+    assert len(found.warnings) == 1
+
+
+def test_a_broadcast_clock_that_leaps_ahead_leaves_no_hole(
+    clip: Clip, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    later = make("later.ts", "-i", str(clip("cfr.ts")), "-c", "copy", "-output_ts_offset", "3600")
+    path = tmp_path / "leap.ts"
+    path.write_bytes(clip("cfr.ts").read_bytes() + later.read_bytes())
+
+    assert list(timed(path).stamps) == [F(k, 30) for k in range(60)]
+
+
+def test_a_long_pause_in_a_file_is_kept(make: Callable[..., Path]) -> None:
+    # Screen recorders and slide shows: only broadcast clocks leap, other files mean what they say.
+    picture = "testsrc2=size=64x48:rate=1:duration=3,setpts=N*20/TB"
+    path = make("pause.mkv", "-f", "lavfi", "-i", picture, "-fps_mode", "passthrough", "-c:v", "ffv1")
+
+    assert list(timed(path).stamps) == [F(0), F(20), F(40)]
+
+
+def test_a_recording_that_begins_amid_a_group_starts_at_its_first_whole_picture(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "tail.ts"
+    path.write_bytes(clip("long.ts").read_bytes()[188 * 30 :])
+
+    found = timed(path)
+
+    assert 150 < found.timing.frames_from_packets < 235
+    assert found.timing.first_seconds > F(132000, 90000)
+    assert list(found.stamps)[:2] == [F(0), F(1, 30)]
+    assert "lean on others" in found.warnings[0]
+    assert len(found.warnings) == 1
+
+
+def remuxed(source: Path, target: Path, pts: Callable[[int, int], int]) -> Path:
+    """The packets of a film with other stamps: ``pts(number, stored)`` for each."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        for number, packet in enumerate(packet for packet in reader.demux(stream) if packet.size):
+            packet.pts = packet.dts = pts(number, packet.pts)
+            packet.stream = copy
+            writer.mux(packet)
+    return target
+
+
+def test_pictures_that_share_a_stamp_are_one(make: Callable[..., Path], tmp_path: Path) -> None:
+    plain = make("intra.mkv", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1", "-c:v", "ffv1")
+    path = remuxed(plain, tmp_path / "twice.mkv", lambda number, stored: stored - (40 if number == 10 else 0))
+
+    found = timed(path)
+
+    assert found.timing.frames_from_packets == 24
+    assert F(10, 25) not in list(found.stamps)
+    assert any("1 pictures repeat" in line for line in found.warnings)
+
+
+def test_empty_packets_let_the_picture_before_stand(make: Callable[..., Path], tmp_path: Path) -> None:
+    # Theora stores "no change" as a packet without bytes.
+    path = make("still.ogv", "-f", "lavfi", "-i", "color=s=64x48:r=30:d=1", "-c:v", "libtheora")
+
+    found = timed(path)
+
+    assert found.timing.duration == 1
+    assert found.timing.frames_from_packets < 30
+
+
+def test_a_file_that_disappears_is_an_input_error(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "gone.mp4"
+    path.write_bytes(clip("cfr.mp4").read_bytes())
+    info = probe(path)
+    path.unlink()
+
+    with pytest.raises(InputError):
+        scan(info)
+
+
+def test_a_film_in_which_nothing_decodes_is_an_input_error(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "noise.mkv"
+    path.write_bytes(clip("yuv422p.mkv").read_bytes())
+    info = probe(path)
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for position, size in places:
+        data[position + 4 : position + size] = b"\xff" * (size - 4)
+    path.write_bytes(data)
+
+    with pytest.raises(InputError, match="no picture can be decoded"):
+        probe(path)
+    with pytest.raises(InputError, match="no picture can be decoded"):
+        scan(info)
+
+
+def test_a_picture_costs_eight_bytes(clip: Clip) -> None:
+    ticks = timed(clip("long.mp4")).stamps._ticks  # type: ignore[attr-defined]
+
+    assert isinstance(ticks, np.ndarray)
+    assert ticks.nbytes == 8 * 240
+    assert array("q").itemsize == 8

@@ -1,0 +1,96 @@
+"""Numbered pictures as a film."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction as F
+from pathlib import Path
+
+import pytest
+
+from slomo_cli.errors import InputError
+from slomo_cli.media.decode import Decoder
+from slomo_cli.media.probe import probe
+from slomo_cli.media.scan import scan
+from slomo_cli.media.sequence import sequence_files
+
+
+@pytest.fixture
+def folder(make: Callable[..., Path], tmp_path: Path) -> Path:
+    """Twelve gray pictures, number n of brightness 10 n, named im_1.png .. im_12.png."""
+    for number in range(1, 13):
+        still = make(
+            f"gray{number}.png",
+            "-f",
+            "lavfi",
+            "-i",
+            f"color=c=black:s=63x47,format=gray,geq=lum={number * 10}",
+            "-frames:v",
+            "1",
+        )
+        (tmp_path / f"im_{number}.png").write_bytes(still.read_bytes())
+    return tmp_path
+
+
+def brightness(path: Path | str, **window: F) -> list[tuple[F, int]]:
+    info = probe(path)
+    with Decoder(info, scan(info, window.pop("rate", None)).timing, **window) as decoder:
+        return [(frame.pts_seconds, int(frame.planes[0][0, 0])) for frame in decoder]
+
+
+@pytest.mark.parametrize("name", ["im_%d.png", "im_*.png", ""])
+def test_pictures_come_in_the_order_of_their_numbers(name: str, folder: Path) -> None:
+    info = probe(folder / name)
+    timing = scan(info)
+
+    assert (info.container, info.codec, info.layout.name) == ("image2", "png", "gray")
+    assert (info.width, info.height, info.frames_from_header) == (63, 47, 12)
+    assert (timing.timing.rate, timing.timing.duration) == (25, F(12, 25))
+    assert "25 per second" in timing.warnings[0]
+    assert brightness(folder / name) == [(F(k, 25), 10 * (k + 1)) for k in range(12)]
+
+
+def test_the_user_may_say_how_fast_they_run(folder: Path) -> None:
+    timing = scan(probe(folder), F(30000, 1001))
+
+    assert timing.timing.rate == F(30000, 1001)
+    assert timing.warnings == ()
+    assert brightness(folder, rate=F(10))[3] == (F(3, 10), 40)
+
+
+def test_a_window_is_reached_without_decoding_all(folder: Path) -> None:
+    assert brightness(folder, rate=F(1), start=F(7), end=F(9)) == [(F(7), 80), (F(8), 90), (F(9), 100)]
+
+
+def test_a_damaged_picture_leaves_a_gap(folder: Path) -> None:
+    (folder / "im_3.png").write_bytes(b"")
+    (folder / "im_5.png").write_bytes((folder / "im_5.png").read_bytes()[:60])
+
+    seen = brightness(folder)
+
+    assert (F(2, 25), 30) not in seen
+    assert seen[2] == (F(3, 25), 40)
+    assert seen[-1] == (F(11, 25), 120)
+
+
+def test_names_stand_for_the_files_they_match(folder: Path) -> None:
+    (folder / "im_007.png").write_bytes(b"x")
+    (folder / "im_x.png").write_bytes(b"x")
+
+    def numbers(name: str) -> list[str]:
+        return [file.name for file in sequence_files(folder / name) or ()]
+
+    assert numbers("im_%03d.png") == ["im_007.png"]
+    assert numbers("im_1%d.png") == ["im_10.png", "im_11.png", "im_12.png"]
+    assert sequence_files(folder / "im_1.png") is None
+    assert sequence_files(folder / "no_%d.png") is None
+    assert sequence_files("") is None
+    (folder / "im_%03d.png").write_bytes(b"x")
+    assert sequence_files(folder / "im_%03d.png") is None
+
+
+def test_a_folder_of_several_kinds_is_refused(folder: Path) -> None:
+    (folder / "a.jpg").write_bytes(b"x")
+
+    with pytest.raises(InputError, match="several kinds"):
+        probe(folder)

@@ -1,0 +1,194 @@
+"""Opening a source: what is no video is refused in one clear line, and a name is only ever a local file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slomo_cli.errors import InputError
+from slomo_cli.media.probe import probe
+from slomo_cli.media.source import Picture, open_container
+
+Clip = Callable[[str], Path]
+
+
+def refusal(path: Path | str) -> str:
+    """What probe says of a file it refuses."""
+    with pytest.raises(InputError) as caught:
+        probe(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty (0 bytes)"),
+        (b"just some words\nand more of them\n" * 40, "is a text file"),
+        ("Grüße aus dem Süden\n".encode() * 300, "is a text file"),
+        (b"\0" * 5000, "holds only zero bytes"),
+        (bytes(range(256)) * 40, "is not a video"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + b"\0\0\x10\0mdat" + b"x" * 4000, "without a readable index"),
+    ],
+)
+def test_what_is_no_video_is_called_what_it_is(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.mp4"
+    path.write_bytes(content)
+
+    message = refusal(path)
+
+    assert said in message
+    assert str(path) in message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("ffconcat version 1.0\nfile {}\n", "an ffconcat list"),
+        ("#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:1.0,\n{}\n#EXT-X-ENDLIST\n", "an M3U/HLS playlist"),
+        ("\ufeff#EXTM3U\n#EXTINF:1.0,\n{}\n", "an M3U/HLS playlist"),
+        ('<?xml version="1.0"?>\n<MPD type="static"><!-- {} --></MPD>\n', "a DASH manifest"),
+        ("v=0\no=- 0 0 IN IP4 127.0.0.1\ns={}\n", "an SDP session description"),
+    ],
+)
+@pytest.mark.parametrize("name", ["in.mp4", "in.m3u8", "in.ffconcat"])
+def test_a_playlist_never_opens_what_it_names(content: str, said: str, name: str, clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(content.format(clip("cfr.mp4")), encoding="utf-8")
+
+    assert said in refusal(path)
+
+
+def test_a_playlist_that_hides_behind_other_text_is_refused_too(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "in.mp4"
+    path.write_text(f"# a comment first\nffconcat version 1.0\nfile {clip('cfr.mp4')}\n")
+
+    refusal(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["concat:{0}|{0}", "http://127.0.0.1:9/in.mp4", "pipe:0", "data:video/mp4;base64,AAAA"]
+)
+def test_a_protocol_is_only_a_strange_file_name(name: str, clip: Clip) -> None:
+    assert "does not exist" in refusal(name.format(clip("cfr.ts")))
+
+
+def test_a_file_of_several_sources_does_not_leak_through_the_name(clip: Clip, tmp_path: Path, monkeypatch) -> None:
+    # The prefix "co:" is no protocol libav knows; as a name it must simply be a file.
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clip("cfr.mp4"), tmp_path / "co:lon.mp4")
+
+    assert probe("co:lon.mp4").width == 64
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b.mp4",
+        "-y.mp4",
+        "new\nline.mp4",
+        "100%.mp4",
+        "im_%03d.mp4",
+        "im_%d.png",
+        "öäü.mp4",
+        "[x].mp4",
+        "*.png",
+        "http:x.mp4",
+    ],
+)
+def test_every_name_is_literal(name: str, clip: Clip, make: Callable[..., Path], tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    still = make("still.png", "-f", "lavfi", "-i", "testsrc2=size=64x48", "-frames:v", "1")
+    try:
+        shutil.copy(still if name.endswith("png") else clip("cfr.mp4"), tmp_path / name)
+    except OSError:
+        pytest.skip("this file system does not take the name")
+
+    assert probe(name).width == 64
+    assert probe(tmp_path / name).path == tmp_path / name
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes only there")
+def test_a_name_that_is_not_utf8_is_literal_too(clip: Clip, tmp_path: Path) -> None:
+    name = os.path.join(os.fsencode(tmp_path), b"caf\xe9.mp4")
+    try:
+        shutil.copy(clip("cfr.mp4"), name)
+    except OSError:
+        pytest.skip("this file system does not take the name")
+
+    assert probe(os.fsdecode(name)).width == 64
+    os.truncate(name, 0)
+    assert "caf\\udce9.mp4" in refusal(os.fsdecode(name))
+
+
+def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+    assert "does not exist" in refusal(tmp_path / "no.mp4")
+    assert "download it first" in refusal("https://example.invalid/film.mp4")
+    assert "is a directory" in refusal(tmp_path)
+    assert "cannot be read" in refusal(tmp_path / ("x" * 5000))
+    assert "cannot be read" in refusal("nul\0byte.mp4")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes are made otherwise elsewhere")
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+
+    assert "pipe or device" in refusal(pipe)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_file_that_may_not_be_read_says_so(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "in.mp4"
+    shutil.copy(clip("cfr.mp4"), path)
+    path.chmod(0)
+
+    assert "permission denied" in refusal(path)
+
+
+def test_sound_alone_is_no_video(clip: Clip) -> None:
+    assert "has no video stream; it holds only audio" in refusal(clip("sound.m4a"))
+
+
+def test_cover_art_is_no_video(clip: Clip, make: Callable[..., Path]) -> None:
+    cover = make("cover.png", "-f", "lavfi", "-i", "testsrc2=size=64x48", "-frames:v", "1")
+    inputs = ["-i", str(clip("sound.m4a")), "-i", str(cover), "-map", "0", "-map", "1"]
+    song = make("song.m4a", *inputs, "-c", "copy", "-disposition:v:0", "attached_pic")
+
+    assert "only cover art" in refusal(song)
+
+
+def test_the_film_is_chosen_not_the_cover_before_it(clip: Clip, make: Callable[..., Path]) -> None:
+    cover = make("big.png", "-f", "lavfi", "-i", "testsrc2=size=640x480", "-frames:v", "1")
+    inputs = ["-i", str(cover), "-i", str(clip("cfr.mp4")), "-map", "0", "-map", "1"]
+    film = make("covered.mp4", *inputs, "-c", "copy", "-disposition:v:0", "attached_pic")
+
+    info = probe(film)
+
+    assert info.width == 64
+    assert [(stream.kind, stream.codec) for stream in info.streams] == [("cover", "png")]
+
+
+def test_a_closed_picture_lets_go_of_the_file(clip: Clip) -> None:
+    picture = Picture(clip("cfr.mp4"))
+
+    picture.close()
+    picture.close()
+
+    assert not hasattr(picture, "context")
+
+
+def test_open_container_gives_what_av_gives(clip: Clip) -> None:
+    with open_container(clip("rich.mkv")) as container:
+        assert container.format.name == "matroska,webm"
+        assert len(container.streams.audio) == 2
+
+
+def test_a_stream_that_is_gone_is_reported(clip: Clip) -> None:
+    with pytest.raises(InputError, match="has changed"):
+        Picture(clip("cfr.mp4"), stream_index=5)
