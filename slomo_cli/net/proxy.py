@@ -60,9 +60,13 @@ def to_proxy(planes: Sequence[Tensor], layout: PixelLayout, color: ColorInfo, di
     for plane in planes[1:3]:
         if divisor % block_y == 0 and divisor % block_x == 0:
             reduced_plane = reduced(plane, divisor // block_y, divisor // block_x)
+        elif divisor < 2 * max(block_y, block_x):
+            # Less than two chroma samples to a proxy pixel: between their centres is as good as an average.
+            size = (-(-frame_height // divisor), -(-frame_width // divisor))
+            reduced_plane = reduced(_resampled(plane, block_y, block_x, divisor, size), 1, 1)
         else:
-            enlarged = _enlarge(plane, block_y, block_x)[:, :frame_height, :frame_width]
-            reduced_plane = reduced(enlarged, divisor, divisor)
+            size = (frame_height, frame_width)
+            reduced_plane = reduced(_resampled(plane, block_y, block_x, 1, size), divisor, divisor)
         chroma.append(reduced_plane.sub_(zero).mul_(chroma_scale))
     return _to_rgb(first.sub_(black).mul_(scale), chroma[0], chroma[1], _luma_shares(color, frame_height))
 
@@ -91,8 +95,11 @@ def _extend(samples: Tensor, height: int, width: int) -> Tensor:
     return F.pad(samples, (0, width - w, 0, height - h), mode="replicate")
 
 
-def _enlarge(plane: Tensor, by_y: int, by_x: int) -> Tensor:
-    """(N, h, w) -> (N, h * by_y, w * by_x) float32, bilinear between the centres of chroma blocks."""
+def _resampled(plane: Tensor, block_y: int, block_x: int, divisor: int, size: tuple[int, int]) -> Tensor:
+    """Chroma (N, h, w) on a grid of ``divisor`` luma samples, bilinear between centres: (N, *size) float32."""
     samples = plane[:, None].float()
-    size = (plane.shape[-2] * by_y, plane.shape[-1] * by_x)
-    return F.interpolate(samples, size=size, mode="bilinear", align_corners=False)[:, 0]
+    h, w = samples.shape[-2:]
+    samples = _extend(samples, -(-h // divisor) * divisor, -(-w // divisor) * divisor)
+    factors = (block_y / divisor, block_x / divisor)
+    resampled = F.interpolate(samples, scale_factor=factors, mode="bilinear", align_corners=False)
+    return resampled[:, 0, : size[0], : size[1]]
