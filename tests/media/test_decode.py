@@ -1,0 +1,417 @@
+"""Decoded pictures: the file's own samples, at exact times, whatever the file does."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from fractions import Fraction as F
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from slomo_cli.errors import InputError
+from slomo_cli.media.decode import Decoder
+from slomo_cli.media.ffmpeg import find_ffmpeg
+from slomo_cli.media.probe import probe
+from slomo_cli.media.scan import scan
+from slomo_cli.values import Frame
+
+Clip = Callable[[str], Path]
+
+EVERY_KIND = [
+    "cfr.mp4", "cfr.mkv", "cfr.ts", "cfr.flv", "cfr.nut", "cfr.avi", "cfr.webm", "cfr.h264", "gaps.mp4", "free.mp4",
+    "odd.mkv", "tiny.mkv", "hdr10.mp4", "yuv422p.mkv", "yuv422p10.mkv", "yuv444p.mp4", "yuv444p12.mkv", "gray.mkv",
+    "gray16.mkv", "gbrp.mkv", "rgb16.mkv", "alpha.mkv", "alpha.mov", "alpha.webm", "packed.avi", "packed.mov",
+    "rotated.mp4", "flipped.mp4", "cut.mp4", "late.mp4", "one.mp4", "interlaced.mp4", "interlaced.mpg", "ntsc.mkv",
+]  # fmt: skip
+
+
+def decoded(path: Path, **options: Any) -> tuple[list[Frame], Decoder]:
+    info = probe(path)
+    with Decoder(info, scan(info).timing, **options) as decoder:
+        return list(decoder), decoder
+
+
+def by_ffmpeg(path: Path, layout: str, *filters: str) -> list[bytes]:
+    """The same film decoded by the ffmpeg program, as raw frames."""
+    info = probe(path)
+    command = [find_ffmpeg(), "-v", "error", "-nostdin", "-noautorotate"]
+    command += ["-c:v", "libvpx-vp9"] if info.layout.alpha and info.codec == "vp9" else []
+    chain = ["-vf", ",".join(filters)] if filters else []
+    command += ["-i", f"file:{path}", "-map", f"0:{info.stream_index}", *chain, "-fps_mode", "passthrough"]
+    command += ["-f", "rawvideo", "-pix_fmt", layout, "-"]
+    data = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    size = info.layout.frame_bytes(info.width, info.height)
+    assert len(data) % size == 0
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize("name", EVERY_KIND)
+def test_samples_are_those_ffmpeg_decodes(name: str, clip: Clip) -> None:
+    frames, decoder = decoded(clip(name))
+
+    expected = by_ffmpeg(clip(name), decoder.info.layout.name)
+    assert [frame.tobytes() for frame in frames] == expected
+    assert all(frame.layout == decoder.info.layout and frame.color == decoder.info.color for frame in frames)
+    assert decoder.frames_decoded == len(frames)
+    assert decoder.packets_skipped == 0
+    assert decoder.warnings == []
+
+
+@pytest.mark.parametrize("name", EVERY_KIND)
+def test_times_are_those_scan_promised(name: str, clip: Clip) -> None:
+    info = probe(clip(name))
+    timing = scan(info)
+
+    with Decoder(info, timing.timing) as decoder:
+        assert [frame.pts_seconds for frame in decoder] == list(timing.stamps)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_threads_changes_nothing(threads: int, clip: Clip) -> None:
+    one, _ = decoded(clip("long.mp4"), threads=threads)
+    many, _ = decoded(clip("long.mp4"))
+
+    assert [(f.pts_seconds, f.tobytes()) for f in one] == [(f.pts_seconds, f.tobytes()) for f in many]
+
+
+WINDOWS = [
+    (F(5), F(6)), (F(31, 10), F(32, 10)), (F(61, 30) + F(1, 100), F(3)), (F(239, 30), None), (F(100), None),
+    (F(0), F(1, 30)), (F(7), F(7)), (F(1, 100), F(1, 90)), (None, F(1)), (F(24, 10), F(24, 10) + F(1, 1000)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["long.mp4", "long.mkv", "long.ts", "long.webm", "long.hevc.mp4"])
+def test_a_window_is_a_slice_of_the_whole(name: str, clip: Clip) -> None:
+    whole, _ = decoded(clip(name))
+
+    for start, end in WINDOWS:
+        part, _ = decoded(clip(name), start=start, end=end)
+        first = max((k for k, f in enumerate(whole) if start is not None and f.pts_seconds <= start), default=0)
+        last = next((k for k, f in enumerate(whole) if end is not None and f.pts_seconds >= end), len(whole) - 1)
+        expected = whole[first : max(first, last) + 1]
+        assert [(f.pts_seconds, f.tobytes()) for f in part] == [(f.pts_seconds, f.tobytes()) for f in expected]
+
+
+@pytest.mark.parametrize("name", ["cfr.avi", "cfr.h264", "cfr.ts", "gaps.mp4", "free.mp4"])
+def test_a_window_of_a_short_or_unseekable_film_is_a_slice_too(name: str, clip: Clip) -> None:
+    whole, _ = decoded(clip(name))
+
+    part, _ = decoded(clip(name), start=whole[7].pts_seconds + F(1, 1000), end=whole[11].pts_seconds)
+
+    assert [f.tobytes() for f in part] == [f.tobytes() for f in whole[7:12]]
+
+
+def test_a_late_window_does_not_decode_what_lies_before(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slomo_cli.media.source import Picture
+
+    fed = []
+    plain = Picture.decode
+    monkeypatch.setattr(Picture, "decode", lambda self, packet: fed.append(packet) or plain(self, packet))
+    info = probe(clip("long.mp4"))
+    timing = scan(info).timing
+    fed.clear()
+
+    with Decoder(info, timing, start=F(7)) as decoder:
+        list(decoder)
+
+    assert len(fed) < 80
+
+
+def damaged(path: Path, copy: Path, *numbers: int) -> Path:
+    """A copy in which the packets of these numbers are noise."""
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    noise = np.random.default_rng(1).integers(0, 256, 1 << 16, np.uint8).tobytes()
+    for number in numbers:
+        position, size = places[number]
+        data[position + 5 : position + size] = noise[: size - 5]
+    copy.write_bytes(data)
+    return copy
+
+
+@pytest.mark.parametrize("name", ["long.mp4", "long.mkv", "long.hevc.mp4", "long.webm"])
+def test_damage_never_ends_the_film(name: str, clip: Clip, tmp_path: Path) -> None:
+    path = damaged(clip(name), tmp_path / name, 11, 12, 40, 101, 102, 103, 170)
+
+    frames, decoder = decoded(path)
+
+    times = [frame.pts_seconds for frame in frames]
+    assert times == sorted(set(times))
+    assert times[-1] == F(239, 30)
+    assert 100 < len(frames) <= 240
+    assert set(times) <= {F(k, 30) for k in range(240)}
+    if len(frames) < 240:
+        assert f"{240 - len(frames)} of 240 pictures" in decoder.warnings[-1]
+
+
+def test_a_damaged_packet_costs_only_its_own_picture(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
+    intra = make("intra.mp4", "-i", str(clip("cfr.mp4")), "-c:v", "libx264", "-g", "1", "-preset", "ultrafast")
+    path = damaged(intra, tmp_path / "in.mp4", 3, 20)
+
+    frames, decoder = decoded(path)
+
+    lost = {F(k, 30) for k in range(30)} - {frame.pts_seconds for frame in frames}
+    assert lost <= {F(3, 30), F(20, 30)}
+    assert decoder.packets_skipped == len(lost)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_damage_near_the_end_does_not_cost_the_end(threads: int, clip: Clip, tmp_path: Path) -> None:
+    # With frame threads the last pictures come out of one call; the error of one must not take the others along.
+    path = damaged(clip("long.mp4"), tmp_path / "in.mp4", 236)
+
+    frames, decoder = decoded(path, threads=threads)
+
+    assert len(frames) >= 238
+    assert decoder.packets_skipped == 240 - len(frames)
+
+
+def test_a_film_cut_short_gives_all_there_is(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
+    whole = make("fast.mp4", "-i", str(clip("long.mp4")), "-c", "copy", "-movflags", "+faststart").read_bytes()
+    path = tmp_path / "half.mp4"
+    path.write_bytes(whole[: len(whole) // 2])
+
+    frames, _ = decoded(path)
+
+    promised = scan(probe(path)).timing.frames_from_packets
+    assert promised - 1 <= len(frames) <= promised
+    reference, _ = decoded(clip("long.mp4"))
+    assert [f.tobytes() for f in frames[:40]] == [f.tobytes() for f in reference[:40]]
+
+
+def test_a_film_in_which_nothing_decodes_any_more_is_an_input_error(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "in.mkv"
+    path.write_bytes(clip("yuv422p.mkv").read_bytes())
+    info = probe(path)
+    timing = scan(info).timing
+    damaged(clip("yuv422p.mkv"), path, 0, 1, 2, 3)
+
+    with Decoder(info, timing) as decoder, pytest.raises(InputError, match="no picture in it can be decoded"):
+        list(decoder)
+
+
+def test_a_size_that_changes_is_brought_to_the_first_with_one_warning(
+    clip: Clip, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    big = make("big.ts", "-i", str(clip("cfr.ts")), "-vf", "scale=128:96", "-c:v", "libx264")
+    path = tmp_path / "grows.ts"
+    path.write_bytes(clip("cfr.ts").read_bytes() + big.read_bytes() + clip("cfr.ts").read_bytes())
+
+    frames, decoder = decoded(path)
+
+    assert len(frames) == 90
+    assert {(frame.width, frame.height, frame.layout.name) for frame in frames} == {(64, 48, "yuv420p")}
+    assert [frame.pts_seconds for frame in frames] == [F(k, 30) for k in range(90)]
+    assert len([line for line in decoder.warnings if "changes from 64x48 yuv420p to 128x96" in line]) == 1
+    # The picture is the same test picture at half the size, not a crop or noise.
+    luma, scaled = frames[5].planes[0].astype(float), frames[35].planes[0].astype(float)
+    assert np.corrcoef(luma.ravel(), scaled.ravel())[0, 1] > 0.98
+
+
+def test_a_format_that_changes_is_brought_to_the_first(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
+    other = make("f444.ts", "-i", str(clip("cfr.ts")), "-pix_fmt", "yuv444p", "-c:v", "libx264", "-qp", "0")
+    path = tmp_path / "changes.ts"
+    path.write_bytes(clip("cfr.ts").read_bytes() + other.read_bytes())
+
+    frames, decoder = decoded(path)
+
+    assert len(frames) == 60
+    assert all(frame.layout.name == "yuv420p" for frame in frames)
+    assert len(decoder.warnings) == 1
+    # Luma is untouched by the change of chroma sampling.
+    np.testing.assert_allclose(frames[3].planes[0].astype(int), frames[33].planes[0].astype(int), atol=1)
+
+
+@pytest.mark.parametrize("name", ["interlaced.mp4", "interlaced.mpg"])
+def test_deinterlacing_keeps_count_and_times_and_is_bwdif(name: str, clip: Clip) -> None:
+    woven, _ = decoded(clip(name))
+
+    whole, decoder = decoded(clip(name), deinterlace=True)
+
+    assert [f.pts_seconds for f in whole] == [f.pts_seconds for f in woven]
+    # FFmpeg versions differ in how they treat the first picture, which has none before it.
+    assert [f.tobytes() for f in whole][1:] == by_ffmpeg(clip(name), "yuv420p", "bwdif=mode=send_frame")[1:]
+    assert decoder.warnings == []
+
+
+@pytest.mark.parametrize(("weave", "field"), [("interleave_top", "tff"), ("interleave_bottom", "bff")])
+def test_deinterlacing_unravels_a_moving_edge(weave: str, field: str, make: Callable[..., Path]) -> None:
+    bar = "nullsrc=size=64x48:rate=50:duration=0.5,geq=lum=235*lt(mod(X+6*N\\,64)\\,20):cb=128:cr=128"
+    fields = ["-f", "lavfi", "-i", f"{bar},tinterlace={weave},setfield={field}"]
+    path = make(f"bar.{field}.mp4", *fields, "-c:v", "libx264", "-qp", "0", "-flags", "+ildct+ilme")
+
+    def combed(frames: list[Frame]) -> float:
+        """How much lines differ from their neighbours; an upright bar has equal lines unless two times are woven."""
+        return float(np.mean([np.abs(np.diff(frame.planes[0].astype(float), axis=0)).mean() for frame in frames[2:-2]]))
+
+    woven, _ = decoded(path)
+    whole, _ = decoded(path, deinterlace=True)
+
+    assert len(whole) == len(woven)
+    assert combed(whole) < 0.2 * combed(woven)
+
+
+def test_progressive_pictures_pass_the_deinterlacer_untouched(clip: Clip) -> None:
+    plain, _ = decoded(clip("cfr.mp4"))
+
+    passed, _ = decoded(clip("cfr.mp4"), deinterlace=True)
+
+    assert [f.tobytes() for f in passed] == [f.tobytes() for f in plain]
+
+
+def test_a_deinterlaced_window_is_a_slice_of_the_whole(make: Callable[..., Path]) -> None:
+    picture = "testsrc2=size=64x48:rate=50:duration=8,tinterlace=interleave_top,setfield=tff"
+    path = make("fields.mp4", "-f", "lavfi", "-i", picture, "-c:v", "libx264", "-flags", "+ildct+ilme", "-g", "20",
+                "-preset", "veryfast")  # fmt: skip
+    whole, _ = decoded(path, deinterlace=True)
+
+    part, _ = decoded(path, deinterlace=True, start=F(4), end=F(5))
+
+    assert [f.tobytes() for f in part] == [f.tobytes() for f in whole[100:126]]
+
+
+def test_a_tiny_picture_is_not_deinterlaced(clip: Clip) -> None:
+    frames, _ = decoded(clip("tiny.mkv"), deinterlace=True)
+
+    assert len(frames) == 30
+
+
+def tasks() -> int:
+    """Threads of this process as the system counts them, libav's included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads through /proc")
+def test_stopping_early_leaves_no_threads_and_no_files(clip: Clip) -> None:
+    info = probe(clip("long.mp4"))
+    timing = scan(info).timing
+    gc.collect()
+    before, files = tasks(), len(os.listdir("/proc/self/fd"))
+
+    for count in (0, 1, 5):
+        decoder = Decoder(info, timing, threads=3)
+        frames = iter(decoder)
+        for _ in range(count):
+            next(frames)
+        decoder.close()
+        decoder.close()
+        assert next(frames, None) is None
+    gc.collect()
+
+    deadline = time.monotonic() + 5
+    while tasks() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert tasks() <= before
+    assert len(os.listdir("/proc/self/fd")) <= files
+
+
+def test_decoding_in_another_thread_gives_the_same(clip: Clip) -> None:
+    info = probe(clip("cfr.mp4"))
+    decoder = Decoder(info, scan(info).timing)
+    seen: list[bytes] = []
+
+    worker = threading.Thread(target=lambda: seen.extend(frame.tobytes() for frame in decoder))
+    worker.start()
+    worker.join(20)
+    decoder.close()
+
+    assert not worker.is_alive()
+    assert seen == [frame.tobytes() for frame in decoded(clip("cfr.mp4"))[0]]
+
+
+def test_closing_from_another_thread_ends_the_iteration(clip: Clip) -> None:
+    info = probe(clip("long.mp4"))
+    decoder = Decoder(info, scan(info).timing)
+    begun, count = threading.Event(), [0]
+
+    def work() -> None:
+        for _ in decoder:
+            count[0] += 1
+            begun.set()
+            time.sleep(0.005)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert begun.wait(20)
+    decoder.close()
+    worker.join(20)
+
+    assert not worker.is_alive()
+    assert count[0] < 240
+
+
+def test_a_decoder_is_iterated_once(clip: Clip) -> None:
+    info = probe(clip("cfr.mp4"))
+    decoder = Decoder(info, scan(info).timing)
+    list(decoder)
+
+    with pytest.raises(RuntimeError, match="once"):
+        iter(decoder)
+
+
+def test_a_file_that_is_gone_is_an_input_error(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "in.mp4"
+    path.write_bytes(clip("cfr.mp4").read_bytes())
+    info = probe(path)
+    timing = scan(info).timing
+    path.unlink()
+
+    with Decoder(info, timing) as decoder, pytest.raises(InputError, match="does not exist"):
+        list(decoder)
+
+
+def test_pictures_out_of_order_are_left_out_with_one_warning(make: Callable[..., Path], tmp_path: Path) -> None:
+    plain = make("intra.mkv", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1", "-c:v", "ffv1")
+    path = tmp_path / "in.mkv"
+    with av.open(str(plain)) as reader, av.open(str(path), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        for number, packet in enumerate(packet for packet in reader.demux(stream) if packet.size):
+            packet.dts, packet.pts = packet.pts, packet.pts + {10: 160, 15: 100}.get(number, 200)
+            packet.stream = copy
+            writer.mux(packet)
+
+    frames, decoder = decoded(path)
+
+    times = [frame.pts_seconds for frame in frames]
+    assert times == sorted(set(times))
+    assert len(frames) == 23
+    assert sum("out of order" in line for line in decoder.warnings) == 1
+
+
+def test_planes_are_contiguous_and_the_callers_own(clip: Clip) -> None:
+    frames, _ = decoded(clip("odd.mkv"))
+
+    for plane, shape in zip(frames[0].planes, [(47, 63), (24, 32), (24, 32)], strict=True):
+        assert plane.shape == shape
+        assert plane.flags.c_contiguous
+        assert plane.flags.writeable
+    frames[0].planes[0][:] = 0
+    assert frames[1].planes[0].any()
+
+
+def test_memory_does_not_grow_with_length(clip: Clip) -> None:
+    import tracemalloc
+
+    info = probe(clip("long.mp4"))
+    timing = scan(info).timing
+    size = info.layout.frame_bytes(info.width, info.height)
+    tracemalloc.start()
+    try:
+        with Decoder(info, timing) as decoder:
+            for _ in decoder:
+                pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 40 * size
