@@ -7,6 +7,7 @@ them; headers alone are often silent or wrong about these.
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import struct
@@ -171,7 +172,10 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     """The nine fixed-point numbers of the display matrix; None when absent or the identity."""
     block = _side_data(frame).get("DISPLAYMATRIX")
     if block is None or len(bytes(block)) < 36:
-        return None
+        # Where PyAV meets a kind unknown to it (EXIF of photographs) it lists none, but still tells the rotation.
+        radians = math.radians(float(getattr(frame, "rotation", 0) or 0))
+        cosine, sine = (round(65536 * part) for part in (math.cos(radians), math.sin(radians)))
+        return None if cosine == 65536 else (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30)
     matrix = struct.unpack("=9i", bytes(block)[:36])
     return None if matrix == (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30) else matrix
 
