@@ -31,6 +31,8 @@ class Encoder:
     """Options it always gets."""
     whole_chroma: bool = False
     """Refuses pictures whose size is no multiple of the chroma grid."""
+    limited: bool = False
+    """Its stream has no mark for full range: ffmpeg squeezes full-range YUV into the limited range for it."""
     hardware: bool = False
     """Needs a device, so it is tried before it is believed."""
     range_of_sizes: tuple[int, int] = field(default=(1, 16384))
@@ -148,8 +150,10 @@ _ENCODERS = (
         None,
         _PRORES_PROFILES,
         (("vendor", "apl0"), ("alpha_bits", "16")),
+        limited=True,
     ),
-    Encoder("ffv1", "ffv1", _FFV1_FORMATS, None, None, (("level", "3"), ("g", "1"), ("slicecrc", "1"))),
+    Encoder("ffv1", "ffv1", _FFV1_FORMATS, fixed=(("level", "3"), ("g", "1"), ("slicecrc", "1")), limited=True),
+    Encoder("utvideo", "utvideo", ("yuv420p", "yuv422p", "yuv444p", "gbrp", "gbrap"), limited=True),
     # The palette filter wants packed RGB with alpha; it makes pal8 itself.
     Encoder("gif", "gif", ("bgra",)),
     Encoder("apng", "apng", ("rgb24", "rgba", "rgb48be", "rgba64be", "gray", "gray16be"), fixed=(("pred", "mixed"),)),
@@ -165,7 +169,7 @@ _ENCODERS = (
         fixed=(("compression_algo", "lzw"),),
     ),
     Encoder("bmp", "bmp", ("bgr24", "bgra", "gray")),
-    Encoder("mpeg4", "mpeg4", ("yuv420p",), ("q", 1, 31, 2)),
+    Encoder("mpeg4", "mpeg4", ("yuv420p",), ("q", 1, 31, 2), limited=True),
     Encoder("libopenh264", "h264", ("yuv420p",), whole_chroma=True),
     *(
         Encoder(

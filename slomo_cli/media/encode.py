@@ -126,7 +126,7 @@ class Encoder:
             raise self._failure(code)
         if self.target.path is None:
             return
-        found = self._place.count(self.target)
+        found = self._place.count(self.target, self.frames_written)
         if found != self.frames_written:
             words = self._words()
             raise EncoderError(
@@ -134,6 +134,8 @@ class Encoder:
                 + (f" (ffmpeg says: {words})" if words else "")
             )
         try:
+            if self.target.mark_full_range:
+                self._place.mark_full_range()
             self._place.commit(self.target)
         except OSError as error:
             raise EncoderError(f"cannot write '{printable(self.target.path)}': {error.strerror}") from None

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from slomo_cli.errors import EncoderError, UsageError, printable
+from slomo_cli.media.matroska import mark_full_range
 from slomo_cli.media.reread import count_pictures
 from slomo_cli.media.target import Target
 
@@ -64,9 +65,16 @@ class Place:
                 os.close(self._lock)
             self._lock = None
 
-    def count(self, target: Target) -> int:
+    def count(self, target: Target, written: int) -> int:
+        """Pictures found there."""
         assert self.path is not None
-        return count_pictures(self.path, target)
+        return count_pictures(self.path, target, written)
+
+    def mark_full_range(self) -> None:
+        """Says in the finished Matroska file that its samples use their full range."""
+        assert self.path is not None
+        if not mark_full_range(self.path):
+            raise EncoderError("the file has no place to mark its full range in: choose another --codec, or .mp4")
 
     def commit(self, target: Target) -> None:
         """Durable first, then visible: sync, rename, sync the folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,15 @@ if TYPE_CHECKING:
     from slomo_cli.media.target import Target
 
 
-def count_pictures(path: Path, target: Target) -> int:
-    """Pictures found in the temporary file, or image files in the temporary folder.
+def count_pictures(path: Path, target: Target, written: int) -> int:
+    """Pictures found in the temporary file, or image files in the temporary folder; ``written`` is what was sent.
 
     Raises EncoderError when the file cannot be read back at all.
     """
     if target.still:
         return _count_images(path, target.extension)
     if target.container == "webp":
-        return _count_webp(path)
+        return _count_webp(path, target.rate, written)
     return _count_packets(path, target.container)
 
 
@@ -50,20 +51,29 @@ def _count_images(folder: Path, extension: str) -> int:
         count += 1
 
 
-def _count_webp(path: Path) -> int:
-    """Frames of an animated WebP: libav at hand may not read it, so its ANMF chunks are counted.
+def _count_webp(path: Path, rate: Fraction, written: int) -> int:
+    """Pictures an animated WebP shows: libav at hand may not read it, so its chunks are walked.
 
-    Layout: RIFF size WEBP, then chunks of a 4-byte name, a little-endian 32-bit size and data padded to even length
-    (WebP Container Specification).
+    The encoder joins equal neighbours into one longer picture, so the time they are shown is what counts: within one
+    picture's time of what was written, it is all there. Equal pictures alone become a still image without any time.
+
+    Layout: RIFF size WEBP, then chunks of a 4-byte name, a little-endian 32-bit size and data padded to even length;
+    in ANMF the duration in milliseconds is the 3 bytes from 12 (WebP Container Specification).
     """
-    count, stills = 0, 0
+    pictures, milliseconds, stills = 0, 0, 0
     with open(path, "rb") as file:
         header = file.read(12)
         if header[:4] != b"RIFF" or header[8:12] != b"WEBP":
             raise EncoderError("what ffmpeg wrote is not a WebP file: nothing is kept")
         while len(chunk := file.read(8)) == 8:
-            count += chunk[:4] == b"ANMF"
-            stills += chunk[:4] in (b"VP8 ", b"VP8L")
             size = int.from_bytes(chunk[4:], "little")
-            file.seek(size + size % 2, 1)
-    return count or stills
+            after = file.tell() + size + size % 2
+            if chunk[:4] == b"ANMF":
+                pictures += 1
+                milliseconds += int.from_bytes(file.read(15)[12:15], "little")
+            stills += chunk[:4] in (b"VP8 ", b"VP8L")
+            file.seek(after)
+    if not pictures:
+        return written if stills == 1 else 0
+    shown = Fraction(milliseconds, 1000) * rate
+    return written if abs(shown - written) <= 1 and pictures <= written else pictures

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from slomo_cli.errors import EncoderError, UsageError, printable
+from slomo_cli.errors import EncoderError, UsageError
 from slomo_cli.media import formats
 from slomo_cli.media.args import UserOption, parse_encoder_args
 from slomo_cli.media.choose import (
@@ -22,10 +22,10 @@ from slomo_cli.media.choose import (
     check_pattern,
     choose_encoder,
     container_of,
-    encoder_formats,
     version_number,
 )
 from slomo_cli.media.codecs import Encoder, quality_options
+from slomo_cli.media.conform import conform
 from slomo_cli.media.containers import Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
 from slomo_cli.media.hdr import hdr_options
@@ -66,8 +66,12 @@ class Target:
     """Arguments before the pipe input."""
     warnings: tuple[str, ...] = ()
     """One line for each thing that is lost or changed, written before the run."""
+    rate: Fraction = Fraction(0)
+    """Frames per second, nominal where each has its own time."""
     still: bool = False
     """Images, one file a frame."""
+    mark_full_range: bool = False
+    """The finished Matroska file is to be marked as full range, see :mod:`slomo_cli.media.matroska`."""
     overwrite: bool = False
     ffmpeg_version: tuple[int, int] = (99, 0)
 
@@ -133,7 +137,17 @@ def choose_target(
         check_pattern(target_path, container, frames)
     user_options = parse_encoder_args(settings.encoder_args)
     encoder = choose_encoder(container, extension, layout, settings, tools)
-    feed, choice = _pixels(encoder, layout, settings, tools, user_options)
+    pixels = conform(
+        encoder,
+        info,
+        layout,
+        settings,
+        tools,
+        user_options,
+        (info.width, info.height),
+        can_be_marked=container.muxer == "matroska" and target_path is not None,
+    )
+    choice = pixels.choice
     if encoder.hardware and (complaint := try_encoder(tools, encoder.name, choice.pix_fmt)) is not None:
         raise EncoderError(f"{encoder.name} does not work here: {complaint}; {alternatives(encoder, tools)}")
 
@@ -147,7 +161,7 @@ def choose_target(
     _check_size(encoder, width, height)
     hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
     warnings = [
-        *_pixel_warnings(encoder, feed, choice),
+        *pixels.warnings,
         *_turn_warnings(info, extension, orientation, as_tag),
         *_pad_warnings(encoder, info, pad),
         *hdr_warnings,
@@ -166,77 +180,21 @@ def choose_target(
         codec=encoder.codec,
         encoder=encoder.name,
         pix_fmt=choice.pix_fmt,
-        feed=feed,
+        feed=pixels.feed,
         width=width,
         height=height,
         pad=pad,
-        filters=_filters(info, feed, choice, encoder, turned, swapped),
+        filters=tuple(text for text in (pixels.tagging, *turned, *pixels.converting, _shape(info, swapped)) if text),
         options=tuple(options),
         user_options=user_options,
-        input_args=_location_args(info.color, feed) + (orientation.input_args if as_tag else ()),
+        input_args=_location_args(info.color, pixels.feed) + (orientation.input_args if as_tag else ()),
         warnings=tuple(warnings),
+        rate=rate,
         still=container.still,
+        mark_full_range=pixels.mark_full_range,
         overwrite=settings.overwrite,
         ffmpeg_version=version,
     )
-
-
-# ----------------------------------------------------------------------------------------------------------- pixels
-
-
-def _pixels(
-    encoder: Encoder, layout: PixelLayout, settings: EncodeSettings, tools: Tools, user_options: Iterable[UserOption]
-) -> tuple[PixelLayout, formats.Choice]:
-    """(layout on the pipe, pixel format of the encoder); the user's own ``-pix_fmt`` decides where there is one."""
-    named = next((value for name, value in user_options if name.partition(":")[0] == "pix_fmt"), None)
-    available = (named,) if named else encoder.formats or encoder_formats(tools, encoder.name)
-    prefer_420 = settings.codec is None and layout.family == "rgb" and encoder.codec in ("h264", "hevc", "av1", "vp9")
-    choice = formats.nearest(layout, available, prefer_420=prefer_420)
-    if choice is None:
-        found = f"'{printable(named)}' is unknown" if named else f"of {', '.join(available[:4])} none is in main memory"
-        raise EncoderError(f"{encoder.name} takes no pixel format slomo can make ({found}): choose another --codec")
-    if layout.family == "gray" and choice.layout.family == "yuv":
-        feed = formats.with_neutral_chroma(layout)
-        return feed, replace(formats.nearest(feed, available) or choice, losses=choice.losses)
-    return layout, choice
-
-
-def _pixel_warnings(encoder: Encoder, feed: PixelLayout, choice: formats.Choice) -> list[str]:
-    said = []
-    if choice.losses:
-        said.append(f"{encoder.name} cannot hold all of the source: {', '.join(choice.losses)} lost")
-    if encoder.codec == "gif" and feed.alpha:
-        said.append("pixels of a GIF are opaque or not there: partial transparency is lost")
-    return said
-
-
-def _filters(
-    info: VideoInfo,
-    feed: PixelLayout,
-    choice: formats.Choice,
-    encoder: Encoder,
-    turned: tuple[str, ...],
-    swapped: bool,
-) -> tuple[str, ...]:
-    """Colour tags, turning, conversion, the tags of the result, pixel shape: in this order, and only what is needed."""
-    converters, color = formats.conversion(feed, choice, info.color, info.height, _kind(encoder))
-    # Planar RGB is RGB by its format; a matrix left over from the source's tags would only contradict it.
-    tags = replace(info.color, matrix=0) if feed.family == "rgb" else info.color
-    filters = [formats.setparams(tags), *turned, *converters]
-    if converters:
-        filters.append(formats.setparams(color))
-    aspect = info.sample_aspect
-    if aspect and aspect != 1:
-        aspect = 1 / aspect if swapped else aspect
-        finest = max(aspect.numerator, aspect.denominator)
-        filters.append(f"setsar={aspect.numerator}/{aspect.denominator}:max={finest}")
-    return tuple(text for text in filters if text)
-
-
-def _kind(encoder: Encoder) -> formats.Kind:
-    if encoder.codec in ("mjpeg", "webp"):
-        return "jpeg" if encoder.codec == "mjpeg" else "webp"
-    return "image" if encoder.codec in ("png", "apng", "tiff", "bmp", "gif") else "video"
 
 
 # --------------------------------------------------------------------------------------------------- sizes and tags
@@ -250,6 +208,14 @@ def _padding(encoder: Encoder, choice: formats.Choice, width: int, height: int, 
     if swapped:
         step_x, step_y = step_y, step_x
     return -width % step_x, -height % step_y
+
+
+def _shape(info: VideoInfo, swapped: bool) -> str:
+    """The filter that keeps the pixels' shape; '' for square ones."""
+    aspect = 1 / info.sample_aspect if swapped and info.sample_aspect else info.sample_aspect
+    if not aspect or aspect == 1:
+        return ""
+    return f"setsar={aspect.numerator}/{aspect.denominator}:max={max(aspect.numerator, aspect.denominator)}"
 
 
 def _pad_warnings(encoder: Encoder, info: VideoInfo, pad: tuple[int, int]) -> list[str]:

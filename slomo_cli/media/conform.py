@@ -1,0 +1,108 @@
+"""How the source's planes become what the encoder takes: layout on the pipe, pixel format, colour tags, filters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from slomo_cli.errors import EncoderError, printable
+from slomo_cli.media import formats
+from slomo_cli.media.args import UserOption
+from slomo_cli.media.choose import encoder_formats
+from slomo_cli.media.codecs import Encoder
+from slomo_cli.media.ffmpeg import Tools
+from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
+
+_DELIVERY = ("h264", "hevc", "av1", "vp9")
+_MARKABLE = ("ffv1", "utvideo")
+"""Lossless codecs whose full range is marked in the container after the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conformed:
+    """The way from the source's planes to the encoder."""
+
+    feed: PixelLayout
+    """Layout of the raw planes on the pipe."""
+    choice: formats.Choice
+    tagging: str
+    """The filter that tags what comes out of the pipe; '' when there is nothing to say."""
+    converting: tuple[str, ...]
+    """Filters from the feed to the encoder's pixel format, and the tags of the result."""
+    mark_full_range: bool
+    """The finished file has to be marked as full range."""
+    warnings: tuple[str, ...]
+
+
+def conform(
+    encoder: Encoder,
+    info: VideoInfo,
+    layout: PixelLayout,
+    settings: EncodeSettings,
+    tools: Tools,
+    user_options: Iterable[UserOption],
+    size: tuple[int, int],
+    *,
+    can_be_marked: bool,
+) -> Conformed:
+    """Decide it. size: (width, height) of the source; can_be_marked: the output is a Matroska file.
+
+    Raises EncoderError when the encoder takes no pixel format that could be made.
+    """
+    kind = _kind(encoder)
+    feed, choice = _pixels(encoder, info.color, layout, settings, tools, user_options, kind)
+    color = info.color
+    warnings = []
+    if choice.losses:
+        warnings.append(f"{encoder.name} cannot hold all of the source: {', '.join(choice.losses)} lost")
+    if encoder.codec == "gif" and feed.alpha:
+        warnings.append("pixels of a GIF are opaque or not there: partial transparency is lost")
+    full = encoder.limited and color.range == formats.FULL and feed.family != "rgb" and choice.layout.family == "yuv"
+    marked = full and can_be_marked and encoder.codec in _MARKABLE
+    if marked:
+        color = replace(color, range=formats.LIMITED)
+    elif full:
+        warnings.append(f"{encoder.name} knows the limited range only: full-range samples are converted")
+    converters, result = formats.conversion(
+        feed, choice, color, size, kind, limited=encoder.limited, zscale="zscale" in tools.filters
+    )
+    # Planar RGB is RGB by its format; a matrix left over from the source's tags would only contradict it.
+    tags = replace(color, matrix=0) if feed.family == "rgb" else color
+    converting = [*converters, formats.setparams(result)] if converters else []
+    return Conformed(
+        feed, choice, formats.setparams(tags), tuple(text for text in converting if text), marked, tuple(warnings)
+    )
+
+
+def _pixels(
+    encoder: Encoder,
+    color: ColorInfo,
+    layout: PixelLayout,
+    settings: EncodeSettings,
+    tools: Tools,
+    user_options: Iterable[UserOption],
+    kind: formats.Kind,
+) -> tuple[PixelLayout, formats.Choice]:
+    """(layout on the pipe, pixel format of the encoder); the user's own ``-pix_fmt`` decides where there is one."""
+    named = next((value for name, value in user_options if name.partition(":")[0] == "pix_fmt"), None)
+    available = (named,) if named else encoder.formats or encoder_formats(tools, encoder.name)
+    prefer_420 = settings.codec is None and layout.family == "rgb" and encoder.codec in _DELIVERY
+    choice = formats.nearest(layout, available, prefer_420=prefer_420)
+    if choice is None:
+        found = f"'{printable(named)}' is unknown" if named else f"of {', '.join(available[:4])} none is in main memory"
+        raise EncoderError(f"{encoder.name} takes no pixel format slomo can make ({found}): choose another --codec")
+    # Gray has no chroma to convert, so it is fed with neutral chroma where the encoder wants some. Images take gray for
+    # full range, whatever it says of itself; as YUV its range is heard.
+    darkened = layout.family == "gray" and kind != "video" and color.range == formats.LIMITED
+    if layout.family == "gray" and (choice.layout.family == "yuv" or darkened):
+        feed = formats.with_neutral_chroma(layout)
+        colourful = [name for name in available if not name.startswith("gray")]
+        return feed, replace(formats.nearest(feed, colourful) or choice, losses=choice.losses)
+    return layout, choice
+
+
+def _kind(encoder: Encoder) -> formats.Kind:
+    """What readers take for granted of this codec's colours."""
+    if encoder.codec in ("mjpeg", "webp"):
+        return "jpeg" if encoder.codec == "mjpeg" else "webp"
+    return "image" if encoder.codec in ("png", "apng", "tiff", "bmp", "gif") else "video"
