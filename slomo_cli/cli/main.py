@@ -17,6 +17,7 @@ from slomo_cli.errors import DeviceError, SlomoError
 COMMANDS = {
     "convert": Lazy("slomo_cli.cli.convert", "Convert", "Make a video slower."),
     "fps": Lazy("slomo_cli.cli.fps", "Convert", "Change the frame rate, keep the duration."),
+    "between": Lazy("slomo_cli.cli.between", "Convert", "Make the pictures between two still pictures."),
     "info": Lazy("slomo_cli.cli.info", "Look", "Show what a video file holds."),
     "doctor": Lazy("slomo_cli.cli.doctor", "Look", "Check this machine: torch, device, ffmpeg, weights."),
     "eval": Lazy("slomo_cli.cli.evaluate", "Networks", "Measure against the truth: PSNR, SSIM, interpolation error."),

@@ -81,7 +81,7 @@ picture = _all(
     ),
 )
 
-encoding = _all(
+coding = _all(
     option(
         "--codec",
         metavar="NAME",
@@ -103,6 +103,19 @@ encoding = _all(
         group="Encoding",
         help="More ffmpeg output arguments, quoted as one.",
     ),
+)
+
+program = option(
+    "--ffmpeg",
+    metavar="PATH",
+    # SLOMO_FFMPEG is read where ffmpeg is searched, so that it can say what named the program.
+    shared=False,
+    group="Encoding",
+    help="The ffmpeg to use; else SLOMO_FFMPEG, the one installed with slomo, PATH.",
+)
+
+encoding = _all(
+    coding,
     option(
         "--audio",
         type=click.Choice(AUDIO),
@@ -116,14 +129,7 @@ encoding = _all(
         group="Encoding",
         help="Put the index of mp4 and mov first, for streaming.",
     ),
-    option(
-        "--ffmpeg",
-        metavar="PATH",
-        # SLOMO_FFMPEG is read where ffmpeg is searched, so that it can say what named the program.
-        shared=False,
-        group="Encoding",
-        help="The ffmpeg to use; else SLOMO_FFMPEG, the one installed with slomo, PATH.",
-    ),
+    program,
 )
 
 compute = _all(
@@ -185,12 +191,42 @@ messages = _all(
 )
 
 
-class Values(TypedDict):
-    """What the shared options of a conversion hand to its command."""
+class Computing(TypedDict):
+    """What the options of the network hand to a command."""
+
+    weights: str
+    device: str
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    proxy: str
+    batch: int
+    compile: bool
+    threads: int
+
+
+class Telling(TypedDict):
+    """What the options about messages hand to a command."""
+
+    progress: Kind
+    quiet: bool
+    verbose: int
+
+
+class Making(Computing, Telling):
+    """What the options of a command that makes pictures with the network hand to it."""
 
     output: str | None
-    out_dir: str | None
     overwrite: bool
+    codec: str | None
+    crf: float | None
+    preset: str | None
+    encoder_args: tuple[str, ...] | None
+    ffmpeg: str | None
+
+
+class Values(Making):
+    """What the shared options of a conversion hand to its command."""
+
+    out_dir: str | None
     skip_existing: bool
     dry_run: bool
     start: Fraction | None
@@ -199,23 +235,8 @@ class Values(TypedDict):
     cut_threshold: float | None
     duplicates: Literal["replace", "keep"]
     deinterlace: Literal["auto", "off"]
-    codec: str | None
-    crf: float | None
-    preset: str | None
-    encoder_args: tuple[str, ...] | None
     audio: Literal["auto", "copy", "stretch", "pitch", "drop"]
     faststart: bool
-    ffmpeg: str | None
-    weights: str
-    device: str
-    dtype: Literal["auto", "float32", "bfloat16", "float16"]
-    proxy: str
-    batch: int
-    compile: bool
-    threads: int
-    progress: Kind
-    quiet: bool
-    verbose: int
 
 
 conversion = _all(output, picture, encoding, compute, messages)
@@ -233,7 +254,7 @@ class Settings:
 
 def settings(values: Values, **time: Any) -> Settings:
     """Settings of a conversion; ``time`` holds the fields of TimeSettings that are the command's own."""
-    from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
+    from slomo_cli.values import EncodeSettings, TimeSettings
 
     return Settings(
         time=TimeSettings(
@@ -255,15 +276,22 @@ def settings(values: Values, **time: Any) -> Settings:
             faststart=values["faststart"],
             ffmpeg=values["ffmpeg"],
         ),
-        compute=ComputeSettings(
-            weights=values["weights"],
-            device=values["device"],
-            dtype=values["dtype"],
-            proxy=values["proxy"],
-            batch=values["batch"],
-            compile=values["compile"],
-            threads=values["threads"],
-        ),
+        compute=compute_settings(values),
+    )
+
+
+def compute_settings(values: Computing) -> ComputeSettings:
+    """Where and how the network runs."""
+    from slomo_cli.values import ComputeSettings
+
+    return ComputeSettings(
+        weights=values["weights"],
+        device=values["device"],
+        dtype=values["dtype"],
+        proxy=values["proxy"],
+        batch=values["batch"],
+        compile=values["compile"],
+        threads=values["threads"],
     )
 
 
@@ -278,7 +306,7 @@ class _Notes(logging.Handler):
         self.reporter.note(self.format(record))
 
 
-def make_reporter(values: Values) -> Reporter:
+def make_reporter(values: Telling) -> Reporter:
     """The reporter the message options ask for; ``-v`` adds the package's log to it, ``-vv`` its details."""
     from slomo_cli.progress import make_progress
 
