@@ -25,13 +25,15 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     """Look up ``image`` where ``flow`` points.
 
     ``image``: (N, C, H, W) floating; ``flow``: (N, 2, h, w) displacements (x, y) in pixels, positions counted on the
-    image's own grid (h, w usually equal H, W). Returns (N, C, h, w) in the image's dtype. Sampling positions are computed in float32:
-    bfloat16 cannot count past 256 pixels without rounding.
+    image's own grid (h, w usually equal H, W). Returns (N, C, h, w) in the image's dtype. Sampling positions are
+    computed in float32: bfloat16 cannot count past 256 pixels without rounding.
     """
     height, width = image.shape[-2:]
     position = pixel_grid(*flow.shape[-2:], flow.device) + flow.float()
-    # grid_sample with align_corners=True maps -1..1 onto the centres of the first and last pixel.
-    scale = position.new_tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)])
+    # grid_sample with align_corners=True maps -1..1 onto the centres of the first and last pixel. The two factors are
+    # filled in on the device: sent there from a list, they would wait for all that a GPU has still to do.
+    factors = (2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1))
+    scale = torch.stack([position.new_full((), factor) for factor in factors])
     grid = position.permute(0, 2, 3, 1) * scale - 1.0
     sampled = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=True)
     return sampled.to(image.dtype)
