@@ -109,7 +109,7 @@ def convert(
     plan = plan_conversion(source, output, time=time, encode=encode, compute=compute)
     if not encode.overwrite:
         refuse_existing(plan.target)
-    progress = progress or make_progress("none")
+    progress = progress or make_progress("none", quiet=True)
     progress.start(plan.frames_out, printable(Path(source).name))
     for note in plan.notes:
         progress.note(note)
@@ -295,8 +295,6 @@ def _source_notes(info: VideoInfo, time: TimeSettings) -> list[str]:
     if info.interlaced:
         how = "made whole (bwdif)" if time.deinterlace == "auto" else "taken as they are: expect combed motion"
         notes.append(f"the source is interlaced; its pictures are {how}")
-    if info.hdr.dynamic:
-        notes.append(f"{' and '.join(info.hdr.dynamic)} data describe single source frames and are dropped")
     return notes
 
 
