@@ -17,7 +17,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,10 +35,13 @@ from slomo_cli.errors import DeviceError, UsageError
 from slomo_cli.net.fuse import SourcePlanes, fuse
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.proxy import to_proxy
+from slomo_cli.net.runner import Automatic, runner
 from slomo_cli.net.weights import load
 from slomo_cli.values import ColorInfo, Frame, PixelLayout
 
 if TYPE_CHECKING:
+    from slomo_cli.net.presets import Network
+    from slomo_cli.net.runner import Runner
     from slomo_cli.values import Plane
 
 T = TypeVar("T")
@@ -71,10 +73,10 @@ class MotionMaps:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """One source frame on the device: its samples ready for fusion, and its proxy."""
+    """One source frame on the device: its samples ready for fusion, and what the network sees in it alone."""
 
     samples: SourcePlanes
-    proxy: Tensor
+    seen: Any
 
 
 class Pending:
@@ -123,17 +125,12 @@ class Interpolator:
         """What could not be had as asked, one line each."""
         loaded = load(weights, self.device)
         self.weights_name, self.preset, self.sha256 = loaded.name, loaded.preset, loaded.sha256
-        model: Any = loaded.model
-        self._net = model.to(memory_format=torch.channels_last)
-        self._flow_of: Callable[[Tensor, Tensor], PairState] = self._net.pair
-        self._motion_at: Callable[[PairState, Tensor, Tensor], Motion] = self._net.at
+        self._net = self._compiled(loaded.model) if compile else runner(loaded.model, self.device, self.dtype)
         self._proxy_side = _proxy_side(proxy, loaded.preset)
         self._on_cpu = self.device.type == "cpu"
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = (threads or cores) if self._on_cpu else 1
         self._batch = batch or (1 if self._on_cpu else 16)
-        if compile:
-            self._compile()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="slomo-net", initializer=_single_thread)
         self._prepared: OrderedDict[int, tuple[Frame, Future[_Prepared]]] = OrderedDict()
         self._pair: tuple[Frame, Frame, Future[PairState]] | None = None
@@ -284,20 +281,18 @@ class Interpolator:
         planes = [_to_tensor(plane, self.device) for plane in frame.planes]
         divisor = self.divisor(frame.width, frame.height)
         proxy = to_proxy([p[None] for p in planes], frame.layout, frame.color, divisor, self._net.stride)
-        return _Prepared(SourcePlanes.of(planes, frame.layout), proxy.contiguous(memory_format=torch.channels_last))
+        return _Prepared(SourcePlanes.of(planes, frame.layout), self._guarded(lambda: self._net.look(proxy)))
 
     @torch.inference_mode()
     def _flow(self, ready: Sequence[Future[_Prepared]]) -> PairState:
-        first, second = (future.result().proxy for future in ready)
-        with self._autocast():
-            return self._guarded(lambda: self._flow_of(first, second))
+        first, second = (future.result().seen for future in ready)
+        return self._guarded(lambda: self._net.pair(first, second))
 
     @torch.inference_mode()
     def _at(self, state: PairState, times: Sequence[float]) -> Motion:
         t = torch.tensor(times, dtype=torch.float32, device=self.device)
         index = torch.zeros(len(times), dtype=torch.int64, device=self.device)
-        with self._autocast():
-            return self._motion_at(state, index, t)
+        return self._net.at(state, index, t)
 
     @torch.inference_mode()
     def _make(
@@ -345,24 +340,17 @@ class Interpolator:
                 "use a smaller --proxy (such as 540), or --device cpu"
             ) from error
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
-
-    def _compile(self) -> None:
-        """Compile the network's two halves, if this machine can; a note says if not."""
+    def _compiled(self, model: Network) -> Runner:
+        """The network compiled, if this machine can; a note says if not."""
+        compiled = Automatic(model, self.device, self.dtype)
         try:
-            pair: Any = torch.compile(self._net.pair)
-            at: Any = torch.compile(self._net.at)
-            proxy = torch.zeros(1, 3, self._net.stride * 2, self._net.stride * 2, device=self.device)
-            with torch.inference_mode(), self._autocast():
-                at(pair(proxy, proxy), torch.zeros(1, dtype=torch.int64, device=self.device), proxy.new_full((1,), 0.5))
+            with torch.inference_mode():
+                compiled.compile()
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             self.notes.append(f"the network could not be compiled and runs as it is: {reason[:160]}")
-            return
-        self._flow_of, self._motion_at = pair, at
+            return runner(model, self.device, self.dtype)
+        return compiled
 
 
 # ----------------------------------------------------------------------------------------------------- choices

@@ -1,0 +1,315 @@
+"""The `fast` network arranged for a CPU: the function of :class:`~slomo_cli.net.fast.Fast`, in less time.
+
+What is rearranged, and why:
+
+* Weights are cast once; arrays are laid out once as the next step reads them, channels last for convolutions and
+  planes for lookups. Features belong to a frame and are computed once for both its pairs.
+* Proxies and flows of a timestep are handled as four planes, one per position in the 2x2 squares that the refinement
+  folds into channels: lookups then write the folded picture directly.
+* ``conv3x3(cat(enlarge(x), skip))`` is ``conv3x3(skip)`` plus, for each of the four positions in a square, a 2x2
+  convolution of x: enlarging by repetition gives neighbouring taps the same sample, so their weights can be added
+  beforehand. That is four ninths of the arithmetic, and nothing enlarged is written down.
+
+Pinned to ``Fast`` by a test. One pair at a time; results do not depend on how many timesteps are asked for together.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slomo_cli.net.fast import Fast
+from slomo_cli.net.motion import Motion, PairState
+
+_BLOCK = 8  # side of the square of pixels that share one matrix product when features are compared
+
+
+class Level(NamedTuple):
+    """One frame's features at one size; n = blocks of 8x8 pixels, the last ones filled up with zeros."""
+
+    own: Tensor
+    """(1, C, h, w), channels last."""
+    key: Tensor
+    """(h, w, match): what is compared, of length one up to a constant."""
+    blocks: Tensor
+    """(n, 64, match): the same by blocks, divided by the number of channels."""
+
+
+class Seen(NamedTuple):
+    """What one frame alone tells: computed once, used for the pair before and the pair after it."""
+
+    picture: Tensor
+    """(1, 3, H, W) float32: RGB minus a half."""
+    levels: tuple[Level, ...]
+    """Finest first."""
+
+
+class FastOnCpu:
+    """``net``'s weights in ``dtype``, on a CPU. The network itself may be dropped afterwards."""
+
+    def __init__(self, net: Fast, dtype: torch.dtype) -> None:
+        self.stride, self.cell, self.dtype = net.stride, net.cell, dtype
+        self._encoder = [[_Conv.of(conv, dtype) for conv in _convolutions(level)] for level in net.encoder.levels]
+        self._ladder = [_Step(level, dtype) for level in net.ladder]
+        self._refinement = _Refinement(net.refinement, dtype)
+
+    def look(self, proxy: Tensor) -> Seen:
+        """``proxy``: (1, 3, H, W) float32 RGB in [0, 1], H and W multiples of ``stride``."""
+        picture = proxy.contiguous() - 0.5
+        x = _channels_last(picture[0].to(self.dtype))
+        levels = []
+        for k, (first, second) in enumerate(self._encoder):
+            x = second(first(x))
+            if k:
+                levels.append(self._ladder[k - 1].describe(x))
+        return Seen(picture, tuple(levels))
+
+    def pair(self, first: Seen, second: Seen) -> PairState:
+        """Both flows at proxy size; ``extra`` holds what ``at`` needs."""
+        flow: Tensor | None = None
+        context: Tensor | None = None
+        for k in range(len(self._ladder) - 1, -1, -1):
+            if flow is not None and context is not None:
+                flow = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
+                context = F.interpolate(context, scale_factor=2, mode="nearest")
+            flow, context = self._ladder[k].climb(first.levels[k], second.levels[k], flow, context)
+        assert flow is not None
+        full = F.interpolate(flow, scale_factor=4, mode="bilinear", align_corners=False).mul_(4)
+        height, width = full.shape[-2:]
+        folded = _folded(full)
+        places = folded * folded.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1, 1)
+        means = folded.mean(2).mul_(0.0625)
+        return PairState(full[0:1], full[1:2], (first.picture, second.picture, folded, places, means))
+
+    def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
+        """Motion of M timesteps of the one pair; ``index`` is not looked at."""
+        pictures, (folded, places, means) = state.extra[:2], state.extra[2:]
+        height, width = state.flow_01.shape[-2:]
+        h, w = height // 2, width // 2
+        motion = places.new_empty(t.shape[0], 5, h, 2, w, 2)
+        for m, time in enumerate(t.tolist()):
+            shares = _shares(time)
+            x = torch.empty(29, h, w, dtype=self.dtype)
+            for frame, share in enumerate(shares):
+                grid = _mixed(places, share).add_(_own_places(h, w)).view(1, 2, 4 * h, w).permute(0, 2, 3, 1)
+                seen = F.grid_sample(pictures[frame], grid, "bilinear", "border", align_corners=False)
+                x[12 * frame : 12 * frame + 12].copy_(seen.view(12, h, w))
+                x[24 + 2 * frame : 26 + 2 * frame].copy_(_mixed(means, share))
+            x[28].fill_(time)
+            made = self._refinement(_channels_last(x)).view(5, 4, h, w)
+            for frame, share in enumerate(shares):
+                made[2 * frame : 2 * frame + 2].add_(folded[0], alpha=share[0]).add_(folded[1], alpha=share[1])
+            made[4].sigmoid_()
+            motion[m].copy_(made.view(5, 2, 2, h, w).permute(0, 3, 1, 4, 2))
+        motion = motion.view(-1, 5, height, width)
+        return Motion(motion[:, 0:2], motion[:, 2:4], motion[:, 4:5])
+
+
+# ------------------------------------------------------------------------------------------------- flow of a pair
+
+
+class _Step:
+    """One level of the ladder."""
+
+    def __init__(self, level: Any, dtype: torch.dtype) -> None:
+        self._radius: int = level.radius
+        self._match = _Conv.of(level.match, dtype, slope=None)
+        self._trunk = [_Conv.of(conv, dtype) for conv in _convolutions(level.trunk)]
+        self._head = _Conv.of(level.head, dtype, slope=None)
+
+    def describe(self, own: Tensor) -> Level:
+        """``own``: (1, C, h, w) channels last."""
+        key = self._match(own)[0].permute(1, 2, 0)
+        # As in Fast: of a feature, its direction is compared, not its length.
+        key = key * torch.rsqrt(key.float().square().mean(-1, keepdim=True) + 1e-4).to(key.dtype)
+        height, width, channels = key.shape
+        rows, cols = -(-height // _BLOCK), -(-width // _BLOCK)
+        blocks = F.pad(key, (0, 0, 0, cols * _BLOCK - width, 0, rows * _BLOCK - height)) * (1.0 / channels)
+        blocks = blocks.view(rows, _BLOCK, cols, _BLOCK, channels).transpose(1, 2)
+        return Level(own, key, blocks.reshape(rows * cols, _BLOCK * _BLOCK, channels))
+
+    def climb(self, first: Level, second: Level, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The better flow (2, 2, h, w) float32, from each frame to its partner, and this level's context."""
+        _, channels, height, width = first.own.shape
+        reach = (2 * self._radius + 1) ** 2
+        ends = [channels, channels + reach, channels + reach + 2]
+        x = first.own.new_empty(2, height, width, self._trunk[0].inputs)
+        for k, (one, other) in enumerate(((first, second), (second, first))):
+            x[k, :, :, : ends[0]] = one.own[0].permute(1, 2, 0)
+            key = other.key if flow is None else _looked_up(other.key, flow[k])
+            self._compare(one.blocks, key, x[k, :, :, ends[0] : ends[1]])
+        if flow is not None and context is not None:
+            x[..., ends[1] : ends[2]] = (flow.to(x.dtype) * 0.25).permute(0, 2, 3, 1)
+            x[..., ends[2] :] = context.permute(0, 2, 3, 1)
+        context = x.permute(0, 3, 1, 2)
+        for conv in self._trunk:
+            context = conv(context)
+        change = self._head(context).float().contiguous()
+        return (change if flow is None else change.add_(flow)), context
+
+    def _compare(self, blocks: Tensor, key: Tensor, out: Tensor) -> None:
+        """Similarity of every pixel with the neighbourhood of its place in ``key``, into ``out`` (h, w, reach)."""
+        height, width, channels = key.shape
+        rows, cols = -(-height // _BLOCK), -(-width // _BLOCK)
+        radius, side, window = self._radius, 2 * self._radius + 1, _BLOCK + 2 * self._radius
+        padded = key.new_zeros(rows * _BLOCK + 2 * radius, cols * _BLOCK + 2 * radius, channels)
+        padded[radius : radius + height, radius : radius + width] = key
+        down, right, _ = padded.stride()
+        windows = padded.as_strided(
+            (rows, cols, window, window, channels), (_BLOCK * down, _BLOCK * right, down, right, 1)
+        )
+        windows = windows.reshape(rows * cols, window * window, channels)
+        product = torch.bmm(blocks, windows.transpose(1, 2)).view(rows, cols, _BLOCK, _BLOCK, window, window)
+        # product[.., i, j, i + dy, j + dx]: stepping i moves both the row and the window row.
+        s = product.stride()
+        band = product.as_strided(
+            (rows, _BLOCK, cols, _BLOCK, side, side), (s[0], s[2] + s[4], s[1], s[3] + s[5], s[4], s[5])
+        )
+        out.copy_(band.reshape(rows * _BLOCK, cols * _BLOCK, side * side)[:height, :width])
+
+
+def _looked_up(key: Tensor, flow: Tensor) -> Tensor:
+    """``key`` (h, w, C) where ``flow`` (2, h, w) points, bilinear, clamped at the border; like ``warp``.
+
+    Each result is a weighted sum of four rows of a table, which is what ``embedding_bag`` computes.
+    """
+    height, width, channels = key.shape
+    x = (flow[0] + torch.arange(width, dtype=torch.float32)).clamp_(0, width - 1)
+    y = (flow[1] + torch.arange(height, dtype=torch.float32)[:, None]).clamp_(0, height - 1)
+    left, above = x.floor().clamp_(max=max(width - 2, 0)), y.floor().clamp_(max=max(height - 2, 0))
+    x, y = x.sub_(left), y.sub_(above)
+    both = x * y
+    shares = torch.stack((1 - x - y + both, x - both, y - both, both), -1).view(-1, 4)
+    places = above.mul_(width).add_(left).long().view(-1, 1)
+    # A picture one pixel wide or high has no next one: its share is zero.
+    right, down = min(1, width - 1), width * min(1, height - 1)
+    places = places + torch.tensor([0, right, down, down + right])
+    table = key.reshape(-1, channels).float()
+    found = F.embedding_bag(places, table, mode="sum", per_sample_weights=shares)
+    return found.to(key.dtype).view(height, width, channels)
+
+
+# ---------------------------------------------------------------------------------------------------- a timestep
+
+
+class _Refinement:
+    """The refinement U-Net: (1, 29, h, w) channels last -> (20, h, w) float32."""
+
+    def __init__(self, net: Any, dtype: torch.dtype) -> None:
+        self._down = [_Conv.of(conv, dtype) for conv in _convolutions(net.down)]
+        (bottom,) = _convolutions(net.bottom)
+        self._bottom = _Conv.of(bottom, dtype)
+        self._up = [
+            _Join(conv, skip.outputs, dtype)
+            for conv, skip in zip(_convolutions(net.up), self._down[-2::-1], strict=True)
+        ]
+        self._head = _Conv.of(net.head, dtype, slope=None)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        skips = []
+        for conv in self._down:
+            x = conv(x)
+            skips.append(x)
+        x = self._bottom(skips.pop())
+        for join in self._up:
+            x = join(x, skips.pop())
+        x = self._head(x)
+        return _planes(x).float()
+
+
+class _Join:
+    """``leaky_relu(conv3x3(cat(enlarge(x), skip)))`` without enlarging; see the module's text."""
+
+    def __init__(self, conv: nn.Conv2d, beside: int, dtype: torch.dtype) -> None:
+        below = conv.in_channels - beside
+        weight = conv.weight.detach().float()
+        # Which of the three taps fall on the first and on the second of two samples, at an even and an odd position.
+        falls = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+        squares = torch.einsum("pak,qbl,oikl->pqoiab", falls, falls, weight[:, :below])
+        squares = squares.reshape(4 * conv.out_channels, below, 2, 2)
+        self._outputs = conv.out_channels
+        self._below = _Conv(squares, None, 1, dtype, slope=None)
+        self._beside = _Conv(weight[:, below:], conv.bias, 1, dtype, slope=None)
+
+    def __call__(self, x: Tensor, skip: Tensor) -> Tensor:
+        _, _, h, w = x.shape
+        out = self._beside(skip)
+        squares = out.permute(0, 2, 3, 1).view(1, h, 2, w, 2, self._outputs)
+        below = self._below(x).permute(0, 2, 3, 1)  # (1, h + 1, w + 1, 4 * outputs)
+        for k in range(4):
+            row, col = divmod(k, 2)
+            part = below[:, row : row + h, col : col + w, k * self._outputs : (k + 1) * self._outputs]
+            squares[:, :, row, :, col] += part
+        return F.leaky_relu_(out, 0.1)
+
+
+def _shares(t: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Of F_01 and F_10, in the flow to frame 0 and in the flow to frame 1 (equation 4)."""
+    return (-(1 - t) * t, t * t), ((1 - t) * (1 - t), -t * (1 - t))
+
+
+def _mixed(both: Tensor, share: tuple[float, float]) -> Tensor:
+    """``both``: that of F_01 and that of F_10."""
+    return (both[0] * share[0]).add_(both[1], alpha=share[1])
+
+
+@lru_cache(maxsize=8)
+def _own_places(h: int, w: int) -> Tensor:
+    """(2, 4, h, w): where the pixels of each position in the 2x2 squares lie, from -1 to 1 between the edges."""
+    x = ((2 * torch.arange(2 * w, dtype=torch.float64) + 1) / (2 * w) - 1).float()
+    y = ((2 * torch.arange(2 * h, dtype=torch.float64) + 1) / (2 * h) - 1).float()
+    grid = torch.stack((x.expand(2 * h, 2 * w), y[:, None].expand(2 * h, 2 * w)))
+    return _folded(grid[None])[0]
+
+
+def _folded(planes: Tensor) -> Tensor:
+    """(N, C, 2h, 2w) -> (N, C, 4, h, w): one plane per position in the 2x2 squares."""
+    n, c, height, width = planes.shape
+    squares = planes.view(n, c, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
+    return squares.reshape(n, c, 4, height // 2, width // 2)
+
+
+# ---------------------------------------------------------------------------------------------------- small parts
+
+
+class _Conv:
+    """A convolution with its weights cast and laid out, and the LeakyReLU behind it."""
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, stride: int, dtype: torch.dtype, slope: float | None = 0.1
+    ) -> None:
+        self.outputs, self.inputs = weight.shape[:2]
+        self._weight = weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+        self._bias = None if bias is None else bias.detach().to(dtype)
+        self._stride, self._padding, self._slope = stride, weight.shape[-1] // 2, slope
+
+    @staticmethod
+    def of(conv: nn.Conv2d, dtype: torch.dtype, slope: float | None = 0.1) -> _Conv:
+        return _Conv(conv.weight, conv.bias, conv.stride[0], dtype, slope)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = F.conv2d(x, self._weight, self._bias, self._stride, self._padding)
+        return x if self._slope is None else F.leaky_relu_(x, self._slope)
+
+
+def _convolutions(part: nn.Module) -> list[nn.Conv2d]:
+    """Every convolution inside, in the order of use."""
+    return [inner for inner in part.modules() if isinstance(inner, nn.Conv2d)]
+
+
+def _channels_last(planes: Tensor) -> Tensor:
+    """(C, h, w) -> (1, C, h, w), a pixel's channels side by side; as a matrix, which torch transposes in blocks."""
+    channels, height, width = planes.shape
+    pixels = planes.view(channels, height * width).t().contiguous()
+    return pixels.view(1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _planes(x: Tensor) -> Tensor:
+    """(1, C, h, w) channels last -> (C, h, w), the same way back."""
+    _, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(height * width, channels)
+    return pixels.t().contiguous().view(channels, height, width)
