@@ -1,1 +1,35 @@
-"""Training: data, losses, checkpoints and the loop. Never imported by inference."""
+"""Training: data, losses, checkpoints and the loop. Never imported by inference.
+
+    settings    what a run is told                 cache       videos, decoded once into small pictures
+    store       squares cut from many pictures     windows     which windows of video, and how they are augmented
+    scene       exact moving layers                synthetic   random scenes of photographs;  spoil  noise, blocks ...
+    losses      the paper's and more               perceptual  VGG16 features
+    stepper     one update                         loop        a run: steps, log, checkpoints, signals
+    judge       scores and sample sheets           parallel    several GPUs
+    record      weights and how they were made     run         from a request to weights
+
+On one's own video:
+
+    slomo train --data videos/ --photos photos/ --preset fast --minutes 600 --out runs/mine
+    slomo convert in.mp4 --factor 8 --weights runs/mine/weights.safetensors -o out.mp4
+
+The same command again goes on where the last one stopped, bit for bit where the arithmetic allows it (same device, same
+number of processes). Several GPUs of one machine (``--batch`` counts windows over all of them):
+
+    torchrun --nproc-per-node 8 -m slomo_cli train --data videos/ --photos photos/ --preset superslomo --out runs/a ...
+
+On a GPU that is lent for minutes at a time, one schedule of 24 minutes in three calls; ``checkpoint.safetensors`` in
+``--out`` carries everything between calls on that machine, its parts (at most 15 MB each) may be brought home, and what
+is brought back in parts is joined before the run goes on:
+
+    slomo train --data videos/ --photos photos/ --cache /tmp/frames --preset fast --batch 96 --crop 256 --targets 2 \\
+        --minutes 24 --stop-after 8 --lr 1e-3 --compile --validate sets/middlebury_other --split-parts 15M --out runs/a
+    slomo train --data videos/ --photos photos/ --cache /tmp/frames --preset superslomo --batch 48 --crop 256 \\
+        --targets 2 --lr 3e-4 --minutes 24 --stop-after 8 --vgg vgg16.safetensors --split-parts 15M --out runs/b
+
+``superslomo`` is 620 MB of checkpoint: bring home the weights alone, in half the bytes, and begin the next schedule
+from them (parts are joined by ``cat``):
+
+    slomo train --out runs/b --export runs/b/weights.safetensors --export-dtype float16 --split-parts 15M
+    slomo train --init weights.safetensors ... --out runs/c
+"""

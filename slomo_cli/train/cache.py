@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +17,14 @@ import numpy.typing as npt
 
 from slomo_cli.errors import InputError, SlomoError, printable
 
-VIDEO_SUFFIXES = frozenset(".mp4 .mov .mkv .webm .avi .m4v .ts .mpg .mpeg .flv .wmv .ogv .3gp".split())
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".flv", ".wmv", ".ogv"}
+    | {".3gp", ".y4m", ".mxf"}
+)
+GRID = 16
+"""Cells along each side of the motion record of a frame."""
+_FORMAT = 2
+"""Raised when the cache's files change their meaning; others are made anew."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +32,13 @@ class Clip:
     """One decoded video."""
 
     name: str
+    """Of the file it came from."""
     frames: npt.NDArray[np.uint8]
-    """(frames, height * 3 / 2, width): luma, then the quarter-size U and V planes packed row after row (BT.601, limited)."""
-    change: npt.NDArray[np.float32]
-    """(frames,) mean absolute luma difference to the frame before, 0..255; 0 for the first."""
+    """(frames, height * 3 / 2, width): luma, then the quarter-size U and V planes row after row (BT.601, limited)."""
+    times: npt.NDArray[np.float64]
+    """(frames,) seconds from the first."""
+    motion: npt.NDArray[np.float32]
+    """(frames, GRID, GRID): mean absolute luma difference to the frame before per cell, 0..255; 0 for the first."""
 
     @property
     def height(self) -> int:
@@ -36,85 +49,153 @@ class Clip:
         return int(self.frames.shape[2])
 
 
-def find_videos(folder: Path) -> list[Path]:
-    """Every video file below ``folder``, sorted; InputError when there is none."""
-    if not folder.is_dir():
-        raise InputError(f"training data: expected a folder of video files, found no folder {printable(folder)}")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+def find_videos(folders: Sequence[Path]) -> list[Path]:
+    """Every video file below the folders (or named itself), sorted; InputError when there is none."""
+    found: set[Path] = set()
+    for folder in folders:
+        if folder.is_file():
+            found.add(folder)
+        elif not folder.is_dir():
+            raise InputError(f"training data: expected a folder of video files, found no folder {printable(folder)}")
+        else:
+            found.update(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
     if not found:
-        kinds = ", ".join(sorted(VIDEO_SUFFIXES))
-        raise InputError(f"training data: no video in {printable(folder)} (looked for {kinds})")
-    return found
+        kinds = " ".join(sorted(VIDEO_SUFFIXES))
+        raise InputError(f"training data: no video in {', '.join(map(printable, folders))} (looked for {kinds})")
+    return sorted(found)
 
 
-def load_clips(videos: Sequence[Path], cache: Path, short_side: int = 360) -> Iterator[Clip]:
-    """Clips of all videos, decoding those the cache does not hold yet. Unreadable or too short ones are passed over
-    with a warning by the caller: they are yielded as clips of fewer than three frames."""
-    cache.mkdir(parents=True, exist_ok=True)
-    for video in videos:
-        yield _load(video, cache, short_side)
+def load_clips(
+    videos: Sequence[Path],
+    cache: Path,
+    short_side: int = 360,
+    report: Callable[[str], None] = lambda line: None,
+) -> list[Clip]:
+    """Clips of all videos, decoding those the cache does not hold yet; several at a time where there are cores.
+
+    Pictures are scaled down to ``short_side`` lines or columns at most. A video that cannot be read is reported and
+    left out. Raises SlomoError when the cache cannot be written.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_cache(cache, error) from error
+    new = [video for video in videos if not _paths(video, cache, short_side)[1].exists()]
+    if new:
+        report(f"decoding {len(new)} videos into {printable(cache)}")
+    workers = max(1, min(8, (os.cpu_count() or 1) // 2))
+    clips: list[Clip] = []
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        futures = [pool.submit(_load, video, cache, short_side) for video in videos]
+        try:
+            for video, future in zip(videos, futures, strict=True):
+                try:
+                    clips.append(future.result())
+                except InputError as error:
+                    report(f"left out {printable(video.name)}: {error}")
+        finally:
+            for future in futures:
+                future.cancel()
+    return clips
+
+
+def _paths(video: Path, cache: Path, short_side: int) -> tuple[Path, Path]:
+    # Without the file's date: a cache may travel to another machine beside the videos.
+    about = f"{_FORMAT}|{video.name}|{video.stat().st_size}|{short_side}"
+    key = hashlib.sha256(about.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return cache / f"{video.stem}-{key}.yuv", cache / f"{video.stem}-{key}.npz"
 
 
 def _load(video: Path, cache: Path, short_side: int) -> Clip:
-    stat = video.stat()
-    key = hashlib.sha256(f"{video.name}|{stat.st_size}|{short_side}".encode()).hexdigest()[:12]
-    picture_file, record_file = cache / f"{video.stem}-{key}.yuv", cache / f"{video.stem}-{key}.json"
+    picture_file, record_file = _paths(video, cache, short_side)
     if not record_file.exists():
         _decode_to(video, picture_file, record_file, short_side)
-    record = json.loads(record_file.read_text())
-    shape = tuple(record["shape"])
-    change = np.asarray(record["change"], dtype=np.float32)
-    if not shape[0]:
-        return Clip(video.name, np.zeros((0, 3, 2), np.uint8), change)
-    return Clip(video.name, np.memmap(picture_file, np.uint8, "r", shape=shape), change)
+    try:
+        with np.load(record_file, allow_pickle=False) as record:
+            shape = tuple(int(side) for side in record["shape"])
+            times, motion = record["times"], record["motion"].astype(np.float32)
+        if shape[0] and picture_file.stat().st_size != shape[0] * shape[1] * shape[2]:
+            raise ValueError("the pictures are cut short")
+        frames = np.memmap(picture_file, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise SlomoError(
+            f"the training cache {printable(record_file)} is damaged ({error}); remove it to decode the video again"
+        ) from error
+    return Clip(video.name, frames, times, motion)
 
 
 def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: int) -> None:
     """Write both cache files under temporary names, the record last: a record stands for a complete pair."""
-    part, record_part = picture_file.with_suffix(".part"), record_file.with_suffix(".json-part")
-    change: list[float] = []
+    part, record_part = picture_file.with_suffix(".yuv-part"), record_file.with_suffix(".npz-part")
+    times: list[float] = []
+    motion: list[npt.NDArray[np.float32]] = []
     shape = (3, 2)
     before: npt.NDArray[np.int16] | None = None
     try:
         with open(part, "wb") as out:
-            for picture in _pictures(video, short_side):
-                if before is None:
-                    shape = (picture.shape[0], picture.shape[1])
+            for seconds, picture in _pictures(video, short_side):
+                shape = (picture.shape[0], picture.shape[1])
                 luma = picture[: shape[0] * 2 // 3 : 2, ::2].astype(np.int16)
-                change.append(0.0 if before is None else float(np.abs(luma - before).mean()))
+                motion.append(np.zeros((GRID, GRID), np.float32) if before is None else _cells(np.abs(luma - before)))
                 before = luma
+                times.append(seconds)
                 out.write(picture.tobytes())
         os.replace(part, picture_file)
-        record = {"video": video.name, "shape": (len(change), *shape), "change": [round(c, 4) for c in change]}
-        record_part.write_text(json.dumps(record))
+        with open(record_part, "wb") as out:
+            np.savez(
+                out,
+                shape=np.array([len(times), *shape]),
+                times=np.array(times, np.float64),
+                motion=np.array(motion, np.float16).reshape(-1, GRID, GRID),
+                video=np.array(json.dumps(video.name)),
+            )
         os.replace(record_part, record_file)
     except OSError as error:
+        raise _no_cache(picture_file, error) from error
+    finally:
         part.unlink(missing_ok=True)
-        raise SlomoError(f"cannot write the training cache {printable(picture_file)}: {error.strerror}") from error
+        record_part.unlink(missing_ok=True)
 
 
-def _pictures(video: Path, short_side: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """All frames of a video as packed YUV 4:2:0, scaled down so that the short side is at most ``short_side``."""
-    import av
+def _no_cache(path: Path, error: OSError) -> SlomoError:
+    advice = "free some space or name a roomier place" if error.errno == errno.ENOSPC else "name another place"
+    reason = error.strerror or str(error)
+    return SlomoError(f"cannot write the training cache {printable(path)}: {reason}; {advice} with --cache")
+
+
+def _cells(difference: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """Mean of each cell of a GRID x GRID raster over (h, w)."""
+    h, w = difference.shape
+    rows, columns = (np.arange(GRID) * side // GRID for side in (h, w))
+    sums = np.add.reduceat(np.add.reduceat(difference, rows, 0, dtype=np.int64), columns, 1)
+    counts = np.diff(np.append(rows, h))[:, None] * np.diff(np.append(columns, w))
+    return np.asarray(sums / np.maximum(counts, 1), np.float32)
+
+
+def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, npt.NDArray[np.uint8]]]:
+    """(seconds, packed YUV 4:2:0) of all frames, scaled down so that the short side is at most ``short_side``."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
-    try:
-        with av.open(f"file:{video.absolute()}") as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            scale = min(1.0, short_side / min(stream.width, stream.height))
-            width, height = (max(2, round(side * scale / 2) * 2) for side in (stream.width, stream.height))
-            reformatter = VideoReformatter()
-            for frame in container.decode(stream):
-                small = reformatter.reformat(
-                    frame,
-                    width,
-                    height,
-                    "yuv420p",
-                    dst_colorspace=5,
-                    dst_color_range=1,
-                    interpolation=Interpolation.AREA,
-                )
-                yield small.to_ndarray()
-    except (av.error.FFmpegError, IndexError):
-        return
+    from slomo_cli.evaluate.reading import to_libav
+    from slomo_cli.media.decode import Decoder
+    from slomo_cli.media.probe import probe
+    from slomo_cli.media.scan import scan
+
+    info = probe(video)
+    scale = min(1.0, short_side / min(info.width, info.height))
+    width, height = (max(2, round(side * scale / 2) * 2) for side in (info.width, info.height))
+    if min(width, height) < 2 * GRID:
+        raise InputError(f"expected pictures of {2 * GRID} pixels a side or more, found {info.width}x{info.height}")
+    reformatter = VideoReformatter()
+    with Decoder(info, scan(info).timing, deinterlace=info.interlaced) as decoder:
+        for frame in decoder:
+            small = reformatter.reformat(
+                to_libav(frame),
+                width,
+                height,
+                "yuv420p",
+                dst_colorspace=5,  # SWS_CS_ITU601
+                dst_color_range=1,  # limited
+                interpolation=Interpolation.AREA,
+            )
+            yield float(frame.pts_seconds), np.asarray(small.to_ndarray(), np.uint8)

@@ -1,13 +1,17 @@
 """Checkpoints: everything a run needs to go on exactly where it stopped, on any machine or device.
 
-One safetensors file (no pickle): the network, its moving average, Adam's moments and, in the header, the counters and
-settings as JSON. Random numbers need no state: every step draws from a generator seeded by (seed, step).
+One safetensors file (no pickle): the network (``model.*``), its moving average (``average.*``), Adam's moments
+(``adam.*``) and, in the header, counters and settings as JSON with a sum over all tensors. Random numbers need no
+state: every step draws from a generator seeded by (seed, step).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from slomo_cli.errors import SlomoError, WeightsError, printable
+
+_PART = re.compile(r"\.part-(\d+)-of-(\d+)$")
 
 
 def save_checkpoint(
@@ -28,10 +34,11 @@ def save_checkpoint(
     names = [name for name, _ in model.named_parameters()]
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{names[number]}.{key}": torch.as_tensor(value) for key, value in moments.items()}
+    # A copy of its own for each: safetensors refuses tensors that share memory.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     part = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, part, metadata={"record": json.dumps(record)})
+        save_file(tensors, part, metadata={"record": json.dumps(record), "sum": _sum(tensors)})
         with open(part, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(part, path)
@@ -43,28 +50,39 @@ def save_checkpoint(
         ) from error
 
 
-def load_checkpoint(
-    path: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
-    """Fill model, average and optimizer in place; returns the record. WeightsError when the file does not fit."""
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All tensors by name, and the record. WeightsError when the file is no checkpoint, cut short or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            record: dict[str, Any] = json.loads((file.metadata() or {})["record"])
+        record: dict[str, Any] = json.loads(metadata["record"])
+        if "sum" in metadata and metadata["sum"] != _sum(tensors):
+            raise ValueError("its sum does not match: parts of two checkpoints, or a damaged disk")
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise WeightsError(
             f"{printable(path)} is not a whole training checkpoint ({error}); remove it to start anew, or restore it"
         ) from error
+    return tensors, record
+
+
+def load_checkpoint(
+    path: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Fill model, average and optimizer in place; returns the record. WeightsError when the file does not fit."""
+    tensors, record = read_checkpoint(path)
     try:
-        model.load_state_dict(_under(tensors, "model."))
-        for name, value in _under(tensors, "average.").items():
+        model.load_state_dict(under(tensors, "model."))
+        for name, value in under(tensors, "average.").items():
             average[name].copy_(value)
         state: dict[int, dict[str, Tensor]] = {}
         for number, (name, parameter) in enumerate(model.named_parameters()):
-            moments = _under(tensors, f"adam.{name}.")
+            moments = under(tensors, f"adam.{name}.")
             if moments:
+                # Laid out as the parameter is: the fused optimizer walks both in the order of memory.
                 state[number] = {
-                    key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()
+                    key: value if key == "step" else torch.empty_like(parameter).copy_(value)
+                    for key, value in moments.items()
                 }
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     except (RuntimeError, KeyError) as error:
@@ -76,31 +94,69 @@ def load_checkpoint(
     return record
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def _sum(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names and bytes of all tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def split_file(path: Path, part_bytes: int) -> list[Path]:
-    """Cut a file into ``NAME.part-00``, ``NAME.part-01`` ... of at most ``part_bytes`` beside it."""
-    parts = []
-    with open(path, "rb") as source:
-        while piece := source.read(part_bytes):
-            part = path.with_name(f"{path.name}.part-{len(parts):02d}")
-            part.write_bytes(piece)
-            parts.append(part)
+    """Cut a file into ``NAME.part-00-of-05`` ... of at most ``part_bytes`` beside it, replacing parts from before.
+
+    The parts put together in the order of their names are the file.
+    """
+    count = max(1, -(-path.stat().st_size // part_bytes))
+    parts = [path.with_name(f"{path.name}.part-{k:02d}-of-{count:02d}") for k in range(count)]
+    try:
+        with open(path, "rb") as source:
+            for part in parts:
+                temporary = part.with_name(part.name + ".new")
+                temporary.write_bytes(source.read(part_bytes))
+                os.replace(temporary, part)
+        for old in set(_parts(path)) - set(parts):
+            old.unlink()
+    except OSError as error:
+        raise SlomoError(
+            f"cannot write the parts of {printable(path)}: {error.strerror or error}; free some space, run again"
+        ) from error
     return parts
 
 
 def join_parts(path: Path) -> bool:
-    """Put ``NAME.part-NN`` files beside ``path`` together again where ``path`` itself is missing; True if done."""
+    """Put the parts beside ``path`` together again where ``path`` itself is missing; True if done.
+
+    Raises WeightsError when parts are missing.
+    """
     if path.exists():
         return False
-    parts = sorted(path.parent.glob(f"{path.name}.part-[0-9][0-9]"))
+    parts = _parts(path)
     if not parts:
         return False
+    counts = {int(match[2]) for part in parts if (match := _PART.search(part.name))}
+    if len(counts) != 1 or len(parts) != next(iter(counts)):
+        raise WeightsError(
+            f"expected all of {max(counts)} parts of {printable(path)}, found {len(parts)}; "
+            "bring the others, or remove these to start anew"
+        )
     whole = path.with_name(path.name + ".part")
-    with open(whole, "wb") as out:
-        for part in parts:
-            out.write(part.read_bytes())
-    os.replace(whole, path)
+    try:
+        with open(whole, "wb") as out:
+            for part in parts:
+                out.write(part.read_bytes())
+        os.replace(whole, path)
+    except OSError as error:
+        whole.unlink(missing_ok=True)
+        raise SlomoError(f"cannot join the parts of {printable(path)}: {error.strerror or error}") from error
     return True
+
+
+def _parts(path: Path) -> list[Path]:
+    return sorted(p for p in path.parent.iterdir() if p.name.startswith(path.name) and _PART.search(p.name))

@@ -7,95 +7,48 @@ their ratios to the perceptual and smoothness terms.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.warp import approximate_flows, blend, warp
+from slomo_cli.train.perceptual import PerceptualFeatures
+from slomo_cli.train.settings import LossWeights
 from slomo_cli.train.windows import Batch
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the sum; defaults are the paper's."""
-
-    reconstruction: float = 0.8
-    """L1 between result and target, 0..255."""
-    perceptual: float = 0.005
-    """Mean squared difference of VGG16 conv4_3 features."""
-    warping: float = 0.4
-    """L1 between each picture and the other warped to it, by F_01, F_10 and the approximate flows, 0..255."""
-    smoothness: float = 1.0
-    """L1 of the gradients of F_01 and F_10, in pixels."""
-    laplacian: float = 0.0
-    """L1 of the differences' Laplacian pyramid, five levels, 0..255: weighs the structure at every size."""
-    ladder: float = 0.0
-    """Warping loss of every coarse flow a network reports, at that flow's own size, 0..255."""
-    flow: float = 0.0
-    """End-point error in pixels of F_01, F_10, F_t0, F_t1 where synthetic windows tell the truth."""
-    visibility: float = 0.0
-    """Cross entropy of the visibility where a synthetic pixel is seen in exactly one frame."""
-
-
-class PerceptualFeatures(nn.Module):
-    """VGG16 up to conv4_3, before its activation; frozen.
-
-    ``tensors`` hold torchvision's names (``features.0.weight`` ...). Input for :meth:`forward`: (N, 3, H, W) RGB in
-    [0, 1]. Caffe-trained weights want BGR 0..255 less the mean, torchvision's want RGB normalised: ``caffe`` says which.
-    """
-
-    _PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
-
-    def __init__(self, tensors: dict[str, Tensor], caffe: bool) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        inputs = 3
-        for item in self._PLAN:
-            if isinstance(item, str):
-                layers.append(nn.MaxPool2d(2))
-            else:
-                layers += [nn.Conv2d(inputs, item, 3, 1, 1), nn.ReLU(inplace=False)]
-                inputs = item
-        self.features = nn.Sequential(*layers[:-1])
-        wanted = self.state_dict()
-        self.load_state_dict({name: tensors[name].float() for name in wanted})
-        self.caffe = caffe
-        mean = (103.939, 116.779, 123.68) if caffe else (0.485, 0.456, 0.406)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1), persistent=False)
-        self.requires_grad_(False)
-
-    def forward(self, rgb: Tensor) -> Tensor:
-        x = rgb.flip(1) * 255.0 - self.mean if self.caffe else (rgb - self.mean) / self.std
-        return self.features(x)  # type: ignore[no-any-return]
 
 
 class SloMoLoss:
     """The weighted sum of all losses for one batch."""
 
     def __init__(self, weights: LossWeights, perceptual: PerceptualFeatures | None = None) -> None:
+        if weights.perceptual and perceptual is None:
+            raise ValueError("a perceptual weight needs features")
         self.weights = weights
         self.perceptual = perceptual
 
     def __call__(
         self, batch: Batch, state: PairState, motion: Motion, ladder: Sequence[Tensor] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss to minimise and its parts, unweighted and detached, by name (with ``psnr`` of the batch).
+        """Loss to minimise and its parts, unweighted and detached, by name (with ``psnr`` of the batch, dB).
 
-        ``ladder``: coarse flows (2N, 2, h, w), N of F_01 then N of F_10, in pixels of their own size.
+        Flows of ``state`` and ``motion`` are at the pictures' size. ``ladder``: coarse flows (2N, 2, h, w), N of F_01
+        then N of F_10, in pixels of their own size.
         """
         w = self.weights
         i0, i1 = batch.i0[batch.index], batch.i1[batch.index]
         result = blend(warp(i0, motion.flow_t0), warp(i1, motion.flow_t1), motion.visibility, batch.t)
         error = result - batch.targets
-        parts: dict[str, Tensor] = {"reconstruction": 255.0 * error.abs().mean()}
+        parts = {"reconstruction": 255.0 * error.abs().mean()}
+        if w.charbonnier:
+            parts["charbonnier"] = torch.sqrt((255.0 * error).square() + 1.0).mean()
         if w.laplacian:
             parts["laplacian"] = 255.0 * laplacian_l1(error)
+        if w.census:
+            parts["census"] = census_distance(result, batch.targets)
         if w.perceptual and self.perceptual is not None:
-            parts["perceptual"] = F.mse_loss(self.perceptual(result), self.perceptual(batch.targets))
+            parts["perceptual"] = self.perceptual.distance(result, batch.targets)
         if w.warping:
             flow_t0, flow_t1 = approximate_flows(state.flow_01[batch.index], state.flow_10[batch.index], batch.t)
             parts["warping"] = 255.0 * (
@@ -159,6 +112,25 @@ def laplacian_l1(error: Tensor, levels: int = 5) -> Tensor:
         total = total + 2.0**level * band.abs().mean()
         error = small
     return total + 2.0**levels * error.abs().mean()
+
+
+def census_distance(result: Tensor, target: Tensor, radius: int = 3) -> Tensor:
+    """Mean soft Hamming distance of the census transforms of two pictures (N, 3, H, W) in [0, 1], range 0..1.
+
+    As in UnFlow (Meister et al. 2018): a pixel's signature is, for each neighbour, the sign of its difference in
+    brightness, softened near zero; signatures are compared neighbour by neighbour with a saturating distance.
+    """
+    side = 2 * radius + 1
+
+    def signature(rgb: Tensor) -> Tensor:
+        gray = 255.0 * rgb.mean(1, keepdim=True)
+        inner = [length - 2 * radius for length in gray.shape[2:]]
+        around = F.unfold(gray, side).view(len(gray), side * side, *inner)
+        difference = around - gray[:, :, radius:-radius, radius:-radius]
+        return difference * torch.rsqrt(0.81 + difference.square())
+
+    distance = (signature(result) - signature(target)).square()
+    return (distance / (0.1 + distance)).mean()
 
 
 def ladder_l1(batch: Batch, flow: Tensor) -> Tensor:

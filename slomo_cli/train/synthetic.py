@@ -1,56 +1,63 @@
-"""Procedural motion over photographs, rendered at any time with exact flow and visibility.
-
-A scene is a background and a few shaped layers in front of it, each a photograph of its own. Layer l has a backward map
-from the picture at time s to the picture at time 0,
-
-    G_s(x) = H_s x + s * e(x)        H_s = exp(s * A), an affine motion; e a smooth elastic displacement
-
-so a pixel x of layer l at time t comes from G_t(x) in frame 0, exactly: F_t->0 = G_t(x) - x. Its place y in frame 1
-solves G_1(y) = G_t(x); e is smooth and small, so the fixed point y <- H_1^-1 (G_t(x) - e(y)) settles within a few steps.
-Everything is drawn for the whole batch at once on the training device.
-"""
+"""Procedural motion over photographs: random scenes, drawn for a whole batch at once on the training device."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.net.warp import pixel_grid
+from slomo_cli.train.scene import Scene
+from slomo_cli.train.spoil import spoil
+from slomo_cli.train.store import Place, Squares, Store, put
 from slomo_cli.train.windows import Batch, Truth
 
 PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"))
-_FIXED_POINT_STEPS = 6
+STRONGEST_BEND = 5.0
+"""Largest standard deviation of the elastic displacement, pixels at a crop of 128: above, its inverse could be lost."""
 
 
-def load_photos(folder: Path, device: torch.device, short_side: int = 512) -> list[Tensor]:
-    """Every photo below ``folder`` as (3, H, W) uint8 RGB on the device, scaled down to ``short_side``."""
-    import av
+def find_photos(folders: Sequence[Path]) -> list[Path]:
+    """Every picture file below the folders, sorted; InputError when there is none."""
+    found: set[Path] = set()
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"training photos: expected a folder of pictures, found no folder {printable(folder)}")
+        found.update(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+    if not found:
+        kinds = " ".join(sorted(PHOTO_SUFFIXES))
+        raise InputError(f"training photos: no picture in {', '.join(map(printable, folders))} (looked for {kinds})")
+    return sorted(found)
+
+
+def load_photos(paths: Sequence[Path], short_side: int = 512) -> list[npt.NDArray[np.uint8]]:
+    """Photos as (3, height, width) RGB, scaled down to ``short_side``; unreadable ones and those below 64 pixels a side
+    are left out. InputError when none is left."""
     from av.video.reformatter import Interpolation
 
-    if not folder.is_dir():
-        raise InputError(f"training photos: expected a folder of pictures, found no folder {printable(folder)}")
+    from slomo_cli.media.source import Picture, first_picture
+
     photos = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES):
+    for path in paths:
         try:
-            with av.open(f"file:{path.absolute()}") as container:
-                frame = next(container.decode(video=0))
+            with Picture(path, threads=1) as source:
+                frame = first_picture(source, printable(path))
                 scale = min(1.0, short_side / min(frame.width, frame.height))
                 size = max(2, round(frame.width * scale)), max(2, round(frame.height * scale))
                 array = frame.reformat(*size, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
-        except (av.error.FFmpegError, StopIteration, IndexError):
+        except (InputError, ValueError):
             continue
         if min(array.shape[:2]) >= 64:
-            photos.append(torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).to(device))
+            photos.append(np.ascontiguousarray(array.transpose(2, 0, 1), np.uint8))
     if not photos:
-        raise InputError(f"training photos: no readable picture of 64 pixels or more a side in {printable(folder)}")
+        raise InputError("training photos: none can be read as a picture of 64 pixels or more a side")
     return photos
 
 
@@ -59,252 +66,138 @@ class SyntheticSampler:
 
     def __init__(
         self,
-        photos: Sequence[Tensor],
+        photos: Sequence[npt.NDArray[np.uint8]],
         crop: int,
         targets: int,
         device: torch.device,
+        *,
         layers: int = 3,
         largest_motion: float = 0.25,
+        place: Place = "auto",
     ) -> None:
         """``layers`` in front of the background at most; ``largest_motion`` of a layer as a share of the crop."""
-        self.photos, self.crop, self.targets, self.device = photos, crop, targets, device
+        self.crop, self.targets, self.device = crop, targets, device
         self.layers, self.largest_motion = layers, largest_motion
+        self._size = np.array([photo.shape[1:] for photo in photos], np.int64)
+        self.store = Store([photo.reshape(-1) for photo in photos], device, place)
 
     def draw(self, count: int, rng: np.random.Generator) -> Batch:
         """``count`` scenes with random times, augmented with noise, blur, brightness change and compression."""
-        layers = 1 + int(rng.integers(1, self.layers + 1))
-        textures = self._textures(count * layers, rng).unflatten(0, (count, layers))
-        shapes = self._shapes(count * layers, rng).unflatten(0, (count, layers))
-        shapes[:, 0] = 1.0
-        matrix, elastic = self._motions(count * layers, rng)
-        scene = _Scene(textures, shapes, matrix.unflatten(0, (count, layers)), elastic.unflatten(0, (count, layers)))
+        t = rng.uniform(0.08, 0.92, (count, self.targets))
+        even = np.arange(1, self.targets + 1) / (self.targets + 1)
+        t = np.where(rng.random((count, 1)) < 0.3, even, t)
+        scene = self._scene(count, rng)
+        # Frame 0 is sampled at whole pixels and so is a little sharper: let either end be it.
+        swap = bool(rng.random() < 0.5)
+        return self._batch(scene, t, swap, rng)
 
-        t = torch.from_numpy(rng.uniform(0.08, 0.92, (count, self.targets)).astype(np.float32)).to(self.device)
-        middle = torch.from_numpy(rng.random((count, 1)) < 0.3).to(self.device)
-        t = torch.where(middle, torch.arange(1, self.targets + 1, device=self.device) / (self.targets + 1), t)
-        zero, one = torch.zeros(count, device=self.device), torch.ones(count, device=self.device)
-        first, last = scene.render(zero), scene.render(one)
-        between = [scene.render(t[:, k]) for k in range(self.targets)]
-        pictures = torch.stack([first.picture, last.picture, *(b.picture for b in between)], 1)
-        flow_0, flow_1 = (torch.stack([getattr(b, name) for b in between], 1) for name in ("flow_0", "flow_1"))
-        seen = [scene.seen(b) for b in between]
+    def _batch(self, scene: Scene, t: npt.NDArray[np.float64], swap: bool, rng: np.random.Generator) -> Batch:
+        count, targets = t.shape
+        ends = np.broadcast_to((0.0, 1.0), (count, 2))
+        at = scene.render(np.concatenate((ends, t), 1))
+        between = type(at)(*(values[:, 2:] for values in at))
+        seen_0, seen_1 = scene.seen(between)
+        first, last = (1, 0) if swap else (0, 1)
+        towards = (at.flow_1, at.flow_0) if swap else (at.flow_0, at.flow_1)
+        seen = (seen_1, seen_0) if swap else (seen_0, seen_1)
+        times = (1 - t if swap else t).astype(np.float32)
         truth = Truth(
-            first.flow_1,
-            last.flow_0,
-            flow_0.flatten(0, 1),
-            flow_1.flatten(0, 1),
-            torch.stack([s[0] for s in seen], 1).flatten(0, 1),
-            torch.stack([s[1] for s in seen], 1).flatten(0, 1),
+            towards[1][:, first],
+            towards[0][:, last],
+            towards[0][:, 2:].flatten(0, 1),
+            towards[1][:, 2:].flatten(0, 1),
+            seen[0].flatten(0, 1),
+            seen[1].flatten(0, 1),
         )
-        t = t.flatten()
-        if rng.random() < 0.5:  # frame 0 is sampled at whole pixels and so is a little sharper: let either end be it
-            pictures = torch.cat((pictures[:, 1:2], pictures[:, 0:1], pictures[:, 2:]), 1)
-            truth = Truth(truth[1], truth[0], truth[3], truth[2], truth[5], truth[4])
-            t = 1 - t
-        pictures = _spoil(pictures, rng)
+        pictures = torch.cat((at.picture[:, :2].flip(1) if swap else at.picture[:, :2], at.picture[:, 2:]), 1)
+        pictures = spoil(pictures, times, rng)
         return Batch(
             i0=pictures[:, 0],
             i1=pictures[:, 1],
             targets=pictures[:, 2:].flatten(0, 1),
-            index=torch.arange(count, device=self.device).repeat_interleave(self.targets),
-            t=t,
+            index=torch.arange(count, device=self.device).repeat_interleave(targets, output_size=count * targets),
+            t=put(times.reshape(-1), self.device),
             truth=truth,
         )
 
-    def _textures(self, count: int, rng: np.random.Generator) -> Tensor:
-        """(count, 3, 1.5 crop, 1.5 crop) float in [0, 1]: squares of photos at random scale, flipped at random."""
-        side = self.crop * 3 // 2
-        out = []
-        for _ in range(count):
-            photo = self.photos[int(rng.integers(len(self.photos)))]
-            largest = min(photo.shape[1:])
-            take = min(largest, int(side * rng.uniform(0.8, 2.5)))
-            y, x = (int(rng.integers(0, size - take + 1)) for size in photo.shape[1:])
-            square = photo[None, :, y : y + take, x : x + take].float() * (1 / 255)
-            square = F.interpolate(square, size=(side, side), mode="bilinear", antialias=True, align_corners=False)[0]
-            if rng.random() < 0.5:
-                square = square.flip(-1)
-            if rng.random() < 0.3:
-                square = square[torch.from_numpy(rng.permutation(3)).to(square.device)]
-            out.append(square)
-        return torch.stack(out)
+    def _scene(self, count: int, rng: np.random.Generator) -> Scene:
+        layers = 1 + int(rng.integers(1, self.layers + 1))
+        textures = self._textures(count * layers, rng)
+        shapes = torch.unflatten(self._shapes(count * layers, rng), 0, (count, layers))
+        shapes[:, 0] = 1.0  # the background is everywhere
+        pictures = torch.cat((torch.unflatten(textures, 0, (count, layers)), shapes), 2)
+        generators = self._generators(count * layers, rng).reshape(count, layers, 3, 3)
+        elastic = torch.unflatten(self._elastic(count * layers, rng), 0, (count, layers))
+        return Scene(pictures, generators, elastic)
 
-    def _noise(self, count: int, channels: int, cells: int, rng: np.random.Generator) -> Tensor:
-        """(count, channels, 1.5 crop, 1.5 crop): smooth noise of unit variance at its knots."""
+    def _textures(self, count: int, rng: np.random.Generator) -> Tensor:
+        """(count, 3, 1.5 crop, 1.5 crop) float in [0, 1]: squares of photos at random scale, flipped, recoloured."""
         side = self.crop * 3 // 2
-        knots = torch.from_numpy(rng.standard_normal((count, channels, cells, cells)).astype(np.float32))
-        return F.interpolate(knots.to(self.device), size=(side, side), mode="bicubic", align_corners=True)
+        photo = rng.integers(0, len(self._size), count)
+        height, width = self._size[photo].T
+        take = np.minimum(np.minimum(height, width), (side * rng.uniform(0.8, 2.5, count)).astype(np.int64))
+        y, x = ((rng.random(count) * (size - take + 1)).astype(np.int64) for size in (height, width))
+        order = np.where(
+            rng.random((count, 1)) < 0.3, rng.permuted(np.tile(np.arange(3), (count, 1)), axis=1), np.arange(3)
+        )
+        planes = (order * (height * width)[:, None] + (y * width + x)[:, None]).reshape(-1)
+        wanted = Squares(np.repeat(photo, 3), planes, np.repeat(width, 3), np.repeat(take, 3))
+        squares = torch.unflatten(self.store.squares(wanted, side), 0, (count, 3)) * (1 / 255)
+        flip = put(rng.random((count, 1, 1, 1)) < 0.5, self.device)
+        return torch.where(flip, squares.flip(-1), squares)
+
+    def _noise(
+        self,
+        count: int,
+        channels: int,
+        cells: int,
+        side: int,
+        scale: npt.NDArray[np.floating],
+        rng: np.random.Generator,
+    ) -> Tensor:
+        """(count, channels, side, side): smooth noise with standard deviation ``scale`` (count,) at its knots."""
+        knots = rng.standard_normal((count, channels, cells, cells)) * scale[:, None, None, None]
+        return F.interpolate(
+            put(knots.astype(np.float32), self.device), size=(side, side), mode="bicubic", align_corners=True
+        )
 
     def _shapes(self, count: int, rng: np.random.Generator) -> Tensor:
         """(count, 1, 1.5 crop, 1.5 crop) opacity in [0, 1]: blobs, bars, discs and gratings with crisp edges."""
         side = self.crop * 3 // 2
         grid = pixel_grid(side, side, self.device) / (side - 1) * 2 - 1
-        values = {
-            k: torch.from_numpy(rng.random((count, 1, 1, 1)).astype(np.float32)).to(self.device) for k in range(8)
-        }
-        cx, cy = (values[0] - 0.5) * 0.9, (values[1] - 0.5) * 0.9
-        angle = values[2] * math.pi
+        drawn = put(rng.random((6, count, 1, 1, 1)).astype(np.float32), self.device)
+        cx, cy = (drawn[0] - 0.5) * 0.9, (drawn[1] - 0.5) * 0.9
+        angle = drawn[2] * math.pi
         x = (grid[:, 0:1] - cx) * torch.cos(angle) + (grid[:, 1:2] - cy) * torch.sin(angle)
         y = -(grid[:, 0:1] - cx) * torch.sin(angle) + (grid[:, 1:2] - cy) * torch.cos(angle)
-        long, short = 0.2 + 0.5 * values[3], 0.03 + 0.4 * values[4]
+        long, short = 0.2 + 0.5 * drawn[3], 0.03 + 0.4 * drawn[4]
         disc = 1 - torch.sqrt((x / long) ** 2 + (y / (short + 0.1)) ** 2)
         bar = torch.minimum(1 - x.abs() / (2 * long), 1 - y.abs() / short)
-        blob = disc + 0.5 * self._noise(count, 1, int(rng.integers(4, 9)), rng)
-        grating = torch.minimum(torch.sin(x * (8 + 25 * values[5])) + 0.2, disc)
-        kind = torch.from_numpy(rng.integers(0, 8, (count, 1, 1, 1))).to(self.device)
+        blob = disc + self._noise(count, 1, int(rng.integers(4, 9)), side, np.full(count, 0.5), rng)
+        grating = torch.minimum(torch.sin(x * (8 + 25 * drawn[5])) + 0.2, disc)
+        kind = put(rng.integers(0, 8, (count, 1, 1, 1)), self.device)
         height = torch.where(kind < 2, disc, torch.where(kind < 3, bar, torch.where(kind < 4, grating, blob)))
         # The height falls about 1 over `short`; this slope makes an edge of one to two pixels.
         return torch.clamp(height * self.crop * 0.15 + 0.5, 0.0, 1.0)
 
-    def _motions(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Affine generators (count, 3, 3) in pixels about the centre, and elastic fields (count, 2, crop, crop)."""
+    def _generators(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """(count, 3, 3) affine motions in pixels about the centre: shifts, and often turns, growth and shear."""
         pixels = self.crop * self.largest_motion * rng.beta(1.0, 2.5, (count, 1))
         heading = rng.uniform(0, 2 * math.pi, (count, 1))
         shift = pixels * np.concatenate((np.cos(heading), np.sin(heading)), 1)
         shift *= rng.random((count, 1)) > 0.06  # some layers stand still
-        generator = np.zeros((count, 3, 3), np.float32)
         active = rng.random(count) < 0.6
         turn, grow, shear = (rng.normal(0, s, count) * active for s in (0.10, 0.06, 0.03))
+        generator = np.zeros((count, 3, 3))
         generator[:, 0, 0] = grow + shear
         generator[:, 1, 1] = grow - shear
         generator[:, 0, 1], generator[:, 1, 0] = -turn, turn
         generator[:, :2, 2] = shift
-        strength = rng.exponential(1.2, (count, 1, 1, 1)) * (rng.random((count, 1, 1, 1)) < 0.5)
+        return generator
+
+    def _elastic(self, count: int, rng: np.random.Generator) -> Tensor:
+        """(count, 2, crop, crop) pixels; half of the layers are stiff."""
+        strength = np.minimum(rng.exponential(1.2, count), STRONGEST_BEND) * (rng.random(count) < 0.5)
         cells = int(rng.integers(3, 6))
-        knots = torch.from_numpy((rng.standard_normal((count, 2, cells, cells)) * strength).astype(np.float32))
-        knots = knots * (self.crop / 128) * (3 / cells)
-        elastic = F.interpolate(knots.to(self.device), size=(self.crop, self.crop), mode="bicubic", align_corners=True)
-        return torch.from_numpy(generator).to(self.device), elastic
-
-
-class _Rendered(NamedTuple):
-    """Scenes at one time: picture, flows to frames 0 and 1, and which layer each pixel shows."""
-
-    picture: Tensor
-    flow_0: Tensor
-    flow_1: Tensor
-    owner: Tensor
-
-
-class _Scene:
-    """N scenes of L layers, the last in front."""
-
-    def __init__(self, textures: Tensor, shapes: Tensor, generators: Tensor, elastic: Tensor) -> None:
-        """textures (N, L, 3, S, S), shapes (N, L, 1, S, S) with S = 1.5 crop; generators (N, L, 3, 3);
-        elastic (N, L, 2, crop, crop) pixels."""
-        self.layers = torch.cat((textures, shapes), 2)
-        self.generators, self.elastic = generators, elastic
-        self.count, self.depth = generators.shape[:2]
-        self.size = elastic.shape[-1]
-        self.grid = pixel_grid(self.size, self.size, elastic.device)
-
-    def render(self, t: Tensor) -> _Rendered:
-        """All N scenes at their own times ``t`` (N,) in [0, 1]."""
-        picture = flow_0 = flow_1 = owner = None
-        for layer in range(self.depth):
-            source = self._to_start(layer, self.grid.expand(self.count, -1, -1, -1), t)
-            sample = self._sample(layer, source)
-            alpha = sample[:, 3:4]
-            place_1 = self._to_end(layer, source)
-            if picture is None:
-                picture, flow_0, flow_1 = sample[:, :3], source - self.grid, place_1 - self.grid
-                owner = torch.zeros_like(alpha, dtype=torch.int64)
-                continue
-            solid = alpha > 0.5
-            picture = picture + alpha * (sample[:, :3] - picture)
-            flow_0 = torch.where(solid, source - self.grid, flow_0)
-            flow_1 = torch.where(solid, place_1 - self.grid, flow_1)
-            owner = torch.where(solid, layer, owner)
-        assert picture is not None and flow_0 is not None and flow_1 is not None and owner is not None
-        return _Rendered(picture, flow_0, flow_1, owner)
-
-    def seen(self, at: _Rendered) -> tuple[Tensor, Tensor]:
-        """(N, 1, h, w) bool twice: the pixels of ``at`` visible in frame 0 and in frame 1."""
-        zero = at.flow_0.new_zeros(self.count)
-        return (
-            self._seen(at.owner, self.grid + at.flow_0, zero),
-            self._seen(at.owner, self.grid + at.flow_1, zero + 1),
-        )
-
-    def _affine(self, layer: int, t: Tensor, inverse: bool = False) -> Tensor:
-        generator = self.generators[:, layer] * t.view(-1, 1, 1)
-        return torch.linalg.matrix_exp(-generator if inverse else generator)
-
-    def _move(self, matrix: Tensor, points: Tensor) -> Tensor:
-        """Affine (N, 3, 3) about the picture's centre applied to points (N, 2, h, w)."""
-        centre = (self.size - 1) / 2
-        moved = torch.einsum("nij,njhw->nihw", matrix[:, :2, :2], points - centre)
-        return moved + matrix[:, :2, 2, None, None] + centre
-
-    def _bend(self, layer: int, points: Tensor) -> Tensor:
-        """The elastic displacement of a layer at any points (N, 2, h, w)."""
-        grid = points.permute(0, 2, 3, 1) * (2 / (self.size - 1)) - 1
-        return F.grid_sample(self.elastic[:, layer], grid, padding_mode="border", align_corners=True)
-
-    def _to_start(self, layer: int, points: Tensor, t: Tensor) -> Tensor:
-        """G_t: places at time t -> places at time 0."""
-        return self._move(self._affine(layer, t), points) + t.view(-1, 1, 1, 1) * self._bend(layer, points)
-
-    def _to_end(self, layer: int, start: Tensor) -> Tensor:
-        """Inverse of G_1: places at time 0 -> places at time 1."""
-        one = start.new_ones(self.count)
-        inverse = self._affine(layer, one, inverse=True)
-        place = self._move(inverse, start)
-        for _ in range(_FIXED_POINT_STEPS):
-            place = self._move(inverse, start - self._bend(layer, place))
-        return place
-
-    def _sample(self, layer: int, source: Tensor) -> Tensor:
-        """(N, 4, h, w) colour and opacity of a layer at places of time 0; the texture reaches past the picture."""
-        margin = self.size / 4
-        side = self.layers.shape[-1]
-        grid = (source + margin).permute(0, 2, 3, 1) * (2 / (side - 1)) - 1
-        return F.grid_sample(self.layers[:, layer], grid, padding_mode="reflection", align_corners=True)
-
-    def _seen(self, owner: Tensor, place: Tensor, s: Tensor) -> Tensor:
-        """(N, 1, h, w) bool: the layer ``owner`` is not hidden at ``place`` at time s, and the place is in the picture."""
-        inside = ((place >= 0) & (place <= self.size - 1)).all(1, keepdim=True)
-        hidden = torch.zeros_like(inside)
-        for layer in range(1, self.depth):
-            alpha = self._sample(layer, self._to_start(layer, place, s))[:, 3:4]
-            hidden |= (alpha > 0.5) & (owner < layer)
-        return inside & ~hidden
-
-
-def _spoil(pictures: Tensor, rng: np.random.Generator) -> Tensor:
-    """What cameras and encoders do, for the batch (N, K, 3, H, W): gain drift, blur, noise, coarse 8x8 DCT."""
-    n, k = pictures.shape[:2]
-    device = pictures.device
-
-    def per_window(chance: float) -> Tensor:
-        return torch.from_numpy(rng.random((n, 1, 1, 1, 1)) < chance).to(device)
-
-    drift = torch.from_numpy(rng.normal(0, 0.03, (n, 1, 1, 1, 1)).astype(np.float32)).to(device)
-    # Brightness drifts from the first input (index 0) to the last (index 1); targets lie between and keep the mean.
-    course = torch.full((1, k, 1, 1, 1), 0.5, device=device)
-    course[:, 0], course[:, 1] = 0.0, 1.0
-    pictures = torch.where(per_window(0.15), pictures * (1 + drift * (course - 0.5)), pictures)
-    flat = pictures.flatten(0, 1)
-    blurred = F.avg_pool2d(F.pad(flat, (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(pictures)
-    pictures = torch.where(per_window(0.15), blurred, pictures)
-    if rng.random() < 0.25:
-        noise = torch.randn(pictures.shape, device=device) * float(rng.uniform(0.002, 0.02))
-        noise[:, 2:] = 0.0  # noise cannot be predicted: targets stay clean
-        pictures = pictures + noise
-    if rng.random() < 0.25:
-        coarse = _quantise(pictures[:, :2].flatten(0, 1), float(rng.uniform(0.02, 0.08)))
-        pictures = torch.cat((coarse.view_as(pictures[:, :2]), pictures[:, 2:]), 1)
-    return pictures.clamp(0.0, 1.0)
-
-
-def _quantise(pictures: Tensor, step: float) -> Tensor:
-    """Round the 8x8 DCT of every channel to multiples of ``step`` times its frequency: block compression."""
-    n = torch.arange(8, device=pictures.device, dtype=torch.float32)
-    basis = torch.cos(math.pi / 8 * (n[None] + 0.5) * n[:, None]) * 0.5
-    basis[0] *= math.sqrt(0.5)
-    blocks = pictures.unfold(2, 8, 8).unfold(3, 8, 8)
-    spectrum = torch.einsum("ui,nchwij,vj->nchwuv", basis, blocks, basis)
-    steps = step * (1 + (n[:, None] + n[None]) / 2)
-    spectrum = torch.round(spectrum / steps) * steps
-    blocks = torch.einsum("ui,nchwuv,vj->nchwij", basis, spectrum, basis)
-    return blocks.permute(0, 1, 2, 4, 3, 5).reshape(pictures.shape)
+        scale = strength * (self.crop / 128) * (3 / cells)
+        return self._noise(count, 2, cells, self.crop, scale, rng)

@@ -1,0 +1,46 @@
+"""Signals wait for the end of a step."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+
+class Interrupts:
+    """Holds back SIGINT, SIGTERM and SIGHUP until a step is complete; the second signal acts at once.
+
+    Only a whole step can be resumed exactly. Does nothing outside the main thread, where Python has no signals.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._before: dict[int, Any] = {}
+        self.received: int | None = None
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self.__exit__()
+        self._report("stopping after this step; once more stops at once")
+
+    def obey(self) -> None:
+        """Do now what the signal asked for, if one came."""
+        self.__exit__()
+        if self.received is not None:
+            os.kill(os.getpid(), self.received)

@@ -1,0 +1,95 @@
+"""The log of a run: JSON lines, tensorboard where it is installed, and a plot."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slomo_cli.errors import SlomoError, printable
+from slomo_cli.picture import line_plot, write_png
+
+LOG = "log.jsonl"
+
+
+class Log:
+    """One JSON object per line, on disk as soon as it is written; also to tensorboard where that is installed."""
+
+    def __init__(self, folder: Path, resumed_at: int, tensorboard: bool) -> None:
+        self._path = folder / LOG
+        self._board = _tensorboard(folder) if tensorboard else None
+        if self._path.exists():
+            # What came after the checkpoint will come again.
+            kept = [line for line in read_log(self._path) if line.get("step", 0) <= resumed_at]
+            self._write("".join(json.dumps(line) + "\n" for line in kept), "w")
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Write one line."""
+        self._write(json.dumps(dict(line)) + "\n", "a")
+        if self._board is not None:
+            for name, value in (dict(line) | line.get("validation", {})).items():
+                if isinstance(value, (int, float)) and name != "step":
+                    self._board.add_scalar(name, value, line["step"])
+
+    def _write(self, text: str, mode: str) -> None:
+        try:
+            with open(self._path, mode, encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise SlomoError(
+                f"cannot write the log {printable(self._path)}: {error.strerror or error}; free some space and run the "
+                "same command again to resume"
+            ) from error
+
+
+def _tensorboard(folder: Path) -> Any:
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def read_log(file: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; a line cut short by a crash is left out."""
+    lines = []
+    if file.exists():
+        for text in file.read_text("utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict):
+                lines.append(line)
+    return lines
+
+
+def plot_losses(folder: Path) -> None:
+    """Draw ``loss.png`` from the log: the parts of the loss, and PSNR of training and validation."""
+    lines = read_log(folder / LOG)
+    steps = [line for line in lines if "total" in line]
+    if len(steps) < 2:
+        return
+    aside = {"step", "seconds", "windows", "windows_per_second", "rate", "norm", "psnr", "skipped"}
+    names = sorted({name for line in steps for name, value in line.items() if _number(value)} - aside)
+    x = [float(line["step"]) for line in steps]
+    losses = {name: (x, [float(line.get(name, np.nan)) for line in steps]) for name in names}
+    scores = {"training": (x, [float(line.get("psnr", np.nan)) for line in steps])}
+    judged = [line for line in lines if "validation" in line]
+    for name in sorted({name for line in judged for name in line["validation"] if not name.endswith(" ssim")}):
+        here = [line for line in judged if name in line["validation"]]
+        scores[name] = ([float(line["step"]) for line in here], [float(line["validation"][name]) for line in here])
+    top = line_plot(losses, title="losses, unweighted", x_label="step", log_y=True, width=960)
+    bottom = line_plot(scores, title="PSNR, dB", x_label="step", width=960)
+    write_png(folder / "loss.png", np.concatenate((top, bottom)))
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

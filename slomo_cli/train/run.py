@@ -1,0 +1,247 @@
+"""From a request to trained weights: find the data, build the network, train, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from slomo_cli.errors import DeviceError, InputError, UsageError, printable
+from slomo_cli.evaluate.datasets import open_dataset
+from slomo_cli.net import weights
+from slomo_cli.net.presets import build
+from slomo_cli.train.cache import Clip, find_videos, load_clips
+from slomo_cli.train.feed import Sampler
+from slomo_cli.train.judge import Judge
+from slomo_cli.train.loop import CHECKPOINT, Run
+from slomo_cli.train.parallel import Team, join
+from slomo_cli.train.perceptual import Input, PerceptualFeatures, load_features
+from slomo_cli.train.record import WEIGHTS, describe_files, export, machine, write_record
+from slomo_cli.train.settings import TrainSettings, check
+from slomo_cli.train.store import Place
+from slomo_cli.train.synthetic import SyntheticSampler, find_photos, load_photos
+from slomo_cli.train.windows import WindowSampler
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that ``slomo train`` is asked."""
+
+    out: Path
+    settings: TrainSettings
+    data: tuple[Path, ...] = ()
+    photos: tuple[Path, ...] = ()
+    cache: Path | None = None
+    """Decoded frames; None is a folder in ``out``."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of the network's class that differ from the preset's."""
+    init: str | None = None
+    """Weights to begin with: a released name or a file; only where ``out`` holds no checkpoint."""
+    vgg: Path | None = None
+    vgg_input: Input = "auto"
+    device: str = "auto"
+    threads: int = 0
+    frames: Place = "auto"
+    validate: tuple[Path, ...] = ()
+    factors: tuple[int, ...] = (2,)
+    """Of validation sets that are frames or video."""
+    limit: int | None = None
+    pictures: bool = True
+    tensorboard: bool = True
+    split_bytes: int | None = None
+    export: Path | None = None
+    export_dtype: str = "float32"
+
+
+def train(
+    request: Request,
+    report: Callable[[str], None] = print,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> dict[str, Any]:
+    """Train as asked, resuming what ``request.out`` holds, and export the weights when the schedule is over.
+
+    Returns the record of the run. Raises a SlomoError when something is missing, damaged, or does not fit.
+    """
+    settings = check(request.settings)
+    if not request.data and not request.photos:
+        raise UsageError("training needs pictures: give videos with --data, photos with --photos, or both")
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    team, device = join(request.device)
+    report = report if team.leads else _silent
+    try:
+        return _train(request, settings, team, device, report, advance)
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"out of memory on {device}: a smaller --batch, --crop or --targets needs less, or keep the frames "
+            "elsewhere with --frames host; the checkpoint is untouched"
+        ) from error
+    finally:
+        team.leave()
+
+
+def _train(
+    request: Request,
+    settings: TrainSettings,
+    team: Team,
+    device: torch.device,
+    report: Callable[[str], None],
+    advance: Callable[[int], None],
+) -> dict[str, Any]:
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes never change
+    perceptual = _features(request, settings, report)
+    sources, held_out, data = _sources(request, settings, team, device, report)
+    sets = [
+        one
+        for path in request.validate
+        for one in {
+            open_dataset(path, factor).layout: open_dataset(path, factor) for factor in request.factors
+        }.values()
+    ]
+    net, config = _network(request, settings)
+    run = Run(
+        net,
+        sources,
+        settings,
+        request.out,
+        device,
+        perceptual=perceptual,
+        team=team,
+        report=report,
+        advance=advance,
+        about={"config": config, "init": request.init, "data": data, "machine": machine(device, team.size)},
+        split_bytes=request.split_bytes,
+        tensorboard=request.tensorboard,
+    )
+    report(f"training {settings.preset} on {device}: {sum(p.numel() for p in net.parameters()) / 1e6:.2f} M weights")
+    judge = Judge(
+        run.stepper.trainee,
+        device,
+        bfloat16=settings.dtype == "bfloat16",
+        held_out=held_out,
+        sets=sets,
+        limit=request.limit,
+        folder=request.out if request.pictures else None,
+    )
+    record = run.train(judge)
+    if not team.leads:
+        return record
+    if record["finished"]:
+        run.save()  # once more, with the scores
+        _export(request, settings, report)
+    write_record(request.out, record)
+    return record
+
+
+def _silent(line: str) -> None:
+    """Only the leader speaks."""
+
+
+def _features(request: Request, settings: TrainSettings, report: Callable[[str], None]) -> PerceptualFeatures | None:
+    if not settings.losses.perceptual:
+        return None
+    features = load_features(request.vgg, request.vgg_input)
+    report(f"perceptual loss: VGG16 of {'Caffe (BGR, 0..255)' if features.caffe else 'torchvision (RGB, normalised)'}")
+    return features
+
+
+def _network(request: Request, settings: TrainSettings) -> tuple[nn.Module, dict[str, Any]]:
+    """A new network, or the one of ``request.init``; and its config."""
+    torch.manual_seed(settings.seed)
+    if request.init is None or (request.out / CHECKPOINT).exists():
+        try:
+            return build(settings.preset, request.config), dict(request.config)
+        except ValueError as error:
+            raise UsageError(f"--net: {error}") from error
+    loaded = weights.load(request.init)
+    if loaded.preset != settings.preset:
+        raise UsageError(
+            f"--init: {printable(request.init)} is a network of preset {loaded.preset}; use --preset {loaded.preset}"
+        )
+    if request.config and dict(request.config) != dict(loaded.config):
+        raise UsageError(f"--init: {printable(request.init)} has its own sizes {dict(loaded.config)}; leave out --net")
+    return loaded.model.train().requires_grad_(True), dict(loaded.config)
+
+
+def _sources(
+    request: Request, settings: TrainSettings, team: Team, device: torch.device, report: Callable[[str], None]
+) -> tuple[list[tuple[Sampler, int]], WindowSampler | None, dict[str, Any]]:
+    """Samplers with their windows per step, the sampler of held-out windows, and a description of the data."""
+    real, synthetic = _shares(settings, team, bool(request.photos), bool(request.data))
+    sources: list[tuple[Sampler, int]] = []
+    held_out: WindowSampler | None = None
+    data: dict[str, Any] = {}
+    targets = settings.windows.targets
+    if request.data and real:
+        videos, clips = _clips(request, team, report)
+        windows = WindowSampler(clips, settings.windows, device, place=request.frames)
+        held_out = _held_out(clips, settings, device, windows)
+        sources.append((windows, real))
+        data["videos"] = describe_files(videos, {clip.name: len(clip.times) for clip in clips})
+        data["seconds"], data["windows"] = round(windows.seconds, 1), windows.count
+        targets = round(windows.targets_per_window)
+        place = f"on {device}" if windows.store.on_device else "read from the cache"
+        report(
+            f"{len(clips)} videos, {sum(len(c.times) for c in clips)} frames "
+            f"({windows.store.bytes / 2**30:.2f} GiB, {place}), {windows.count} windows"
+        )
+    if request.photos and synthetic:
+        paths = find_photos(request.photos)
+        photos = load_photos(paths)
+        sources.append(
+            (SyntheticSampler(photos, settings.windows.crop, targets, device, place=request.frames), synthetic)
+        )
+        data["photos"] = describe_files(paths)
+        report(f"{len(photos)} photos for synthetic motion, {synthetic} of {real + synthetic} windows")
+    elif request.data and settings.synthetic and not request.photos:
+        report("no --photos: training on real windows alone, without synthetic motion")
+    return sources, held_out, data
+
+
+def _shares(settings: TrainSettings, team: Team, photos: bool, videos: bool) -> tuple[int, int]:
+    """(real, synthetic) windows per step of this process."""
+    real, synthetic = settings.counts(photos, videos)
+    if not real + synthetic:
+        raise UsageError("--batch: expected at least one window per step")
+    if settings.batch % team.size:
+        raise UsageError(f"--batch: expected a multiple of the {team.size} processes, found {settings.batch}")
+    each = settings.batch // team.size
+    synthetic = round(synthetic / team.size)
+    return each - synthetic, synthetic
+
+
+def _clips(request: Request, team: Team, report: Callable[[str], None]) -> tuple[list[Path], list[Clip]]:
+    videos = find_videos(request.data)
+    cache = request.cache or request.out / "cache"
+    if not team.leads:
+        team.wait()  # the leader decodes, the others find it done
+    clips = load_clips(videos, cache, report=report)
+    if team.leads:
+        team.wait()
+    if not clips:
+        raise InputError("training data: none of the videos can be read; see the reasons above")
+    return videos, clips
+
+
+def _held_out(
+    clips: Sequence[Clip], settings: TrainSettings, device: torch.device, windows: WindowSampler
+) -> WindowSampler | None:
+    try:
+        return WindowSampler(clips, settings.windows, device, part="held-out", store=windows.store)
+    except InputError:
+        return None  # no clip is long enough to give up its end
+
+
+def _export(request: Request, settings: TrainSettings, report: Callable[[str], None]) -> None:
+    if not settings.flow_interpolation or not settings.visibility:
+        report("an ablation: no weights written")
+        return
+    target = request.export or request.out / WEIGHTS
+    dtype = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[request.export_dtype]
+    export(request.out, target, dtype=dtype, split_bytes=request.split_bytes)
+    report(f"wrote {printable(target)}")

@@ -1,0 +1,65 @@
+"""What cameras and encoders do to pictures: gain drift, blur, noise, block compression."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from slomo_cli.train.store import put
+
+
+def spoil(pictures: Tensor, t: npt.NDArray[np.floating], rng: np.random.Generator) -> Tensor:
+    """Windows (N, 2 + T, 3, H, W) in [0, 1], first, last, targets at times ``t`` (N, T): each spoiled by chance.
+
+    Brightness drifts from the first picture to the last, linearly, targets with it; blur takes the whole window. Noise
+    and compression fall on the two inputs alone: they cannot be foretold, so targets stay clean.
+    """
+    count = pictures.shape[0]
+    device = pictures.device
+    drifts, blurs, noisy, blocky = rng.random((4, count)) < np.array([0.15, 0.15, 0.25, 0.25])[:, None]
+
+    course = np.concatenate((np.zeros((count, 1)), np.ones((count, 1)), t), 1) - 0.5
+    gain = 1 + (rng.normal(0, 0.03, count) * drifts)[:, None] * course
+    pictures = pictures * _per_window(gain, device)
+
+    flat = pictures.flatten(0, 1)
+    blurred = F.avg_pool2d(F.pad(flat, (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(pictures)
+    pictures = torch.where(_per_window(blurs[:, None], device), blurred, pictures)
+
+    inputs = pictures[:, :2]
+    steps = _per_window(rng.uniform(0.02, 0.08, (count, 1)), device)
+    inputs = torch.where(_per_window(blocky[:, None], device), quantise(inputs, steps), inputs)
+    generator = torch.Generator(device).manual_seed(int(rng.integers(1 << 62)))
+    grain = torch.randn(inputs.shape, generator=generator, device=device)
+    inputs = inputs + grain * _per_window((rng.uniform(0.002, 0.02, count) * noisy)[:, None], device)
+    return torch.cat((inputs, pictures[:, 2:]), 1).clamp_(0.0, 1.0)
+
+
+def _per_window(values: npt.NDArray[np.generic], device: torch.device) -> Tensor:
+    """(N, K) -> (N, K, 1, 1, 1) on the device."""
+    array = values if values.dtype == np.bool_ else values.astype(np.float32)
+    return put(array, device)[..., None, None, None]
+
+
+def quantise(pictures: Tensor, step: Tensor) -> Tensor:
+    """Round the 8x8 DCT of every channel of (..., H, W) to multiples of ``step``, wider for fine detail.
+
+    H and W are multiples of 8; ``step``: broadcast over pictures, in units of the pictures.
+    """
+    n = torch.arange(8, device=pictures.device, dtype=torch.float32)
+    basis = torch.cos(math.pi / 8 * (n[None] + 0.5) * n[:, None]) * 0.5
+    basis = torch.where(n[:, None] == 0, basis * math.sqrt(0.5), basis)
+    height, width = pictures.shape[-2:]
+    blocks = pictures.reshape(*pictures.shape[:-2], height // 8, 8, width // 8, 8)
+    spectrum = torch.einsum("ui,...hiwj,vj->...huwv", basis, blocks, basis)
+    steps = step[..., None, None] * (1 + (n[:, None, None] + n) / 2)
+    spectrum = torch.round(spectrum / steps) * steps
+    return torch.einsum("ui,...huwv,vj->...hiwj", basis, spectrum, basis).reshape(pictures.shape)
+
+
+__all__ = ["quantise", "spoil"]

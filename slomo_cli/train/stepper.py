@@ -1,0 +1,158 @@
+"""One training step: predict, compare, go back, update; and the moving average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slomo_cli.net.motion import Motion, PairState
+from slomo_cli.net.warp import approximate_flows
+from slomo_cli.train.losses import SloMoLoss
+from slomo_cli.train.parallel import Team
+from slomo_cli.train.settings import TrainSettings
+from slomo_cli.train.windows import Batch
+
+Answer = tuple[PairState, Motion, list[Tensor]]
+
+
+class Trainee(nn.Module):
+    """A network as training and validation look at it: flows at the pictures' size, ablations applied."""
+
+    def __init__(self, net: nn.Module, settings: TrainSettings) -> None:
+        super().__init__()
+        self.net = net
+        self.flow_interpolation = settings.flow_interpolation
+        self.visibility = settings.visibility
+
+    @property
+    def stride(self) -> int:
+        """Sides of pictures must be multiples of it."""
+        net: Any = self.net
+        return int(net.stride)
+
+    def forward(self, i0: Tensor, i1: Tensor, index: Tensor, t: Tensor) -> Answer:
+        """Pictures (N, 3, H, W), targets (M,): what the losses need. Coarse flows are empty where there are none."""
+        net: Any = self.net
+        if hasattr(net, "pair_with_ladder"):
+            state, ladder = net.pair_with_ladder(i0, i1)
+        else:
+            state, ladder = net.pair(i0, i1), []
+        motion = net.at(state, index, t)
+        if not self.flow_interpolation:
+            flows = approximate_flows(state.flow_01[index], state.flow_10[index], t)
+            motion = Motion(*flows, motion.visibility)
+        if not self.visibility:
+            motion = motion._replace(visibility=torch.full_like(motion.visibility, 0.5))
+        cell = int(net.cell)
+        if cell > 1:
+            state = state._replace(flow_01=_enlarged(state.flow_01, cell), flow_10=_enlarged(state.flow_10, cell))
+            visibility = F.interpolate(motion.visibility, scale_factor=cell, mode="bilinear", align_corners=False)
+            motion = Motion(_enlarged(motion.flow_t0, cell), _enlarged(motion.flow_t1, cell), visibility)
+        return state, motion, ladder
+
+
+def _enlarged(flow: Tensor, cell: int) -> Tensor:
+    return cell * F.interpolate(flow, scale_factor=cell, mode="bilinear", align_corners=False)
+
+
+class Stepper:
+    """A network with its optimizer and moving average."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        settings: TrainSettings,
+        loss: SloMoLoss,
+        device: torch.device,
+        team: Team,
+        report: Callable[[str], None],
+    ) -> None:
+        self.settings, self.device = settings, device
+        self._loss, self._team, self._report = loss, team, report
+        self.net = net
+        self.trainee = Trainee(net, settings)
+        words: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+        try:
+            self.optimizer = torch.optim.AdamW(net.parameters(), fused=True, **words)
+            self._fused = True
+        except RuntimeError:  # the device has no fused form
+            self.optimizer = torch.optim.AdamW(net.parameters(), **words)
+            self._fused = False
+        self.average = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        self.bad_in_a_row = torch.zeros((), device=device)
+        """Steps left out one after another because something was not a finite number."""
+        self._forward: Callable[..., Any] = self._compare
+        self._untried = settings.compile
+        if settings.compile:
+            self._forward = torch.compile(self._compare)
+
+    def step(self, batch: Batch, rate: float, number: int) -> dict[str, Tensor]:
+        """One update with learning rate ``rate``; ``number`` counts from 0. Returns the parts of the loss.
+
+        Nothing here waits for the device. A step whose gradient is not finite changes nothing; the device counts it.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = batch._replace(
+            i0=batch.i0.contiguous(memory_format=torch.channels_last),
+            i1=batch.i1.contiguous(memory_format=torch.channels_last),
+        )
+        total, parts = self._gradients(batch)
+        self._team.average_gradients(self.net.parameters())
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip_norm)
+        bad = (~torch.isfinite(norm)).float()
+        self._update(bad)
+        self.bad_in_a_row = (self.bad_in_a_row + 1) * bad
+        self._follow(min(self.settings.average_decay, (number + 1) / (number + 10)))
+        # A sum must survive a step that was left out; how many there were is told beside it.
+        parts |= {"total": total.detach(), "norm": norm.detach()}
+        return {name: torch.where(bad > 0, 0.0, value.float()) for name, value in parts.items()} | {"skipped": bad}
+
+    def _compare(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.dtype == "bfloat16"):
+            state, motion, ladder = self.trainee(batch.i0, batch.i1, batch.index, batch.t)
+        return self._loss(batch, state, motion, ladder)
+
+    def _gradients(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            total, parts = self._forward(batch)
+            total.backward()
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            # Compilation happens at the first call and needs tools that may be missing.
+            if not self._untried:
+                raise
+            first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            self._report(f"cannot compile here, going on without: {first.strip()}")
+            self._forward = self._compare
+            self._untried = False
+            return self._gradients(batch)
+        self._untried = False
+        return total, parts
+
+    def _update(self, bad: Tensor) -> None:
+        optimizer: Any = self.optimizer
+        if self._fused:
+            # The fused update leaves everything as it is where this says so: torch's own way to skip without asking.
+            optimizer.found_inf = bad
+            optimizer.step()
+        elif not bool(bad):
+            optimizer.step()
+
+    @torch.no_grad()
+    def _follow(self, decay: float) -> None:
+        """Move the average a little towards the weights."""
+        own = self.net.state_dict()
+        floating = [name for name, value in own.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.average[n] for n in floating], [own[n] for n in floating], 1.0 - decay)
+
+    def finite(self) -> bool:
+        """Every weight is a number; waits for the device."""
+        total = sum(value.detach().float().abs().sum() for value in self.net.parameters())
+        return bool(torch.isfinite(torch.as_tensor(total)))

@@ -1,0 +1,280 @@
+"""The loop: it learns, resumes bit for bit, survives bad numbers, signals and full disks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from train_helpers import CPU, TinyNet, moving_clip, photo, tiny_settings
+
+from slomo_cli.errors import SlomoError, WeightsError
+from slomo_cli.train.loop import Run, rate_at
+from slomo_cli.train.settings import TrainSettings
+from slomo_cli.train.synthetic import SyntheticSampler
+from slomo_cli.train.windows import Batch, WindowSampler
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def sources(settings: TrainSettings) -> list[tuple[Any, int]]:
+    real = WindowSampler([moving_clip(), moving_clip(speed=-3.0)], settings.windows, CPU)
+    synthetic = SyntheticSampler([photo()], settings.windows.crop, 1, CPU, layers=1)
+    counts = settings.counts()
+    return [(real, counts[0]), (synthetic, counts[1])]
+
+
+def make(out: Path, settings: TrainSettings, **words: Any) -> Run:
+    torch.manual_seed(0)
+    lines: list[str] = []
+    run = Run(TinyNet(), sources(settings), settings, out, CPU, report=lines.append, **words)
+    run.lines = lines  # type: ignore[attr-defined]
+    return run
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "checkpoint.safetensors")
+
+
+class Stopper:
+    """Raises at a step, as a kill would end the run there."""
+
+    def __init__(self, sampler: Any, at: int) -> None:
+        self.sampler, self.at, self.drawn = sampler, at, 0
+
+    def draw(self, count: int, rng: np.random.Generator) -> Batch:
+        if self.drawn == self.at:
+            raise RuntimeError("killed")
+        self.drawn += 1
+        return self.sampler.draw(count, rng)
+
+
+def test_six_steps_are_three_a_kill_and_three_bit_for_bit(tmp_path: Path) -> None:
+    settings = tiny_settings(steps=6)
+    make(tmp_path / "whole", settings).train()
+
+    killed = make(tmp_path / "parts", replace(settings, checkpoint_minutes=0.0))
+    # A checkpoint is written before each step; the fourth step never comes.
+    killed._sources = [(Stopper(killed._sources[0][0], 4), 2), killed._sources[1]]
+    killed._sources[0][0].at = 3
+    with pytest.raises(RuntimeError, match="killed"):
+        killed.train()
+    resumed = make(tmp_path / "parts", settings)
+    assert resumed.step == 3
+    resumed.train()
+
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert whole.keys() == parts.keys() and any(name.startswith("adam.") for name in whole)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert not torch.equal(whole["model.refine.weight"], whole["average.refine.weight"])
+
+
+def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:
+    settings = tiny_settings(steps=60, log_every=10, learning_rate=5e-3, warmup_steps=5)
+    record = make(tmp_path, settings).train()
+
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 20, 30, 40, 50, 60]
+    assert lines[-1]["psnr"] > lines[0]["psnr"] + 1
+    assert lines[-1]["flow"] > 0 and lines[-1]["skipped"] == 0 and lines[-1]["windows"] == 180
+    assert record["step"] == 60 and record["finished"] and record["windows"] == 180
+
+
+def test_the_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
+    make(tmp_path, tiny_settings(steps=4)).train()
+    with open(tmp_path / "log.jsonl", "a") as log:
+        log.write('{"step": 6, "total": 1}\n{"step": 8, "to')
+    make(tmp_path, tiny_settings(steps=8)).train()
+
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8] and "flow" in lines[2]
+
+
+class Poison(TinyNet):
+    """Answers NaN in the steps named; ``now`` counts them."""
+
+    def __init__(self, bad: range) -> None:
+        super().__init__()
+        self.bad, self.now = bad, -1
+
+    def at(self, state: Any, index: torch.Tensor, t: torch.Tensor) -> Any:
+        self.now += 1
+        motion = super().at(state, index, t)
+        return motion._replace(visibility=motion.visibility * float("nan")) if self.now in self.bad else motion
+
+
+def test_a_step_without_a_finite_loss_changes_nothing(tmp_path: Path) -> None:
+    settings = tiny_settings(steps=6)
+    run = Run(Poison(range(2, 4)), sources(settings), settings, tmp_path, CPU, report=lambda line: None)
+    states = []
+    step = run.stepper.step
+
+    def watched(*words: Any) -> Any:
+        parts = step(*words)
+        states.append({name: value.clone() for name, value in run.stepper.net.state_dict().items()})
+        return parts
+
+    run.stepper.step = watched  # type: ignore[method-assign]
+    record = run.train()
+
+    same = [all(torch.equal(a[n], b[n]) for n in a) for a, b in itertools.pairwise(states)]
+    assert same == [False, True, True, False, False]
+    assert record["skipped"] == 2
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["skipped"] for line in lines] == [0, 2, 0] and np.isfinite(lines[2]["total"])
+
+
+def test_a_loss_that_stays_without_a_number_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    settings = tiny_settings(steps=40)
+    make(tmp_path, tiny_settings(steps=4)).train()
+    before = weights(tmp_path)
+    run = Run(Poison(range(3, 99)), sources(settings), settings, tmp_path, CPU, report=lambda line: None)
+
+    with pytest.raises(SlomoError, match=r"not a number since step 7; the checkpoint .* holds the last sound state"):
+        run.train()
+
+    after = weights(tmp_path)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_unsound_weights_are_never_written(tmp_path: Path) -> None:
+    make(tmp_path, tiny_settings(steps=2)).train()
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    run = make(tmp_path, tiny_settings(steps=4))
+    with torch.no_grad():
+        run.stepper.net.refine.bias[0] = float("inf")  # type: ignore[union-attr, index, operator]
+
+    with pytest.raises(SlomoError, match="not finite"):
+        run.save()
+
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    run = make(tmp_path, tiny_settings(steps=2))
+    run.train()
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(SlomoError, match=r"cannot write the checkpoint .*the one before it is untouched"):
+            run.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.glob("*.part")] == []
+
+
+def test_a_checkpoint_comes_back_from_its_parts(tmp_path: Path) -> None:
+    run = make(tmp_path / "a", tiny_settings(steps=4), split_bytes=5000)
+    run.train()
+    whole = (tmp_path / "a" / "checkpoint.safetensors").read_bytes()
+    parts = sorted((tmp_path / "a").glob("*.part-*"))
+    assert len(parts) == -(-len(whole) // 5000) > 2
+    assert b"".join(p.read_bytes() for p in parts) == whole
+
+    (tmp_path / "b").mkdir()
+    for part in parts:
+        (tmp_path / "b" / part.name).write_bytes(part.read_bytes())
+    assert make(tmp_path / "b", tiny_settings(steps=4)).step == 4
+
+    (tmp_path / "c").mkdir()
+    for part in parts[1:]:
+        (tmp_path / "c" / part.name).write_bytes(part.read_bytes())
+    with pytest.raises(WeightsError, match=f"expected all of {len(parts)} parts"):
+        make(tmp_path / "c", tiny_settings())
+
+    (tmp_path / "d").mkdir()
+    for part in parts:  # the last part of another checkpoint
+        data = part.read_bytes()
+        (tmp_path / "d" / part.name).write_bytes(data if part != parts[-1] else bytes(len(data)))
+    with pytest.raises(WeightsError, match="sum does not match"):
+        make(tmp_path / "d", tiny_settings())
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, tiny_settings(steps=2)).train()
+    file = tmp_path / "checkpoint.safetensors"
+    whole = file.read_bytes()
+    settings = tiny_settings()
+
+    with pytest.raises(WeightsError, match="network of another shape"):
+        Run(TinyNet(7), sources(settings), settings, tmp_path, CPU, report=lambda line: None)
+    file.write_bytes(whole[:-100])
+    with pytest.raises(WeightsError, match="not a whole training checkpoint"):
+        make(tmp_path, tiny_settings())
+
+
+def test_a_signal_ends_the_run_after_a_whole_step(tmp_path: Path) -> None:
+    run = make(tmp_path, tiny_settings(steps=500, log_every=1000))
+    caught = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+    try:
+        timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        run.train()
+        timer.join()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert caught == [signal.SIGTERM], "the caller's own handler acts in the end"
+    assert 0 < run.step < 500
+    assert make(tmp_path, tiny_settings(steps=500)).step == run.step
+    assert any("run again to go on" in line for line in run.lines)  # type: ignore[attr-defined]
+
+
+def test_a_call_may_pause_before_the_schedule_ends(tmp_path: Path) -> None:
+    settings = tiny_settings(steps=None, minutes=60.0, stop_minutes=0.01)
+    record = make(tmp_path, settings).train()
+    again = make(tmp_path, settings)
+
+    assert not record["finished"] and 0.5 < record["seconds"] < 30
+    assert again.record["seconds"] == record["seconds"] and again.step == record["step"]
+
+
+def test_schedule_warms_up_and_falls_along_a_cosine() -> None:
+    settings = tiny_settings(warmup_steps=10, learning_rate=1.0)
+
+    assert rate_at(settings, 0, 0.0) == pytest.approx(0.1)
+    assert rate_at(settings, 100, 0.0) == pytest.approx(1.0)
+    assert rate_at(settings, 100, 0.5) == pytest.approx(0.505)
+    assert rate_at(settings, 100, 1.0) == rate_at(settings, 100, 7.0) == pytest.approx(0.01)
+
+
+def test_compiling_falls_back_where_it_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(function: Any) -> Any:
+        def call(*words: Any) -> Any:
+            raise RuntimeError("\nno compiler found")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    run = make(tmp_path, tiny_settings(compile=True, steps=2))
+    run.train()
+
+    assert "cannot compile here, going on without: no compiler found" in run.lines  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("change", [{"flow_interpolation": False}, {"visibility": False}, {"synthetic": 0.0}])
+def test_ablations_train(tmp_path: Path, change: dict[str, Any]) -> None:
+    record = make(tmp_path, tiny_settings(steps=2, **change)).train()
+
+    assert record["step"] == 2 and record["settings"][next(iter(change))] == next(iter(change.values()))

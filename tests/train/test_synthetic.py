@@ -1,0 +1,195 @@
+"""Scenes: flow and visibility are exact, the elastic inverse converges, draws repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from train_helpers import CPU, photo
+
+from slomo_cli.errors import InputError
+from slomo_cli.net.warp import pixel_grid, warp
+from slomo_cli.train.scene import Scene
+from slomo_cli.train.spoil import quantise, spoil
+from slomo_cli.train.synthetic import STRONGEST_BEND, SyntheticSampler, find_photos, load_photos
+
+SIZE = 64
+
+
+def sampler(targets: int = 2, crop: int = SIZE, layers: int = 3) -> SyntheticSampler:
+    photos = [photo(seed=1), photo(130, 90, seed=2), photo(100, 300, seed=3)]
+    return SyntheticSampler(photos, crop, targets, CPU, layers=layers)
+
+
+def solid(scene_owner: torch.Tensor) -> torch.Tensor:
+    """(N, P, 1, h, w) bool: no other layer within two pixels: away from the edges, where layers mix."""
+    owner = scene_owner[:, :, 0].float()
+    far = torch.nn.functional.max_pool2d(owner, 5, 1, 2) == -torch.nn.functional.max_pool2d(-owner, 5, 1, 2)
+    return far[:, :, None]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    scene = sampler()._scene(6, np.random.default_rng(5))
+    # Layers hide wholly or not at all, but for the pixels along their edges, which the tests leave out.
+    scene.layers[:, 3] = torch.nn.functional.max_pool2d((scene.layers[:, 3:] > 0.5).float(), 5, 1, 2)[:, 0]
+    return scene
+
+
+TIMES = np.tile([0.0, 1.0, 0.25, 0.5, 0.9], (6, 1))
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_warping_an_end_by_the_exact_flow_gives_the_picture_between(scene: Scene, end: int) -> None:
+    at = scene.render(TIMES)
+    seen = scene.seen(at)[end]
+    flow = (at.flow_0, at.flow_1)[end]
+    steps = TIMES.shape[1]
+    source = at.picture[:, end]
+    owners = at.owner[:, end].float()
+
+    warped = warp(source.repeat_interleave(steps, 0), flow.flatten(0, 1)).unflatten(0, (6, steps))
+    # Where the four pixels looked up all belong to the pixel's own layer, away from edges at both times.
+    other = warp(owners.repeat_interleave(steps, 0), flow.flatten(0, 1)).unflatten(0, (6, steps))
+    clean = solid(at.owner[:, [end]]).float().squeeze(1)
+    near = warp(clean.repeat_interleave(steps, 0), flow.flatten(0, 1)).unflatten(0, (6, steps)) > 0.999
+    good = seen & solid(at.owner) & near & ((other - at.owner).abs() < 1e-4)
+
+    error = (warped - at.picture).abs().amax(2, keepdim=True)[good]
+    assert good.float().mean() > 0.5
+    # Frame 0 lies on the pixels of the textures, so nothing is sampled twice; frame 1 does not.
+    assert error.max() < (1e-4 if end == 0 else 0.12)
+    assert error.mean() < (1e-5 if end == 0 else 0.006)
+
+
+def test_visible_pixels_show_their_own_layer_and_hidden_ones_another(scene: Scene) -> None:
+    at = scene.render(TIMES)
+    seen, _ = scene.seen(at)
+    place = pixel_grid(SIZE, SIZE, CPU)[:, None] + at.flow_0
+    inside = ((place >= 0) & (place <= SIZE - 1)).all(2, keepdim=True)
+    nearest = place.round().long()
+    x, y = nearest.clamp(0, SIZE - 1).unbind(2)
+    found = at.owner[:, 0, 0][torch.arange(6)[:, None, None, None], y, x][:, :, None]
+    clear = solid(at.owner)[:, 0, 0][torch.arange(6)[:, None, None, None], y, x][:, :, None]
+    certain = inside & solid(at.owner) & clear
+
+    assert (found == at.owner)[certain & seen].all()
+    hidden = (found > at.owner)[certain & ~seen]
+    assert hidden.all() and len(hidden) > 100
+    assert 0.5 < seen.float().mean() < 1
+
+
+def test_frame_zero_is_at_rest_and_flows_agree_with_each_other(scene: Scene) -> None:
+    at = scene.render(TIMES)
+
+    assert at.flow_0[:, 0].abs().max() < 1e-4
+    assert at.flow_1[:, 1].abs().max() < 0.02
+    # From time t over frame 0 to frame 1 is as far as from t to frame 1, where frame 0 shows the pixel.
+    steps = TIMES.shape[1]
+    on = warp(at.flow_1[:, 0].repeat_interleave(steps, 0), at.flow_0.flatten(0, 1)).unflatten(0, (6, steps))
+    seen, _ = scene.seen(at)
+    error = (at.flow_0 + on - at.flow_1).abs().amax(2, keepdim=True)[seen & solid(at.owner)]
+    assert error.median() < 0.05
+
+
+def test_elastic_inverse_converges_for_the_strongest_bend() -> None:
+    one = sampler(crop=128)
+    rng = np.random.default_rng(0)
+    layers = torch.zeros(4, 2, 4, 192, 192)
+    generators = one._generators(8, rng).reshape(4, 2, 3, 3)
+    scale = np.full(8, STRONGEST_BEND)
+    elastic = one._noise(8, 2, 3, 128, scale, rng).unflatten(0, (4, 2))
+    scene = Scene(layers, generators, elastic)
+    start = pixel_grid(128, 128, CPU)[:, None].expand(8, 1, -1, -1, -1) * 0.8 + 12
+
+    back = scene.to_start(scene.to_end(start), 1.0)
+
+    assert (elastic.abs().amax()) > 2 * STRONGEST_BEND
+    assert (back - start).abs().max() < 0.05
+
+
+def test_shapes_times_and_truth_of_a_batch() -> None:
+    batch = sampler(targets=3).draw(4, np.random.default_rng(1))
+
+    assert batch.i0.shape == batch.i1.shape == (4, 3, SIZE, SIZE)
+    assert batch.targets.shape == (12, 3, SIZE, SIZE)
+    assert batch.index.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert ((batch.t > 0) & (batch.t < 1)).all()
+    assert float(batch.targets.min()) >= 0 and float(batch.targets.max()) <= 1
+    truth = batch.truth
+    assert truth is not None
+    assert truth.flow_01.shape == (4, 2, SIZE, SIZE) and truth.flow_t0.shape == (12, 2, SIZE, SIZE)
+    assert truth.seen_0.dtype == torch.bool and truth.seen_0.shape == (12, 1, SIZE, SIZE)
+
+
+def test_truth_follows_when_the_ends_are_swapped() -> None:
+    one = sampler(targets=1)
+    scene = one._scene(3, np.random.default_rng(2))
+    t = np.full((3, 1), 0.25)
+    plain = one._batch(scene, t, False, np.random.default_rng(3))
+    swapped = one._batch(scene, t, True, np.random.default_rng(3))
+    assert plain.truth is not None and swapped.truth is not None
+
+    assert torch.equal(swapped.t, 1 - plain.t)
+    assert torch.equal(swapped.truth.flow_01, plain.truth.flow_10)
+    assert torch.equal(swapped.truth.flow_t0, plain.truth.flow_t1)
+    assert torch.equal(swapped.truth.seen_0, plain.truth.seen_1)
+    assert torch.equal(swapped.targets, plain.targets) or (swapped.targets - plain.targets).abs().max() < 0.05
+
+
+def test_a_draw_depends_on_the_generator_alone() -> None:
+    first, again = (sampler().draw(3, np.random.default_rng([7, 5])) for _ in range(2))
+    other = sampler().draw(3, np.random.default_rng([7, 6]))
+
+    assert torch.equal(first.i0, again.i0) and torch.equal(first.targets, again.targets)
+    assert not torch.equal(first.i0, other.i0)
+
+
+def test_spoiling_leaves_targets_free_of_noise_and_blocks() -> None:
+    pictures = torch.full((64, 4, 3, 16, 16), 0.5)
+    t = np.tile([0.25, 0.75], (64, 1))
+
+    spoiled = spoil(pictures, t, np.random.default_rng(0))
+
+    flat = spoiled.flatten(3).std(-1)
+    assert (flat[:, 2:] < 1e-6).all(), "targets of flat pictures stay flat"
+    assert (flat[:, :2].amax((1, 2)) > 1e-3).float().mean() > 0.1, "some inputs are noisy"
+    means = spoiled.mean((2, 3, 4))
+    clean = (flat[:, :2] < 1e-6).all((1, 2)) & ((means[:, 0] + means[:, 1] - 1).abs() < 1e-6)
+    first, last, early, late = means[clean].T
+    assert ((last - first).abs() > 1e-4).sum() > 3, "some drift"
+    assert torch.allclose(early, first + 0.25 * (last - first), atol=1e-6), "evenly in time"
+    assert torch.allclose(late, first + 0.75 * (last - first), atol=1e-6)
+
+
+def test_quantised_blocks_keep_flat_pictures_and_lose_detail() -> None:
+    flat = torch.full((1, 3, 16, 16), 0.4)
+    step = torch.tensor(0.05).view(1, 1, 1, 1)
+
+    assert (quantise(flat, step) - flat).abs().max() < 0.05 / 8
+    assert torch.allclose(quantise(flat, step * 1e-6), flat, atol=1e-5)
+    noise = flat + 0.01 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
+    assert quantise(noise, step * 4).std() < noise.std() / 4
+
+
+def test_photos_are_found_read_and_scaled(tmp_path: Path) -> None:
+    from slomo_cli.picture import write_png
+
+    (tmp_path / "deep").mkdir()
+    write_png(tmp_path / "a.png", photo(300, 200).transpose(1, 2, 0))
+    write_png(tmp_path / "deep" / "small.png", photo(30, 200).transpose(1, 2, 0))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+
+    paths = find_photos([tmp_path])
+    (only,) = load_photos(paths, short_side=100)
+
+    assert [p.name for p in paths] == ["a.png", "broken.jpg", "small.png"]
+    assert only.shape == (3, 150, 100) and only.dtype == np.uint8
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="none can be read"):
+        load_photos([tmp_path / "broken.jpg"])
+    with pytest.raises(InputError, match="no picture in"):
+        find_photos([empty])
