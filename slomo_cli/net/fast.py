@@ -195,7 +195,7 @@ class Fast(nn.Module):
                 context = F.interpolate(context, scale_factor=2, mode="nearest")
             flow, context = level(own, flow, context)
             ladder.append(flow)
-        full = 4.0 * F.interpolate(flow, scale_factor=4, mode="bilinear", align_corners=False)
+        full = 4.0 * F.interpolate(ladder[-1], scale_factor=4, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
         return PairState(flow_01, flow_10, (i0, i1)), ladder
 
