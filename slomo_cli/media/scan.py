@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
-from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, open_picture
+from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     """
     with open_picture(info.path, stream_index=info.stream_index, threads=1) as picture:
         if isinstance(picture, ImageSequence):
-            return _unstamped(len(picture.files), rate, info, 1 / picture.time_base, stamped=True)
+            found = _unstamped(len(picture.files), rate, info, 1 / picture.time_base, stamped=True)
+            gaps = missing(picture.files)
+            skipped = (f"the numbers of the pictures leave out {gaps}; the others follow each other evenly",)
+            return replace(found, warnings=(*found.warnings, *(skipped if gaps else ())))
         walk = _Walk(picture, info)
         walk.run()
         stream, time_base = picture.stream, picture.time_base
@@ -65,7 +68,11 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
         header_rates.insert(0, info.rate_from_header)
     if 2 * len(walk.ticks) < walk.packets or walk.stamps_are_counters():
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
-    return _stamped(walk, info, header_rates, time_base)
+    found = _stamped(walk, info, header_rates, time_base)
+    if rate is not None:
+        kept = "the source has times of its own and keeps them; an input rate is for pictures and streams without any"
+        found = replace(found, warnings=(*found.warnings, kept))
+    return found
 
 
 class _Walk:
@@ -169,12 +176,15 @@ class _Walk:
 
 
 def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fraction, *, stamped: bool) -> Timing:
-    """A raw stream or a sequence: pictures follow each other at the rate the user asks, the header names, or 25."""
+    """A raw stream or a sequence: pictures follow each other at the rate the user asks, or else the assumed."""
     rate = asked or assumed
     timing = SourceTiming(count, Fraction(0), count / rate, rate, rate, grid=rate, stamped=stamped)
     warnings: tuple[str, ...] = ()
     if asked is None and not info.rate_is_nominal:
-        warnings = (f"the source does not say how fast it runs; its pictures are taken to come at {rate} per second",)
+        warnings = (
+            f"the source does not say how fast it runs; its pictures are taken to come at {rate} per second: "
+            "--input-rate says otherwise",
+        )
     return Timing(timing, Stamps(range(count), 1 / rate, None), warnings)
 
 

@@ -5,6 +5,7 @@ A name that exists as a file is always that file, whatever it looks like.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-DEFAULT_RATE = Fraction(25)
-"""Pictures per second of a sequence when nobody says otherwise; FFmpeg's choice too."""
+DEFAULT_RATE = Fraction(30)
+"""Pictures per second of a sequence when nobody says otherwise."""
 CONTAINER = "image2"
 """What ``VideoInfo.container`` says of a sequence: FFmpeg's name for it."""
 
+_GAPS_SHOWN = 4
 _EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".tga", ".dpx", ".exr", ".jp2", ".ppm", ".pgm", ".pam"}
     | {".qoi", ".sgi", ".gif"}
@@ -71,6 +73,27 @@ def _folder(folder: Path) -> tuple[Path, ...]:
 def _by_number(file: Path) -> list[tuple[int, int, str]]:
     """Sorts ``2.png`` before ``10.png``."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", file.name) if part]
+
+
+def missing(files: tuple[Path, ...]) -> str:
+    """Numbers left out between the first and the last, as words such as ``3 (7, 9 to 10)``; '' when there are none.
+
+    The number is the only part of the names that changes. Names without one, or whose numbers leap so far that they
+    count something else (time stamps), miss nothing.
+    """
+    names = [re.split(r"(\d+)", file.name) for file in files]
+    if len({len(parts) for parts in names}) != 1:
+        return ""
+    changing = [place for place, column in enumerate(zip(*names, strict=True)) if len(set(column)) > 1]
+    if len(changing) != 1 or changing[0] % 2 == 0:
+        return ""
+    numbers = sorted(int(parts[changing[0]]) for parts in names)
+    gaps = [(low + 1, high - 1) for low, high in itertools.pairwise(numbers) if high > low + 1]
+    count = sum(high - low + 1 for low, high in gaps)
+    if not gaps or count > len(files):
+        return ""
+    shown = [f"{low}" if low == high else f"{low} to {high}" for low, high in gaps[:_GAPS_SHOWN]]
+    return f"{count} ({', '.join(shown)}{', ...' * (len(gaps) > _GAPS_SHOWN)})"
 
 
 class ImageSequence(Picture):

@@ -12,7 +12,7 @@ from slomo_cli.errors import InputError
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
-from slomo_cli.media.sequence import sequence_files
+from slomo_cli.media.sequence import missing, sequence_files
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def test_pictures_come_in_the_order_of_their_numbers(name: str, folder: Path) ->
 
     assert (info.container, info.codec, info.layout.name) == ("image2", "png", "gray")
     assert (info.width, info.height, info.frames_from_header) == (63, 47, 12)
-    assert (timing.timing.rate, timing.timing.duration) == (25, F(12, 25))
-    assert "25 per second" in timing.warnings[0]
-    assert brightness(folder / name) == [(F(k, 25), 10 * (k + 1)) for k in range(12)]
+    assert (timing.timing.rate, timing.timing.duration) == (30, F(12, 30))
+    assert "30 per second" in timing.warnings[0] and "--input-rate" in timing.warnings[0]
+    assert brightness(folder / name) == [(F(k, 30), 10 * (k + 1)) for k in range(12)]
 
 
 def test_the_user_may_say_how_fast_they_run(folder: Path) -> None:
@@ -68,9 +68,9 @@ def test_a_damaged_picture_leaves_a_gap(folder: Path) -> None:
 
     seen = brightness(folder)
 
-    assert (F(2, 25), 30) not in seen
-    assert seen[2] == (F(3, 25), 40)
-    assert seen[-1] == (F(11, 25), 120)
+    assert (F(2, 30), 30) not in seen
+    assert seen[2] == (F(3, 30), 40)
+    assert seen[-1] == (F(11, 30), 120)
 
 
 def test_names_stand_for_the_files_they_match(folder: Path) -> None:
@@ -94,3 +94,37 @@ def test_a_folder_of_several_kinds_is_refused(folder: Path) -> None:
 
     with pytest.raises(InputError, match="several kinds"):
         probe(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["a1", "a2", "a3"], ""),
+        (["a1", "a3", "a4"], "1 (2)"),
+        (["shot2_0001", "shot2_0002", "shot2_0005", "shot2_0007", "shot2_0008"], "3 (3 to 4, 6)"),
+        (["b1", "b3", "b5", "b7", "b9", "b11", "b12"], "5 (2, 4, 6, 8, ...)"),
+        (["1718000000", "1718000040", "1718000081"], ""),
+        (["one", "two"], ""),
+        (["a1_left", "a2_right"], ""),
+        (["a1b1", "a2b3"], ""),
+        (["only7"], ""),
+    ],
+)
+def test_gaps_in_the_numbering_are_told(names: list[str], words: str) -> None:
+    assert missing(tuple(Path(f"{name}.png") for name in names)) == words
+
+
+def test_a_gap_takes_no_time(folder: Path) -> None:
+    (folder / "im_4.png").unlink()
+
+    timing = scan(probe(folder / "im_%d.png"), F(10))
+
+    assert timing.timing.duration == F(11, 10)
+    assert [line for line in timing.warnings if "1 (4)" in line]
+
+
+def test_a_film_keeps_its_times(clip: Callable[[str], Path]) -> None:
+    timing = scan(probe(clip("cfr.mp4")), F(10))
+
+    assert timing.timing.rate == 30
+    assert any("times of its own" in line for line in timing.warnings)
