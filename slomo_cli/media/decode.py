@@ -217,8 +217,13 @@ class Decoder:
         index = info.stream_index
         return open_picture(info.path, stream_index=index, threads=threads, frame_threads=frame_threads, rate=rate)
 
-    def _decoded(self, picture: Picture, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
-        """Pictures of these packets and of the drained decoder; damaged packets are counted and passed over."""
+    def _decoded(
+        self, picture: Picture, packets: Iterator[Packet[Any]], count_after: int | None = None
+    ) -> Iterator[VideoFrame]:
+        """Pictures of these packets and of the drained decoder; damaged packets are passed over.
+
+        They are counted, those with stamps up to ``count_after`` excepted.
+        """
         for packet in packets:
             if self._stopped:
                 return
@@ -227,7 +232,8 @@ class Decoder:
             try:
                 frames = picture.decode(packet)
             except av.error.FFmpegError:
-                self.packets_skipped += 1
+                if count_after is None or packet.pts is None or packet.pts > count_after:
+                    self.packets_skipped += 1
                 continue
             yield from frames
         try:
@@ -243,21 +249,17 @@ class Decoder:
         only those before it (or none). One thread loses only the damaged one.
         """
         picture.close()
-        skipped = self.packets_skipped
         again = self._open(1, frame_threads=False)
         try:
             found = _seek(again, clock, clock.plain(last)) if self._may_seek else None
-            for frame in self._decoded(again, again.packets() if found is None else found[1]):
+            packets = again.packets() if found is None else found[1]
+            for frame in self._decoded(again, packets, count_after=last):
                 if frame.pts is not None and frame.pts > last:
                     time = clock.time_of(frame.pts)
                     if time is not None:
                         yield time, frame
         finally:
             again.close()
-            # What was passed over before ``last`` has been counted; of the rest nobody can say who saw it.
-            self.packets_skipped = (
-                max(skipped, 1) if found is not None else max(skipped, self.packets_skipped - skipped)
-            )
 
     def _delivered(self, time: Fraction, picture: VideoFrame) -> Frame:
         """The picture's samples, copied once, in the layout and size probe found."""

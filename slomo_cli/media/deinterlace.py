@@ -57,7 +57,8 @@ class Deinterlacer:
 
     def _build(self, picture: VideoFrame) -> Any:
         graph: Any = Graph()
-        graph.threads = 1
+        if hasattr(graph, "threads"):  # PyAV 17 on; one picture at a time is too little for many
+            graph.threads = 1
         name = picture.format.name
         always = self._codec not in _FLAGGING_CODECS and not picture.interlaced_frame
         steps = [

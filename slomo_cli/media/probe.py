@@ -21,7 +21,7 @@ import av.error
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
 from slomo_cli.media.sequence import CONTAINER, ImageSequence, open_picture
-from slomo_cli.media.source import first_picture, is_cover, open_container, seconds
+from slomo_cli.media.source import disposition_of, first_picture, is_cover, open_container, seconds
 from slomo_cli.values import Chapter, ColorInfo, HdrInfo, PixelLayout, StreamInfo, VideoInfo
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def probe(path: str | Path) -> VideoInfo:
             metadata=_pairs(container.metadata),
             rate_is_nominal=_rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
-            picture_disposition=int(stream.disposition),
+            picture_disposition=disposition_of(stream),
         )
 
 
@@ -109,8 +109,8 @@ def _color(frame: VideoFrame, codec: Any, chroma_location: int) -> ColorInfo:
     return ColorInfo(
         range=2 if full else tag(frame.color_range, codec.color_range, (0,)),
         matrix=tag(frame.colorspace, codec.colorspace, (2,)),
-        primaries=tag(frame.color_primaries, codec.color_primaries, (0, 2)),
-        transfer=tag(frame.color_trc, codec.color_trc, (0, 2)),
+        primaries=tag(getattr(frame, "color_primaries", None), codec.color_primaries, (0, 2)),
+        transfer=tag(getattr(frame, "color_trc", None), codec.color_trc, (0, 2)),
         chroma_location=chroma_location,
     )
 
@@ -123,13 +123,14 @@ def _chroma_location(stream: VideoStream) -> int:
     """
     try:
         buffer = io.BytesIO()
-        # Not closed on purpose: closing would ask the muxer for a trailer of a file that never had a packet.
         with av.open(buffer, "w", format="matroska") as writer:
             writer.add_stream_from_template(stream, opaque=True)
             writer.start_encoding()
             header = buffer.getvalue()
     except (av.error.FFmpegError, ValueError, TypeError):
         return 0
+    # Only within the Colour element (55B0), lest the codec's own data look like it.
+    header = header[header.find(b"\x55\xb0") :][:96] if b"\x55\xb0" in header else b""
     across = re.search(rb"\x55\xb7\x81([\x01\x02])", header)
     down = re.search(rb"\x55\xb8\x81([\x01\x02])", header)
     if across is None or down is None:
@@ -137,27 +138,39 @@ def _chroma_location(stream: VideoStream) -> int:
     return {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[(across[1][0], down[1][0])]
 
 
-def _side_data(frame: VideoFrame) -> dict[str, Any]:
-    """The picture's side data by name of kind; kinds unknown to PyAV are passed over."""
+_SIDE_DATA = (
+    "MASTERING_DISPLAY_METADATA",
+    "CONTENT_LIGHT_LEVEL",
+    "DISPLAYMATRIX",
+    "DOVI_METADATA",
+    "DOVI_RPU_BUFFER",
+    "DYNAMIC_HDR_PLUS",
+    "DYNAMIC_HDR_VIVID",
+)
+
+
+def _side_data(frame: VideoFrame) -> dict[str, bytes]:
+    """The kinds of the picture's side data that are read here, by libav's name; others are passed over."""
     try:
         items: Any = frame.side_data
-        return {item.type.name: item for item in items}
-    except (ValueError, KeyError):
+        found = {name: items.get(name) for name in _SIDE_DATA}
+    except ValueError:  # PyAV before 19 stumbles over kinds newer than itself
         return {}
+    return {name: bytes(item) for name, item in found.items() if item is not None}
 
 
 def _hdr(frame: VideoFrame, codec_tag: str) -> HdrInfo:
     """HDR10 static data, and which dynamic kinds are present."""
     data = _side_data(frame)
     mastering = None
-    if (block := data.get("MASTERING_DISPLAY_METADATA")) is not None and len(bytes(block)) >= 88:
+    if len(block := data.get("MASTERING_DISPLAY_METADATA", b"")) >= 88:
         # AVMasteringDisplayMetadata: ten rationals R, G, B, white (x, y each), min, max, then two "is present" flags.
-        numbers = struct.unpack("<20i2i", bytes(block)[:88])
+        numbers = struct.unpack("=20i2i", block[:88])
         if all(numbers[20:]) and all(numbers[1:20:2]):
             mastering = tuple(Fraction(numbers[i], numbers[i + 1]) for i in range(0, 20, 2))
     max_cll = max_fall = None
-    if (block := data.get("CONTENT_LIGHT_LEVEL")) is not None and len(bytes(block)) >= 8:
-        max_cll, max_fall = struct.unpack("<2I", bytes(block)[:8])
+    if len(block := data.get("CONTENT_LIGHT_LEVEL", b"")) >= 8:
+        max_cll, max_fall = struct.unpack("=2I", block[:8])
     dynamic = []
     if codec_tag in _DOLBY_TAGS or {"DOVI_METADATA", "DOVI_RPU_BUFFER"} & data.keys():
         dynamic.append("Dolby Vision")
@@ -170,13 +183,13 @@ def _hdr(frame: VideoFrame, codec_tag: str) -> HdrInfo:
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     """The nine fixed-point numbers of the display matrix; None when absent or the identity."""
-    block = _side_data(frame).get("DISPLAYMATRIX")
-    if block is None or len(bytes(block)) < 36:
+    block = _side_data(frame).get("DISPLAYMATRIX", b"")
+    if len(block) < 36:
         # Where PyAV meets a kind unknown to it (EXIF of photographs) it lists none, but still tells the rotation.
         radians = math.radians(float(getattr(frame, "rotation", 0) or 0))
         cosine, sine = (round(65536 * part) for part in (math.cos(radians), math.sin(radians)))
         return None if cosine == 65536 else (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30)
-    matrix = struct.unpack("=9i", bytes(block)[:36])
+    matrix = struct.unpack("=9i", block[:36])
     return None if matrix == (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30) else matrix
 
 
@@ -254,7 +267,7 @@ def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[Str
                 sample_rate=int(context.sample_rate or 0) if is_audio else 0,
                 channels=int(context.channels or 0) if is_audio else 0,
                 metadata=_pairs(stream.metadata),
-                disposition=int(stream.disposition),
+                disposition=disposition_of(stream),
             )
         )
     return tuple(found)

@@ -6,6 +6,7 @@ and every way in which opening can fail becomes one InputError that says what wa
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -57,6 +58,7 @@ _PLAYLISTS = (
 )
 
 _LEADING_BYTES = 4096
+_ATTACHED_PIC, _TIMED_THUMBNAILS = 0x400, 0x800
 
 
 def open_container(path: str | os.PathLike[str]) -> InputContainer:
@@ -116,7 +118,7 @@ def _why_not(head: bytes, error: Exception) -> str:
     text = sum(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte >= 128 for byte in head)
     if text == len(head) and _decodes(head):
         return "is a text file; expected a video"
-    if isinstance(error, av.error.ArgumentError):
+    if getattr(error, "errno", None) == errno.EINVAL:  # how libav says: not on the list of formats
         return "is in a format that is not read (a playlist or a device format); expected a video file"
     return "is not a video in any format that can be read, or is damaged at its beginning"
 
@@ -148,8 +150,13 @@ def picture_stream(container: InputContainer, shown: str) -> VideoStream:
 
 def is_cover(stream: Stream) -> bool:
     """Whether a video stream is a picture about the file (cover art, thumbnails), not the film."""
-    flags = type(stream.disposition)
-    return bool(int(stream.disposition) & int(flags.attached_pic | flags.timed_thumbnails))
+    return bool(disposition_of(stream) & (_ATTACHED_PIC | _TIMED_THUMBNAILS))
+
+
+def disposition_of(stream: Stream) -> int:
+    """The stream's AV_DISPOSITION_* bits; PyAV gives them as one kind of enum or another."""
+    flags: Any = stream.disposition
+    return int(getattr(flags, "value", flags))
 
 
 def seconds(ticks: int | None, time_base: Any) -> Fraction | None:
