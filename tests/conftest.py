@@ -58,6 +58,10 @@ RECIPES: dict[str, str] = {
     "long.ts": "-i {long.mp4} -c copy",
     "long.webm": f"{moving(seconds='8')} -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 200k -g 40",
     "long.hevc.mp4": f"{moving(seconds='8')} -c:v libx265 -preset ultrafast -x265-params log-level=none:keyint=24",
+    "long.opengop.ts": f"{moving(seconds='8')} {X264} -x264-params open-gop=1:keyint=20:bframes=3",
+    "long.refresh.ts": f"{moving(seconds='8')} {X264} -x264-params intra-refresh=1:keyint=20",
+    "long.mpeg2.ts": f"{moving(seconds='8')} -c:v mpeg2video -bf 2 -g 15",
+    "long.frag.mp4": "-i {long.mp4} -c copy -movflags +frag_keyframe+empty_moov",
     # variable rate: pictures 1, 4, 7 ... are missing; and stamps on no grid at all
     "gaps.mp4": f"{moving()} -vf select=not(eq(mod(n\\,3)\\,1)) -fps_mode vfr {X264}",
     "free.mp4": (

@@ -88,7 +88,13 @@ WINDOWS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["long.mp4", "long.mkv", "long.ts", "long.webm", "long.hevc.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("long.mp4", "long.mkv", "long.ts", "long.webm", "long.hevc.mp4"),
+        *("long.opengop.ts", "long.refresh.ts", "long.mpeg2.ts", "long.frag.mp4"),
+    ],
+)
 def test_a_window_is_a_slice_of_the_whole(name: str, clip: Clip) -> None:
     whole, _ = decoded(clip(name))
 

@@ -174,6 +174,14 @@ def test_the_film_is_chosen_not_the_cover_before_it(clip: Clip, make: Callable[.
     assert [(stream.kind, stream.codec) for stream in info.streams] == [("cover", "png")]
 
 
+def test_a_second_film_is_listed_beside_the_first(clip: Clip, make: Callable[..., Path]) -> None:
+    inputs = ["-i", str(clip("cfr.mp4")), "-i", str(clip("odd.mkv"))]
+    info = probe(make("double.mkv", *inputs, "-map", "0", "-map", "1", "-c", "copy"))
+
+    assert info.width == 64
+    assert [(stream.index, stream.kind, stream.codec) for stream in info.streams] == [(1, "video", "ffv1")]
+
+
 def test_a_closed_picture_lets_go_of_the_file(clip: Clip) -> None:
     picture = Picture(clip("cfr.mp4"))
 
