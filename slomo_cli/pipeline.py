@@ -130,7 +130,7 @@ def plan_conversion(
     time, encode, compute = _settings(time, encode, compute, wishes)
     ffmpeg = tools(encode.ffmpeg)
     info = probe(Path(source))
-    scanned = scan(info)
+    scanned = scan(info, time.input_rate)
     plan = make_plan(scanned.timing, time, scanned.stamps)
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.rate, frames=plan.frames)
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
@@ -298,7 +298,13 @@ def _source_notes(info: VideoInfo, time: TimeSettings) -> list[str]:
     return notes
 
 
-_READ: dict[str, Any] = {"factor": parse_number, "rate": parse_rate, "start": parse_time, "end": parse_time}
+_READ: dict[str, Any] = {
+    "factor": parse_number,
+    "rate": parse_rate,
+    "input_rate": parse_rate,
+    "start": parse_time,
+    "end": parse_time,
+}
 
 
 def _settings(

@@ -93,7 +93,7 @@ def plan_jobs(
     if output is not None and out_dir is not None:
         raise UsageError("-o names one file and --out-dir a folder for all: give one of them")
     if output is not None and len(inputs) > 1:
-        raise UsageError(f"-o names one file and there are {len(inputs)} inputs: use --out-dir DIR")
+        raise UsageError(f"-o names one file and there are {len(inputs)} inputs: use --out-dir DIR{_as_film(inputs)}")
     # Names are compared as they were typed: "./-" is a file, and a Path of it would be "-".
     sources = [None if name == STREAM else Path(name) for name in inputs]
     jobs = [Job(source, _target(source, output, out_dir, tag, codec)) for source in sources]
@@ -111,6 +111,13 @@ def plan_jobs(
         for other in jobs:
             refuse_overwriting_input(job.target, other.source)
     return jobs
+
+
+def _as_film(inputs: Sequence[str]) -> str:
+    """A hint for whoever let the shell take a pattern of pictures apart."""
+    endings = {Path(name).suffix.lower().removeprefix(".") for name in inputs}
+    still = all(ending in containers.BY_EXTENSION and containers.BY_EXTENSION[ending].still for ending in endings)
+    return f", or quote the pattern ('*.{min(endings)}') to take the pictures as one film" if still else ""
 
 
 def _target(source: Path | None, output: str | None, out_dir: str | None, tag: str, codec: str | None) -> Path | None:
@@ -134,8 +141,21 @@ def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
         same = os.path.samefile(target, source)
     except OSError:  # one of them does not exist
         same = os.path.abspath(target) == os.path.abspath(source)
-    if same:
+    if same or _among_pictures(target, source):
         raise UsageError(f"the output '{printable(target)}' is the input itself: name another with -o")
+
+
+def _among_pictures(target: Path, source: Path) -> bool:
+    """Would images of that name replace pictures of the sequence they are made from?"""
+    folder = source if source.is_dir() else source.parent
+    several = source.is_dir() or re.search(r"[%*?]", source.name) is not None
+    if not several or os.path.abspath(target.parent) != os.path.abspath(folder):
+        return False
+    from slomo_cli.media.sequence import sequence_files  # loads av
+
+    parts = re.split(r"%(?:0?\d+)?d", target.name)
+    pattern = re.compile(r"\d+".join(map(re.escape, parts)))
+    return any(pattern.fullmatch(file.name) for file in sequence_files(source) or ())
 
 
 def check_source(source: Path | None) -> None:

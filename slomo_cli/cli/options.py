@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 import click
 
 from slomo_cli.cli.help import option
-from slomo_cli.cli.types import COUNT, CRF, TIME, Device, Proxy, Words
+from slomo_cli.cli.types import COUNT, CRF, RATE, TIME, Device, Proxy, Words
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Kind, Reporter
@@ -43,6 +43,14 @@ output = _all(
     option("-y", "--overwrite", is_flag=True, group="Output", help="Replace what is there without asking."),
     option("-n", "--skip-existing", is_flag=True, group="Output", help="Leave what is there and go on."),
     option("--dry-run", is_flag=True, group="Output", help="Print the plan and the ffmpeg arguments; write nothing."),
+)
+
+input_rate = option(
+    "--input-rate",
+    type=RATE,
+    metavar="FPS",
+    group="Time",
+    help="Pictures per second of a folder or pattern of pictures, or a raw stream; else 30.",
 )
 
 span = _all(
@@ -226,6 +234,7 @@ class Making(Computing, Telling):
 class Values(Making):
     """What the shared options of a conversion hand to its command."""
 
+    input_rate: Fraction | None
     out_dir: str | None
     skip_existing: bool
     dry_run: bool
@@ -239,7 +248,7 @@ class Values(Making):
     faststart: bool
 
 
-conversion = _all(output, picture, encoding, compute, messages)
+conversion = _all(input_rate, output, picture, encoding, compute, messages)
 """All that ``convert`` and ``fps`` share after their options of time."""
 
 
@@ -264,6 +273,7 @@ def settings(values: Values, **time: Any) -> Settings:
             cut_threshold=values["cut_threshold"],
             duplicates=values["duplicates"],
             deinterlace=values["deinterlace"],
+            input_rate=values["input_rate"],
             **time,
         ),
         encode=EncodeSettings(
