@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from slomo_cli.errors import DeviceError, UsageError
+from slomo_cli.interpolate import choose_device
 
 PATIENCE = timedelta(hours=6)
 """How long processes wait for one that decodes videos or validates."""
@@ -76,7 +77,9 @@ def join(device: str) -> tuple[Team, torch.device]:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
-    chosen = _device(device, local if size > 1 else None)
+    if size > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
+        device = f"cuda:{local}"
+    chosen = choose_device(device)
     if size == 1:
         return Team(), chosen
     if chosen.type not in ("cuda", "cpu"):
@@ -88,20 +91,3 @@ def join(device: str) -> tuple[Team, torch.device]:
     except (RuntimeError, ValueError, dist.DistError) as error:
         raise DeviceError(f"the processes of torchrun cannot find each other: {error}") from error
     return Team(rank, size), chosen
-
-
-def _device(name: str, local_rank: int | None) -> torch.device:
-    if name == "auto":
-        mps = getattr(torch.backends, "mps", None)
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps is not None and mps.is_available() else "cpu"
-    if name == "cuda" and local_rank is not None:
-        name = f"cuda:{local_rank}"
-    device = torch.device(name)
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise DeviceError(f"expected the GPU {device}, found {count} that this torch can use; try --device cpu")
-        return torch.device("cuda", device.index or 0)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("expected an Apple GPU (mps), found none that this torch can use; try --device cpu")
-    return device

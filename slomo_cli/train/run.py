@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from slomo_cli.errors import DeviceError, InputError, UsageError, printable
-from slomo_cli.evaluate.datasets import open_dataset
+from slomo_cli.evaluate.datasets import Dataset, open_dataset
+from slomo_cli.interpolate import choose_dtype
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
 from slomo_cli.train.cache import Clip, find_videos, load_clips
@@ -72,6 +73,7 @@ def train(
     if request.threads:
         torch.set_num_threads(request.threads)
     team, device = join(request.device)
+    settings = replace(settings, dtype=_dtype(settings.dtype, device))
     report = report if team.leads else _silent
     try:
         return _train(request, settings, team, device, report, advance)
@@ -96,13 +98,7 @@ def _train(
         torch.backends.cudnn.benchmark = True  # shapes never change
     perceptual = _features(request, settings, report)
     sources, held_out, data = _sources(request, settings, team, device, report)
-    sets = [
-        one
-        for path in request.validate
-        for one in {
-            open_dataset(path, factor).layout: open_dataset(path, factor) for factor in request.factors
-        }.values()
-    ]
+    sets = _sets(request)
     net, config = _network(request, settings)
     run = Run(
         net,
@@ -138,6 +134,24 @@ def _train(
     return record
 
 
+def _sets(request: Request) -> list[Dataset]:
+    """Every validation set at every factor; triplets know only halves."""
+    sets: list[Dataset] = []
+    for path in request.validate:
+        for factor in request.factors:
+            sets.append(open_dataset(path, factor))
+            if sets[-1].layout == "triplets":
+                break
+    return sets
+
+
+def _dtype(name: str, device: torch.device) -> str:
+    """What ``auto`` stands for; never float16, whose gradients need care that the other two do not."""
+    if name != "auto":
+        return name
+    return "bfloat16" if choose_dtype("auto", device) is torch.bfloat16 else "float32"
+
+
 def _silent(line: str) -> None:
     """Only the leader speaks."""
 
@@ -146,7 +160,7 @@ def _features(request: Request, settings: TrainSettings, report: Callable[[str],
     if not settings.losses.perceptual:
         return None
     features = load_features(request.vgg, request.vgg_input)
-    report(f"perceptual loss: VGG16 of {'Caffe (BGR, 0..255)' if features.caffe else 'torchvision (RGB, normalised)'}")
+    report(f"perceptual loss: VGG16 fed with {'BGR of 0..255' if features.caffe else 'normalised RGB'}")
     return features
 
 

@@ -78,8 +78,9 @@ class TrainSettings:
     clip_norm: float = 1.0
     average_decay: float = 0.999
     seed: int = 0
-    dtype: str = "bfloat16"
-    """``bfloat16`` (autocast; weights, flows and losses stay float32) or ``float32``."""
+    dtype: str = "auto"
+    """``bfloat16`` (autocast; weights, flows and losses stay float32), ``float32``, or ``auto``: what the device does
+    natively."""
     compile: bool = False
     flow_interpolation: bool = True
     """False: the approximate flows are used as they are (an ablation)."""
@@ -156,8 +157,8 @@ def check(settings: TrainSettings) -> TrainSettings:
             f"--minutes: expected more than 0, found {settings.minutes}",
         ),
         (
-            settings.dtype in ("float32", "bfloat16"),
-            f"--dtype: expected float32 or bfloat16, found {printable(settings.dtype)}",
+            settings.dtype in ("auto", "float32", "bfloat16"),
+            f"--dtype: expected auto, float32 or bfloat16, found {printable(settings.dtype)}",
         ),
     )
     for holds, words in rules:

@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,6 @@ from slomo_cli.train.loop import Run, rate_at
 from slomo_cli.train.settings import TrainSettings
 from slomo_cli.train.synthetic import SyntheticSampler
 from slomo_cli.train.windows import Batch, WindowSampler
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def sources(settings: TrainSettings) -> list[tuple[Any, int]]:

@@ -1,0 +1,214 @@
+"""Losses: zero where they should be, one term at a time, and the perceptual features."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from train_helpers import CPU, photo
+
+from slomo_cli.errors import UsageError, WeightsError
+from slomo_cli.net.motion import Motion, PairState
+from slomo_cli.train.losses import SloMoLoss, census_distance, ladder_l1, laplacian_l1, roughness
+from slomo_cli.train.perceptual import PerceptualFeatures, load_features
+from slomo_cli.train.settings import LossWeights, preset_settings, with_losses
+from slomo_cli.train.windows import Batch, Truth
+
+OFF = LossWeights(*[0.0] * len(fields(LossWeights)))
+
+
+def picture(shift: int = 0) -> Tensor:
+    """(1, 3, 64, 64) cut from a smooth photo, its content moved right by ``shift``."""
+    return torch.from_numpy(photo(96, 128))[None, :, 16:80, 32 - shift : 96 - shift].float() / 255
+
+
+def constant(x: float) -> Tensor:
+    return torch.tensor([x, 0.0]).view(1, 2, 1, 1).expand(1, 2, 64, 64).clone()
+
+
+def moved(by: int = 8) -> tuple[Batch, PairState, Motion]:
+    """A scene moving right by ``by`` pixels, seen at its middle, with its exact motion."""
+    everywhere = torch.ones(1, 1, 64, 64, dtype=torch.bool)
+    half = by / 2
+    truth = Truth(constant(by), constant(-by), constant(-half), constant(half), everywhere, everywhere)
+    batch = Batch(picture(0), picture(by), picture(by // 2), torch.tensor([0]), torch.tensor([0.5]), truth)
+    return batch, PairState(truth.flow_01, truth.flow_10, ()), Motion(truth.flow_t0, truth.flow_t1, everywhere / 2)
+
+
+def wrong(state: PairState, motion: Motion) -> tuple[PairState, Motion]:
+    noise = 3 * torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    state = PairState(state.flow_01 + noise, state.flow_10 - noise, ())
+    return state, Motion(motion.flow_t0 + noise, motion.flow_t1 - noise, motion.visibility)
+
+
+@pytest.mark.parametrize(
+    "name", ["reconstruction", "charbonnier", "laplacian", "census", "warping", "smoothness", "flow"]
+)
+def test_each_term_is_small_for_the_truth_and_larger_for_anything_else(name: str) -> None:
+    batch, state, motion = moved()
+    loss = SloMoLoss(LossWeights(**{**vars_of(OFF), name: 1.0}))
+
+    good, parts = loss(batch, state, motion)
+    bad, _ = loss(batch, *wrong(state, motion))
+
+    assert name in parts
+    floor = {"charbonnier": 1.0, "flow": 0.4}.get(name, 0.0)
+    # At the borders pixels come from outside the picture: nothing is exactly zero.
+    assert float(good) - floor < 0.25 * (float(bad) - floor)
+
+
+def vars_of(weights: LossWeights) -> dict[str, Any]:
+    return {field.name: getattr(weights, field.name) for field in fields(weights)}
+
+
+def test_the_total_is_the_weighted_sum_of_its_parts() -> None:
+    batch, state, motion = moved()
+    weights = LossWeights(0.8, 0.0, 0.4, 1.0, laplacian=0.3, census=0.2, flow=0.7, visibility=0.1, charbonnier=0.05)
+    total, parts = SloMoLoss(weights)(batch, *wrong(state, motion))
+
+    expected = sum(getattr(weights, name) * value for name, value in parts.items() if name != "psnr")
+    assert float(total) == pytest.approx(float(expected), rel=1e-5)
+    assert set(parts) == {name for name, weight in vars_of(weights).items() if weight} | {"psnr"}
+    assert all(not value.requires_grad for value in parts.values())
+
+
+def test_switched_off_terms_are_not_computed() -> None:
+    batch, state, motion = moved()
+    _, parts = SloMoLoss(OFF)(batch, state, motion)
+
+    assert set(parts) == {"reconstruction", "psnr"}
+
+
+def test_visibility_is_held_to_the_truth_where_one_frame_alone_shows_the_pixel() -> None:
+    batch, state, motion = moved()
+    assert batch.truth is not None
+    left = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
+    left[..., :10] = True
+    batch = batch._replace(truth=batch.truth._replace(seen_0=~left, seen_1=left | (torch.arange(64) > 40)))
+    loss = SloMoLoss(LossWeights(**{**vars_of(OFF), "visibility": 1.0}))
+
+    right, _ = loss(batch, state, motion._replace(visibility=torch.where(left, 0.0, 1.0)))
+    unsure, _ = loss(batch, state, motion)
+    opposite, _ = loss(batch, state, motion._replace(visibility=torch.where(left, 1.0, 0.0)))
+
+    assert float(right) < 1e-3 < float(unsure) == pytest.approx(0.6931, abs=1e-3) and float(opposite) > 5
+
+
+def test_truth_speaks_of_the_last_windows_of_a_mixed_batch() -> None:
+    batch, state, motion = moved()
+    doubled = Batch(
+        torch.cat((picture(20), batch.i0)),
+        torch.cat((picture(0), batch.i1)),
+        torch.cat((picture(10), picture(5), batch.targets)),
+        torch.tensor([0, 0, 1]),
+        torch.tensor([0.5, 0.75, 0.5]),
+        batch.truth,
+    )
+    two = PairState(torch.cat((constant(-20.0), state.flow_01)), torch.cat((constant(20.0), state.flow_10)), ())
+    three = Motion(*(torch.cat((torch.zeros_like(x).expand(2, -1, -1, -1), x)) for x in motion))
+    loss = SloMoLoss(LossWeights(**{**vars_of(OFF), "flow": 1.0}))
+
+    assert torch.equal(loss(doubled, two, three)[1]["flow"], loss(batch, state, motion)[1]["flow"])
+
+
+def test_ladder_measures_a_coarse_flow_at_its_own_size() -> None:
+    batch, _, _ = moved(8)
+    coarse = torch.cat((constant(2.0), constant(-2.0)))[..., ::4, ::4]
+
+    assert ladder_l1(batch, coarse) < 0.3 * ladder_l1(batch, torch.zeros_like(coarse))
+
+
+def test_roughness_laplacian_and_census_by_hand() -> None:
+    ramp = torch.arange(8.0).expand(1, 2, 8, 8) * 3
+    assert float(roughness(ramp)) == pytest.approx(3.0)
+    # A constant error lives in the last level alone, weighted 2^5.
+    assert float(laplacian_l1(torch.full((1, 3, 64, 64), 0.5))) == pytest.approx(16.0)
+    one, other = picture(0), picture(3)
+    assert float(census_distance(one, one)) == 0.0
+    assert float(census_distance(one * 0.8 + 0.1, one)) < 0.3 * float(census_distance(other, one))
+
+
+# ---------------------------------------------------------------------------------------------------- perceptual
+
+
+@pytest.fixture(scope="module")
+def vgg() -> dict[str, Tensor]:
+    """Weights of VGG16's layout, thinned to nothing but of the right shapes."""
+    generator = torch.Generator().manual_seed(0)
+    plan = [(0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128), (10, 128, 256), (12, 256, 256), (14, 256, 256)]
+    plan += [(17, 256, 512), (19, 512, 512), (21, 512, 512)]
+    tensors = {}
+    for number, inputs, outputs in plan:
+        scale = (2 / (9 * inputs)) ** 0.5
+        tensors[f"features.{number}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator).half() * scale
+        tensors[f"features.{number}.bias"] = torch.zeros(outputs).half()
+    return tensors
+
+
+def test_both_kinds_of_features_are_on_one_scale(vgg: dict[str, Tensor]) -> None:
+    """The same filters, written for BGR 0..255 and for normalised RGB, see the same."""
+    normalised = dict(vgg)
+    spread = torch.tensor([0.229, 0.224, 0.225])
+    # w_caffe applied to 255 (x - mean) equals w_torch applied to (x - mean) / std where w_torch = 255 std w_caffe.
+    flipped = vgg["features.0.weight"].float().flip(1)
+    normalised["features.0.weight"] = flipped * spread.view(1, 3, 1, 1) / 0.226
+    caffe, torchvision = PerceptualFeatures(vgg, caffe=True), PerceptualFeatures(normalised, caffe=False)
+
+    a, b = caffe(picture()), torchvision(picture())
+
+    assert a.shape == (1, 512, 8, 8)
+    assert (a - b).abs().max() < 0.02 * a.abs().max()
+    assert float(caffe.distance(picture(4), picture())) > 0 == float(caffe.distance(picture(), picture()))
+
+
+def test_features_are_frozen_but_let_gradients_through(vgg: dict[str, Tensor]) -> None:
+    features = PerceptualFeatures(vgg, caffe=True)
+    result = picture(2).requires_grad_()
+
+    features.distance(result, picture()).backward()  # type: ignore[no-untyped-call]
+
+    assert result.grad is not None and result.grad.abs().sum() > 0
+    assert all(not p.requires_grad and p.grad is None for p in features.parameters())
+
+
+def test_weights_come_from_a_file_and_say_what_they_want(tmp_path: Path, vgg: dict[str, Tensor]) -> None:
+    save_file(vgg, tmp_path / "plain.safetensors")
+    save_file(vgg, tmp_path / "caffe.safetensors", {"input": "BGR, 0..255, minus a mean"})
+    save_file({"features.0.weight": vgg["features.0.weight"]}, tmp_path / "short.safetensors")
+    (tmp_path / "text.safetensors").write_text("no weights")
+
+    assert load_features(tmp_path / "caffe.safetensors").caffe
+    assert not load_features(tmp_path / "plain.safetensors").caffe
+    assert load_features(tmp_path / "plain.safetensors", "caffe").caffe
+    with pytest.raises(WeightsError, match="expected VGG16 up to conv4_3"):
+        load_features(tmp_path / "short.safetensors")
+    with pytest.raises(WeightsError, match="cannot read"):
+        load_features(tmp_path / "text.safetensors")
+
+
+def test_without_torchvision_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"install torchvision, .*--vgg FILE.*--loss perceptual=0"):
+        load_features(None)
+    with pytest.raises(ValueError, match="needs features"):
+        SloMoLoss(LossWeights())
+
+
+def test_presets_have_the_papers_losses_and_the_measured_ones() -> None:
+    paper = preset_settings("superslomo").losses
+
+    assert (paper.reconstruction, paper.perceptual, paper.warping, paper.smoothness) == (0.8, 0.005, 0.4, 1.0)
+    assert preset_settings("fast").losses.perceptual == 0
+    assert with_losses(preset_settings("fast"), {"census": 2.0}).losses.census == 2.0
+    with pytest.raises(UsageError, match="expected one of reconstruction, "):
+        with_losses(preset_settings("fast"), {"nonsense": 1.0})
+    with pytest.raises(UsageError, match="expected a preset of fast, superslomo"):
+        preset_settings("other")
+    assert CPU.type == "cpu"

@@ -1,0 +1,265 @@
+"""Windows of real video: cut free, in time, exactly where they say; squares of the store; the cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from train_helpers import CPU, moving_clip, wave, write_video
+
+from slomo_cli.errors import InputError, SlomoError
+from slomo_cli.train.cache import Clip, find_videos, load_clips
+from slomo_cli.train.settings import WindowSettings
+from slomo_cli.train.store import Squares, Store, resize_weights
+from slomo_cli.train.windows import WindowSampler, _share_targets, cuts_of
+
+SETTINGS = WindowSettings(crop=64, lengths=(2, 4), length_weights=(0.5, 0.5), targets=2)
+
+
+def joined(*clips: Clip) -> Clip:
+    """One clip of several, each starting with a cut."""
+    motion = np.concatenate([c.motion for c in clips])
+    start = 0
+    for clip in clips[:-1]:
+        start += len(clip.times)
+        motion[start] = 60.0
+    frames = np.concatenate([c.frames for c in clips])
+    return Clip("joined.mp4", frames, np.arange(len(frames)) / 30, motion)
+
+
+def used(sampler: WindowSampler, draws: int = 40) -> list[tuple[int, int]]:
+    """(first, last) frame of many windows."""
+    found = []
+    for k in range(draws):
+        plan = sampler._plan(8, np.random.default_rng(k))
+        pairs = zip(plan.frame[:8], plan.frame[8:16], strict=True)
+        found += [tuple(sorted((int(a), int(b)))) for a, b in pairs]
+    return found  # type: ignore[return-value]
+
+
+def test_no_window_reaches_over_a_cut() -> None:
+    clip = joined(moving_clip(9), moving_clip(7, speed=-2), moving_clip(6, speed=3))
+    assert np.flatnonzero(cuts_of(clip.motion.mean((1, 2)))).tolist() == [9, 16]
+
+    windows = used(WindowSampler([clip], SETTINGS, CPU))
+
+    scenes = [(0, 9), (9, 16), (16, 22)]
+    assert all(any(a <= first and last < b for a, b in scenes) for first, last in windows)
+    assert {last - first for first, last in windows} == {2, 4}
+    assert len({first for first, _ in windows}) > 12
+
+
+def test_fast_motion_is_no_cut_but_a_jump_in_the_dark_is() -> None:
+    lasting, dark = np.full(20, 30.0), np.full(20, 0.4)
+    lasting[0] = dark[0] = 0
+    dark[10] = 8.0
+
+    assert not cuts_of(lasting).any()
+    assert np.flatnonzero(cuts_of(dark)).tolist() == [10]
+
+
+def test_repeated_frames_are_passed_over_and_lost_ones_avoided() -> None:
+    clip = moving_clip(12)
+    frames, motion = clip.frames.copy(), clip.motion.copy()
+    frames[5], motion[5] = frames[4], 0.0  # shown twice
+    sampler = WindowSampler([Clip("twice", frames, clip.times, motion)], SETTINGS, CPU)
+
+    assert len(sampler._frames.clip) == 11 and 5 not in sampler._frames.number
+    numbers = [(int(sampler._frames.number[a]), int(sampler._frames.number[b])) for a, b in used(sampler)]
+    assert not any(first <= 4 and last >= 6 for first, last in numbers), "4 to 6 is twice as long as other steps"
+
+
+def test_times_of_targets_are_the_files_own() -> None:
+    clip = moving_clip(12)
+    times = np.cumsum(np.tile([1.0, 1.3], 6)) / 30
+    sampler = WindowSampler([replace(clip, times=times)], replace(SETTINGS, rescaled=0.0), CPU)
+    plan = sampler._plan(16, np.random.default_rng(0))
+    owner, target = plan.window[32:], plan.frame[32:]
+    first, last = plan.frame[:16][owner], plan.frame[16:32][owner]
+
+    assert np.allclose(plan.t, (times[target] - times[first]) / (times[last] - times[first]))
+    assert (plan.t > 0).all() and (plan.t < 1).all() and not np.allclose(plan.t * 4, np.round(plan.t * 4))
+
+
+def test_a_plain_window_shows_the_pictures_it_names() -> None:
+    sampler = WindowSampler([moving_clip(10)], replace(SETTINGS, hold_out=0), CPU)
+    batch = sampler.draw_plain(6, np.random.default_rng(3))
+    plan = sampler._plan(6, np.random.default_rng(3), plain=True)
+
+    for k in range(6):
+        y, x, frame = int(plan.y[k]), int(plan.x[k]), int(plan.frame[k])
+        luma = wave(96, 128, 2.0 * frame)[y : y + 64, x : x + 64]
+        shown = batch.i0[k] * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+        inside = (batch.i0[k] > 0.001).all(0) & (batch.i0[k] < 0.999).all(0)  # elsewhere colours are clipped
+        assert inside.float().mean() > 0.3
+        assert (shown.sum(0) - torch.from_numpy(luma))[inside].abs().max() < 0.01
+    assert torch.equal(batch.index, torch.from_numpy(plan.window[12:]))
+
+
+def test_all_pictures_of_a_window_are_augmented_alike() -> None:
+    """A still clip shown by windows that differ in every way: within a window all pictures are equal."""
+    clip = moving_clip(10, speed=0.0)
+    moving = replace(clip, motion=np.full_like(clip.motion, 3.0))
+    batch = WindowSampler([moving], SETTINGS, CPU).draw(24, np.random.default_rng(0))
+
+    assert torch.equal(batch.i0, batch.i1)
+    assert torch.equal(batch.targets, batch.i0[batch.index])
+    assert len({float(picture.mean()) for picture in batch.i0}) == 24
+    assert batch.i0.shape == (24, 3, 64, 64) and batch.i0.min() >= 0 and batch.i0.max() <= 1
+
+
+def test_a_draw_repeats_from_its_generator() -> None:
+    one, two = (WindowSampler([moving_clip()], SETTINGS, CPU).draw(5, np.random.default_rng([1, 2])) for _ in range(2))
+
+    assert torch.equal(one.i0, two.i0) and torch.equal(one.targets, two.targets) and torch.equal(one.t, two.t)
+
+
+@pytest.mark.parametrize("most", [1, 2, 7])
+def test_targets_are_shared_out_evenly_and_differ(most: int) -> None:
+    rng = np.random.default_rng(0)
+    length = np.array([2, 2, 3, 4, 8, 8, 6])
+    total = int(np.minimum(most, length - 1).sum())
+
+    window, between = _share_targets(length, total, most, rng)
+
+    assert len(window) == total and (np.diff(window) >= 0).all()
+    assert np.bincount(window, minlength=7).tolist() == np.minimum(most, length - 1).tolist()
+    assert len(set(zip(window.tolist(), between.tolist(), strict=True))) == total
+    assert ((between > 0) & (between < length[window])).all()
+
+
+def test_the_number_of_targets_never_changes() -> None:
+    sampler = WindowSampler([moving_clip(20)], replace(SETTINGS, targets=3), CPU)
+
+    assert {len(sampler._plan(8, np.random.default_rng(k)).t) for k in range(30)} == {16}
+
+
+def test_held_out_windows_are_never_trained_on() -> None:
+    clip = moving_clip(260, speed=1.0)
+    train = WindowSampler([clip], SETTINGS, CPU)
+    held = WindowSampler([clip], SETTINGS, CPU, part="held-out", store=train.store)
+
+    assert max(last for _, last in used(train)) < 247 <= min(first for first, _ in used(held))
+    with pytest.raises(InputError):
+        WindowSampler([moving_clip(20)], SETTINGS, CPU, part="held-out")
+
+
+def test_livelier_windows_come_more_often() -> None:
+    still, lively = moving_clip(30, speed=0.02), moving_clip(30, speed=3.0)
+    sampler = WindowSampler([still, lively], replace(SETTINGS, hold_out=0), CPU)
+    clips = sampler._frames.clip[[first for first, _ in used(sampler)]]
+
+    assert 0.02 < np.mean(clips == 0) < 0.25
+
+
+def test_data_without_a_window_is_refused() -> None:
+    with pytest.raises(InputError, match="shorter than 3 frames"):
+        WindowSampler([moving_clip(2)], SETTINGS, CPU)
+    with pytest.raises(InputError, match="no window without a cut"):
+        WindowSampler([moving_clip(10, speed=0.0)], SETTINGS, CPU)
+
+
+# --------------------------------------------------------------------------------------------------------- store
+
+
+def test_store_on_device_and_on_host_give_the_same_squares() -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(80, 100), (90, 70)]
+    arrays = [rng.integers(0, 256, h * w, dtype=np.uint8) for h, w in sizes]
+    file = np.array([0, 1, 0, 1, 1])
+    side = np.array([32, 32, 50, 17, 70])
+    y, x = np.array([0, 58, 30, 73, 20]), np.array([68, 3, 50, 53, 0])
+    stride = np.array([sizes[k][1] for k in file])
+    wanted = Squares(file, y * stride + x, stride, side)
+
+    host, device = (Store(arrays, CPU, place) for place in ("host", "device"))  # type: ignore[arg-type]
+    assert device.on_device and not host.on_device
+    expected = []
+    for k in range(5):
+        square = arrays[file[k]].reshape(sizes[file[k]])[y[k] : y[k] + side[k], x[k] : x[k] + side[k]]
+        image = torch.from_numpy(square.copy())[None, None].float()
+        expected.append(F.interpolate(image, (32, 32), mode="bilinear", antialias=True, align_corners=False)[0, 0])
+
+    assert torch.allclose(host.squares(wanted, 32), torch.stack(expected), atol=1e-3)
+    assert torch.equal(host.squares(wanted, 32), device.squares(wanted, 32))
+
+
+@pytest.mark.parametrize("side", [17, 31, 32, 33, 64, 75])
+def test_resizing_by_weights_is_torchs_antialiased_resizing(side: int) -> None:
+    picture = torch.rand(2, side, side, generator=torch.Generator().manual_seed(side))
+    padded = F.pad(picture, (0, 80 - side, 0, 80 - side), value=7.0)
+    weights = resize_weights(torch.tensor([side, side]), 80, 32)
+
+    ours = weights @ padded @ weights.transpose(1, 2)
+
+    theirs = F.interpolate(picture[:, None], (32, 32), mode="bilinear", antialias=True, align_corners=False)[:, 0]
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+# --------------------------------------------------------------------------------------------------------- cache
+
+
+def test_a_video_is_decoded_once_and_read_again(tmp_path: Path) -> None:
+    clip = moving_clip(8, height=72, width=160)
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    write_video(tmp_path / "in" / "deep" / "a.mp4", clip)
+    (tmp_path / "in" / "broken.mp4").write_bytes(b"no video" * 100)
+    videos = find_videos([tmp_path / "in"])
+    said: list[str] = []
+
+    (first,) = load_clips(videos, tmp_path / "cache", short_side=36, report=said.append)
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
+    (again,) = load_clips(videos, tmp_path / "cache", short_side=36)
+
+    assert [v.name for v in videos] == ["broken.mp4", "a.mp4"]
+    assert first.frames.shape == (8, 54, 80) and (first.height, first.width) == (36, 80)
+    assert np.allclose(first.times, np.arange(8) / 30)
+    assert any("left out broken.mp4" in line for line in said)
+    small = clip.frames[:, :72].reshape(8, 36, 2, 80, 2).mean((2, 4))
+    assert np.abs(first.frames[:, :36] - small).mean() < 1.5
+    assert (
+        first.motion[0].max() == 0
+        and 0.5 * clip.motion[1:].mean() < first.motion[1:].mean() < 2 * clip.motion[1:].mean()
+    )
+    assert np.array_equal(first.frames, again.frames) and np.array_equal(first.motion, again.motion)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == stamps
+    assert {p.suffix for p in stamps} == {".yuv", ".npz"}
+
+
+def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", moving_clip(4, height=64, width=64))
+    load_clips([video], tmp_path / "cache")
+    (pictures,) = (tmp_path / "cache").glob("*.yuv")
+    pictures.write_bytes(pictures.read_bytes()[:-1])
+
+    with pytest.raises(SlomoError, match=r"cache .* is damaged .*remove it"):
+        load_clips([video], tmp_path / "cache")
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    import resource
+
+    video = write_video(tmp_path / "a.mp4", moving_clip(8, height=64, width=64))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SlomoError, match=r"cannot write the training cache .*--cache"):
+        load_clips([video], tmp_path / "file" / "cache")
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10000, hard))
+    try:
+        with pytest.raises(SlomoError, match="cannot write the training cache"):
+            load_clips([video], tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_folders_without_video_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no video in"):
+        find_videos([tmp_path])
+    with pytest.raises(InputError, match="found no folder"):
+        find_videos([tmp_path / "missing"])
