@@ -158,14 +158,14 @@ def _paste(canvas: RGB, picture: RGB, x: int, y: int) -> None:
     room[...] = picture[: room.shape[0], : room.shape[1]]
 
 
-def sheet(rows: Sequence[Sequence[Tile | None]], title: str = "", gap: int = 6) -> RGB:
+def sheet(rows: Sequence[Sequence[Tile | None]], title: str = "", gap: int = 6, scale: int = 1) -> RGB:
     """Lay labelled pictures out in rows and columns; None leaves a place empty.
 
     A column is as wide as its widest picture and a row as high as its highest; labels too long for their column are
-    cut. ``title`` may hold several lines.
+    cut. ``title`` may hold several lines. ``scale`` enlarges the letters.
     """
     columns = max((len(row) for row in rows), default=0)
-    strip = GLYPH_HEIGHT + 5
+    strip = GLYPH_HEIGHT * scale + 5
     widths = [
         max((row[i].picture.shape[1] for row in rows if i < len(row) and row[i] is not None), default=0)  # type: ignore[union-attr]
         for i in range(columns)
@@ -173,17 +173,19 @@ def sheet(rows: Sequence[Sequence[Tile | None]], title: str = "", gap: int = 6) 
     heights = [max((tile.picture.shape[0] for tile in row if tile is not None), default=0) + strip for row in rows]
     lines = title.split("\n") if title else []
     top = gap + len(lines) * strip
-    width = max(gap + sum(w + gap for w in widths), max((2 * gap + text_width(line) for line in lines), default=0))
+    width = max(
+        gap + sum(w + gap for w in widths), max((2 * gap + text_width(line, scale) for line in lines), default=0)
+    )
     canvas: RGB = np.empty((top + sum(h + gap for h in heights), max(width, 1), 3), np.uint8)
     canvas[...] = _PAPER
     for i, line in enumerate(lines):
-        _paste(canvas, text(line), gap, gap + i * strip)
+        _paste(canvas, text(line, scale=scale), gap, gap + i * strip)
     y = top
     for row, height in zip(rows, heights, strict=True):
         x = gap
         for tile, column_width in zip(row, widths, strict=False):
             if tile is not None:
-                _paste(canvas, text(tile.label)[:, :column_width], x, y + 2)
+                _paste(canvas, text(tile.label, scale=scale)[:, :column_width], x, y + 2)
                 _paste(canvas, tile.picture, x, y + strip)
             x += column_width + gap
         y += height + gap

@@ -19,6 +19,7 @@ COMMANDS = {
     "fps": Lazy("slomo_cli.cli.fps", "Convert", "Change the frame rate, keep the duration."),
     "between": Lazy("slomo_cli.cli.between", "Convert", "Make the pictures between two still pictures."),
     "info": Lazy("slomo_cli.cli.info", "Look", "Show what a video file holds."),
+    "preview": Lazy("slomo_cli.cli.preview", "Look", "Draw a pair, the pictures between, flows and visibility."),
     "doctor": Lazy("slomo_cli.cli.doctor", "Look", "Check this machine: torch, device, ffmpeg, weights."),
     "eval": Lazy("slomo_cli.cli.evaluate", "Networks", "Measure against the truth: PSNR, SSIM, interpolation error."),
     "weights": Lazy("slomo_cli.cli.weights", "Networks", "List, verify and import network weights."),

@@ -1,0 +1,214 @@
+"""One pair of a video and what slomo makes of it, on a sheet: pictures, in-between pictures, flows, visibility."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slomo_cli.errors import InputError, UsageError, printable
+from slomo_cli.media.cuts import CutDetector, DuplicateFilter
+from slomo_cli.media.decode import Decoder
+from slomo_cli.media.probe import probe
+from slomo_cli.media.scan import Timing, scan
+from slomo_cli.media.view import View, view_of
+from slomo_cli.picture import RGB, Tile, flow_to_rgb, gray_to_rgb, sheet
+from slomo_cli.text import decimal
+from slomo_cli.values import ComputeSettings, Frame, TimeSettings, VideoInfo
+
+if TYPE_CHECKING:
+    from slomo_cli.interpolate import Interpolator, MotionMaps
+
+_AROUND = 12
+"""Pictures looked at on each side of the pair: a cut or a repeat is judged by what is around it."""
+_SHEET_WIDTH = 1920
+_TILE_WIDTHS = (160, 640)
+_TILE_HEIGHT = 640
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two neighbouring pictures that differ, and what was found around them."""
+
+    left: Frame
+    right: Frame
+    number: int
+    """Of the left picture, counted from 0."""
+    cut: bool
+    """The scene changes between them."""
+    repeats: tuple[Fraction, ...]
+    """Times of pictures between them that repeat the left one; the motion is spread over their time."""
+    other_cuts: tuple[Fraction, ...]
+    """Times of the first pictures of other scenes nearby."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A sheet to look at, and the same facts as lines of text."""
+
+    picture: RGB
+    lines: tuple[str, ...]
+    pair: Pair
+
+
+def preview(
+    source: str | os.PathLike[str],
+    at: Fraction,
+    *,
+    frames: int = 3,
+    time: TimeSettings | None = None,
+    compute: ComputeSettings | None = None,
+) -> Preview:
+    """Draw the pair of pictures shown at and after ``at`` seconds, with ``frames`` pictures between them.
+
+    Upright and with square samples. ``time`` says how cuts, repeated pictures and fields are treated, as for a
+    conversion. Raises UsageError for a time outside the film, InputError for a source without two pictures that differ.
+    """
+    time, compute = time or TimeSettings(), compute or ComputeSettings()
+    if frames < 1:
+        raise UsageError(f"expected one in-between picture or more, found {frames}")
+    info = probe(Path(source))
+    scanned = scan(info, time.input_rate)
+    pair = find_pair(info, scanned, at, time)
+    from slomo_cli.interpolate import Interpolator  # loads torch: not before there is something to draw
+
+    with Interpolator(**{f.name: getattr(compute, f.name) for f in fields(compute)}) as network:
+        timesteps = [Fraction(k, frames + 1) for k in range(1, frames + 1)]
+        made = network.frames(pair.left, pair.right, timesteps)
+        motion = network.motion(pair.left, pair.right, timesteps)
+        facts = (*_facts(info, scanned, at, pair, motion, time), _network_line(network, info), *network.notes)
+    low, high = _TILE_WIDTHS
+    width = min(high, max(low, _SHEET_WIDTH // (frames + 2)))
+    view = view_of(info, width=width, height=_TILE_HEIGHT, least=low)
+    between = [Frame(planes, pair.left.layout, pair.left.color, Fraction(0)) for planes in made]
+    rows = [_pictures_row(view, pair, between, timesteps), _motion_row(view, motion, timesteps)]
+    lines = tuple(printable(line) for line in facts)
+    return Preview(sheet(rows, "\n".join(lines), scale=1 if view.width < 240 else 2), lines, pair)
+
+
+def find_pair(info: VideoInfo, scanned: Timing, at: Fraction, time: TimeSettings) -> Pair:
+    """The last picture at or before ``at`` and the next that differs from it (the last two for a time at the end)."""
+    stamps, duration = scanned.stamps, scanned.timing.duration
+    if at < 0 or at >= max(duration, Fraction(1, 1000)):
+        raise UsageError(
+            f"expected a time from 0 to {float(duration):.3f} s, the length of the film, found {float(at):g}"
+        )
+    index = max(0, bisect_right(stamps, at) - 1)
+    start, end = stamps[max(0, index - _AROUND)], stamps[min(len(stamps) - 1, index + 1 + _AROUND)]
+    detector = CutDetector(time.cut_threshold)
+    duplicates = DuplicateFilter(enabled=time.duplicates == "replace")
+    seen: list[Fraction] = []
+    found: tuple[Frame, Frame, bool] | None = None
+    cuts: list[Fraction] = []
+    with Decoder(info, scanned.timing, start=start, end=end, deinterlace=_deinterlaced(info, time)) as decoder:
+        left: Frame | None = None
+        for right in duplicates.thin(_noting(decoder, seen)):
+            if left is not None:
+                cut = time.cuts != "off" and detector.is_cut(left, right)
+                if cut:
+                    cuts.append(right.pts_seconds)
+                if left.pts_seconds <= at or found is None:
+                    found = left, right, cut
+            left = right
+    if found is None:
+        raise InputError(f"expected two pictures that differ around {float(at):g} s, found one: try another --at")
+    left, right, cut = found
+    repeats = tuple(moment for moment in seen if left.pts_seconds < moment < right.pts_seconds)
+    number = max(0, bisect_right(stamps, left.pts_seconds) - 1)
+    return Pair(left, right, number, cut, repeats, tuple(c for c in cuts if c != right.pts_seconds))
+
+
+def _noting(frames: Decoder, seen: list[Fraction]) -> Iterator[Frame]:
+    for frame in frames:
+        seen.append(frame.pts_seconds)
+        yield frame
+
+
+def _deinterlaced(info: VideoInfo, time: TimeSettings) -> bool:
+    return info.interlaced and time.deinterlace == "auto"
+
+
+# ----------------------------------------------------------------------------------------------------- the words
+
+
+def _facts(
+    info: VideoInfo, scanned: Timing, at: Fraction, pair: Pair, motion: MotionMaps, time: TimeSettings
+) -> list[str]:
+    rate = scanned.timing.rate
+    paced = f"{decimal(rate)} fps" if rate else f"about {decimal(scanned.timing.nominal_rate)} fps, varying"
+    left, right = float(pair.left.pts_seconds), float(pair.right.pts_seconds)
+    lines = [
+        f"{info.path.name}: {info.width}x{info.height}, {paced}; at {float(at):.3f} s",
+        f"pair: picture {pair.number} at {left:.3f} s and the next at {right:.3f} s",
+        _motion_line(motion),
+    ]
+    if pair.cut:
+        held = {"hold": "the nearer picture is shown", "blend": "they are cross-faded"}.get(time.cuts, "")
+        lines.append(f"cut: the scene changes between them; in a conversion {held}, not the pictures drawn here")
+    else:
+        lines.append("cut: not looked for" if time.cuts == "off" else "cut: none between them")
+    if pair.other_cuts:
+        lines.append(f"cuts nearby: at {', '.join(f'{float(moment):.3f}' for moment in pair.other_cuts)} s")
+    if pair.repeats:
+        count, times = len(pair.repeats), ", ".join(f"{float(moment):.3f}" for moment in pair.repeats)
+        what = "a repeat of the first lies" if count == 1 else f"{count} repeats of the first lie"
+        lines.append(f"repeats: {what} between them, at {times} s; a conversion replaces them by motion")
+    else:
+        lines.append("repeats: not looked for" if time.duplicates == "keep" else "repeats: none between them")
+    if info.color.transfer in (16, 18):
+        lines.append("colours: HDR, shown without tone mapping")
+    return lines
+
+
+def _motion_line(motion: MotionMaps) -> str:
+    lengths = np.hypot(motion.flow_01[..., 0], motion.flow_01[..., 1])
+    middle, fast, longest = (float(v) for v in np.percentile(lengths, (50, 95, 100)))
+    return f"motion in pixels of the source: median {middle:.1f}, 95 of 100 below {fast:.1f}, longest {longest:.1f}"
+
+
+def _network_line(network: Interpolator, info: VideoInfo) -> str:
+    divisor = network.divisor(info.width, info.height)
+    size = f"{-(-info.width // divisor)}x{-(-info.height // divisor)}"
+    return f"network: {network.weights_name}, sees {size}, on {network.describe()}"
+
+
+# -------------------------------------------------------------------------------------------------- the pictures
+
+
+def _pictures_row(view: View, pair: Pair, between: list[Frame], timesteps: list[Fraction]) -> list[Tile]:
+    tiles = [Tile(view.picture(pair.left), f"{float(pair.left.pts_seconds):.3f} s")]
+    tiles += [Tile(view.picture(frame), f"t = {t}") for frame, t in zip(between, timesteps, strict=True)]
+    return [*tiles, Tile(view.picture(pair.right), f"{float(pair.right.pts_seconds):.3f} s")]
+
+
+def _motion_row(view: View, motion: MotionMaps, timesteps: list[Fraction]) -> list[Tile]:
+    flows = [motion.flow_01, motion.flow_10]
+    # One scale for both, so that equal motion has equal colour.
+    lengths = np.concatenate([np.hypot(flow[::4, ::4, 0], flow[::4, ::4, 1]).ravel() for flow in flows])
+    largest = max(1.0, float(np.percentile(lengths, 99.5)))
+    there, back = (_with_key(view.drawing(flow_to_rgb(view.flow(flow), largest))) for flow in flows)
+    seen = [
+        Tile(view.drawing(gray_to_rgb(map_)), f"visibility {t}, white: left")
+        for map_, t in zip(motion.visibility, timesteps, strict=True)
+    ]
+    return [Tile(there, f"flow ->, full at {largest:.0f} px"), *seen, Tile(back, "flow <-")]
+
+
+def _with_key(drawing: RGB) -> RGB:
+    """The drawing with the circle of directions in its lower left corner: motion to the right has the colour there."""
+    radius = min(drawing.shape[:2]) // 8
+    if radius < 6:
+        return drawing
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
+    inside = np.hypot(x, y) <= radius
+    corner = drawing[-2 * radius - 3 : -2, 2 : 2 * radius + 3]
+    corner[inside] = flow_to_rgb(np.stack((x, y), axis=-1), radius)[inside]
+    edge = np.abs(np.hypot(x, y) - radius) < 0.7
+    corner[edge] = 0
+    return drawing
