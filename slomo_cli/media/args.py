@@ -169,10 +169,17 @@ def _base(name: str) -> str:
     return f"{stem}:{stream[0]}" if stream[:1] in ("a", "s", "t", "d") else stem
 
 
+_RATE_CONTROL = ("crf", "qp", "b", "q", "cq", "global_quality", "qp_i", "qp_p", "lossless", "quality")
+"""Ways to say how good it shall be; the user's one replaces ours, whichever it is."""
+
+
 def merge_options(ours: Iterable[tuple[str, str]], theirs: Iterable[UserOption]) -> list[UserOption]:
     """Ours, then the user's: an option of theirs replaces ours, except where both add up (filters, x265-params)."""
     merged: list[UserOption] = list(ours)
     added: list[UserOption] = []
+    theirs = list(theirs)
+    if any(_base(name) in _RATE_CONTROL for name, _ in theirs):
+        merged = [option for option in merged if _base(option[0]) not in _RATE_CONTROL]
     for name, value in theirs:
         base = _base(name)
         same = [at for at, (own, _) in enumerate(merged) if _base(own) == base]
@@ -214,6 +221,7 @@ def build_encode_args(
     *,
     frames: int | None = None,
     time_base: Fraction | None = None,
+    duration: Fraction | None = None,
 ) -> list[str]:
     """The whole command: raw planes of ``target.feed`` on standard input, the target's temporary file as output.
 
@@ -221,6 +229,7 @@ def build_encode_args(
     carry: what comes along from the source; None writes the picture alone.
     frames: how many will be written, if known (chooses how a GIF's palette is made).
     time_base: given for frames with stamps of their own, which then arrive as NUT in this clock.
+    duration: seconds of the output, needed with ``time_base``: how long the last of such frames is shown.
     """
     import ffmpeg as ffmpeg_python
 
@@ -242,6 +251,10 @@ def build_encode_args(
         ours.append(("filter:v:0", ",".join(filters)))
     ours += [(name, value) for name, value in target.options]
     ours += _clock(target, rate, time_base)
+    if time_base is not None:
+        if duration is None:
+            raise ValueError("frames with stamps of their own need the output's duration")
+        ours += _last_duration(target, delay + duration)
     options = merge_options(ours, target.user_options)
     compiled: list[str] = ffmpeg_python.compile(
         ffmpeg_python.output(picture, target.ffmpeg_output, f=target.container), cmd=ffmpeg, overwrite_output=False
@@ -274,11 +287,26 @@ def _clock(target: Target, rate: Fraction, time_base: Fraction | None) -> list[t
         # 'demux' is how later versions spell -1.
         clock.append(("enc_time_base:v:0", "-1" if target.ffmpeg_version < (6, 1) else "demux"))
     if target.container in ("mp4", "mov"):
+        if time_base is not None and target.codec in ("h264", "hevc"):
+            # mp4 measures a track in decoding order; where frames last unequally long, reordering makes that too short.
+            clock.append(("bf:v:0", "0"))
         scale = track_timescale(rate) if time_base is None else time_base.denominator
         clock.append(("video_track_timescale", str(scale)))
         # Left alone, ffmpeg takes the least common multiple of all tracks' clocks, in which hours overflow 32 bits.
         clock.append(("movie_timescale", str(scale if scale <= 200_000 else 90_000)))
     return clock
+
+
+def _last_duration(target: Target, end: Fraction) -> list[tuple[str, str]]:
+    """NUT does not say how long its last frame lasts, and in mp4 a frame of no duration is not shown at all.
+
+    Which packet is the last to be shown is not known when it passes, so each is said to last to the end. Muxers take
+    the time between two frames from their stamps; only the end of the track comes from the durations.
+    """
+    if target.ffmpeg_version < (6, 0):
+        return []
+    # Commas part filters of a chain, so they are escaped.
+    return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration=max(1\\,round({float(end)!r}/TB-PTS))")]
 
 
 _PALETTE_MEMORY = 256 * 2**20

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -52,7 +53,7 @@ class Encoder:
         self._tail = bytearray()
         self._aborted = False
         self._done = False
-        self._lock = threading.Lock()
+        self._stopping = threading.RLock()
         self._place = Place(target)
         try:
             self._process = self._start()
@@ -109,9 +110,7 @@ class Encoder:
 
     def _finish(self) -> None:
         if self.expected_frames is not None and self.frames_written != self.expected_frames:
-            raise EncoderError(
-                f"expected {self.expected_frames} frames to write, got {self.frames_written}: nothing is kept"
-            )
+            raise EncoderError(f"expected {self.expected_frames} frames, got {self.frames_written}: nothing is kept")
         try:
             if self._nut is not None:
                 self._nut.close()
@@ -142,18 +141,25 @@ class Encoder:
 
     def abort(self) -> None:
         """Kills ffmpeg and removes what it wrote; harmless when repeated or after ``finish``."""
-        with self._lock:
+        with self._stopping:
             if self._done or self._aborted:
                 return
             self._aborted = True
+            self._kill()
+            # Only after the process is gone: its end breaks the pipe, which frees a thread that is still writing.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=10)
+            self._listener.join(timeout=1)
+            self._pipe.drop()
+            self._place.clear()
+
+    def _kill(self) -> None:
+        """Ends ffmpeg, and what it may have started when it is a wrapper around the real one."""
         with contextlib.suppress(OSError):
-            self._process.kill()
-        # Only after the process is gone: its end breaks the pipe, which frees a thread that is still writing.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=10)
-        self._listener.join(timeout=1)
-        self._pipe.drop()
-        self._place.clear()
+            if os.name == "posix":
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
 
     # ---------------------------------------------------------------------------------------------- the process
 

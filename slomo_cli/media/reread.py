@@ -33,7 +33,8 @@ def _count_packets(path: Path, container: str) -> int:
             if not source.streams.video:
                 return 0
             stream: Any = source.streams.video[0]
-            return sum(1 for packet in source.demux(stream) if packet.size)
+            # A packet outside the track's edit list is there but never shown.
+            return sum(1 for packet in source.demux(stream) if packet.size and not packet.is_discard)
     except (av.error.FFmpegError, OSError) as error:
         raise EncoderError(f"what ffmpeg wrote cannot be read back ({printable(error)}): nothing is kept") from None
 
