@@ -37,6 +37,9 @@ Clock = Callable[[], float]
 WINDOW_SECONDS = 15.0
 """Speed and time left are judged by the last so many seconds, so that they follow what the film is like now."""
 
+MARK_SECONDS = 0.1
+"""The meter remembers how far the work was at most this often."""
+
 
 class Progress(Protocol):
     """What a conversion tells while it works: ``start``, any number of ``advance`` and ``note``, ``finish``.
@@ -58,19 +61,24 @@ class Progress(Protocol):
 
 
 class Meter:
-    """Frames done, their speed over the last ``WINDOW_SECONDS``, and what is left."""
+    """Frames done, their speed over the last ``WINDOW_SECONDS``, and what is left.
+
+    The speed's clock begins with the first frame: loading the network before it says nothing about the rest.
+    """
 
     def __init__(self, total: int | None, clock: Clock = time.monotonic) -> None:
         self.total = total
         self.frames = 0
         self._clock = clock
         self._start = clock()
-        self._marks: deque[tuple[float, int]] = deque([(self._start, 0)])
+        self._marks: deque[tuple[float, int]] = deque()
 
     def add(self, frames: int) -> None:
         """Count ``frames`` more."""
         now = self._clock()
         self.frames += frames
+        if len(self._marks) > 1 and now - self._marks[-2][0] < MARK_SECONDS:
+            self._marks.pop()
         self._marks.append((now, self.frames))
         while len(self._marks) > 2 and self._marks[1][0] <= now - WINDOW_SECONDS:
             self._marks.popleft()
@@ -82,11 +90,11 @@ class Meter:
 
     @property
     def fps(self) -> float | None:
-        """Frames per second; None before the first frames."""
-        (first, before), (last, _) = self._marks[0], self._marks[-1]
-        if self.frames == before or last <= first:
+        """Frames per second; None until there is something to judge by."""
+        if len(self._marks) < 2:
             return None
-        return (self.frames - before) / (last - first)
+        (first, before), (last, after) = self._marks[0], self._marks[-1]
+        return (after - before) / (last - first) if last > first and after > before else None
 
     @property
     def seconds_left(self) -> float | None:

@@ -41,7 +41,8 @@ def summary_text(summary: Summary) -> str:
             facts.append(f"{count} {one if count == 1 else many}")
     speed = f" ({summary.frames_out / summary.seconds:.1f} frames/s)" if summary.seconds > 0 else ""
     where = f" on {summary.device}" if summary.device else ""
-    return f"{printable(summary.output)}: {', '.join(facts)}; took {clock_text(summary.seconds)}{speed}{where}"
+    name = "stdout" if str(summary.output) == "-" else printable(summary.output)
+    return f"{name}: {', '.join(facts)}; took {clock_text(summary.seconds)}{speed}{where}"
 
 
 def error_text(error: SlomoError, name: str = "") -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slomo_cli.cli.help import Command, option
+from slomo_cli.cli.options import FILE
 
 if TYPE_CHECKING:
     from slomo_cli.doctor import Check
@@ -30,7 +31,9 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
     slomo doctor --json | jq '.checks[] | select(.status != "ok")'
     """,
 )
-@option("--ffmpeg", metavar="PATH", shared=False, help="Examine this ffmpeg instead of the one slomo would find.")
+@option(
+    "--ffmpeg", type=FILE, metavar="PATH", shared=False, help="Examine this ffmpeg instead of the one slomo would find."
+)
 @option("--json", "as_json", is_flag=True, shared=False, help="One JSON object.")
 @click.pass_context
 def command(ctx: click.Context, ffmpeg: str | None, as_json: bool) -> None:

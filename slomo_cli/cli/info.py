@@ -24,6 +24,7 @@ import click
 
 from slomo_cli.cli import files
 from slomo_cli.cli.help import Command, option
+from slomo_cli.cli.options import FILE
 from slomo_cli.cli.plan import columns
 from slomo_cli.errors import UsageError, printable
 from slomo_cli.text import clock_text, decimal, plain
@@ -49,7 +50,7 @@ _BRANDS = {"major_brand", "minor_version", "compatible_brands"}
     slomo info in.mp4 --json | jq .video.rate
     """,
 )
-@click.argument("file")
+@click.argument("file", type=FILE)
 @option("--json", "as_json", is_flag=True, shared=False, help='One JSON object; rationals as strings, "30000/1001".')
 def command(file: str, as_json: bool) -> None:
     """Show what a video file holds: picture, exact rate and frame count, colour, sound, subtitles, chapters.

@@ -35,11 +35,17 @@ def _all(*decorators: Decorator[Any]) -> Decorator[Any]:
     return apply
 
 
-inputs = click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=str)
+# Nothing is checked here, only completed in shells: what a name may be is decided in ``files``.
+FILE = click.Path(readable=False)
+FOLDER = click.Path(file_okay=False, readable=False)
+
+inputs = click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=FILE)
 
 output = _all(
-    option("-o", "--output", metavar="FILE", group="Output", help="Where to write; - is stdout."),
-    option("--out-dir", metavar="DIR", group="Output", help="Write every result here, under its usual name."),
+    option("-o", "--output", type=FILE, metavar="FILE", group="Output", help="Where to write; - is stdout."),
+    option(
+        "--out-dir", type=FOLDER, metavar="DIR", group="Output", help="Write every result here, under its usual name."
+    ),
     option("-y", "--overwrite", is_flag=True, group="Output", help="Replace what is there without asking."),
     option("-n", "--skip-existing", is_flag=True, group="Output", help="Leave what is there and go on."),
     option("--dry-run", is_flag=True, group="Output", help="Print the plan and the ffmpeg arguments; write nothing."),
@@ -141,7 +147,14 @@ encoding = _all(
 )
 
 compute = _all(
-    option("--weights", metavar="NAME|FILE", default="fast", group="Network", help="A released network or a file."),
+    option(
+        "--weights",
+        type=FILE,
+        metavar="NAME|FILE",
+        default="fast",
+        group="Network",
+        help="A released network or a file.",
+    ),
     option(
         "--device",
         type=Device(),

@@ -14,6 +14,7 @@ import click
 
 from slomo_cli.cli import files
 from slomo_cli.cli.help import Group, option
+from slomo_cli.cli.options import FILE
 from slomo_cli.cli.plan import columns
 from slomo_cli.errors import UsageError, WeightsError, printable
 
@@ -66,7 +67,7 @@ def list_released(as_json: bool) -> None:
     slomo weights verify fast my.safetensors
     """,
 )
-@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1, type=FILE)
 @click.pass_context
 def verify(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Check that weights are whole, finite and fit their network; without names, all that are released.
@@ -99,8 +100,10 @@ def verify(ctx: click.Context, names: tuple[str, ...]) -> None:
     slomo convert in.mp4 --weights ./superslomo-adobe.safetensors
     """,
 )
-@click.argument("file")
-@option("-o", "--output", metavar="FILE", shared=False, help="Where to write; else beside it, as .safetensors.")
+@click.argument("file", type=FILE)
+@option(
+    "-o", "--output", type=FILE, metavar="FILE", shared=False, help="Where to write; else beside it, as .safetensors."
+)
 @option("-y", "--overwrite", is_flag=True, shared=False, help="Replace what is there without asking.")
 def import_file(file: str, output: str | None, overwrite: bool) -> None:
     """Turn a checkpoint of avinashpaliwal/Super-SloMo's format into a weights file for --weights.

@@ -56,10 +56,12 @@ def completed(line: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-m", "slomo_cli"], env=environment, capture_output=True, text=True, check=True
     )
-    return [row.partition(",")[2] for row in done.stdout.splitlines()]
+    return done.stdout.splitlines()
 
 
-def test_commands_options_and_choices_complete() -> None:
-    assert completed("slomo ") == list(COMMANDS)
-    assert "--factor" in completed("slomo convert --f")
-    assert completed("slomo convert --cuts ") == ["hold", "blend", "off"]
+def test_commands_options_choices_and_files_complete() -> None:
+    assert completed("slomo ") == [f"plain,{name}" for name in COMMANDS]
+    assert "plain,--factor" in completed("slomo convert --f")
+    assert completed("slomo convert --cuts ") == ["plain,hold", "plain,blend", "plain,off"]
+    assert completed("slomo convert in") == ["file,in"]
+    assert completed("slomo convert in.mp4 --out-dir s") == ["dir,s"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import subprocess
@@ -74,6 +75,9 @@ def test_meter_judges_speed_by_the_last_seconds() -> None:
 def test_meter_without_total_knows_no_end() -> None:
     clock = Clock()
     meter = Meter(None, clock)
+    clock.now += 50  # the network is loaded
+    meter.add(1)
+    assert meter.fps is None
     clock.now += 2
     meter.add(8)
 
@@ -84,7 +88,7 @@ def test_meter_memory_does_not_grow_with_length() -> None:
     clock = Clock()
     meter = Meter(None, clock)
     for _ in range(10_000):
-        clock.now += 0.1
+        clock.now += 0.01
         meter.add(1)
 
     assert len(meter._marks) < 200
@@ -110,38 +114,42 @@ def test_plain_lines_without_total() -> None:
     stream, clock = io.StringIO(), Clock()
     progress = PlainLines(stream, clock=clock)
     progress.start(None, "stdin")
+    clock.now += 1
+    progress.advance(1)
     clock.now += 4
     progress.advance(8)
 
-    assert stream.getvalue() == "stdin: 8 frames, 2.0 fps\n"
+    assert stream.getvalue() == "stdin: 9 frames, 2.0 fps\n"
 
 
 def test_json_lines_have_the_documented_keys() -> None:
     stream, clock = io.StringIO(), Clock()
     progress = JsonLines(stream, clock=clock)
     progress.start(240, "in.mp4")
+    progress.advance(20)
+    clock.now += 0.5
+    progress.advance(100)
     clock.now += 0.25
-    progress.advance(60)
-    progress.advance(1)  # too soon after the last: no line
+    progress.advance(60)  # too soon after the last: no line
     progress.note("subtitles dropped")
-    clock.now += 0.25
-    progress.advance(179)  # the last frame: always a line
+    progress.advance(60)  # the last frame: always a line
     progress.finish(SUMMARY)
     progress.error(EncoderError("ffmpeg died"), "b.mp4")
     events = [json.loads(line) for line in stream.getvalue().splitlines()]
 
     assert events[0] == {"event": "start", "label": "in.mp4", "frames": 240}
-    assert events[1] == {
-        "event": "progress", "frame": 60, "frames": 240, "fps": 240.0, "seconds": 0.25, "seconds_left": 0.75,
-    }  # fmt: skip
-    assert events[2] == {"event": "note", "text": "subtitles dropped"}
-    assert events[3]["frame"] == 240
-    assert events[4]["event"] == "done"
-    assert events[4]["output"] == "in.x8.mp4"
-    assert events[4]["rate_out"] == "30000/1001"
-    assert events[4]["frames_out"] == 240
-    assert events[5] == {"event": "error", "text": "b.mp4: ffmpeg died", "exit_code": 4}
-    assert len(events) == 6
+    first = {"event": "progress", "frame": 20, "frames": 240, "fps": None, "seconds": 0.0, "seconds_left": None}
+    assert events[1] == first
+    assert events[2] == {**first, "frame": 120, "fps": 200.0, "seconds": 0.5, "seconds_left": 0.6}
+    assert events[3] == {"event": "note", "text": "subtitles dropped"}
+    assert events[4]["frame"] == 240
+    done = events[5]
+    assert done["event"] == "done"
+    assert done["output"] == "in.x8.mp4"
+    assert done["rate_out"] == "30000/1001"
+    assert done["frames_out"] == 240
+    assert events[6] == {"event": "error", "text": "b.mp4: ffmpeg died", "exit_code": 4}
+    assert len(events) == 7
 
 
 def test_none_keeps_notes_and_the_closing_line() -> None:
@@ -226,6 +234,10 @@ def test_only_terminals_get_broken_lines(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert fitted(text, io.StringIO()) == text
     assert fitted(text, Terminal()) == "slomo:\n  '" + "x" * 50 + "'\n  does not exist\nTry 'slomo --help'."
+
+
+def test_closing_line_of_stdout() -> None:
+    assert summary_text(dataclasses.replace(SUMMARY, output=Path("-"))).startswith("stdout: 240 frames")
 
 
 def test_closing_line() -> None:
