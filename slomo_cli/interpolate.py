@@ -131,6 +131,7 @@ class Interpolator:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = (threads or cores) if self._on_cpu else 1
         self._batch = batch or (1 if self._on_cpu else 16)
+        self._closing = False
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="slomo-net", initializer=_single_thread)
         self._prepared: OrderedDict[int, tuple[Frame, Future[_Prepared]]] = OrderedDict()
         self._pair: tuple[Frame, Frame, Future[PairState]] | None = None
@@ -146,6 +147,8 @@ class Interpolator:
 
     def close(self) -> None:
         """Drop work not begun and end the threads."""
+        # Cancelling a flow calls back to queue the pictures made of it, while the pool holds the lock that takes.
+        self._closing = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._prepared.clear()
         self._pair = None
@@ -272,8 +275,10 @@ class Interpolator:
                 done.set_exception(error)
 
         try:
+            if self._closing:
+                raise RuntimeError("the interpolator is closed")
             self._pool.submit(run)
-        except RuntimeError as error:  # the pool is closed: the conversion was given up
+        except RuntimeError as error:  # the conversion was given up
             done.set_exception(error)
 
     @torch.inference_mode()
