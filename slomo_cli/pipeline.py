@@ -30,6 +30,7 @@ from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.target import Target, choose_target
+from slomo_cli.pace import with_measured_factor
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.timeline import Output, Plan, Step, make_plan, parse_number, parse_rate, parse_time, schedule
 from slomo_cli.values import ComputeSettings, EncodeSettings, Frame, SourceTiming, Summary, TimeSettings, VideoInfo
@@ -131,12 +132,15 @@ def plan_conversion(
     ffmpeg = tools(encode.ffmpeg)
     info = probe(Path(source))
     scanned = scan(info, time.input_rate)
+    found: tuple[str, ...] = ()
+    if time.auto_factor is not None:
+        time, found = with_measured_factor(info, scanned, time, compute)
     plan = make_plan(scanned.timing, time, scanned.stamps)
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.rate, frames=plan.frames)
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     time_base = common_time_base(seconds for _, seconds in plan.moments()) if plan.vfr_keep else None
     args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames, time_base=time_base)
-    notes = (*scanned.warnings, *_source_notes(info, time), *target.warnings, *carry.notes)
+    notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes)
     return ConversionPlan(info, scanned.timing, plan, target, carry, tuple(args), time_base, notes)
 
 

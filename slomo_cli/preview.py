@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slomo_cli.errors import InputError, UsageError, printable
-from slomo_cli.media.cuts import CutDetector, DuplicateFilter
-from slomo_cli.media.decode import Decoder
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import Timing, scan
 from slomo_cli.media.view import View, view_of
+from slomo_cli.pairs import Pair, pairs
 from slomo_cli.picture import RGB, Tile, flow_to_rgb, gray_to_rgb, sheet
 from slomo_cli.text import decimal
 from slomo_cli.values import ComputeSettings, Frame, TimeSettings, VideoInfo
@@ -33,19 +31,14 @@ _TILE_HEIGHT = 640
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two neighbouring pictures that differ, and what was found around them."""
+class Place:
+    """A pair, and what was found around it."""
 
-    left: Frame
-    right: Frame
+    pair: Pair
     number: int
     """Of the left picture, counted from 0."""
-    cut: bool
-    """The scene changes between them."""
-    repeats: tuple[Fraction, ...]
-    """Times of pictures between them that repeat the left one; the motion is spread over their time."""
-    other_cuts: tuple[Fraction, ...]
-    """Times of the first pictures of other scenes nearby."""
+    cuts_nearby: tuple[Fraction, ...]
+    """Times of the first pictures of other scenes, some pictures before or after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +47,7 @@ class Preview:
 
     picture: RGB
     lines: tuple[str, ...]
-    pair: Pair
+    place: Place
 
 
 def preview(
@@ -75,24 +68,25 @@ def preview(
         raise UsageError(f"expected one in-between picture or more, found {frames}")
     info = probe(Path(source))
     scanned = scan(info, time.input_rate)
-    pair = find_pair(info, scanned, at, time)
+    place = find_place(info, scanned, at, time)
+    pair = place.pair
     from slomo_cli.interpolate import Interpolator  # loads torch: not before there is something to draw
 
     with Interpolator(**{f.name: getattr(compute, f.name) for f in fields(compute)}) as network:
         timesteps = [Fraction(k, frames + 1) for k in range(1, frames + 1)]
         made = network.frames(pair.left, pair.right, timesteps)
         motion = network.motion(pair.left, pair.right, timesteps)
-        facts = (*_facts(info, scanned, at, pair, motion, time), _network_line(network, info), *network.notes)
+        facts = (*_facts(info, scanned, at, place, motion, time), _network_line(network, info), *network.notes)
     low, high = _TILE_WIDTHS
     width = min(high, max(low, _SHEET_WIDTH // (frames + 2)))
     view = view_of(info, width=width, height=_TILE_HEIGHT, least=low)
     between = [Frame(planes, pair.left.layout, pair.left.color, Fraction(0)) for planes in made]
     rows = [_pictures_row(view, pair, between, timesteps), _motion_row(view, motion, timesteps)]
     lines = tuple(printable(line) for line in facts)
-    return Preview(sheet(rows, "\n".join(lines), scale=1 if view.width < 240 else 2), lines, pair)
+    return Preview(sheet(rows, "\n".join(lines), scale=1 if view.width < 240 else 2), lines, place)
 
 
-def find_pair(info: VideoInfo, scanned: Timing, at: Fraction, time: TimeSettings) -> Pair:
+def find_place(info: VideoInfo, scanned: Timing, at: Fraction, time: TimeSettings) -> Place:
     """The last picture at or before ``at`` and the next that differs from it (the last two for a time at the end)."""
     stamps, duration = scanned.stamps, scanned.timing.duration
     if at < 0 or at >= max(duration, Fraction(1, 1000)):
@@ -101,51 +95,31 @@ def find_pair(info: VideoInfo, scanned: Timing, at: Fraction, time: TimeSettings
         )
     index = max(0, bisect_right(stamps, at) - 1)
     start, end = stamps[max(0, index - _AROUND)], stamps[min(len(stamps) - 1, index + 1 + _AROUND)]
-    detector = CutDetector(time.cut_threshold)
-    duplicates = DuplicateFilter(enabled=time.duplicates == "replace")
-    seen: list[Fraction] = []
-    found: tuple[Frame, Frame, bool] | None = None
+    found: Pair | None = None
     cuts: list[Fraction] = []
-    with Decoder(info, scanned.timing, start=start, end=end, deinterlace=_deinterlaced(info, time)) as decoder:
-        left: Frame | None = None
-        for right in duplicates.thin(_noting(decoder, seen)):
-            if left is not None:
-                cut = time.cuts != "off" and detector.is_cut(left, right)
-                if cut:
-                    cuts.append(right.pts_seconds)
-                if left.pts_seconds <= at or found is None:
-                    found = left, right, cut
-            left = right
+    for pair in pairs(info, scanned.timing, time, start, end):
+        if pair.cut:
+            cuts.append(pair.right.pts_seconds)
+        if found is None or pair.left.pts_seconds <= at:
+            found = pair
     if found is None:
         raise InputError(f"expected two pictures that differ around {float(at):g} s, found one: try another --at")
-    left, right, cut = found
-    repeats = tuple(moment for moment in seen if left.pts_seconds < moment < right.pts_seconds)
-    number = max(0, bisect_right(stamps, left.pts_seconds) - 1)
-    return Pair(left, right, number, cut, repeats, tuple(c for c in cuts if c != right.pts_seconds))
-
-
-def _noting(frames: Decoder, seen: list[Fraction]) -> Iterator[Frame]:
-    for frame in frames:
-        seen.append(frame.pts_seconds)
-        yield frame
-
-
-def _deinterlaced(info: VideoInfo, time: TimeSettings) -> bool:
-    return info.interlaced and time.deinterlace == "auto"
+    number = max(0, bisect_right(stamps, found.left.pts_seconds) - 1)
+    return Place(found, number, tuple(moment for moment in cuts if moment != found.right.pts_seconds))
 
 
 # ----------------------------------------------------------------------------------------------------- the words
 
 
 def _facts(
-    info: VideoInfo, scanned: Timing, at: Fraction, pair: Pair, motion: MotionMaps, time: TimeSettings
+    info: VideoInfo, scanned: Timing, at: Fraction, place: Place, motion: MotionMaps, time: TimeSettings
 ) -> list[str]:
-    rate = scanned.timing.rate
+    pair, rate = place.pair, scanned.timing.rate
     paced = f"{decimal(rate)} fps" if rate else f"about {decimal(scanned.timing.nominal_rate)} fps, varying"
     left, right = float(pair.left.pts_seconds), float(pair.right.pts_seconds)
     lines = [
         f"{info.path.name}: {info.width}x{info.height}, {paced}; at {float(at):.3f} s",
-        f"pair: picture {pair.number} at {left:.3f} s and the next at {right:.3f} s",
+        f"pair: picture {place.number} at {left:.3f} s and the next at {right:.3f} s",
         _motion_line(motion),
     ]
     if pair.cut:
@@ -153,8 +127,8 @@ def _facts(
         lines.append(f"cut: the scene changes between them; in a conversion {held}, not the pictures drawn here")
     else:
         lines.append("cut: not looked for" if time.cuts == "off" else "cut: none between them")
-    if pair.other_cuts:
-        lines.append(f"cuts nearby: at {', '.join(f'{float(moment):.3f}' for moment in pair.other_cuts)} s")
+    if place.cuts_nearby:
+        lines.append(f"cuts nearby: at {', '.join(f'{float(moment):.3f}' for moment in place.cuts_nearby)} s")
     if pair.repeats:
         count, times = len(pair.repeats), ", ".join(f"{float(moment):.3f}" for moment in pair.repeats)
         what = "a repeat of the first lies" if count == 1 else f"{count} repeats of the first lie"

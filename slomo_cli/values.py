@@ -281,6 +281,8 @@ class TimeSettings:
     cut_threshold: float | None = None
     duplicates: Literal["replace", "keep"] = "replace"
     deinterlace: Literal["auto", "off"] = "auto"
+    auto_factor: float | None = None
+    """Pixels that things may move from one output frame to the next; the factor is then chosen by measuring."""
     input_rate: Fraction | None = None
     """Pictures per second of a source that does not say (numbered pictures, raw streams); None takes its default."""
 

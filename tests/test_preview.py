@@ -18,7 +18,7 @@ from slomo_cli.errors import InputError, SlomoError, UsageError
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.picture import flow_to_rgb
-from slomo_cli.preview import Pair, find_pair, preview
+from slomo_cli.preview import Place, find_place, preview
 from slomo_cli.values import ComputeSettings, TimeSettings
 
 Make = Callable[..., Path]
@@ -47,9 +47,9 @@ def scenes(make: Make) -> Path:
     return make("scenes.mkv", "-filter_complex", graph, "-map", "[v]", "-c:v", "ffv1")
 
 
-def pair_of(path: Path, at: F, **settings: object) -> Pair:
+def place_of(path: Path, at: F, **settings: object) -> Place:
     info = probe(path)
-    return find_pair(info, scan(info), at, TimeSettings(**settings))  # type: ignore[arg-type]
+    return find_place(info, scan(info), at, TimeSettings(**settings))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -57,35 +57,36 @@ def pair_of(path: Path, at: F, **settings: object) -> Pair:
     [(F(0), 0), (F(1, 30), 1), (F(1, 30) - F(1, 10**6), 0), (F(3, 7), 12), (F(29, 30), 28), (F("0.999"), 28)],
 )
 def test_the_pair_is_the_one_shown_at_that_time(pan: Path, at: F, left: int) -> None:
-    pair = pair_of(pan, at)
+    place = place_of(pan, at)
+    pair = place.pair
     assert (pair.left.pts_seconds, pair.right.pts_seconds) == (F(left, 30), F(left + 1, 30))
-    assert (pair.number, pair.cut, pair.repeats, pair.other_cuts) == (left, False, (), ())
+    assert (place.number, pair.cut, pair.repeats, place.cuts_nearby) == (left, False, (), ())
 
 
 def test_a_cut_is_found_where_it_is(scenes: Path) -> None:
-    at, beside = pair_of(scenes, F(1, 2) - F(1, 100)), pair_of(scenes, F(2, 5))
-    assert (at.right.pts_seconds, at.cut, at.other_cuts) == (F(1, 2), True, ())
-    assert (beside.right.pts_seconds, beside.cut, beside.other_cuts) == (F(13, 30), False, (F(1, 2),))
-    assert pair_of(scenes, F(2, 5), cuts="off").other_cuts == ()
+    at, beside = place_of(scenes, F(1, 2) - F(1, 100)), place_of(scenes, F(2, 5))
+    assert (at.pair.right.pts_seconds, at.pair.cut, at.cuts_nearby) == (F(1, 2), True, ())
+    assert (beside.pair.right.pts_seconds, beside.pair.cut, beside.cuts_nearby) == (F(13, 30), False, (F(1, 2),))
+    assert place_of(scenes, F(2, 5), cuts="off").cuts_nearby == ()
 
 
 def test_repeats_are_found_and_spanned(make: Make) -> None:
     """Drawn on threes: every picture is shown three times."""
     threes = make("threes.mkv", *PAN.replace("rate=30", "rate=10").split(), "-r", "30", "-c:v", "ffv1")
-    pair = pair_of(threes, F(13, 30))
+    pair = place_of(threes, F(13, 30)).pair
     assert (pair.left.pts_seconds, pair.right.pts_seconds) == (F(12, 30), F(15, 30))
     assert pair.repeats == (F(13, 30), F(14, 30))
-    kept = pair_of(threes, F(13, 30), duplicates="keep")
+    kept = place_of(threes, F(13, 30), duplicates="keep").pair
     assert (kept.left.pts_seconds, kept.right.pts_seconds, kept.repeats) == (F(13, 30), F(14, 30), ())
 
 
 def test_times_outside_the_film_are_refused(pan: Path, clip: Callable[[str], Path]) -> None:
     with pytest.raises(UsageError, match=r"from 0 to 1\.000 s.*found 1"):
-        pair_of(pan, F(1))
+        place_of(pan, F(1))
     with pytest.raises(UsageError, match="found -1"):
-        pair_of(pan, F(-1))
+        place_of(pan, F(-1))
     with pytest.raises(InputError, match="two pictures"):
-        pair_of(clip("one.mp4"), F(0))
+        place_of(clip("one.mp4"), F(0))
 
 
 def test_the_sheet_shows_and_says(pan: Path, moving: ComputeSettings) -> None:

@@ -9,7 +9,7 @@ import click
 
 from slomo_cli.cli import batch, files, options
 from slomo_cli.cli.help import Command, option
-from slomo_cli.cli.types import FACTOR, RATE
+from slomo_cli.cli.types import FACTOR, RATE, Number
 from slomo_cli.errors import UsageError
 
 
@@ -22,12 +22,20 @@ from slomo_cli.errors import UsageError
     slomo convert in.mp4 --factor 2.5 --rate 60
     slomo convert in.mp4 --start 0:10 --end 0:14.5
     slomo convert in.mp4 --speed "0-2:1, 2-3.5:0.125, 3.5-:1"
+    slomo convert in.mp4 --auto-factor 4
     slomo convert *.mov --factor 4 --out-dir slow
     slomo convert - -o - < in.mp4 | mpv -
     """,
 )
 @options.inputs
 @option("--factor", type=FACTOR, metavar="NUMBER", default="8", group="Time", help="Times slower: 2, 2.5, 30000/1001.")
+@option(
+    "--auto-factor",
+    type=Number(float, 0.01, 10_000),
+    metavar="PIXELS",
+    group="Time",
+    help="Measure the motion instead, and choose the factor at which nothing moves further from frame to frame.",
+)
 @option("--rate", type=RATE, metavar="FPS", group="Time", help="Frames per second of the result; else the source's.")
 @options.span
 @option(
@@ -47,6 +55,7 @@ def command(
     ctx: click.Context,
     inputs: tuple[str, ...],
     factor: Fraction,
+    auto_factor: float | None,
     rate: Fraction | None,
     speed: str | None,
     loop: bool,
@@ -57,12 +66,16 @@ def command(
 
     Without -o, in.mp4 becomes in.x8.mp4 beside it. Output frame k shows the source at k / (rate x factor) seconds.
     """
+    if speed is not None and auto_factor is not None:
+        raise UsageError("--speed says how slow each part is: leave out --auto-factor")
+    if auto_factor is not None and ctx.get_parameter_source("factor") is click.core.ParameterSource.COMMANDLINE:
+        raise UsageError("--auto-factor chooses the factor: leave out --factor")
     if speed is not None:
         if ctx.get_parameter_source("factor") is not click.core.ParameterSource.DEFAULT:
             raise UsageError("--speed says how slow each part is: leave out --factor")
         factor = Fraction(1)
     if vfr == "keep" and rate is not None:
         raise UsageError("--vfr keep writes the source's own times: leave out --rate")
-    tag = "speed" if speed is not None else files.tag_of_factor(factor)
-    wish = options.settings(values, factor=factor, rate=rate, speed=speed, loop=loop, vfr=vfr)
+    tag = "speed" if speed is not None else "auto" if auto_factor is not None else files.tag_of_factor(factor)
+    wish = options.settings(values, factor=factor, auto_factor=auto_factor, rate=rate, speed=speed, loop=loop, vfr=vfr)
     ctx.exit(batch.run(inputs, wish, values, tag=tag))

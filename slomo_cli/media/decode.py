@@ -106,6 +106,11 @@ class Decoder:
             with contextlib.suppress(ValueError):
                 self._iterator.close()
 
+    @property
+    def seekable(self) -> bool:
+        """Whether a late ``start`` is reached without decoding all that is before it."""
+        return self._may_seek
+
     def _frames(self) -> Generator[Frame]:
         """The window from ``start`` to ``end``; only what is delivered is copied."""
         held: Timed | None = None

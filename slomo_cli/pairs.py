@@ -1,0 +1,62 @@
+"""Neighbouring pictures of a source that differ, with what lies between them; as a conversion sees them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from slomo_cli.media.cuts import CutDetector, DuplicateFilter
+from slomo_cli.media.decode import Decoder
+from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two neighbouring pictures that differ."""
+
+    left: Frame
+    right: Frame
+    cut: bool
+    """The scene changes between them; False where cuts are not looked for."""
+    repeats: tuple[Fraction, ...]
+    """Times of pictures between them that repeat the left one and are replaced by motion."""
+
+    @property
+    def interval(self) -> Fraction:
+        """Seconds from the left picture to the right one."""
+        return self.right.pts_seconds - self.left.pts_seconds
+
+
+def pairs(
+    info: VideoInfo,
+    timing: SourceTiming,
+    time: TimeSettings,
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+) -> Generator[Pair]:
+    """Every pair from the last picture at or before ``start`` to the first at or after ``end`` (None: all), in order.
+
+    ``time`` says how cuts, repeated pictures and fields are treated. Only a few pictures are in memory at a time.
+    """
+    detector = CutDetector(time.cut_threshold)
+    duplicates = DuplicateFilter(enabled=time.duplicates == "replace")
+    seen: deque[Fraction] = deque()
+    deinterlace = info.interlaced and time.deinterlace == "auto"
+    with Decoder(info, timing, start=start, end=end, deinterlace=deinterlace) as decoder:
+        left: Frame | None = None
+        for right in duplicates.thin(_noted(decoder, seen)):
+            between = []
+            while seen and seen[0] <= right.pts_seconds:
+                between.append(seen.popleft())
+            if left is not None:
+                cut = time.cuts != "off" and detector.is_cut(left, right)
+                yield Pair(left, right, cut, tuple(between[:-1]))
+            left = right
+
+
+def _noted(frames: Iterable[Frame], seen: deque[Fraction]) -> Iterator[Frame]:
+    for frame in frames:
+        seen.append(frame.pts_seconds)
+        yield frame
