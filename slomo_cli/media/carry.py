@@ -23,9 +23,9 @@ from typing import Self
 
 from slomo_cli.errors import SlomoError, UsageError, printable
 from slomo_cli.media import sound, stretch, subtitles, tags
-from slomo_cli.media.args import seconds_text
 from slomo_cli.media.containers import BY_MUXER, TEXT_SUBTITLES, Container
 from slomo_cli.media.ffmpeg import Tools, literal
+from slomo_cli.media.inputs import Inputs
 from slomo_cli.media.target import Target
 from slomo_cli.timeline import Plan
 from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, VideoInfo
@@ -134,7 +134,7 @@ class _Planner:
         self._tools = tools
         self._changed = changed
         self._container: Container = BY_MUXER[target.container]
-        self._inputs: list[list[str]] = []
+        self._inputs = Inputs(info, timing, target.ffmpeg_version)
         self._maps: list[str] = []
         self._codecs: list[str] = []
         self._graphs: list[str] = []
@@ -153,8 +153,7 @@ class _Planner:
         if self._info.container == "image2" or not (self._info.streams or self._info.chapters or self._info.metadata):
             return Carry()
         delay = self._picture_delay()
-        shift = self._info.container_start_seconds - self._timing.first_seconds + delay
-        source = self._add_input(shift if not self._changed else Fraction(0))
+        source = self._inputs.source(None if self._changed else delay)
         self._tags += tags.picture_tags(source, self._info.stream_index, self._target.container)
         self._audio(source)
         self._subtitles(source)
@@ -166,7 +165,7 @@ class _Planner:
         graphs = ["-filter_complex", ";".join(self._graphs)] if self._graphs else []
         return Carry(
             picture_delay=delay,
-            input_args=tuple(word for words in self._inputs for word in words),
+            input_args=self._inputs.args(),
             map_args=(*graphs, *self._maps, *self._codecs),
             output_args=(*self._tags, *self._final),
             notes=tuple(self._notes),
@@ -174,21 +173,9 @@ class _Planner:
             jobs=tuple(self._jobs),
         )
 
-    # ------------------------------------------------------------------------------------------------------ inputs
-
-    def _add_input(self, shift: Fraction, path: Path | None = None, demuxer: str | None = None) -> int:
-        """One more ``-i``; its number. The source is opened as the very format it was probed as, and as no other."""
-        name = self._info.path if path is None else path
-        if path is None:
-            demuxer = self._info.container.partition(",")[0]
-        words = ["-itsoffset", seconds_text(shift)] if shift else []
-        words += ["-f", demuxer] if demuxer else []
-        self._inputs.append([*words, "-i", literal(name)])
-        return len(self._inputs)
-
     def _picture_delay(self) -> Fraction:
         """How long other tracks run before the first picture, in whole frames so that every frame keeps its place."""
-        if self._changed:
+        if self._changed or self._settings.audio == "drop":
             return Fraction(0)
         starts = [s.start_seconds for s in self._of("audio") if s.start_seconds is not None]
         ahead = self._timing.first_seconds - min(starts, default=self._timing.first_seconds)
@@ -213,7 +200,7 @@ class _Planner:
         for track in tracks:
             copied = not self._changed and track.codec in self._container.audio
             if copied:
-                self._maps += ["-map", f"{source}:{track.index}"]
+                self._maps += ["-map", self._inputs.use(source, track)]
                 self._codecs += [f"-c:a:{number}", "copy"]
             elif not self._encoded(track, source, number, bent):
                 continue
@@ -235,7 +222,9 @@ class _Planner:
             if track.codec != codec:
                 self._notes.append(f"{name} is {'stretched' if bent else 'cut to the range'} and becomes {codec}")
         else:
-            self._maps += ["-map", f"{source}:{track.index}"]
+            self._maps += ["-map", self._inputs.use(source, track)]
+            if layouts := sound.layout_filter(codec, track):
+                self._codecs += [f"-filter:a:{number}", layouts]
             self._notes.append(f"{name} becomes {codec}: .{ending} does not hold it as it is")
         if sound.is_mixed_down(codec, track):
             self._notes.append(f"{name} is mixed to stereo: {codec} holds no more")
@@ -245,15 +234,15 @@ class _Planner:
     def _bent(self, track: StreamInfo, number: int, codec: str) -> None:
         """The track through the filters that bring it to the picture's time and length."""
         if self._stretched_input is None:
-            early = self._info.container_start_seconds - self._timing.first_seconds + stretch.LEAD
-            self._stretched_input = self._add_input(early)
+            self._stretched_input = self._inputs.source(stretch.LEAD)
             if sound.is_bent(self._plan) and sound.stretch_method(self._settings, self._tools) == "atempo":
                 self._notes.append("this ffmpeg has no rubberband filter: sound is stretched less exactly, with atempo")
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(self._settings, self._tools)
         parts = stretch.segments(self._plan, rate)
-        pads = (f"{self._stretched_input}:{track.index}", f"a{number}")
-        self._graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}"))
+        pads = (self._inputs.use(self._stretched_input, track), f"a{number}")
+        layouts = sound.layout_filter(codec, track)
+        self._graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}", layouts))
         self._maps += ["-map", f"[a{number}]"]
 
     # ---------------------------------------------------------------------------------------------------- subtitles
@@ -266,8 +255,7 @@ class _Planner:
                 kept.append((track, codec))
         places = self._retimed([track for track, _ in kept]) if self._changed else {}
         for number, (track, codec) in enumerate(kept):
-            at, index = places.get(track.index, (source, track.index))
-            self._maps += ["-map", f"{at}:{index}"]
+            self._maps += ["-map", places.get(track.index) or self._inputs.use(source, track)]
             self._codecs += [f"-c:s:{number}", codec]
             fresh = codec != "copy" or self._changed
             self._tags += tags.stream_tags("s", number, source, track, self._target.container, fresh)
@@ -286,9 +274,9 @@ class _Planner:
         self._notes.append(f"{label} dropped: .{ending} does not hold it")
         return None
 
-    def _retimed(self, tracks: list[StreamInfo]) -> dict[int, tuple[int, int]]:
-        """Temporary files of the moved tracks: source index -> (input number, index there)."""
-        places: dict[int, tuple[int, int]] = {}
+    def _retimed(self, tracks: list[StreamInfo]) -> dict[int, str]:
+        """Temporary files of the moved tracks: source index -> map specifier of the moved track."""
+        places: dict[int, str] = {}
         for ending in ("mkv", "mp4"):
             indices = [track.index for track in tracks if (track.codec == "mov_text") == (ending == "mp4")]
             if not indices:
@@ -298,8 +286,8 @@ class _Planner:
             self._jobs.append(
                 _retime_job(self._info.path, path, indices, self._plan, self._timing.first_seconds, codecs)
             )
-            at = self._add_input(Fraction(0), path, "matroska" if ending == "mkv" else "mov")
-            places.update({index: (at, place) for place, index in enumerate(indices)})
+            at = self._inputs.file(path, "matroska" if ending == "mkv" else "mov")
+            places.update({index: f"{at}:{place}" for place, index in enumerate(indices)})
         return places
 
     # --------------------------------------------------------------------------------- covers, attachments, the rest
@@ -314,7 +302,7 @@ class _Planner:
                 self._attached_cover(cover, number)
             return
         for number, cover in enumerate(covers, 1):
-            self._maps += ["-map", f"{source}:{cover.index}"]
+            self._maps += ["-map", self._inputs.use(source, cover)]
             self._final += [f"-c:v:{number}", "copy", f"-disposition:v:{number}", "attached_pic"]
             self._tags += [f"-map_metadata:s:v:{number}", f"{source}:s:{cover.index}"]
 
@@ -339,7 +327,7 @@ class _Planner:
             self._notes.append(f"{_counted(len(files), 'attachment')} dropped: .{self._target.extension} holds none")
             return
         for number, attached in enumerate(files):
-            self._maps += ["-map", f"{source}:{attached.index}"]
+            self._maps += ["-map", self._inputs.use(source, attached)]
             self._codecs += [f"-c:t:{number}", "copy"]
             self._tags += [f"-map_metadata:s:t:{number}", f"{source}:s:{attached.index}"]
         self._attached = len(files)
@@ -376,7 +364,7 @@ class _Planner:
             moved = subtitles.moved_chapters(self._info.chapters, self._plan, self._timing.first_seconds)
             path = self._folder / "chapters.txt"
             self._jobs.append(_text_job(path, subtitles.chapter_file(moved)))
-            self._tags += ["-map_chapters", str(self._add_input(Fraction(0), path, "ffmetadata"))]
+            self._tags += ["-map_chapters", str(self._inputs.file(path, "ffmetadata"))]
 
     def _global_tags(self, source: int) -> None:
         if not self._container.metadata:

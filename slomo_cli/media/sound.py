@@ -60,6 +60,13 @@ def audio_quality(codec: str, track: StreamInfo, number: int) -> list[str]:
     return words
 
 
+def layout_filter(codec: str, track: StreamInfo) -> str:
+    """The filter that names surround channels as Opus knows them (it has no 5.1 with side speakers); '' elsewhere."""
+    if codec != "opus" or not 2 < track.channels <= 8:
+        return ""
+    return "aformat=channel_layouts=3.0|quad|5.0|5.1|6.1|7.1"
+
+
 def is_mixed_down(codec: str, track: StreamInfo) -> bool:
     """Whether the codec holds fewer channels than the track has."""
     return codec in ("mp3", "mp2") and track.channels > 2

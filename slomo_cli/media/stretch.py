@@ -89,15 +89,17 @@ def _corners(piece: Piece, most: int) -> list[tuple[Fraction, Fraction]]:
     return [(piece.source_at(moment), moment) for moment in times]
 
 
-def track_filters(source: str, result: str, parts: Sequence[Segment], rate: int, method: Method, unit: str) -> str:
+def track_filters(
+    source: str, result: str, parts: Sequence[Segment], rate: int, method: Method, unit: str, after: str = ""
+) -> str:
     """A filter graph from the input pad ``source`` to the output pad ``result`` (names without brackets).
 
-    unit: a prefix that keeps the graph's inner names apart from other tracks'.
+    unit: a prefix that keeps the graph's inner names apart from other tracks'. after: a last filter.
     The input's time 0 must be LEAD seconds before the first picture.
     """
     base = f"[{source}]aresample={rate}:async=1:min_hard_comp=0.01:first_pts=0"
     total = parts[-1].end
-    finish = f"apad=whole_len={total},atrim=end_sample={total}[{result}]"
+    finish = f"apad=whole_len={total},atrim=end_sample={total}{',' if after else ''}{after}[{result}]"
     if len(parts) == 1:
         return f"{base},{_segment(parts[0], rate, method, total)},{finish}"
     fade = max(1, min([round(_FADE * rate), *((part.end - part.first) // 3 for part in parts)]))
@@ -108,9 +110,9 @@ def track_filters(source: str, result: str, parts: Sequence[Segment], rate: int,
         graph.append(f"[{name}]{_segment(part, rate, method, length)}[{name}o]")
     joined = f"{names[0]}o"
     for number, name in enumerate(names[1:], 1):
-        after = f"{unit}j{number}"
-        graph.append(f"[{joined}][{name}o]acrossfade=ns={fade}:c1=tri:c2=tri[{after}]")
-        joined = after
+        longer = f"{unit}j{number}"
+        graph.append(f"[{joined}][{name}o]acrossfade=ns={fade}:c1=tri:c2=tri[{longer}]")
+        joined = longer
     graph.append(f"[{joined}]{finish}")
     return ";".join(graph)
 

@@ -47,7 +47,7 @@ def label(stream: StreamInfo) -> str:
 
 def file_tags(metadata: Mapping[str, str]) -> list[str]:
     """Arguments that remove from the copied tags what only the old file was."""
-    return [word for key in _STALE_IN_FILE if key in metadata for word in ("-metadata", f"{key}=")]
+    return [word for key in metadata if key.lower() in _STALE_IN_FILE for word in ("-metadata", f"{key}=")]
 
 
 def picture_tags(source: int, index: int, muxer: str) -> list[str]:
@@ -67,13 +67,13 @@ def stream_tags(kind: str, number: int, source: int, stream: StreamInfo, muxer: 
     place = f"-metadata:s:{kind}:{number}"
     words = [f"-map_metadata:s:{kind}:{number}", f"{source}:s:{stream.index}"]
     present = dict(stream.metadata)
-    stale = [*(_STALE_IN_TRACK if fresh else ()), *_handler(muxer)]
+    stale = {name.lower() for name in (*(_STALE_IN_TRACK if fresh else ()), *_handler(muxer))}
     if "name" in present and "title" not in present:
         # QuickTime's word for what every muxer is told as a title.
         words += [place, f"title={present['name']}"]
-        stale.append("name")
-    for key in stale:
-        if key in present:
+        stale.add("name")
+    for key in present:
+        if key.lower() in stale:
             words += [place, f"{key}="]
     if muxer == "mov" and stream.language in _MOV_LANGUAGES:
         words += [place, f"language={_MOV_LANGUAGES[stream.language]}"]

@@ -1,0 +1,79 @@
+"""Further inputs of the ffmpeg process, and by how much each is shifted on the output's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from slomo_cli.media.args import seconds_text
+from slomo_cli.media.ffmpeg import literal
+from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
+
+
+@dataclass
+class _Input:
+    path: Path
+    demuxer: str
+    later: Fraction | None
+    """For the source: seconds after the first picture's time at which its clock shall stand at the picture's start."""
+    used: list[StreamInfo] = field(default_factory=list)
+
+
+class Inputs:
+    """Numbers inputs from 1 (0 is the picture) and turns them into arguments at the end."""
+
+    def __init__(self, info: VideoInfo, timing: SourceTiming, ffmpeg_version: tuple[int, int]) -> None:
+        self._info = info
+        self._timing = timing
+        self._version = ffmpeg_version
+        self._inputs: list[_Input] = []
+
+    def source(self, later: Fraction | None) -> int:
+        """The source once more. later: its tracks are placed this much after their place beside the picture; None
+        leaves them where ffmpeg puts them.
+
+        It is opened as the very format it was probed as, and as no other.
+        """
+        self._inputs.append(_Input(self._info.path, self._info.container.partition(",")[0], later))
+        return len(self._inputs)
+
+    def file(self, path: Path, demuxer: str) -> int:
+        """A temporary file already on the output's clock."""
+        self._inputs.append(_Input(path, demuxer, None))
+        return len(self._inputs)
+
+    def use(self, number: int, stream: StreamInfo) -> str:
+        """The map specifier of a source stream, which counts as used from then on."""
+        self._inputs[number - 1].used.append(stream)
+        return f"{number}:{stream.index}"
+
+    def args(self) -> tuple[str, ...]:
+        """``-itsoffset .. -f .. -i ..`` for each."""
+        words: list[str] = []
+        for item in self._inputs:
+            shift = self._shift(item)
+            words += ["-itsoffset", seconds_text(shift)] if shift else []
+            words += ["-f", item.demuxer, "-i", literal(item.path)]
+        return tuple(words)
+
+    def _shift(self, item: _Input) -> Fraction:
+        """What to add to ffmpeg's clock of this input, which begins at 0 wherever the file begins."""
+        if item.later is None:
+            return Fraction(0)
+        origin = self._info.container_start_seconds
+        starts = [stream.start_seconds for stream in item.used if stream.start_seconds is not None]
+        if starts and self._version >= (6, 1) and _is_discontinuous(item.demuxer):
+            # For broadcast formats, begins at 0 means where the first of the streams in use begins.
+            origin = min(starts)
+        return origin - self._timing.first_seconds + item.later
+
+
+def _is_discontinuous(demuxer: str) -> bool:
+    """Whether libav calls the format one whose clock may jump (AVFMT_TS_DISCONT)."""
+    import av
+
+    try:
+        return bool(int(av.format.ContainerFormat(demuxer, "r").flags) & 0x0200)
+    except ValueError:
+        return False

@@ -1,0 +1,652 @@
+"""What comes along beside the picture: sound in step, subtitles, chapters, covers, tags; nothing lost in silence."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from out_helpers import FakeTools, only_files, target_for, video_info
+
+from slomo_cli.errors import UsageError
+from slomo_cli.media import stretch, subtitles
+from slomo_cli.media.args import build_encode_args
+from slomo_cli.media.carry import Carry, is_time_changed, plan_carry
+from slomo_cli.media.encode import Encoder
+from slomo_cli.media.ffmpeg import tools
+from slomo_cli.media.probe import probe
+from slomo_cli.media.scan import scan
+from slomo_cli.media.target import choose_target
+from slomo_cli.timeline import Plan, make_plan
+from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, TimeSettings
+
+RATE = 48_000
+BEEPS = (0.25, 0.75, 1.25, 1.75)
+TWO_SECONDS = SourceTiming(60, Fraction(0), Fraction(2), Fraction(30), Fraction(30))
+
+
+@dataclass(frozen=True)
+class Result:
+    path: Path
+    plan: Plan
+    carry: Carry
+
+
+def convert(source: Path, output: Path, time: TimeSettings | None = None, **wishes: Any) -> Result:
+    """The whole way of a conversion but for the pictures, which are gray."""
+    info = probe(source)
+    scanned = scan(info)
+    plan = make_plan(scanned.timing, time or TimeSettings(), scanned.stamps)
+    chosen = EncodeSettings(**{"overwrite": True, "preset": "ultrafast", **wishes})
+    target = choose_target(output, info, info.layout, chosen, tools(), plan.rate, frames=plan.frames)
+    carry = plan_carry(info, scanned.timing, plan, target, chosen, tools())
+    args = build_encode_args(target, plan.rate, carry, tools().path, frames=plan.frames)
+    picture = bytes([128]) * info.layout.frame_bytes(info.width, info.height)
+    with carry, Encoder(args, target, plan.frames) as encoder:
+        for _ in range(plan.frames):
+            encoder.write(picture)
+        encoder.finish()
+    if carry.folder is not None:
+        assert not carry.folder.exists()
+    return Result(output, plan, carry)
+
+
+def tracks(path: Path, kind: str) -> list[Any]:
+    with av.open(str(path)) as source:
+        return [
+            {
+                "codec": stream.codec_context.name if stream.codec_context else "",
+                "language": stream.metadata.get("language", ""),
+                "title": stream.metadata.get("title", "") or stream.metadata.get("name", ""),
+                "disposition": int(stream.disposition),
+                "metadata": dict(stream.metadata),
+            }
+            for stream in source.streams
+            if stream.type == kind
+        ]
+
+
+def packets(path: Path, kind: str, number: int = 0) -> list[tuple[Fraction, Fraction, bytes]]:
+    """(start, duration, data) of the packets of one track."""
+    with av.open(str(path)) as source:
+        stream = [stream for stream in source.streams if stream.type == kind][number]
+        return [
+            (packet.pts * packet.time_base, (packet.duration or 0) * packet.time_base, bytes(packet))
+            for packet in source.demux(stream)
+            if packet.size and packet.pts is not None
+        ]
+
+
+def captions(path: Path, number: int = 0) -> list[tuple[Fraction, Fraction]]:
+    """(start, duration) of the subtitles that say something."""
+    return [(start, lasts) for start, lasts, data in packets(path, "subtitle", number) if data[:2] != b"\0\0"]
+
+
+def chapters(path: Path) -> list[tuple[Fraction, Fraction, str]]:
+    with av.open(str(path)) as source:
+        return [
+            (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"].get("title", ""))
+            for c in source.chapters()
+        ]
+
+
+def first_picture(path: Path) -> Fraction:
+    return min(start for start, _, _ in packets(path, "video"))
+
+
+def sound(path: Path, number: int = 0) -> tuple[Fraction, Any]:
+    """(time of the first sample, mono samples at 48 kHz) of one sound track."""
+    with av.open(str(path)) as source:
+        stream = source.streams.audio[number]
+        resampler = av.AudioResampler("flt", "mono", RATE)
+        start: Fraction | None = None
+        parts = []
+        for frame in source.decode(stream):
+            if start is None:
+                start = frame.pts * frame.time_base
+            parts += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
+        parts += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
+    assert start is not None
+    return start, np.concatenate(parts)
+
+
+def beeps(path: Path, number: int = 0) -> list[float]:
+    """Seconds after the first picture at which the bursts begin: where the envelope passes half of their height."""
+    start, samples = sound(path, number)
+    envelope = np.sqrt(np.convolve(samples**2, np.ones(480) / 480, "same"))
+    height = np.percentile(envelope[envelope > envelope.max() * 0.3], 60)
+    # Bursts are apart where it is quiet for a while; a stretched burst may waver.
+    audible = np.flatnonzero(envelope > 0.1 * height)
+    firsts = [audible[0], *audible[1:][np.diff(audible) > RATE * 0.06]]
+    begins = [first + int(np.argmax(envelope[first:] > 0.5 * height)) for first in firsts]
+    return [float(begin / RATE + start - first_picture(path)) for begin in begins]
+
+
+@pytest.fixture(scope="session")
+def beeping(make: Callable[..., Path]) -> Callable[..., Path]:
+    """``beeping(ending, sound_delay, picture_delay, codec)``: two seconds with short bursts of a tone at BEEPS."""
+
+    def beeping(ending: str, sound_delay: float = 0, picture_delay: float = 0, codec: str = "flac") -> Path:
+        name = f"beeps-{sound_delay}-{picture_delay}-{codec}.{ending}"
+        burst = "+".join(f"between(t\\,{at}\\,{at + 0.1})" for at in BEEPS)
+        tone = f"aevalsrc=0.5*sin(2*PI*1000*t)*({burst}):s={RATE}:d=2"
+        return make(
+            name,
+            *("-itsoffset", str(picture_delay), "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=2"),
+            *("-itsoffset", str(sound_delay), "-f", "lavfi", "-i", tone),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", codec),
+        )
+
+    return beeping
+
+
+class TestSync:
+    """A burst of sound stays where its picture is: within one output frame, here of 1/30 s."""
+
+    @pytest.mark.parametrize(
+        "time",
+        [
+            pytest.param(TimeSettings(rate=Fraction(60)), id="fps"),
+            pytest.param(TimeSettings(factor=Fraction(2)), id="x2"),
+            pytest.param(TimeSettings(factor=Fraction(8)), id="x8"),
+            pytest.param(TimeSettings(factor=Fraction(5, 2)), id="x2.5"),
+            pytest.param(TimeSettings(factor=Fraction(1, 2)), id="x0.5"),
+            pytest.param(TimeSettings(start=Fraction(1, 2), end=Fraction(3, 2)), id="range"),
+            pytest.param(TimeSettings(factor=Fraction(2), start=Fraction(1, 2)), id="range-x2"),
+            pytest.param(TimeSettings(speed="0-0.5:1, 0.5-1.1:0.25, 1.1-:1"), id="steps"),
+            pytest.param(TimeSettings(speed="0-0.4:1, 0.4-1.2:1~0.25, 1.2-:0.25"), id="ramp"),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+    @pytest.mark.parametrize(
+        ("ending", "sound_delay", "picture_delay"), [("mkv", 0, 0), ("mkv", 0.2, 0), ("mp4", 0, 0.5)]
+    )
+    def test_beeps(self, tmp_path, beeping, time, name, ending, sound_delay, picture_delay):
+        source = beeping(ending, sound_delay, picture_delay, "flac" if ending == "mkv" else "aac")
+        done = convert(source, tmp_path / name, time)
+        offset = Fraction(str(sound_delay)) - Fraction(str(picture_delay))
+        moments = [Fraction(str(at)) + offset for at in BEEPS]
+        if not is_time_changed(done.plan, scan(probe(source)).timing):
+            wanted = [float(moment) for moment in moments]
+        else:
+            inside = [moment for moment in moments if done.plan.start <= moment < done.plan.end]
+            wanted = [float(done.plan.time_map.output_at(moment)) for moment in inside]
+            # What begins before the range and sounds into it is heard at its first moment.
+            if any(done.plan.start - Fraction(1, 10) < moment < done.plan.start for moment in moments):
+                wanted.insert(0, 0.0)
+        found = beeps(done.path)
+        assert len(found) == len(wanted)
+        assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) < 1 / 30
+
+    @pytest.mark.parametrize("factor", [Fraction(2), Fraction(8), Fraction(30000, 1001), Fraction(7, 3)])
+    @pytest.mark.parametrize("mode", ["stretch", "pitch"])
+    @pytest.mark.parametrize(("name", "slack"), [("out.mkv", 0.001), ("out.mp4", 0.03)])
+    def test_sound_is_as_long_as_the_picture(self, tmp_path, beeping, factor, mode, name, slack):
+        done = convert(beeping("mkv"), tmp_path / name, TimeSettings(factor=factor), audio=mode)
+        start, samples = sound(done.path)
+        assert abs(start) < 0.001
+        assert abs(len(samples) / RATE - float(done.plan.duration)) <= slack
+
+    def test_pitch_falls_or_stays(self, tmp_path, beeping):
+        """The tone is 1000 Hz."""
+
+        def loudest(path: Path) -> float:
+            _, samples = sound(path)
+            spectrum = np.abs(np.fft.rfft(samples))
+            return float(np.fft.rfftfreq(len(samples), 1 / RATE)[spectrum.argmax()])
+
+        kept = convert(beeping("mkv"), tmp_path / "kept.mkv", TimeSettings(factor=Fraction(4)))
+        fallen = convert(beeping("mkv"), tmp_path / "fallen.mkv", TimeSettings(factor=Fraction(4)), audio="pitch")
+        assert abs(loudest(kept.path) - 1000) < 20
+        assert abs(loudest(fallen.path) - 250) < 5
+
+    @pytest.mark.parametrize("length", [0.8, 3.2])
+    def test_sound_shorter_or_longer_than_the_picture(self, tmp_path, make, length):
+        source = make(
+            f"length-{length}.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=2"),
+            *("-f", "lavfi", "-i", f"sine=frequency=500:sample_rate={RATE}:duration={length}"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "flac"),
+        )
+        slow = convert(source, tmp_path / "slow.mkv", TimeSettings(factor=Fraction(2)))
+        _, samples = sound(slow.path)
+        assert len(samples) == round(float(slow.plan.duration) * RATE)
+        assert (np.abs(samples[-RATE // 2 :]).max() < 0.001) == (length < 2)
+        copied = convert(source, tmp_path / "copied.mkv", TimeSettings(rate=Fraction(60)))
+        assert abs(len(sound(copied.path)[1]) / RATE - length) < 0.03
+
+    def test_a_hole_in_the_sound_stays_a_hole(self, tmp_path, make):
+        """Stretching by sample count alone would close it, and all that follows would come too early."""
+        tone = f"sine=frequency=1000:sample_rate={RATE}:duration=2,aselect=not(between(t\\,0.6\\,1.2))"
+        source = make(
+            "hole.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=2"),
+            *("-f", "lavfi", "-i", tone, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "flac"),
+        )
+        done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        _, samples = sound(done.path)
+        assert np.abs(samples[int(1.4 * RATE) : int(2.2 * RATE)]).max() < 0.02
+        assert np.abs(samples[int(2.6 * RATE) : int(3.6 * RATE)]).max() > 0.05
+
+    def test_the_other_stretcher(self, tmp_path, beeping, monkeypatch):
+        """An ffmpeg without rubberband: atempo, with a note, and looser in time."""
+        from slomo_cli.media import sound as sound_room
+
+        monkeypatch.setattr(sound_room, "stretch_method", lambda *_: "atempo")
+        done = convert(beeping("mkv"), tmp_path / "out.mkv", TimeSettings(factor=Fraction(4)))
+        assert any("no rubberband" in note for note in done.carry.notes)
+        assert len(sound(done.path)[1]) == round(float(done.plan.duration) * RATE)
+        found = beeps(done.path)
+        assert max(abs(a - b * 4) for a, b in zip(found, BEEPS, strict=True)) < 0.06
+
+
+class TestTracks:
+    @pytest.mark.parametrize(
+        "time", [TimeSettings(rate=Fraction(60)), TimeSettings(factor=Fraction(4))], ids=["fps", "slow"]
+    )
+    def test_matroska_keeps_everything(self, tmp_path, clip, time):
+        done = convert(clip("rich.mkv"), tmp_path / "out.mkv", time)
+        factor = time.factor
+        assert [track["language"] for track in tracks(done.path, "audio")] == ["deu", "fra"]
+        assert [track["codec"] for track in tracks(done.path, "audio")] == ["aac", "aac"]
+        assert [track["language"] for track in tracks(done.path, "subtitle")] == ["eng"]
+        assert captions(done.path) == [
+            (Fraction(1, 5) * factor, Fraction(3, 10) * factor),
+            (Fraction(3, 5) * factor, Fraction(3, 10) * factor),
+        ]
+        assert chapters(done.path) == [
+            (0, Fraction(2, 5) * factor, "First"),
+            (Fraction(2, 5) * factor, factor, "Second"),
+        ]
+        assert [track["metadata"].get("filename") for track in tracks(done.path, "attachment")] == ["note.txt"]
+        with av.open(str(done.path)) as output, av.open(str(clip("rich.mkv"))) as source:
+            assert output.metadata["title"] == "Rich"
+            covers = [s for s in output.streams.video if s.disposition & av.stream.Disposition.attached_pic]
+            assert len(covers) == 1
+            old = next(s for s in source.streams.video if s.disposition & av.stream.Disposition.attached_pic)
+            assert bytes(next(output.demux(covers[0]))) == bytes(next(source.demux(old)))
+        assert done.carry.notes == ()
+        assert done.carry.picture_delay == 0
+        assert first_picture(done.path) == 0
+
+    @pytest.mark.parametrize(
+        "time", [TimeSettings(rate=Fraction(60)), TimeSettings(factor=Fraction(4))], ids=["fps", "slow"]
+    )
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mov"])
+    def test_mp4_and_mov(self, tmp_path, clip, time, name):
+        done = convert(clip("rich.mkv"), tmp_path / name, time)
+        assert [track["codec"] for track in tracks(done.path, "audio")] == ["aac", "aac"]
+        languages = [track["language"] for track in tracks(done.path, "audio")]
+        assert languages == (["deu", "fra"] if name == "out.mp4" else ["ger", "fra"])
+        assert [track["codec"] for track in tracks(done.path, "subtitle")] == ["mov_text"]
+        starts = [start for start, _ in captions(done.path)]
+        assert starts == [Fraction(1, 5) * time.factor, Fraction(3, 5) * time.factor]
+        assert [lasts for _, lasts in captions(done.path)] == [Fraction(3, 10) * time.factor] * 2
+        assert [start for start, _, _ in chapters(done.path)] == [0, Fraction(2, 5) * time.factor]
+        said = " | ".join(done.carry.notes)
+        assert "becomes mov_text" in said
+        assert "1 attachment dropped" in said
+        assert ("cover picture dropped" in said) == (name == "out.mov")
+        if name == "out.mp4":
+            with av.open(str(done.path)) as output:
+                assert any(s.disposition & av.stream.Disposition.attached_pic for s in output.streams.video)
+
+    def test_there_and_back_again(self, tmp_path, clip):
+        """Captions and chapters of an mp4, slowed in mp4 and then fast again, are where they were."""
+        convert(clip("rich.mkv"), tmp_path / "a.mp4")
+        convert(tmp_path / "a.mp4", tmp_path / "b.mp4", TimeSettings(factor=Fraction(3)))
+        done = convert(tmp_path / "b.mp4", tmp_path / "c.mp4", TimeSettings(factor=Fraction(1, 3)))
+        assert captions(done.path) == [(Fraction(1, 5), Fraction(3, 10)), (Fraction(3, 5), Fraction(3, 10))]
+        assert [start for start, _, _ in chapters(done.path)] == [0, Fraction(2, 5)]
+        assert done.carry.notes == ()
+
+    def test_webm(self, tmp_path, clip):
+        done = convert(clip("rich.mkv"), tmp_path / "out.webm", TimeSettings(factor=Fraction(2)))
+        assert [track["codec"] for track in tracks(done.path, "audio")] == ["opus", "opus"]
+        assert [track["codec"] for track in tracks(done.path, "subtitle")] == ["webvtt"]
+        assert captions(done.path) == [(Fraction(2, 5), Fraction(3, 5)), (Fraction(6, 5), Fraction(3, 5))]
+        assert len(done.carry.notes) == 5
+
+    @pytest.mark.parametrize("name", ["out.ts", "out.avi", "out.nut"])
+    def test_containers_that_hold_little(self, tmp_path, clip, name):
+        done = convert(clip("rich.mkv"), tmp_path / name, preset=None)
+        assert len(tracks(done.path, "audio")) == 2
+        assert tracks(done.path, "subtitle") == []
+        assert "subtitle track" in " ".join(done.carry.notes)
+
+    @pytest.mark.parametrize("name", ["out.gif", "out.apng", "out.webp", "out%03d.png"])
+    def test_pictures_only(self, tmp_path, clip, name):
+        done = convert(clip("rich.mkv"), tmp_path / name, TimeSettings(rate=Fraction(10)), preset=None)
+        assert len(done.carry.notes) == 1
+        assert "2 audio tracks, 1 subtitle track, 1 attachment, chapters dropped" in done.carry.notes[0]
+
+    def test_a_range_cuts_captions_and_chapters(self, tmp_path, clip):
+        time = TimeSettings(start=Fraction(3, 10), end=Fraction(7, 10), factor=Fraction(2))
+        done = convert(clip("rich.mkv"), tmp_path / "out.mkv", time)
+        assert captions(done.path) == [(0, Fraction(2, 5)), (Fraction(3, 5), Fraction(1, 5))]
+        assert chapters(done.path) == [(0, Fraction(1, 5), "First"), (Fraction(1, 5), Fraction(4, 5), "Second")]
+
+    def test_captions_follow_a_curve(self, tmp_path, clip):
+        time = TimeSettings(speed="0-0.5:1, 0.5-:0.25")
+        done = convert(clip("rich.mkv"), tmp_path / "out.mkv", time)
+        assert captions(done.path) == [(Fraction(1, 5), Fraction(3, 10)), (Fraction(9, 10), Fraction(6, 5))]
+
+    def test_drop(self, tmp_path, clip):
+        done = convert(clip("rich.mkv"), tmp_path / "out.mkv", audio="drop")
+        assert tracks(done.path, "audio") == []
+        assert len(tracks(done.path, "subtitle")) == 1
+
+    def test_no_sound(self, tmp_path, clip):
+        done = convert(clip("cfr.mp4"), tmp_path / "out.mp4", TimeSettings(factor=Fraction(2)))
+        assert tracks(done.path, "audio") == []
+        assert done.carry.notes == ()
+
+    def test_dispositions_and_titles(self, tmp_path, make, clip):
+        source = make(
+            "marked.mkv",
+            *("-i", str(clip("rich.mkv")), "-map", "0:v:0", "-map", "0:a", "-map", "0:s", "-c", "copy"),
+            *("-disposition:a:0", "0", "-disposition:a:1", "default+comment", "-disposition:s:0", "forced"),
+            *("-metadata:s:a:1", "title=Director", "-metadata:s:v:0", "title=Main", "-metadata:s:v:0", "language=jpn"),
+        )
+        for name in ("out.mkv", "out.mp4"):
+            for time in (TimeSettings(), TimeSettings(factor=Fraction(2))):
+                done = convert(source, tmp_path / name, time)
+                first, second = tracks(done.path, "audio")
+                assert (first["disposition"] & 9, second["disposition"] & 9) == (0, 9)
+                assert second["title"] == "Director"
+                assert tracks(done.path, "subtitle")[0]["disposition"] & 64
+                assert tracks(done.path, "video")[0]["language"] == "jpn"
+
+    def test_tags_of_the_old_encoding_do_not_stay(self, tmp_path, make, clip):
+        source = make(
+            "stale.mkv",
+            *("-i", str(clip("sound.mp4")), "-c", "copy", "-metadata:s:v", "BPS-eng=12345", "-metadata:s:a", "BPS=999"),
+        )
+        done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        for kind in ("video", "audio"):
+            assert not any(key.upper().startswith("BPS") for key in tracks(done.path, kind)[0]["metadata"])
+        with av.open(str(done.path)) as output:
+            assert "major_brand" not in {key.lower() for key in output.metadata}
+
+    @pytest.mark.parametrize("channels", [1, 2, 6])
+    def test_every_number_of_channels(self, tmp_path, make, channels):
+        layout = {1: "mono", 2: "stereo", 6: "5.1(side)"}[channels]
+        source = make(
+            f"channels{channels}.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=0.5"),
+            *("-f", "lavfi", "-i", f"anoisesrc=duration=0.5:amplitude=0.1,aformat=channel_layouts={layout}"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "flac"),
+        )
+        for name in ("out.mp4", "out.webm", "out.mkv"):
+            done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(2)))
+            with av.open(str(done.path)) as output:
+                assert output.streams.audio[0].channels == channels
+
+    @pytest.mark.parametrize(
+        ("codec", "name", "written"),
+        [
+            ("pcm_s16le", "out.mkv", "pcm_s16le"),
+            ("pcm_s16le", "out.mp4", "alac"),
+            ("pcm_s24le", "out.mov", "pcm_s24le"),
+            ("libopus", "out.mp4", "opus"),
+            ("libopus", "out.mov", "aac"),
+            ("libmp3lame", "out.mp4", "mp3"),
+            ("libvorbis", "out.webm", "vorbis"),
+            ("ac3", "out.mkv", "ac3"),
+        ],
+    )
+    def test_copied_where_held_else_converted(self, tmp_path, make, codec, name, written):
+        source = make(
+            f"sound-{codec}.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=0.5"),
+            *("-f", "lavfi", "-i", "sine=duration=0.5:sample_rate=48000"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", codec),
+        )
+        done = convert(source, tmp_path / name)
+        found = tracks(done.path, "audio")[0]["codec"].replace("mp3float", "mp3")
+        assert found == written
+        same = written in codec
+        assert any("becomes" in note for note in done.carry.notes) == (not same)
+        if same:
+            old, new = packets(source, "audio"), packets(done.path, "audio")
+            assert [data for _, _, data in new] == [data for _, _, data in old]
+
+    def test_a_name_like_an_option_or_a_protocol(self, tmp_path, clip):
+        for name in ("-i.mp4", "concat:a|b.mp4", "new\nline.mp4", "100%.mp4"):
+            source = tmp_path / name
+            source.write_bytes(clip("sound.mp4").read_bytes())
+            done = convert(source, tmp_path / f"out {name}", TimeSettings(factor=Fraction(2)))
+            assert len(tracks(done.path, "audio")) == 1
+
+    def test_subtitles_that_are_pictures(self, tmp_path):
+        source = tmp_path / "bitmaps.mkv"
+        with av.open(str(source), "w") as output:
+            video = output.add_stream("mpeg4", rate=30)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            subtitle: Any = output.add_stream("dvbsub")
+            subtitle.codec_context.extradata = b"\0\1\0\1\0"
+            for number in range(30):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8))
+                frame.pts = number
+                output.mux(video.encode(frame))
+                if number in (6, 18):
+                    # A page that times out after 3 seconds, and the end of the display set.
+                    packet: Any = av.Packet(bytes([0x0F, 0x10, 0, 1, 0, 2, 3, 0, 0x0F, 0x80, 0, 1, 0, 0]))
+                    packet.stream, packet.time_base, packet.is_keyframe = subtitle, Fraction(1, 1000), True
+                    packet.pts = packet.dts = number * 1000 // 30
+                    packet.duration = 300
+                    output.mux(packet)
+            output.mux(video.encode(None))
+        slow = convert(source, tmp_path / "slow.mkv", TimeSettings(factor=Fraction(4)))
+        assert tracks(slow.path, "subtitle")[0]["codec"] == "dvbsub"
+        assert captions(slow.path) == [(Fraction(4, 5), Fraction(6, 5)), (Fraction(12, 5), Fraction(6, 5))]
+        assert [data[6] for _, _, data in packets(slow.path, "subtitle")] == [12, 12]
+        assert captions(convert(source, tmp_path / "fps.mkv").path) == captions(source)
+        dropped = convert(source, tmp_path / "out.mp4")
+        assert "dropped: .mp4 does not hold it" in " ".join(dropped.carry.notes)
+
+
+class TestOffsets:
+    """Where a track began, seen from the picture, is where it begins."""
+
+    @pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.ts"])
+    @pytest.mark.parametrize(("sound_delay", "picture_delay"), [(0, 0), (0.3, 0), (0, 0.5)])
+    def test_copied(self, tmp_path, beeping, ending, name, sound_delay, picture_delay):
+        source = beeping(ending, sound_delay, picture_delay, "aac")
+        done = convert(source, tmp_path / name, TimeSettings(rate=Fraction(60)))
+        assert max(abs(a - b) for a, b in zip(beeps(done.path), beeps(source), strict=True)) < 0.003
+        assert len(packets(done.path, "audio")) == len(packets(source, "audio"))
+
+    def test_a_picture_that_begins_late_still_does(self, tmp_path, beeping):
+        done = convert(beeping("mp4", 0, 0.5, "aac"), tmp_path / "out.mp4")
+        assert done.carry.picture_delay == Fraction(1, 2)
+        assert first_picture(done.path) == Fraction(1, 2)
+
+
+class TestPlanning:
+    """Decided before the run, without a file."""
+
+    AUDIO = StreamInfo(1, "audio", "aac", "deu", Fraction(0), Fraction(2), 44_100, 2)
+
+    def plan(self, name: str = "a.mkv", time: TimeSettings | None = None, tools_: Any = None, **more: Any) -> Carry:
+        streams = more.pop("streams", (self.AUDIO,))
+        wishes = more.pop("wishes", {})
+        timing = more.pop("timing", TWO_SECONDS)
+        info = video_info(streams=streams, **more)
+        plan = make_plan(timing, time or TimeSettings())
+        found = tools_ or FakeTools()
+        target = target_for(name, info, found, plan.rate, plan.frames, **wishes)
+        return plan_carry(info, timing, plan, target, EncodeSettings(**wishes), found)
+
+    def test_copying(self):
+        carry = self.plan()
+        assert carry.input_args[-4:-1] == ("-f", "mov", "-i")
+        assert carry.input_args[-1].startswith("file:")
+        assert carry.map_args == ("-map", "1:1", "-c:a:0", "copy")
+        assert carry.folder is None
+
+    def test_nothing_is_written_or_read(self, monkeypatch):
+        def touched(*_: Any, **__: Any) -> None:
+            raise AssertionError("planning touched a file")
+
+        monkeypatch.setattr(av, "open", touched)
+        monkeypatch.setattr(Path, "mkdir", touched)
+        subtitle = StreamInfo(2, "subtitle", "subrip")
+        carry = self.plan(time=TimeSettings(factor=Fraction(2)), streams=(self.AUDIO, subtitle))
+        assert carry.folder is not None
+        assert not carry.folder.exists()
+        assert len(carry.jobs) == 1
+
+    def test_offsets_are_told_to_ffmpeg(self):
+        late = replace(TWO_SECONDS, first_seconds=Fraction(1, 2))
+        carry = self.plan(timing=late)
+        assert carry.picture_delay == Fraction(1, 2)
+        assert "-itsoffset" not in carry.input_args
+        early = self.plan(
+            container_start_seconds=Fraction(0), streams=(replace(self.AUDIO, start_seconds=Fraction(1)),)
+        )
+        assert early.picture_delay == 0
+        uneven = self.plan(timing=replace(TWO_SECONDS, first_seconds=Fraction(51, 100)))
+        assert uneven.picture_delay == Fraction(16, 30)
+        assert uneven.input_args[:2] == ("-itsoffset", "0.023333")
+
+    def test_copy_cannot_follow_bent_time(self):
+        with pytest.raises(UsageError, match="use --audio stretch, pitch or drop"):
+            self.plan(time=TimeSettings(factor=Fraction(2)), wishes={"audio": "copy"})
+        cut = self.plan(time=TimeSettings(end=Fraction(1)), wishes={"audio": "copy"})
+        assert "-filter_complex" in cut.map_args
+
+    def test_streams_that_describe_the_old_frames(self):
+        data = StreamInfo(3, "data", "tmcd")
+        carry = self.plan(streams=(self.AUDIO, data))
+        assert carry.notes == ("data track 3 (tmcd) dropped: it describes the frames of the source",)
+
+    def test_an_unknown_codec_is_dropped_aloud(self):
+        carry = self.plan(streams=(replace(self.AUDIO, codec=""),))
+        assert carry.notes == ("audio track 1 (unknown, deu) dropped: its codec is unknown",)
+
+    def test_no_encoder(self):
+        poor = FakeTools(encoders=frozenset({"libvpx-vp9"}))
+        carry = self.plan("a.webm", tools_=poor)
+        assert "no encoder for opus" in carry.notes[0]
+        assert "-map" not in carry.map_args
+
+    def test_every_note_is_one_line(self):
+        streams = (replace(self.AUDIO, language="a\nb"), StreamInfo(2, "subtitle", "hdmv_pgs_subtitle", "x\ny"))
+        for name in ("a.mp4", "a.webm", "a.gif", "a.avi"):
+            rate = TimeSettings(rate=Fraction(20))
+            assert all("\n" not in note for note in self.plan(name, rate, streams=streams).notes)
+
+    def test_is_time_changed(self):
+        for time, changed in (
+            (TimeSettings(), False),
+            (TimeSettings(rate=Fraction(240)), False),
+            (TimeSettings(factor=Fraction(2)), True),
+            (TimeSettings(end=Fraction(1)), True),
+            (TimeSettings(start=Fraction(1)), True),
+            (TimeSettings(end=Fraction(9)), False),
+            (TimeSettings(speed="0-1:1"), False),
+            (TimeSettings(speed="0-1:0.5"), True),
+        ):
+            assert is_time_changed(make_plan(TWO_SECONDS, time), TWO_SECONDS) == changed
+
+
+class TestSegments:
+    @given(
+        st.lists(st.sampled_from(["1", "0.5", "0.125", "2", "1~0.25", "0.25~1", "3~0.1"]), min_size=1, max_size=4),
+        st.sampled_from([8000, 44_100, 48_000, 96_000]),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_they_cover_every_sample_once_and_follow_the_map(self, speeds, rate):
+        step = Fraction(2, len(speeds))
+        text = ",".join(f"{float(i * step)!r}-{float((i + 1) * step)!r}:{s}" for i, s in enumerate(speeds))
+        plan = make_plan(TWO_SECONDS, TimeSettings(speed=text))
+        parts = stretch.segments(plan, rate)
+        assert parts[0].first == 0
+        assert parts[-1].end == round(plan.duration * rate)
+        for part, following in pairwise(parts):
+            assert part.end == following.first
+            assert part.source_end == following.source_start
+        for part in parts[:-1]:
+            middle = (part.source_start + part.source_end) / 2
+            straight = (part.first + part.end) / 2 / rate
+            assert abs(plan.time_map.output_at(middle) - straight) < 0.006
+
+    def test_a_long_ramp_stays_within_what_a_program_may_be_told(self):
+        timing = SourceTiming(360_000, Fraction(0), Fraction(12_000), Fraction(30), Fraction(30))
+        plan = make_plan(timing, TimeSettings(speed=",".join(f"{k * 1000}-{k * 1000 + 900}:1~0.1" for k in range(12))))
+        text = stretch.track_filters("1:1", "a", stretch.segments(plan, 48_000), 48_000, "rubberband", "t0")
+        assert len(text) < 120_000
+
+    @given(st.fractions(Fraction(1, 50), 200, max_denominator=10_000), st.sampled_from([44_100, 48_000]))
+    def test_falling_pitch_is_exact(self, factor, rate):
+        words = stretch._resampled(factor, rate)
+        high = int(words[0].partition("=")[2])
+        low = int(words[1].partition("=")[2])
+        assert Fraction(high, low) == factor
+
+    @given(st.floats(0.01, 500))
+    def test_stages_multiply_to_the_factor(self, value):
+        factor = Fraction(value).limit_denominator(100_000)
+        for low, high in ((Fraction(1, 100), Fraction(2)), (Fraction(1, 100), Fraction(100))):
+            stages = stretch._stages(factor, low, high)
+            assert math.prod(stages) == factor
+            assert all(float(low) * 0.999 <= stage <= float(high) * 1.001 for stage in stages)
+
+
+class TestInnerClocks:
+    """Bitmap subtitles carry times inside; they are scaled with the rest."""
+
+    def test_dvd_control_dates(self):
+        # size, control area at 8; there: date 0, next 14, start; at 14: date 100, next 14 (itself), stop.
+        packet = (
+            struct.pack(">HH4x", 22, 8) + struct.pack(">HHBB", 0, 14, 1, 0xFF) + struct.pack(">HHBB", 100, 14, 2, 0xFF)
+        )
+        scaled = subtitles._scale_dvd(packet, Fraction(4))
+        assert struct.unpack(">H", scaled[14:16]) == (400,)
+        assert scaled[:14] == packet[:14]
+        assert struct.unpack(">H", subtitles._scale_dvd(packet, Fraction(10_000))[14:16]) == (0xFFFF,)
+
+    @given(st.binary(max_size=60))
+    def test_nonsense_is_survived(self, data):
+        assert len(subtitles._scale_dvd(data, Fraction(4))) == len(data)
+        assert len(subtitles._scale_dvb(data, Fraction(4))) == len(data)
+
+    def test_dvb_page_time_out(self):
+        page = bytes([0x0F, 0x10, 0, 1, 0, 2, 30, 0])
+        other = bytes([0x0F, 0x11, 0, 1, 0, 1, 30])
+        for head in (b"", b"\x20\x00"):
+            scaled = subtitles._scale_dvb(head + page + other, Fraction(4))
+            assert scaled == head + bytes([0x0F, 0x10, 0, 1, 0, 2, 120, 0]) + other
+
+
+def test_chapter_titles_may_hold_anything(tmp_path, clip, make):
+    title = "a=b; #1 \\ two"
+    text = tmp_path / "chapters.txt"
+    escaped = title.replace("\\", "\\\\").replace("=", "\\=").replace(";", "\\;").replace("#", "\\#")
+    text.write_text(f";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle={escaped}\n")
+    source = make("titles.mkv", "-i", str(clip("cfr.mp4")), "-i", str(text), "-map_chapters", "1", "-c", "copy")
+    done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+    assert chapters(done.path) == [(0, Fraction(9, 5), title)]
+    assert "out.mkv" in only_files(tmp_path)
+
+
+def test_a_failing_job_leaves_no_folder(tmp_path):
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    carry = Carry(folder=tmp_path / "work", jobs=(fail,))
+    with pytest.raises(Exception, match="No space left"), carry:
+        pass
+    assert not (tmp_path / "work").exists()
