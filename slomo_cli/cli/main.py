@@ -22,6 +22,7 @@ COMMANDS = {
     "preview": Lazy("slomo_cli.cli.preview", "Look", "Draw a pair, the pictures between, flows and visibility."),
     "doctor": Lazy("slomo_cli.cli.doctor", "Look", "Check this machine: torch, device, ffmpeg, weights."),
     "eval": Lazy("slomo_cli.cli.evaluate", "Networks", "Measure against the truth: PSNR, SSIM, interpolation error."),
+    "train": Lazy("slomo_cli.cli.train", "Networks", "Train a network on your own video."),
     "weights": Lazy("slomo_cli.cli.weights", "Networks", "List, verify and import network weights."),
     "completion": Lazy("slomo_cli.cli.completion", "Shell", "Print the completion script of a shell."),
 }
@@ -111,8 +112,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         say(error.format_message())
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        # click turns both Ctrl-C and the end of stdin at a question into Abort.
+    except (click.Abort, KeyboardInterrupt) as error:
+        # click turns both Ctrl-C and the end of stdin at a question into Abort; only the first gets a line of its own.
+        if error.__cause__ is None:
+            click.echo(err=True)
         say("stopped")
         code = 128 + signals.received if signals.received else 1
     except MemoryError:
