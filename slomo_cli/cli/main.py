@@ -20,6 +20,7 @@ COMMANDS = {
     "between": Lazy("slomo_cli.cli.between", "Convert", "Make the pictures between two still pictures."),
     "info": Lazy("slomo_cli.cli.info", "Look", "Show what a video file holds."),
     "preview": Lazy("slomo_cli.cli.preview", "Look", "Draw a pair, the pictures between, flows and visibility."),
+    "compare": Lazy("slomo_cli.cli.compare", "Look", "Show a source and what slomo made of it side by side."),
     "doctor": Lazy("slomo_cli.cli.doctor", "Look", "Check this machine: torch, device, ffmpeg, weights."),
     "eval": Lazy("slomo_cli.cli.evaluate", "Networks", "Measure against the truth: PSNR, SSIM, interpolation error."),
     "train": Lazy("slomo_cli.cli.train", "Networks", "Train a network on your own video."),
