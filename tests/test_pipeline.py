@@ -1,0 +1,248 @@
+"""The straight line, end to end on tiny clips: every claim is checked by reading the written file back."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from tiny_network import save_tiny
+
+import slomo_cli
+from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
+from slomo_cli.media.decode import Decoder
+from slomo_cli.media.probe import probe
+from slomo_cli.media.scan import scan
+from slomo_cli.pipeline import convert, plan_conversion
+from slomo_cli.values import Frame, Summary
+
+Clip = Callable[[str], Path]
+Convert = Callable[..., Summary]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a tiny network."""
+    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+
+
+@pytest.fixture
+def run(weights: str) -> Convert:
+    """``convert`` with the tiny network, one thread, float32."""
+
+    def run(source: Path, output: Path, **wishes: Any) -> Summary:
+        settings = {"weights": weights, "device": "cpu", "dtype": "float32", "threads": 1, **wishes}
+        return convert(source, output, **settings)
+
+    return run
+
+
+def read(path: Path) -> list[Frame]:
+    """All frames of a file, with their times."""
+    info = probe(path)
+    with Decoder(info, scan(info).timing) as decoder:
+        return list(decoder)
+
+
+def same(a: Frame, b: Frame) -> bool:
+    """Equal samples, byte for byte."""
+    return all(np.array_equal(p, q) for p, q in zip(a.planes, b.planes, strict=True))
+
+
+def leftovers(folder: Path, *expected: str) -> list[str]:
+    """What lies in a folder beside the files expected."""
+    return sorted(p.name for p in folder.iterdir() if p.name not in expected)
+
+
+@pytest.mark.parametrize("name", ["cfr.mp4", "ntsc.mkv", "yuv422p10.mkv", "yuv444p.mp4", "gray16.mkv", "gbrp.mkv"])
+@pytest.mark.parametrize("factor", [3, 1])
+def test_source_frames_pass_untouched(name: str, factor: int, clip: Clip, run: Convert, tmp_path: Path) -> None:
+    """Idea 2: at t == 0 the decoded planes are found again in a lossless output, at their exact time."""
+    source = clip(name)
+    out = tmp_path / "out.mkv"
+
+    summary = run(source, out, factor=factor, codec="ffv1", duplicates="keep", cuts="off", end="0.3")
+
+    everything, written = read(source), read(out)
+    frames = [f for f in everything if f.pts_seconds < Fraction(3, 10)]
+    moving = sum(not same(a, b) for a, b in zip(frames, everything[1:], strict=False))
+    assert moving
+    assert len(written) == summary.frames_out == factor * len(frames)
+    assert summary.frames_interpolated == (factor - 1) * moving
+    for k, frame in enumerate(frames):
+        assert same(written[k * factor], frame), f"source frame {k} was changed"
+        assert abs(written[k * factor].pts_seconds - frame.pts_seconds * factor) < Fraction(1, 900)
+    made = sum(not any(same(w, f) for f in everything) for w in written)
+    assert made == summary.frames_interpolated, "an in-between frame is only a copy of one of the source's"
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"factor": "2.5"},
+        {"factor": "30000/1001", "end": "0.1"},
+        {"rate": 240, "end": "0.2"},
+        {"rate": "60000/1001"},
+        {"rate": "23.976"},
+        {"rate": 7},
+        {"factor": 2, "rate": 50, "start": "0.25", "end": "0.7"},
+        {"factor": 1, "start": "0.99"},
+        {"speed": "0-0.3:1, 0.3-0.6:0.25, 0.6-:2"},
+        {"speed": "0.2-0.5:1~0.2, 0.5-0.8:0.2~1"},
+        {"factor": 3, "loop": True},
+    ],
+    ids=lambda w: ",".join(f"{k}={v}" for k, v in w.items()),
+)
+@pytest.mark.parametrize("name", ["cfr.mp4", "free.mp4"])
+def test_count_promised_is_count_written_and_read_back(
+    name: str, wishes: dict[str, Any], clip: Clip, run: Convert, tmp_path: Path
+) -> None:
+    """Whatever is asked of time, the plan's frame count and duration are the file's."""
+    source, out = clip(name), tmp_path / "out.mp4"
+    plan = plan_conversion(source, out, **wishes)
+    assert not out.exists()
+
+    summary = run(source, out, **wishes, preset="ultrafast")
+
+    with av.open(str(out)) as container:
+        stream = container.streams.video[0]
+        read_back = sum(1 for _ in container.decode(stream))
+        assert stream.duration is not None and stream.time_base is not None
+        duration = stream.duration * Fraction(stream.time_base)
+    assert read_back == summary.frames_out == plan.frames_out
+    assert abs(duration - plan.duration_out) <= Fraction(1, 1000)
+    assert leftovers(tmp_path, "out.mp4") == []
+
+
+def test_uneven_times_are_kept(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    """--vfr keep: every source frame at its own time times the factor, two frames between each pair."""
+    source, out = clip("free.mp4"), tmp_path / "out.mp4"
+
+    run(source, out, factor=3, vfr="keep", codec="h264", crf=0, duplicates="keep")
+
+    times = [f.pts_seconds for f in read(source)]
+    written = [f.pts_seconds for f in read(out)]
+    assert len(written) == 3 * len(times)
+    assert [float(t) for t in written[::3]] == pytest.approx([3 * float(t) for t in times], abs=1e-4)
+
+
+def test_a_cut_is_held_not_morphed(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    """Between two scenes every output frame is one of the source's, and the cut is counted."""
+    source = make(
+        "scenes.mkv",
+        *"-f lavfi -i testsrc2=size=96x64:rate=12:duration=1 -f lavfi -i mandelbrot=size=96x64:rate=12".split(),
+        *"-filter_complex [1:v]trim=duration=1,format=yuv420p[b];[0:v]format=yuv420p[a];[a][b]concat".split(),
+        *"-c:v ffv1".split(),
+    )
+    out = tmp_path / "out.mkv"
+
+    summary = run(source, out, factor=4, codec="ffv1", duplicates="keep")
+
+    originals, written = read(source), read(out)
+    assert summary.cuts == 1
+    for k in (46, 47):
+        assert same(written[k - 1], originals[11])
+    for k in (47, 48):
+        assert same(written[k], originals[12])
+
+
+def test_still_pictures_need_no_network(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    """Equal neighbours are repeated, not computed."""
+    source = make("still.mkv", *"-f lavfi -i color=c=teal:size=64x48:rate=10:duration=1 -c:v ffv1".split())
+
+    summary = run(source, tmp_path / "out.mkv", factor=4, codec="ffv1")
+
+    assert summary.frames_interpolated == 0 and summary.frames_out == 40
+
+
+def test_same_output_whatever_the_queues(clip: Clip, run: Convert, tmp_path: Path, monkeypatch: Any) -> None:
+    """Frame for frame, byte for byte: threads, batch and queue depth change nothing."""
+    source = clip("cfr.mp4")
+    run(source, tmp_path / "a.mkv", factor=4, codec="ffv1", end="0.4")
+    monkeypatch.setattr("slomo_cli.pipeline._WAITING_FRAMES", (1, 2))
+    monkeypatch.setattr("slomo_cli.pipeline._DECODED_AHEAD", 1)
+    run(source, tmp_path / "b.mkv", factor=4, codec="ffv1", end="0.4", threads=3, batch=2)
+
+    a, b = read(tmp_path / "a.mkv"), read(tmp_path / "b.mkv")
+    assert len(a) == len(b) == 48
+    assert all(same(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_one_frame_is_held(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    """A clip of one picture has nothing to move towards: it is shown for its time."""
+    summary = run(clip("one.mp4"), tmp_path / "out.mp4", factor=8)
+
+    assert summary.frames_out == 8 and summary.frames_interpolated == 0
+
+
+def test_smallest_picture(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    """2x2 goes through the network and a lossless encoder."""
+    summary = run(clip("tiny.mkv"), tmp_path / "out.mkv", factor=2, codec="ffv1", end="0.2")
+
+    assert summary.frames_out == 12
+    assert read(tmp_path / "out.mkv")[0].planes[0].shape == (2, 2)
+
+
+def test_settings_by_name_and_typos_refused(clip: Clip, tmp_path: Path) -> None:
+    """The API takes numbers as people write them, and says which settings exist."""
+    plan = plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", factor=2.5, rate="59.94", start="0:00.5")
+    assert plan.rate_out == Fraction(60000, 1001)
+    assert plan.plan.start == Fraction(1, 2)
+    with pytest.raises(UsageError, match="factor"):
+        plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", factr=2)
+    assert slomo_cli.convert is convert
+
+
+def test_existing_target_stays_unless_told(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    """Nothing is replaced by default; with overwrite the new file is whole."""
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"precious")
+
+    with pytest.raises(SlomoError, match="exists"):
+        run(clip("two.mp4"), out)
+    assert out.read_bytes() == b"precious"
+
+    run(clip("two.mp4"), out, overwrite=True)
+    assert len(read(out)) == 2
+
+
+@pytest.mark.parametrize("moment", ["decode", "network", "encoder"])
+def test_failure_half_way_leaves_nothing(
+    moment: str, clip: Clip, run: Convert, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """An error in any room: it is raised, the old target stays, no partial file, no child process."""
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"old")
+    calls = {"n": 0}
+
+    def failing(original: Any, error: Exception) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            calls["n"] += 1
+            if calls["n"] > 3:
+                raise error
+            return original(*args, **kwargs)
+
+        return wrapper
+
+    if moment == "decode":
+        monkeypatch.setattr(Decoder, "_delivered", failing(Decoder._delivered, InputError("the disc was pulled")))
+    elif moment == "network":
+        from slomo_cli.interpolate import Interpolator
+
+        monkeypatch.setattr(Interpolator, "_make", failing(Interpolator._make, SlomoError("the network broke")))
+    else:
+        from slomo_cli.media.encode import Encoder
+
+        monkeypatch.setattr(Encoder, "write", failing(Encoder.write, EncoderError("the encoder broke")))
+
+    with pytest.raises(SlomoError, match=r"pulled|broke"):
+        run(clip("cfr.mp4"), out, factor=4, overwrite=True)
+
+    assert out.read_bytes() == b"old"
+    assert leftovers(tmp_path, "out.mp4") == []
+    assert "slomo-part" not in subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True).stdout
