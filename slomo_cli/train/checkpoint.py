@@ -41,6 +41,7 @@ def save_checkpoint(
         save_file(tensors, part, metadata={"record": json.dumps(record), "sum": _sum(tensors)})
         with open(part, "rb+") as handle:
             os.fsync(handle.fileno())
+        os.chmod(part, 0o666 & ~_umask())  # safetensors writes for the owner alone
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
@@ -160,3 +161,9 @@ def join_parts(path: Path) -> bool:
 
 def _parts(path: Path) -> list[Path]:
     return sorted(p for p in path.parent.iterdir() if p.name.startswith(path.name) and _PART.search(p.name))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

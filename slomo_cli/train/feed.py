@@ -39,15 +39,22 @@ class Prefetcher:
     """Draws the batches of coming steps on a thread of its own; each depends on (seed, step, rank) alone."""
 
     def __init__(
-        self, draw: Callable[[np.random.Generator], Batch], seed: Sequence[int], step: int, ahead: int
+        self,
+        draw: Callable[[np.random.Generator], Batch],
+        seed: Sequence[int],
+        step: int,
+        ahead: int,
+        device: torch.device,
     ) -> None:
-        self._draw, self._seed, self._step = draw, list(seed), step
+        self._draw, self._seed, self._step, self._device = draw, list(seed), step, device
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=max(1, ahead))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
         self._thread.start()
 
     def _work(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)  # a thread begins on the first GPU
         while not self._stop.is_set():
             item: Batch | BaseException
             try:

@@ -58,9 +58,14 @@ class Judge:
         self._held_out, self._windows = held_out, windows
         self._sets, self._limit, self._folder = sets, limit, folder
 
+    def plot(self) -> None:
+        """Draw the losses and scores logged so far."""
+        if self._folder is not None:
+            plot_losses(self._folder)
+
     @torch.no_grad()
     def __call__(self, step: int) -> dict[str, float]:
-        """PSNR in dB by name of the set; writes a sheet of samples and the plot of the losses."""
+        """PSNR in dB by name of the set, SSIM beside it; writes a sheet of samples."""
         scores = {}
         if self._held_out is not None:
             batch = self._held_out.draw_plain(self._windows, np.random.default_rng(_SEED))
@@ -71,8 +76,6 @@ class Judge:
             name = f"{one.name} x{one.factor}" if one.layout != "triplets" else one.name
             result = score_method(self.between, one, self._limit)
             scores[name], scores[f"{name} ssim"] = result.psnr, result.ssim
-        if self._folder is not None:
-            plot_losses(self._folder)
         return scores
 
     def _score(self, batch: Batch) -> float:

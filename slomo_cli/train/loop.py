@@ -98,7 +98,12 @@ class Run:
         if self.team.leads:
             join_parts(self.checkpoint)
         self.team.wait()
-        if not self.checkpoint.exists():
+        found = self.checkpoint.exists()
+        if bool(self.team.agree([found])[0]) != found:
+            raise SlomoError(
+                f"expected all processes to see the checkpoint {printable(self.checkpoint)}, found otherwise"
+            )
+        if not found:
             return
         before = load_checkpoint(self.checkpoint, self.stepper.net, self.stepper.average, self.stepper.optimizer)
         self.record |= {key: before.get(key, self.record[key]) for key in self.record}
@@ -110,14 +115,14 @@ class Run:
     def train(self, judge: Judge | None = None) -> dict[str, Any]:
         """Train until the schedule or this call's time is over; returns the record.
 
-        ``judge``: asked every ``validate_minutes`` and at the end, about the averaged weights. Raises SlomoError when
-        the loss stays without a finite value: the checkpoint then holds the last sound state. A signal that ends the
-        program is obeyed after the step at hand, when the checkpoint is written.
+        ``judge``: asked every ``validate_minutes`` and at the end or pause, about the averaged weights. Raises
+        SlomoError when the loss stays without a finite value: the checkpoint then holds the last sound state. A signal
+        that ends the program is obeyed after the step at hand, when the checkpoint is written.
         """
         settings, clock = self.settings, time.monotonic
         called, self._first = clock(), self.step
         begun = called - float(self.record["seconds"])
-        saved, judged, logged = called, called, (called, self.step)
+        saved, judged, logged = called, called, (called, int(self.record["windows"]))
         prefetcher: Prefetcher | None = None
         finished = False
         try:
@@ -141,7 +146,7 @@ class Run:
                         self.judge(judge)
                         judged = clock()
                     if prefetcher is None:
-                        prefetcher = Prefetcher(self._draw, (settings.seed, self.team.rank), self.step, ahead=2)
+                        prefetcher = Prefetcher(self._draw, (settings.seed, self.team.rank), self.step, 2, self.device)
                         batches = iter(prefetcher)
                     self._one(next(batches), progress, elapsed)
                     if self.step % settings.log_every == 0:
@@ -154,7 +159,7 @@ class Run:
         if not finished:
             self._report(f"stopped at step {self.step}, {100 * progress:.1f} % of the schedule; run again to go on")
         interrupts.obey()
-        if judge is not None and finished:
+        if judge is not None:
             self.record["scores"] = self.judge(judge)
         self.record["finished"] = finished
         return self.record
@@ -190,19 +195,17 @@ class Run:
             )
         good = count - skipped
         means = {name: round(value / good, 5) for name, value in sums.items()} if good else {}
-        now, (before, step) = time.monotonic(), logged
-        done = int(self.record["windows"]) / max(1, self.step) * (self.step - step)
-        line = {"step": self.step, "seconds": self.record["seconds"], "windows": self.record["windows"], **means}
-        line |= {"windows_per_second": round(done / max(1e-9, now - before), 2), "skipped": skipped}
+        now, windows = time.monotonic(), int(self.record["windows"])
+        speed = (windows - logged[1]) / max(1e-9, now - logged[0])
+        line = {"step": self.step, "seconds": self.record["seconds"], "windows": windows, **means}
+        line |= {"windows_per_second": round(speed, 2), "skipped": skipped}
         line |= {"rate": rate_at(self.settings, self.step, progress)}
         if self._log is not None:
             self._log.add(line)
         shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
         left_out = f"  {skipped} steps left out" if skipped else ""
-        self._report(
-            f"step {self.step}  {100 * progress:.1f} %  {shown}  {line['windows_per_second']:.1f} windows/s{left_out}"
-        )
-        return now, self.step
+        self._report(f"step {self.step}  {100 * progress:.1f} %  {shown}  {speed:.1f} windows/s{left_out}")
+        return now, windows
 
     def _last_state(self) -> str:
         if not self.checkpoint.exists():
@@ -236,6 +239,7 @@ class Run:
         scores = {name: round(value, 4) for name, value in scores.items()}
         assert self._log is not None
         self._log.add({"step": self.step, "seconds": self.record["seconds"], "validation": scores})
+        judge.plot()
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         self._report(f"validation at step {self.step}: {shown or 'nothing to validate on'}")
         return scores

@@ -248,7 +248,7 @@ def _held_out(
     try:
         return WindowSampler(clips, settings.windows, device, part="held-out", store=windows.store)
     except InputError:
-        return None  # no clip is long enough to give up its end
+        return None  # no clip is long enough to give up a piece
 
 
 def _export(request: Request, settings: TrainSettings, report: Callable[[str], None]) -> None:

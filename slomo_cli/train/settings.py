@@ -53,7 +53,7 @@ class WindowSettings:
     scales: tuple[float, float] = (0.75, 2.0)
     """Range of that square's side, in crops."""
     hold_out: float = 0.05
-    """Share of every long clip, its end, never trained on: validation windows come from there."""
+    """Share of every long clip, one piece, never trained on: validation windows come from there."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,9 @@ STATIC, WILD = 0.15, 8.0
 """Mean luma change per frame between which windows are drawn in proportion to it: nearly static ones teach little,
 and beyond some point it is mostly blur and noise."""
 LONG_CLIP = 240
-"""Frames from which on a clip gives up its end for validation."""
+"""Frames from which on a clip gives up a piece for validation."""
+HELD_OUT_AT = 0.7
+"""Where that piece begins, as a share of the clip: the end would be credits."""
 
 
 class Truth(NamedTuple):
@@ -103,7 +105,8 @@ def _frames_of(clips: Sequence[Clip], hold_out: float) -> _Frames:
         joined[0] = False
         held = np.zeros(len(kept), bool)
         if len(kept) >= LONG_CLIP:
-            held[len(kept) - round(len(kept) * hold_out) :] = True
+            first = round(len(kept) * HELD_OUT_AT)
+            held[first : first + round(len(kept) * hold_out)] = True
         integral = np.zeros((len(kept), GRID + 1, GRID + 1), np.float32)
         integral[:, 1:, 1:] = clip.motion[kept].cumsum(1).cumsum(2)
         columns.append((np.full(len(kept), number), kept, clip.times[kept], change, joined, held, integral))
