@@ -11,6 +11,7 @@ fetched later, so that a pipeline can keep every core busy:
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
@@ -131,6 +132,8 @@ class Interpolator:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = (threads or cores) if self._on_cpu else 1
         self._batch = batch or (1 if self._on_cpu else 16)
+        if self._on_cpu:
+            _keep_freed_memory()
         self._closing = False
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="slomo-net", initializer=_single_thread)
         self._prepared: OrderedDict[int, tuple[Frame, Future[_Prepared]]] = OrderedDict()
@@ -180,8 +183,10 @@ class Interpolator:
             some = times[start : start + self._batch]
             done: Future[Any] = Future()
 
-            def begin(_: object, some: list[float] = some, done: Future[Any] = done) -> None:
-                self._submit_into(done, lambda: self._make(state.result(), ready, divisor, some))
+            # The flow is handed over, not remembered: it would hold this function, which would hold it, and both would
+            # stay, with all their arrays, until Python next looks for such rings.
+            def begin(flow: Future[PairState], some: list[float] = some, done: Future[Any] = done) -> None:
+                self._submit_into(done, lambda: self._make(flow.result(), ready, divisor, some))
 
             # Only queued once the flow is there: a waiting task would hold a thread that the next pair's flow can use.
             state.add_done_callback(begin)
@@ -411,6 +416,24 @@ def _proxy_side(text: str, preset: str) -> int:
 
 def _single_thread() -> None:
     torch.set_num_threads(1)
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep the memory of arrays that are gone, for the next ones.
+
+    By default it returns blocks of some megabytes to the system at once; being given them back, cleared and page by
+    page, at every step of the network took a tenth of all time. Only glibc can be told so.
+    """
+    if sys.platform != "linux":
+        return
+    threshold_of_own_maps, threshold_of_trimming, padding = -3, -1, -2  # M_MMAP_THRESHOLD and so on of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        return
+    mallopt(threshold_of_own_maps, 32 << 20)
+    mallopt(threshold_of_trimming, 2**31 - 1)
+    mallopt(padding, 64 << 20)
 
 
 # ----------------------------------------------------------------------------------------------- numpy <-> torch

@@ -139,7 +139,9 @@ def plan_conversion(
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.rate, frames=plan.frames)
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     time_base = common_time_base(seconds for _, seconds in plan.moments()) if plan.vfr_keep else None
-    args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames, time_base=time_base)
+    args = build_encode_args(
+        target, plan.rate, carry, ffmpeg.path, frames=plan.frames, time_base=time_base, duration=plan.duration
+    )
     notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes)
     return ConversionPlan(info, scanned.timing, plan, target, carry, tuple(args), time_base, notes)
 
@@ -158,10 +160,8 @@ def _run(
     ):
         for note in network.notes:
             progress.note(note)
-        duplicates = DuplicateFilter(enabled=time.duplicates == "replace")
-        frames = duplicates.thin(_ahead(decoder, _DECODED_AHEAD))
-        painter = _Painter(network, time, job.target.feed.frame_bytes(job.target.width, job.target.height))
-        for picture, output in painter.paint(schedule(job.plan, ((f.pts_seconds, f) for f in frames))):
+        painter = Painter(job, network, time)
+        for picture, output in painter.pictures(decoder):
             encoder.write(picture, output.seconds)
             progress.advance(1)
         encoder.finish()
@@ -177,7 +177,7 @@ def _run(
             duration_out=job.plan.duration,
             rate_out=job.plan.rate,
             cuts=painter.cuts,
-            duplicates=duplicates.count,
+            duplicates=painter.duplicates,
             packets_skipped=decoder.packets_skipped,
             seconds=clock.monotonic() - begun,
             encoder=job.target.encoder,
@@ -188,20 +188,35 @@ def _run(
     return summary
 
 
-class _Painter:
+class Painter:
     """Decides what each output frame shows: a source frame, an in-between one, or a side of a cut."""
 
-    def __init__(self, network: Interpolator, time: TimeSettings, frame_bytes: int) -> None:
+    def __init__(self, job: ConversionPlan, network: Interpolator, time: TimeSettings) -> None:
+        self._plan = job.plan
         self._network = network
         self._at_cuts = time.cuts
         self._detector = CutDetector(time.cut_threshold)
+        self._repeats = DuplicateFilter(enabled=time.duplicates == "replace")
         low, high = _WAITING_FRAMES
+        frame_bytes = job.info.layout.frame_bytes(job.info.width, job.info.height)
         self._most = max(low, min(high, _WAITING_BYTES // max(1, frame_bytes)))
         self.cuts = 0
         self.interpolated = 0
 
-    def paint(self, steps: Iterable[Step[Frame]]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
-        """Finished pictures in order, a few frames behind what has been asked of the network."""
+    @property
+    def duplicates(self) -> int:
+        """Repeated source frames left out."""
+        return self._repeats.count
+
+    def pictures(self, frames: Iterable[Frame]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
+        """Finished pictures in order, a few frames behind what has been asked of the network.
+
+        ``frames``: of the source, in presentation order; they are fetched on a thread of their own.
+        """
+        source = self._repeats.thin(_ahead(frames, _DECODED_AHEAD))
+        return self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in source)))
+
+    def _paint(self, steps: Iterable[Step[Frame]]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
         waiting: deque[tuple[tuple[Plane, ...] | Pending, Output, int]] = deque()
         before: tuple[Frame, Frame | None] | None = None
         cut = still = False

@@ -22,6 +22,7 @@ COMMANDS = {
     "preview": Lazy("slomo_cli.cli.preview", "Look", "Draw a pair, the pictures between, flows and visibility."),
     "compare": Lazy("slomo_cli.cli.compare", "Look", "Show a source and what slomo made of it side by side."),
     "doctor": Lazy("slomo_cli.cli.doctor", "Look", "Check this machine: torch, device, ffmpeg, weights."),
+    "bench": Lazy("slomo_cli.cli.bench", "Look", "Measure the speed of every stage and of the whole."),
     "eval": Lazy("slomo_cli.cli.evaluate", "Networks", "Measure against the truth: PSNR, SSIM, interpolation error."),
     "train": Lazy("slomo_cli.cli.train", "Networks", "Train a network on your own video."),
     "weights": Lazy("slomo_cli.cli.weights", "Networks", "List, verify and import network weights."),

@@ -1,0 +1,198 @@
+"""Whole conversions in a process of their own, as a user would start one: ``python -m slomo_cli.bench.child``.
+
+A request comes as JSON on standard input, the answer goes as JSON to standard output. Being alone in its process, its
+memory and its start can be measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slomo_cli.bench.machine import Clock, Spent, median, peak_memory
+from slomo_cli.errors import SlomoError
+from slomo_cli.progress import make_progress
+from slomo_cli.values import ComputeSettings, EncodeSettings, Summary, TimeSettings
+
+if TYPE_CHECKING:
+    from slomo_cli.pipeline import ConversionPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the child shall do."""
+
+    source: str
+    output: str | None
+    """Where to write; None leaves the encoder out: pictures are made and dropped."""
+    factor: str
+    end: str | None
+    """Seconds of the source to convert, as text; None is all."""
+    repeats: int
+    compute: ComputeSettings
+    ffmpeg: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Conversions of one clip, medians."""
+
+    frames: int
+    """Output frames of one conversion."""
+    new_frames: int
+    """Of those, in-between ones."""
+    spent: Spent
+    """Per output frame, from the first one on."""
+    spent_all: Spent
+    """Of one conversion, from the opening of the file to the finished output; the network's loading is left out."""
+    start_seconds: float
+    """From the start of the process to its first output frame."""
+    peak_bytes: int | None
+    """Largest resident memory of the process; None where the system does not say."""
+    encoder_peak_bytes: int | None
+    """The same of the largest process it started."""
+    device_peak_bytes: int | None
+    """Memory taken on a CUDA device."""
+
+    @property
+    def fps(self) -> float:
+        """Output frames per second."""
+        return 1 / max(self.spent.wall, 1e-9)
+
+
+def measure(request: Request) -> Whole:
+    """Run ``request`` in a new process. Raises what the conversion raised."""
+    begun = time.time()
+    command = [sys.executable, "-m", "slomo_cli.bench.child"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_home(), os.environ.get("PYTHONPATH"))))}
+    done = subprocess.run(
+        command, input=json.dumps(asdict(request)), capture_output=True, text=True, check=False, env=environment
+    )
+    if done.returncode != 0:
+        words = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise SlomoError(f"the conversion that was to be measured failed: {words}")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    answer["spent"], answer["spent_all"] = Spent(**answer["spent"]), Spent(**answer["spent_all"])
+    return Whole(start_seconds=answer.pop("first_frame_at") - begun, **answer)
+
+
+def _home() -> str:
+    """The folder that holds the package."""
+    return str(Path(__file__).resolve().parents[2])
+
+
+class _Watch:
+    """A progress that remembers when frames were written."""
+
+    def __init__(self) -> None:
+        self._quiet = make_progress("none", quiet=True)
+        self.first_at: float | None = None
+        self.clock: Clock | None = None
+        self.frames = 0
+
+    def start(self, total: int | None, label: str) -> None:
+        self._quiet.start(total, label)
+
+    def note(self, text: str) -> None:
+        self._quiet.note(text)
+
+    def finish(self, summary: Summary) -> None:
+        self._quiet.finish(summary)
+
+    def advance(self, frames_out: int) -> None:
+        if self.clock is None:
+            self.first_at, self.clock = time.time(), Clock()
+        else:
+            self.frames += frames_out
+
+    def after_first(self) -> Spent:
+        """Per frame after the first, until now."""
+        assert self.clock is not None
+        return self.clock.spent().per(max(self.frames, 1))
+
+
+def _answer(request: Request) -> dict[str, Any]:
+    from slomo_cli.times import parse_number, parse_time
+
+    settings = TimeSettings(
+        factor=parse_number(request.factor), end=parse_time(request.end) if request.end else None, cuts="off"
+    )
+    found: list[Spent] = []
+    found_all: list[Spent] = []
+    first_at: float | None = None
+    frames = new_frames = 0
+    for _ in range(request.repeats):
+        watch, clock = _Watch(), Clock()
+        if request.output is None:
+            frames, new_frames = _without_encoder(request, settings, watch)
+        else:
+            frames, new_frames = _convert(request, settings, watch)
+        found.append(watch.after_first())
+        found_all.append(clock.spent())
+        first_at = first_at or watch.first_at
+    memory = peak_memory()
+    return {
+        "frames": frames,
+        "new_frames": new_frames,
+        "spent": asdict(median(found)),
+        "spent_all": asdict(median(found_all)),
+        "first_frame_at": first_at,
+        "peak_bytes": memory and memory[0],
+        "encoder_peak_bytes": memory and (memory[1] if request.output is not None else None),
+        "device_peak_bytes": _device_memory(),
+    }
+
+
+def _convert(request: Request, time: TimeSettings, watch: _Watch) -> tuple[int, int]:
+    from slomo_cli.pipeline import convert
+
+    encode = EncodeSettings(overwrite=True, ffmpeg=request.ffmpeg)
+    summary = convert(request.source, request.output, time=time, encode=encode, compute=request.compute, progress=watch)
+    return summary.frames_out, summary.frames_interpolated
+
+
+def _without_encoder(request: Request, time: TimeSettings, watch: _Watch) -> tuple[int, int]:
+    """The same line of work, with nothing at its end."""
+    from slomo_cli.interpolate import Interpolator
+    from slomo_cli.media.decode import Decoder
+    from slomo_cli.pipeline import Painter, plan_conversion
+
+    encode = EncodeSettings(overwrite=True, ffmpeg=request.ffmpeg)
+    job: ConversionPlan = plan_conversion(request.source, None, time=time, encode=encode)
+    with (
+        Interpolator(**asdict(request.compute)) as network,
+        Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end) as decoder,
+    ):
+        painter = Painter(job, network, time)
+        for _ in painter.pictures(decoder):
+            watch.advance(1)
+    return job.plan.frames, painter.interpolated
+
+
+def _device_memory() -> int | None:
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Read the request, do it, print the answer."""
+    said = json.load(sys.stdin)
+    request = Request(**{**said, "compute": ComputeSettings(**said["compute"])})
+    try:
+        answer = _answer(request)
+    except SlomoError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,111 @@
+"""Clocks, memory and the speed limit of the machine that is measured."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Time a piece of work took."""
+
+    wall: float
+    """Seconds on the clock."""
+    cpu: float
+    """Seconds of processor time, user and system, of this process and the processes it has waited for."""
+
+    def per(self, count: float) -> Spent:
+        return Spent(self.wall / count, self.cpu / count)
+
+
+class Clock:
+    """Times a piece of work: make it, do the work, ask ``spent``."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), cpu_seconds()
+
+    def spent(self) -> Spent:
+        return Spent(time.perf_counter() - self._wall, cpu_seconds() - self._cpu)
+
+
+def cpu_seconds() -> float:
+    """Processor time so far, of this process and its ended children (of which Windows does not tell)."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
+
+
+def median(spent: Sequence[Spent]) -> Spent:
+    """The middle of each."""
+    return Spent(statistics.median(s.wall for s in spent), statistics.median(s.cpu for s in spent))
+
+
+def repeat(work: Callable[[], Any], times: int, wait: Callable[[], None] = lambda: None, seconds: float = 0.0) -> Spent:
+    """The median of ``times`` runs after one that warms up, of more where ``seconds`` are not over.
+
+    ``wait`` is called before the clock is read: for devices that work on while Python goes ahead.
+    """
+    work()
+    wait()
+    found: list[Spent] = []
+    begun = time.perf_counter()
+    while len(found) < times or time.perf_counter() - begun < seconds:
+        clock = Clock()
+        work()
+        wait()
+        found.append(clock.spent())
+    return median(found)
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load() -> float | None:
+    """Processes that wanted to run during the last minute, on average; None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def peak_memory() -> tuple[int, int] | None:
+    """Largest resident memory so far in bytes: of this process, and of the largest of its ended children."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    own, children = (
+        resource.getrusage(who).ru_maxrss * unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own, children
+
+
+def matrix_peak(device: Any, dtype: Any) -> float:
+    """Floating-point operations per second of a large matrix product; on a CPU per core.
+
+    Torch must be set to one thread there, and processor time is counted: others may be at work beside.
+    """
+    import torch
+
+    on_cpu = device.type == "cpu"
+    side = 1024 if on_cpu else 8192
+    a = torch.randn(side, side, device=device).to(dtype)
+    out = torch.empty_like(a)
+    spent = repeat(lambda: torch.mm(a, a, out=out), 5, waiter(device), seconds=0.3)
+    return 2 * side**3 / (spent.cpu if on_cpu else spent.wall)
+
+
+def waiter(device: Any) -> Callable[[], None]:
+    """What to call until the device has done all it was given."""
+    import torch
+
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    if device.type == "mps":
+        return torch.mps.synchronize
+    return lambda: None

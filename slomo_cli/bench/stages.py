@@ -1,0 +1,195 @@
+"""One stage after another, each alone, on the pictures of one clip."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slomo_cli.bench.machine import Clock, Spent, matrix_peak, median, repeat, waiter
+from slomo_cli.errors import InputError
+from slomo_cli.media.decode import Decoder
+from slomo_cli.media.encode import Encoder
+from slomo_cli.values import ComputeSettings, Frame
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from slomo_cli.interpolate import Interpolator
+    from slomo_cli.pipeline import ConversionPlan
+    from slomo_cli.values import Plane
+
+    Planes = tuple[Plane, ...]
+
+_HELD_BYTES = 256 << 20
+"""Pictures kept to feed the encoder take no more than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one stage costs, alone."""
+
+    name: str
+    unit: str
+    """What it is counted by: ``source frame``, ``pair``, ``new frame`` (an in-between one) or ``output frame``."""
+    spent: Spent
+    """Per unit."""
+    share: float
+    """Units per output frame."""
+    note: str = ""
+    flop: float = 0.0
+    """Floating-point operations of convolutions and matrix products per unit, as computed."""
+    flops: float = 0.0
+    """The same per second: of the clock on a device, of processor time on a CPU."""
+
+    @property
+    def fps(self) -> float:
+        """Output frames per second if there were nothing but this stage."""
+        return 1 / max(self.spent.wall * self.share, 1e-9)
+
+
+def read_frames(job: ConversionPlan) -> list[Frame]:
+    """The source frames of the plan."""
+    with Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end) as decoder:
+        frames = list(decoder)
+    if len(frames) < 2:
+        raise InputError(f"expected two pictures or more to measure on, found {len(frames)}")
+    return frames
+
+
+def decode(job: ConversionPlan, count: int, share: float, repeats: int) -> Stage:
+    """Reading the file, down to planes of samples."""
+    spent = repeat(lambda: read_frames(job), repeats)
+    return Stage("decode", "source frame", spent.per(count), share)
+
+
+def network(
+    net: Interpolator, frames: Sequence[Frame], times: Sequence[Fraction], share: float, repeats: int
+) -> tuple[Stage, list[Planes]]:
+    """All that lies between the source's planes and the new ones, as the conversion runs it; and the new pictures."""
+    made: list[Planes] = []
+    held = max(4, _HELD_BYTES // frames[0].layout.frame_bytes(frames[0].width, frames[0].height))
+
+    def work() -> None:
+        made.clear()
+        waiting = []
+        for number, (left, right) in enumerate(pairwise(frames)):
+            waiting.append(net.request(left, right, times))
+            # Some pairs are asked for before the first is fetched, as the pipeline does.
+            if number >= 2:
+                fetch(waiting.pop(0))
+        for pair in waiting:
+            fetch(pair)
+
+    def fetch(pair: Sequence[Any]) -> None:
+        for pending in pair:
+            planes = pending.planes()
+            if len(made) < held:
+                made.append(planes)
+
+    spent = repeat(work, repeats)
+    count = (len(frames) - 1) * len(times)
+    return Stage("network and fusion", "new frame", spent.per(count), share, note=net.describe()), made
+
+
+def parts(
+    net: Interpolator, settings: ComputeSettings, frames: Sequence[Frame], times: Sequence[Fraction], repeats: int
+) -> tuple[list[Stage], float]:
+    """The pieces of ``network``, one after another on one thread; and the matrix peak of the device in the same format.
+
+    Per source frame: the proxy and what the network sees in one frame. Per pair: the flow. Per new frame: the motion
+    at its time, and the fusion of the frames' own samples.
+    """
+    import torch
+
+    from slomo_cli.net.fuse import SourcePlanes, fuse
+    from slomo_cli.net.proxy import to_proxy
+    from slomo_cli.net.runner import runner
+    from slomo_cli.net.weights import load
+
+    device, wait = net.device, waiter(net.device)
+    before = torch.get_num_threads()
+    try:
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        with torch.inference_mode():
+            run = runner(load(settings.weights, device).model, device, net.dtype)
+            left, right = frames[len(frames) // 2 - 1 : len(frames) // 2 + 1]
+            divisor = net.divisor(left.width, left.height)
+            together = 1 if device.type == "cpu" else len(times)
+            t = torch.tensor([float(time) for time in times[:together]], device=device)
+            index = torch.zeros(together, dtype=torch.int64, device=device)
+            planes = [[_tensor(plane, device) for plane in frame.planes] for frame in (left, right)]
+
+            def prepare(k: int) -> tuple[SourcePlanes, Any]:
+                proxy = to_proxy([p[None] for p in planes[k]], left.layout, left.color, divisor, run.stride)
+                return SourcePlanes.of(planes[k], left.layout), run.look(proxy)
+
+            (samples_0, seen_0), (samples_1, seen_1) = prepare(0), prepare(1)
+            state = run.pair(seen_0, seen_1)
+            motion = run.at(state, index, t)
+            step = divisor * run.cell
+            works: list[tuple[str, str, float, float, Callable[[], Any]]] = [
+                ("prepare", "source frame", 1.0, 1 / (len(times) + 1), lambda: prepare(0)),
+                ("flow", "pair", 1.0, 1 / (len(times) + 1), lambda: run.pair(seen_0, seen_1)),
+                ("motion", "new frame", together, len(times) / (len(times) + 1), lambda: run.at(state, index, t)),
+                (
+                    "fusion",
+                    "new frame",
+                    together,
+                    len(times) / (len(times) + 1),
+                    lambda: fuse(samples_0, samples_1, motion, t, step=step, index=[0] * together),
+                ),
+            ]
+            stages = []
+            for name, unit, count, share, work in works:
+                spent = repeat(work, repeats, wait, seconds=0.3).per(count)
+                flop = operations(work) / count
+                seconds = spent.cpu if device.type == "cpu" else spent.wall
+                stages.append(Stage(name, unit, spent, share, flop=flop, flops=flop / max(seconds, 1e-9)))
+            return stages, matrix_peak(device, net.dtype)
+    finally:
+        torch.set_num_threads(before)
+
+
+def operations(work: Callable[[], Any]) -> float:
+    """Floating-point operations of the convolutions and matrix products in ``work``."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # Counting takes dispatch apart, which inference mode skips.
+    with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def _tensor(plane: Plane, device: Any) -> Tensor:
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(plane if plane.dtype == np.uint8 else plane.astype(np.int32)).to(device)
+
+
+def encode(job: ConversionPlan, pictures: Sequence[Planes], count: int, repeats: int) -> Stage:
+    """Writing ``count`` output frames: ``pictures`` forth and back, so that they go on moving."""
+    from dataclasses import replace
+
+    from slomo_cli.media.args import build_encode_args
+
+    order = [*range(len(pictures)), *range(len(pictures) - 2, 0, -1)]
+    found = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory(prefix="slomo-bench-") as folder:
+            target = replace(job.target, path=Path(folder, f"encoded.{job.target.extension}"))
+            args = build_encode_args(target, job.plan.rate, None, job.encoder_args[0], frames=count)
+            with Encoder(args, target, count) as encoder:
+                clock = Clock()
+                for k in range(count):
+                    encoder.write(pictures[order[k % len(order)]])
+                encoder.finish()
+                found.append(clock.spent())
+    return Stage("encode", "output frame", median(found).per(count), 1.0, note=job.target.encoder)
