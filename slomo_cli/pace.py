@@ -11,6 +11,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from slomo_cli.errors import UsageError
 from slomo_cli.media.decode import Decoder
@@ -28,8 +29,8 @@ SHARE = 95
 """Of a hundred points of a picture, so many must move no further than asked; the rest may be errors of the flow."""
 LARGEST_FACTOR = Fraction(256)
 """A factor is never chosen above this."""
-_AROUND = 5
-"""Pictures before and after a pair that are decoded too: what is a repeat shows only beside its neighbours."""
+_AROUND = 6
+"""Pictures before and after a pair that are looked at too: what a repeat or a cut is shows beside its neighbours."""
 _READ_WHOLE = 1500
 """A source of no more pictures is decoded once from end to end; a longer one is sought in."""
 _SLACK = 1e-6
@@ -90,25 +91,28 @@ def with_measured_factor(
     from slomo_cli.interpolate import Interpolator  # loads torch: only for those who ask
 
     with Interpolator(**{f.name: getattr(compute, f.name) for f in fields(compute)}) as network:
-        pace = measure(info, scanned, time, network)
+        pace = measure(info, scanned, time, network, count=PAIRS_MEASURED)
     rate = None if time.vfr == "keep" else time.rate or scanned.timing.nominal_rate
     factor = choose_factor(pace.samples, time.auto_factor, rate)
     return replace(time, factor=factor, auto_factor=None), _lines(pace, time.auto_factor, factor, rate)
 
 
-def measure(
-    info: VideoInfo, scanned: Timing, time: TimeSettings, network: Interpolator, *, count: int = PAIRS_MEASURED
-) -> Pace:
+def measure(info: VideoInfo, scanned: Timing, time: TimeSettings, network: Interpolator, *, count: int) -> Pace:
     """The motion of up to ``count`` pairs spread over the part of the source that ``time`` asks for."""
     samples, cuts = [], 0
     for pair in sampled(info, scanned, time, count):
         if pair.cut:
             cuts += 1
             continue
-        flow = network.motion(pair.left, pair.right, [Fraction(1, 2)]).flow_01[::2, ::2]
-        length = float(np.percentile(np.hypot(flow[..., 0], flow[..., 1]), SHARE))
+        length = 0.0 if pair.still else _length(network.motion(pair.left, pair.right, [Fraction(1, 2)]).flow_01)
         samples.append(Sample(pair.left.pts_seconds, pair.interval, length))
     return Pace(tuple(samples), cuts)
+
+
+def _length(flow: npt.NDArray[np.float32]) -> float:
+    """What SHARE of a hundred vectors of a flow (h, w, 2) stay below."""
+    some = flow[::2, ::2]
+    return float(np.percentile(np.hypot(some[..., 0], some[..., 1]), SHARE))
 
 
 def sampled(info: VideoInfo, scanned: Timing, time: TimeSettings, count: int) -> Iterator[Pair]:
@@ -120,6 +124,13 @@ def sampled(info: VideoInfo, scanned: Timing, time: TimeSettings, count: int) ->
     places = middles(first, last, count)
     whole = last - first <= _READ_WHOLE or not _can_be_sought(info, scanned.timing)
     margin = _AROUND if not whole else last - first
+
+    def judged(left: Fraction) -> bool:
+        """Whether a place comes soon: looking for cuts everywhere would cost more than all the rest."""
+        here = bisect_right(stamps, left) - 1
+        coming = bisect_left(places, here)
+        return coming < len(places) and places[coming] - here <= _AROUND
+
     done: Fraction | None = None
     for group in [places] if whole else [[place] for place in places]:
         if not group:
@@ -127,7 +138,7 @@ def sampled(info: VideoInfo, scanned: Timing, time: TimeSettings, count: int) ->
         start = stamps[max(first, group[0] - margin)]
         end = stamps[min(last, group[-1] + 1 + margin)]
         wanted = [stamps[place] for place in group]
-        with closing(pairs(info, scanned.timing, time, start, end)) as window:
+        with closing(pairs(info, scanned.timing, time, start, end, judged)) as window:
             for pair in window:
                 left, right = pair.left.pts_seconds, pair.right.pts_seconds
                 while wanted and wanted[0] < left:

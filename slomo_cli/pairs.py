@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+
+import numpy as np
 
 from slomo_cli.media.cuts import CutDetector, DuplicateFilter
 from slomo_cli.media.decode import Decoder
@@ -28,6 +30,11 @@ class Pair:
         """Seconds from the left picture to the right one."""
         return self.right.pts_seconds - self.left.pts_seconds
 
+    @property
+    def still(self) -> bool:
+        """Both hold the same samples: a conversion shows the left one throughout."""
+        return all(np.array_equal(a, b) for a, b in zip(self.left.planes, self.right.planes, strict=True))
+
 
 def pairs(
     info: VideoInfo,
@@ -35,10 +42,13 @@ def pairs(
     time: TimeSettings,
     start: Fraction | None = None,
     end: Fraction | None = None,
+    judged: Callable[[Fraction], bool] | None = None,
 ) -> Generator[Pair]:
     """Every pair from the last picture at or before ``start`` to the first at or after ``end`` (None: all), in order.
 
-    ``time`` says how cuts, repeated pictures and fields are treated. Only a few pictures are in memory at a time.
+    ``time`` says how cuts, repeated pictures and fields are treated. ``judged``: whether a pair whose left picture is
+    shown at this time is asked for a cut (None: all are); the detector knows what motion is usual by the pairs before,
+    so it needs some. Only a few pictures are in memory at a time.
     """
     detector = CutDetector(time.cut_threshold)
     duplicates = DuplicateFilter(enabled=time.duplicates == "replace")
@@ -51,7 +61,8 @@ def pairs(
             while seen and seen[0] <= right.pts_seconds:
                 between.append(seen.popleft())
             if left is not None:
-                cut = time.cuts != "off" and detector.is_cut(left, right)
+                asked = time.cuts != "off" and (judged is None or judged(left.pts_seconds))
+                cut = asked and detector.is_cut(left, right)
                 yield Pair(left, right, cut, tuple(between[:-1]))
             left = right
 

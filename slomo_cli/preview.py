@@ -122,6 +122,8 @@ def _facts(
         f"pair: picture {place.number} at {left:.3f} s and the next at {right:.3f} s",
         _motion_line(motion),
     ]
+    if pair.still:
+        lines.append("still: both pictures are the same; a conversion shows the first throughout")
     if pair.cut:
         held = {"hold": "the nearer picture is shown", "blend": "they are cross-faded"}.get(time.cuts, "")
         lines.append(f"cut: the scene changes between them; in a conversion {held}, not the pictures drawn here")

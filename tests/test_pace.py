@@ -167,7 +167,21 @@ def test_repeats_count_with_their_real_time(make: Make) -> None:
     assert len({s.seconds for s in found.samples}) == len(found.samples)
 
 
+def test_a_still_film_does_not_move(make: Make) -> None:
+    still = make("still.mkv", *"-f lavfi -i color=c=gray:s=64x48:r=30:d=1 -c:v ffv1".split())
+    info = probe(still)
+    network = FakeNetwork()
+    found = measure(info, scan(info), TimeSettings(), network, count=5)  # type: ignore[arg-type]
+    assert {s.length for s in found.samples} == {0.0} and network.asked == []
+
+
 # -------------------------------------------------------------------------------------------------- end to end
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four pairs tell as much in tests."""
+    monkeypatch.setattr(pace, "PAIRS_MEASURED", 4)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +195,7 @@ def test_a_plan_says_what_was_found_and_chosen(pan: Path, tmp_path: Path, wishes
     plan = plan_conversion(pan, tmp_path / "out.mp4", auto_factor=2, **wishes)
     assert plan.frames_out == 4 * 60 and plan.plan.duration == 8
     words = "\n".join(plan.notes)
-    assert "measured in 24 pairs" in words and "less than 8.0 pixels in the fastest" in words
+    assert "measured in 4 pairs" in words and "less than 8.0 pixels in the fastest" in words
     assert "factor 4 chosen: they move up to 2.0 pixels from frame to frame, 2 allowed" in words
     faster = plan_conversion(pan, tmp_path / "out.mp4", auto_factor=2, rate=60, **wishes)
     assert faster.plan.duration == 4 and faster.frames_out == 240

@@ -108,6 +108,11 @@ def test_the_sheet_shows_and_says(pan: Path, moving: ComputeSettings) -> None:
     assert gray > 1.9 * 128 * 96  # equally well seen in both
 
 
+def test_a_still_film_is_called_still(make: Make, moving: ComputeSettings) -> None:
+    still = make("still.mkv", *"-f lavfi -i color=c=gray:s=64x48:r=30:d=1 -c:v ffv1".split())
+    assert any(line.startswith("still:") for line in preview(still, F(1, 2), frames=1, compute=moving).lines)
+
+
 def find(sheet: np.ndarray, picture: np.ndarray) -> tuple[int, int] | None:
     """Where the picture stands on the sheet, to within 3 levels."""
     height, width, _ = picture.shape

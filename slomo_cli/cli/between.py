@@ -25,11 +25,19 @@ from slomo_cli.errors import UsageError, printable
     slomo between a.png b.png --frames 20 -o loop.gif --rate 20
     """,
 )
-@click.argument("first")
-@click.argument("second")
+@click.argument("first", type=options.FILE)
+@click.argument("second", type=options.FILE)
 @option("--frames", type=Number(int, 1, 100_000), metavar="COUNT", default=1, group="Time", help="New pictures.")
 @option("--rate", type=RATE, metavar="FPS", default="30", group="Time", help="Frames per second of a clip.")
-@option("-o", "--output", metavar="FILE", required=True, group="Output", help="Images (out_%03d.png) or a clip.")
+@option(
+    "-o",
+    "--output",
+    type=options.FILE,
+    metavar="FILE",
+    required=True,
+    group="Output",
+    help="Images (out_%03d.png) or a clip.",
+)
 @option("-y", "--overwrite", is_flag=True, group="Output", help="Replace what is there without asking.")
 @options.coding
 @options.program

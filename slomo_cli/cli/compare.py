@@ -38,8 +38,8 @@ class _Values(options.Telling):
     slomo compare in.mp4 in.speed.mp4 --speed "0-2:1, 2-3.5:0.125, 3.5-:1"
     """,
 )
-@click.argument("source")
-@click.argument("made")
+@click.argument("source", type=options.FILE)
+@click.argument("made", type=options.FILE)
 @options.span
 @option("--factor", type=FACTOR, metavar="NUMBER", group="Time", help="Times slower; else the durations tell.")
 @option("--speed", metavar="CURVE", group="Time", help="The speed curve of the conversion.")
@@ -60,7 +60,9 @@ class _Values(options.Telling):
     group="Picture",
     help="Of the whole, at most.",
 )
-@option("-o", "--output", metavar="FILE", group="Output", help="Where to write; else in.x8.compare.mp4.")
+@option(
+    "-o", "--output", type=options.FILE, metavar="FILE", group="Output", help="Where to write; else in.x8.compare.mp4."
+)
 @option("-y", "--overwrite", is_flag=True, group="Output", help="Replace what is there without asking.")
 @options.coding
 @options.program

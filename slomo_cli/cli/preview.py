@@ -35,13 +35,20 @@ class _Values(options.Computing):
     slomo preview in.mp4 --at 12.5 --weights other.safetensors -o other.png
     """,
 )
-@click.argument("file")
+@click.argument("file", type=options.FILE)
 @option(
     "--at", type=TIME, metavar="TIME", required=True, group="Time", help="Where to look: 12.5, 1:30 or 00:01:30.250."
 )
 @option("--frames", type=Number(int, 1, 15), metavar="COUNT", default=3, group="Time", help="In-between pictures.")
 @options.input_rate
-@option("-o", "--output", metavar="FILE.png", group="Output", help="Where to draw; else in.preview.png; - is stdout.")
+@option(
+    "-o",
+    "--output",
+    type=options.FILE,
+    metavar="FILE.png",
+    group="Output",
+    help="Where to draw; else in.preview.png; - is stdout.",
+)
 @option("-y", "--overwrite", is_flag=True, group="Output", help="Replace what is there without asking.")
 @options.picture
 @options.compute
