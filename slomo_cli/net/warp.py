@@ -30,6 +30,9 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     """
     height, width = image.shape[-2:]
     position = pixel_grid(*flow.shape[-2:], flow.device) + flow.float()
+    if position.requires_grad:
+        # The lookup's backward pass crashes the process where a position is not a number (torch 2.13, CPU).
+        position = torch.nan_to_num(position)
     # grid_sample with align_corners=True maps -1..1 onto the centres of the first and last pixel. The two factors are
     # filled in on the device: sent there from a list, they would wait for all that a GPU has still to do.
     factors = (2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1))
