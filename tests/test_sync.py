@@ -67,7 +67,7 @@ def flashing(make: Callable[..., Path]) -> Callable[..., Path]:
     return flashing
 
 
-UNEVEN = "settb=1/90000,setpts=N*3000+400*mod((N-30)*(N-30)\\,7)"  # the flash stays at its second
+UNEVEN = "settb=1/90000,setpts=N*3000+400*mod(N*(30-N)+700\\,7)"  # the flash stays at its second
 CASES = {
     "x2": ({"factor": 2}, 0, ()),
     "x8": ({"factor": 8}, 0, ()),
