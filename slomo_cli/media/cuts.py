@@ -3,11 +3,11 @@
 Both questions are asked of neighbouring frames as they stream by. Differences are in 8-bit levels whatever the depth.
 
 **Cuts.** A cut is a pair whose right picture cannot be made by moving the parts of the left one. Both are reduced to
-about 1600 cells; blocks of 10x10 cells on a grid are searched for in the other picture, within a quarter of its height,
-by normalised correlation. So brightness and contrast do not matter (fades, flashes), motion up to the search range
-does not (pans, shakes), and what is left, 1 - the texture-weighted mean correlation, is the pair's ``unlikeness``: near
-0 within a shot, 0.3 .. 0.7 across a cut. Shots with wild motion have pairs up to 0.4 too, many in a row, so the
-threshold rises with the unlikeness of the pairs before.
+about 1600 cells; blocks of 10x10 cells on a grid are searched for in the other picture, within about a quarter of its
+height, by normalised correlation. So brightness and contrast do not matter (fades, flashes), nor does motion up to the
+search range (pans, shakes), and what is left, 1 - the texture-weighted mean correlation, is the pair's ``unlikeness``:
+near 0 within a shot, 0.3 .. 0.7 across a cut. Shots with wild motion reach 0.4 too, but pair after pair: the limit
+rises with the unlikeness of the pairs before. The distribution of light, which motion keeps, weighs in a little.
 
 **Repeats.** A repeat is a frame that differs from the one before only as two encodings of the same picture differ,
 while the frames around it move: little change in absolute terms, and much less than the change on both sides nearby.
