@@ -16,7 +16,7 @@ On one's own video:
 The same command again goes on where the last one stopped, bit for bit where the arithmetic allows it (same device, same
 number of processes). Several GPUs of one machine (``--batch`` counts windows over all of them):
 
-    torchrun --nproc-per-node 8 -m slomo_cli train --data videos/ --photos photos/ --preset superslomo --out runs/a ...
+    torchrun --nproc-per-node 8 -m slomo_cli train --data videos/ --preset superslomo --steps 300000 --out runs/a
 
 On a GPU that is lent for minutes at a time, one schedule of 24 minutes in three calls; ``checkpoint.safetensors`` in
 ``--out`` carries everything between calls on that machine, its parts (at most 15 MB each) may be brought home, and what
@@ -31,5 +31,25 @@ is brought back in parts is joined before the run goes on:
 from them (parts are joined by ``cat``):
 
     slomo train --out runs/b --export runs/b/weights.safetensors --export-dtype float16 --split-parts 15M
-    slomo train --init weights.safetensors ... --out runs/c
+    slomo train --init weights.safetensors --preset superslomo --data videos/ --minutes 24 --out runs/c
+
+The paper's comparisons are the same command with equal ``--steps`` and one thing left out; each run's ``record.json``
+holds its scores:
+
+    slomo train --data videos/ --steps 20000 --out runs/x --no-flow-interpolation
+    slomo train --data videos/ --steps 20000 --out runs/x --no-visibility
+    slomo train --data videos/ --steps 20000 --out runs/x --loss perceptual=0
+    slomo train --data videos/ --steps 20000 --out runs/x --loss warping=0
+    slomo train --data videos/ --steps 20000 --out runs/x --loss smoothness=0
+    slomo train --data videos/ --steps 20000 --out runs/x --lengths 8 --targets 3
+    slomo train --data videos/ --steps 20000 --out runs/x --photos photos/ --synthetic 0
 """
+
+from __future__ import annotations
+
+import os
+import sys
+
+if "torch" not in sys.modules:
+    # OpenMP threads that wait by spinning make torch ten times slower beside another busy process.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

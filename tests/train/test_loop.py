@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import os
 import resource
 import signal
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -109,6 +112,18 @@ class Poison(TinyNet):
         self.now += 1
         motion = super().at(state, index, t)
         return motion._replace(visibility=motion.visibility * float("nan")) if self.now in self.bad else motion
+
+
+def test_tensorboard_is_told_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, float, int]] = []
+    writer = SimpleNamespace(add_scalar=lambda *words: told.append(words))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=lambda folder: writer))
+    usual = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: name == "tensorboard" or usual(name, *more))
+
+    make(tmp_path, tiny_settings(steps=4), tensorboard=True).train()
+
+    assert {(name, step) for name, _, step in told} >= {("total", 2), ("psnr", 4), ("rate", 4)}
 
 
 def test_a_step_without_a_finite_loss_changes_nothing(tmp_path: Path) -> None:

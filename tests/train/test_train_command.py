@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from slomo_cli.cli.main import cli
 from slomo_cli.errors import InputError, SlomoError, UsageError, WeightsError
 from slomo_cli.net import weights
 from slomo_cli.picture import write_png
+from slomo_cli.train.settings import check
 
 SMALL = ["--net", "encoder=[4,4,8,8,8]", "--net", "hidden=8", "--net", "context=4", "--net", "refine=[4,4,4]"]
 QUICK = ["--batch", "4", "--crop", "64", "--lengths", "2,3", "--log-every", "1", "--threads", "1", "--device", "cpu"]
@@ -88,6 +90,22 @@ def test_a_network_begins_with_given_weights(files: Path, tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="use --preset fast"):
         words = ["--preset", "superslomo", "--loss", "perceptual=0"]
         slomo(*common, *words, "--init", tmp_path / "a" / "weights.safetensors", "--out", tmp_path / "d")
+
+
+def test_every_command_in_help_and_documentation_parses() -> None:
+    import slomo_cli.train
+    from slomo_cli.cli.train import _config, _settings, command
+
+    text = (slomo_cli.train.__doc__ or "").replace("\\\n", " ")
+    lines = [line.partition(" train ")[2] for line in text.splitlines() if "slomo" in line and " train --" in line]
+    assert len(lines) > 10
+    for words in [line.split() for line in lines] + [shlex.split(line)[2:] for line in command.examples]:
+        context = command.make_context("train", words)
+        assert context.params["out"] is not None
+        settings = _settings(context.params)
+        assert _config(context.params["net"]) == {}
+        if context.params["data"]:
+            check(settings)
 
 
 def test_photos_alone_are_enough(files: Path, tmp_path: Path) -> None:
