@@ -169,6 +169,8 @@ def _base(name: str) -> str:
     return f"{stem}:{stream[0]}" if stream[:1] in ("a", "s", "t", "d") else stem
 
 
+_PICTURE_ONLY = {"vf": "filter:v:0", "filter:v": "filter:v:0"}
+_PICTURE_ONLY |= dict.fromkeys(("c:v", "codec:v", "vcodec"), "c:v:0")
 _RATE_CONTROL = ("crf", "qp", "b", "q", "cq", "global_quality", "qp_i", "qp_p", "lossless", "quality")
 """Ways to say how good it shall be; the user's one replaces ours, whichever it is."""
 
@@ -177,7 +179,8 @@ def merge_options(ours: Iterable[tuple[str, str]], theirs: Iterable[UserOption])
     """Ours, then the user's: an option of theirs replaces ours, except where both add up (filters, x265-params)."""
     merged: list[UserOption] = list(ours)
     added: list[UserOption] = []
-    theirs = list(theirs)
+    # For the picture only: a cover beside it is copied, and must be neither filtered nor encoded.
+    theirs = [(_PICTURE_ONLY.get(name, name), value) for name, value in theirs]
     if any(_base(name) in _RATE_CONTROL for name, _ in theirs):
         merged = [option for option in merged if _base(option[0]) not in _RATE_CONTROL]
     for name, value in theirs:
@@ -303,7 +306,7 @@ def _last_duration(target: Target, end: Fraction) -> list[tuple[str, str]]:
     Which packet is the last to be shown is not known when it passes, so each is said to last to the end. Muxers take
     the time between two frames from their stamps; only the end of the track comes from the durations.
     """
-    if target.ffmpeg_version < (6, 0):
+    if target.ffmpeg_version < (5, 0):
         return []
     # Commas part filters of a chain, so they are escaped.
     return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration=max(1\\,round({float(end)!r}/TB-PTS))")]

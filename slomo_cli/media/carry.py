@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
@@ -26,17 +25,13 @@ from slomo_cli.media import sound, stretch, subtitles, tags
 from slomo_cli.media.containers import BY_MUXER, TEXT_SUBTITLES, Container
 from slomo_cli.media.ffmpeg import Tools, literal
 from slomo_cli.media.inputs import Inputs
+from slomo_cli.media.jobs import COVER_FILES, Job, cover_job, retime_job, text_job
 from slomo_cli.media.target import Target
 from slomo_cli.timeline import Plan
 from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, VideoInfo
 
 _PRIMING = Fraction(1, 10)
 """Sound this much ahead of the picture is a decoder's priming or a rounding, not an offset someone made."""
-
-_COVER_FILES = {"png": ("png", "image/png"), "mjpeg": ("jpg", "image/jpeg"), "gif": ("gif", "image/gif")}
-_COVER_FILES |= {"bmp": ("bmp", "image/bmp"), "webp": ("webp", "image/webp"), "tiff": ("tiff", "image/tiff")}
-
-Job = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -202,6 +197,8 @@ class _Planner:
             if copied:
                 self._maps += ["-map", self._inputs.use(source, track)]
                 self._codecs += [f"-c:a:{number}", "copy"]
+                if self._target.container == "mp4" and track.codec == "flac" and self._target.ffmpeg_version < (7, 0):
+                    self._final += ["-strict", "experimental"]  # older versions call FLAC in mp4 that
             elif not self._encoded(track, source, number, bent):
                 continue
             self._tags += tags.stream_tags("a", number, source, track, self._target.container, fresh=not copied)
@@ -284,7 +281,7 @@ class _Planner:
             path = self._folder / f"subtitles.{ending}"
             codecs = {track.index: track.codec for track in tracks}
             self._jobs.append(
-                _retime_job(self._info.path, path, indices, self._plan, self._timing.first_seconds, codecs)
+                retime_job(self._info.path, path, indices, self._plan, self._timing.first_seconds, codecs)
             )
             at = self._inputs.file(path, "matroska" if ending == "mkv" else "mov")
             places.update({index: f"{at}:{place}" for place, index in enumerate(indices)})
@@ -308,14 +305,14 @@ class _Planner:
 
     def _attached_cover(self, cover: StreamInfo, number: int) -> None:
         """Matroska keeps covers as attached files, which ffmpeg takes from files only."""
-        ending, kind = _COVER_FILES.get(cover.codec, ("", ""))
+        ending, kind = COVER_FILES.get(cover.codec, ("", ""))
         if not ending:
             self._notes.append(f"cover picture dropped: .{self._target.extension} does not hold {cover.codec}")
             return
         old_name = dict(cover.metadata).get("filename")
         name = "cover" if number == 0 else f"cover{number + 1}"
         path = self._folder / f"{name}.{ending}"
-        self._jobs.append(_cover_job(self._info.path, cover.index, path))
+        self._jobs.append(cover_job(self._info.path, cover.index, path))
         place = self._attached
         self._attached += 1
         self._tags += ["-attach", literal(path), f"-metadata:s:t:{place}", f"mimetype={kind}"]
@@ -333,11 +330,19 @@ class _Planner:
         self._attached = len(files)
 
     def _rest(self) -> None:
-        for stream in self._info.streams:
-            # QuickTime lists its chapters a second time as a track of text.
-            is_chapters = stream.codec == "bin_data" and self._info.chapters and "mov" in self._info.container
-            if stream.kind not in ("audio", "subtitle", "attachment", "cover") and not is_chapters:
-                self._notes.append(f"{tags.label(stream)} dropped: it describes the frames of the source")
+        # QuickTime lists its chapters a second time, as a track of text.
+        has_chapter_track = bool(self._info.chapters) and "mov" in self._info.container
+        rest = [
+            stream
+            for stream in self._info.streams
+            if stream.kind not in ("audio", "subtitle", "attachment", "cover")
+            and not (has_chapter_track and stream.codec == "bin_data")
+        ]
+        if rest:
+            names = ", ".join(tags.label(stream) for stream in rest)
+            self._notes.append(
+                f"{names} dropped: {'it describes' if len(rest) == 1 else 'they describe'} the old frames"
+            )
 
     def _note_nothing_fits(self) -> None:
         wanted = [
@@ -363,7 +368,7 @@ class _Planner:
         else:
             moved = subtitles.moved_chapters(self._info.chapters, self._plan, self._timing.first_seconds)
             path = self._folder / "chapters.txt"
-            self._jobs.append(_text_job(path, subtitles.chapter_file(moved)))
+            self._jobs.append(text_job(path, subtitles.chapter_file(moved)))
             self._tags += ["-map_chapters", str(self._inputs.file(path, "ffmetadata"))]
 
     def _global_tags(self, source: int) -> None:
@@ -372,35 +377,6 @@ class _Planner:
             return
         self._tags += ["-map_metadata", str(source)]
         self._tags += tags.file_tags(dict(self._info.metadata))
-
-
-def _retime_job(
-    source: Path, result: Path, streams: list[int], plan: Plan, first_seconds: Fraction, codecs: dict[int, str]
-) -> Job:
-    return lambda: subtitles.retime(source, result, streams, plan, first_seconds, codecs)
-
-
-def _cover_job(source: Path, index: int, result: Path) -> Job:
-    """Writes a cover's one packet, which is an image file as it stands."""
-
-    def job() -> None:
-        from slomo_cli.media.probe import open_container
-
-        with open_container(source) as container:
-            for packet in container.demux(container.streams[index]):
-                if packet.size:
-                    result.write_bytes(bytes(packet))
-                    return
-        result.write_bytes(b"")
-
-    return job
-
-
-def _text_job(path: Path, text: str) -> Job:
-    def job() -> None:
-        path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-
-    return job
 
 
 def _counted(count: int, what: str) -> str:

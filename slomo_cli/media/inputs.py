@@ -26,7 +26,9 @@ class Inputs:
     def __init__(self, info: VideoInfo, timing: SourceTiming, ffmpeg_version: tuple[int, int]) -> None:
         self._info = info
         self._timing = timing
-        self._version = ffmpeg_version
+        # Before 6.1 ffmpeg counts -itsoffset twice where it mends clocks that jump.
+        self._old = ffmpeg_version < (6, 1)
+        self._jumps = not self._old and _is_discontinuous(info.container.partition(",")[0])
         self._inputs: list[_Input] = []
 
     def source(self, later: Fraction | None) -> int:
@@ -49,8 +51,8 @@ class Inputs:
         return f"{number}:{stream.index}"
 
     def args(self) -> tuple[str, ...]:
-        """``-itsoffset .. -f .. -i ..`` for each."""
-        words: list[str] = []
+        """``-itsoffset .. -f .. -i ..`` for each, and how their clocks are to be read."""
+        words: list[str] = [] if self._jumps else ["-copyts"]
         for item in self._inputs:
             shift = self._shift(item)
             words += ["-itsoffset", seconds_text(shift)] if shift else []
@@ -58,15 +60,20 @@ class Inputs:
         return tuple(words)
 
     def _shift(self, item: _Input) -> Fraction:
-        """What to add to ffmpeg's clock of this input, which begins at 0 wherever the file begins."""
+        """What to add to ffmpeg's clock of this input so that 0 is the first picture's time, or ``later`` than it."""
         if item.later is None:
             return Fraction(0)
-        origin = self._info.container_start_seconds
+        # Clocks are taken as they are (-copyts): versions of ffmpeg differ in where they think a file begins. Clocks
+        # that may jump are better mended by ffmpeg, which then lets the first of the streams in use begin at 0.
         starts = [stream.start_seconds for stream in item.used if stream.start_seconds is not None]
-        if starts and self._version >= (6, 1) and _is_discontinuous(item.demuxer):
-            # For broadcast formats, begins at 0 means where the first of the streams in use begins.
-            origin = min(starts)
-        return origin - self._timing.first_seconds + item.later
+        origin = Fraction(0)
+        if self._jumps:
+            origin = min(starts, default=self._info.container_start_seconds)
+        shift = origin - self._timing.first_seconds + item.later
+        if self._old and shift == -self._info.container_start_seconds:
+            # This very offset is taken for ffmpeg's own and "corrected"; a microsecond tells them apart.
+            shift -= Fraction(1, 1_000_000)
+        return shift
 
 
 def _is_discontinuous(demuxer: str) -> bool:

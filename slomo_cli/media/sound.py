@@ -62,9 +62,8 @@ def audio_quality(codec: str, track: StreamInfo, number: int) -> list[str]:
 
 def layout_filter(codec: str, track: StreamInfo) -> str:
     """The filter that names surround channels as Opus knows them (it has no 5.1 with side speakers); '' elsewhere."""
-    if codec != "opus" or not 2 < track.channels <= 8:
-        return ""
-    return "aformat=channel_layouts=3.0|quad|5.0|5.1|6.1|7.1"
+    layouts = {3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+    return f"aformat=channel_layouts={layouts[track.channels]}" if codec == "opus" and track.channels in layouts else ""
 
 
 def is_mixed_down(codec: str, track: StreamInfo) -> bool:

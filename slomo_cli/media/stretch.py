@@ -90,16 +90,17 @@ def _corners(piece: Piece, most: int) -> list[tuple[Fraction, Fraction]]:
 
 
 def track_filters(
-    source: str, result: str, parts: Sequence[Segment], rate: int, method: Method, unit: str, after: str = ""
+    source: str, result: str, parts: Sequence[Segment], rate: int, method: Method, unit: str, before: str = ""
 ) -> str:
     """A filter graph from the input pad ``source`` to the output pad ``result`` (names without brackets).
 
-    unit: a prefix that keeps the graph's inner names apart from other tracks'. after: a last filter.
+    unit: a prefix that keeps the graph's inner names apart from other tracks'. before: a first filter.
     The input's time 0 must be LEAD seconds before the first picture.
     """
-    base = f"[{source}]aresample={rate}:async=1:min_hard_comp=0.01:first_pts=0"
+    # The first filter is one by itself: older resamplers cannot mix channels and put silence in front at once.
+    base = f"[{source}]{before}{',' if before else ''}aresample={rate}:async=1:min_hard_comp=0.01:first_pts=0"
     total = parts[-1].end
-    finish = f"apad=whole_len={total},atrim=end_sample={total}{',' if after else ''}{after}[{result}]"
+    finish = f"apad=whole_len={total},atrim=end_sample={total}[{result}]"
     if len(parts) == 1:
         return f"{base},{_segment(parts[0], rate, method, total)},{finish}"
     fade = max(1, min([round(_FADE * rate), *((part.end - part.first) // 3 for part in parts)]))

@@ -25,6 +25,8 @@ from out_helpers import BT709, NTSC, only_files, pictures, read_back, samples, s
 from slomo_cli.errors import EncoderError, SlomoError, UsageError
 from slomo_cli.media import place
 from slomo_cli.media.args import build_encode_args
+from slomo_cli.media.choose import version_number
+from slomo_cli.media.containers import BY_EXTENSION
 from slomo_cli.media.encode import Encoder
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.pixels import layout_of
@@ -279,7 +281,7 @@ class TestPicture:
     )
     def test_colour_tags(self, tmp_path, name, codec, color):
         pix_fmt = "yuv420p" if codec != "prores" else "yuv422p10le"
-        write(tmp_path / name, video_info(pix_fmt, color=color), frames_of(pix_fmt, count=2), codec=codec)
+        write(tmp_path / name, video_info(pix_fmt, 64, 64, color), frames_of(pix_fmt, 64, 64, 2), codec=codec)
         decoded, _ = read_back(tmp_path / name)
         frame = decoded[0]
         wanted_range = 1 if codec == "prores" else color.range
@@ -316,8 +318,8 @@ class TestPicture:
         steps = (34000, 16000, 13250, 34500, 7500, 3000, 15635, 16450)
         mastering = (*(Fraction(step, 50000) for step in steps), Fraction(1, 200), Fraction(1000))
         hdr = HdrInfo(mastering, 1000, 400)
-        info = video_info("yuv420p10le", color=ColorInfo(1, 9, 9, 16, 3), hdr=hdr)
-        write(tmp_path / name, info, frames_of("yuv420p10le"), codec=codec)
+        info = video_info("yuv420p10le", 64, 64, ColorInfo(1, 9, 9, 16, 3), hdr=hdr)
+        write(tmp_path / name, info, frames_of("yuv420p10le", 64, 64), codec=codec)
         found = probe(tmp_path / name).hdr
         assert (found.max_cll, found.max_fall) == (1000, 400)
         assert found.mastering is not None
@@ -333,6 +335,9 @@ class TestPicture:
     @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
     @pytest.mark.parametrize(("degrees", "flip"), list(product((0, 90, 180, 270), (False, True))))
     def test_orientation_is_handed_on(self, tmp_path, name, degrees, flip):
+        needed = BY_EXTENSION[name.partition(".")[2]].display_matrix
+        if needed is None or version_number(tools().version) < needed:
+            pytest.skip("this ffmpeg writes no mark into this container")
         matrix = display_matrix(degrees, flip)
         write(tmp_path / name, video_info(display_matrix=matrix), frames_of("yuv420p", count=2))
         decoded, _ = read_back(tmp_path / name)

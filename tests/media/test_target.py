@@ -331,7 +331,7 @@ class TestEncoderArguments:
     def test_the_users_win(self):
         words = command("a.mp4", crf=20, encoder_args=("-crf", "30", "-c:v", "libx264", "-movflags", "frag_keyframe"))
         assert "-crf:v:0" not in words
-        assert "-crf 30 -c:v libx264 -movflags frag_keyframe" in words
+        assert "-crf 30 -c:v:0 libx264 -movflags frag_keyframe" in words
         assert "+faststart" not in words
 
     def test_filters_and_parameter_lists_add_up(self):

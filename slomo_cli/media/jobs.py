@@ -1,0 +1,53 @@
+"""What has to be written to temporary files before ffmpeg can take tracks along; each job is run once, by ``prepare``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from slomo_cli.media import subtitles
+from slomo_cli.timeline import Plan
+
+Job = Callable[[], None]
+
+COVER_FILES = {
+    "png": ("png", "image/png"),
+    "mjpeg": ("jpg", "image/jpeg"),
+    "gif": ("gif", "image/gif"),
+    "bmp": ("bmp", "image/bmp"),
+    "webp": ("webp", "image/webp"),
+    "tiff": ("tiff", "image/tiff"),
+}
+"""Codec of a cover -> (ending of its file, its MIME type)."""
+
+
+def retime_job(
+    source: Path, result: Path, streams: Sequence[int], plan: Plan, first_seconds: Fraction, codecs: Mapping[int, str]
+) -> Job:
+    """Copies subtitle tracks with their times on the output's clock."""
+    return lambda: subtitles.retime(source, result, streams, plan, first_seconds, codecs)
+
+
+def cover_job(source: Path, index: int, result: Path) -> Job:
+    """Writes a cover's one packet, which is an image file as it stands."""
+
+    def job() -> None:
+        from slomo_cli.media.probe import open_container
+
+        data = b""
+        with open_container(source) as container:
+            for packet in container.demux(container.streams[index]):
+                data = data or bytes(packet)
+        result.write_bytes(data)
+
+    return job
+
+
+def text_job(path: Path, text: str) -> Job:
+    """Writes a text."""
+
+    def job() -> None:
+        path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+
+    return job
