@@ -29,7 +29,8 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     computed in float32: bfloat16 cannot count past 256 pixels without rounding.
     """
     height, width = image.shape[-2:]
-    position = pixel_grid(*flow.shape[-2:], flow.device) + flow.float()
+    rows, columns = flow.shape[-2:]
+    position = pixel_grid(rows, columns, flow.device) + flow.float()
     if position.requires_grad:
         # The lookup's backward pass crashes the process where a position is not a number (torch 2.13, CPU).
         position = torch.nan_to_num(position)

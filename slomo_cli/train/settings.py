@@ -117,7 +117,7 @@ def preset_settings(preset: str) -> TrainSettings:
                 laplacian=0.1,
                 ladder=0.3,
                 flow=1.0,
-                visibility=0.5,
+                visibility=12.0,  # at 0.5 it was never learned
             ),
         )
     if preset == "superslomo":
