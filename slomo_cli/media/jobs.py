@@ -1,4 +1,4 @@
-"""What has to be written to temporary files before ffmpeg can take tracks along; each job is run once, by ``prepare``."""
+"""What must be written to temporary files before ffmpeg can take tracks along; ``Carry.prepare`` runs each once."""
 
 from __future__ import annotations
 
