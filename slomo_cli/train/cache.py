@@ -6,9 +6,11 @@ import errno
 import hashlib
 import json
 import os
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 GRID = 16
 """Cells along each side of the motion record of a frame."""
+_NEWS_SECONDS = 15.0
 _FORMAT = 2
 """Raised when the cache's files change their meaning; others are made anew."""
 
@@ -85,15 +88,21 @@ def load_clips(
         report(f"decoding {len(new)} videos into {printable(cache)}")
     workers = max(1, min(8, (os.cpu_count() or 1) // 2))
     clips: list[Clip] = []
+    stop = threading.Event()
+    told = time.monotonic()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        futures = [pool.submit(_load, video, cache, short_side) for video in videos]
+        futures = [pool.submit(_load, video, cache, short_side, stop) for video in videos]
         try:
-            for video, future in zip(videos, futures, strict=True):
+            for number, (video, future) in enumerate(zip(videos, futures, strict=True)):
                 try:
                     clips.append(future.result())
                 except InputError as error:
                     report(f"left out {printable(video.name)}: {error}")
+                if time.monotonic() > told + _NEWS_SECONDS:
+                    report(f"{number + 1} of {len(videos)} videos decoded")
+                    told = time.monotonic()
         finally:
+            stop.set()  # after an error or Ctrl-C nobody wants the rest
             for future in futures:
                 future.cancel()
     return clips
@@ -106,10 +115,10 @@ def _paths(video: Path, cache: Path, short_side: int) -> tuple[Path, Path]:
     return cache / f"{video.stem}-{key}.yuv", cache / f"{video.stem}-{key}.npz"
 
 
-def _load(video: Path, cache: Path, short_side: int) -> Clip:
+def _load(video: Path, cache: Path, short_side: int, stop: threading.Event) -> Clip:
     picture_file, record_file = _paths(video, cache, short_side)
     if not record_file.exists():
-        _decode_to(video, picture_file, record_file, short_side)
+        _decode_to(video, picture_file, record_file, short_side, stop)
     try:
         with np.load(record_file, allow_pickle=False) as record:
             shape = tuple(int(side) for side in record["shape"])
@@ -124,7 +133,7 @@ def _load(video: Path, cache: Path, short_side: int) -> Clip:
     return Clip(video.name, frames, times, motion)
 
 
-def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: int) -> None:
+def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: int, stop: threading.Event) -> None:
     """Write both cache files under temporary names, the record last: a record stands for a complete pair."""
     part, record_part = picture_file.with_suffix(".yuv-part"), record_file.with_suffix(".npz-part")
     times: list[float] = []
@@ -134,6 +143,8 @@ def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: i
     try:
         with open(part, "wb") as out:
             for seconds, picture in _pictures(video, short_side):
+                if stop.is_set():
+                    raise CancelledError
                 shape = (picture.shape[0], picture.shape[1])
                 luma = picture[: shape[0] * 2 // 3 : 2, ::2].astype(np.int16)
                 motion.append(np.zeros((GRID, GRID), np.float32) if before is None else _cells(np.abs(luma - before)))

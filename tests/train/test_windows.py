@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -267,3 +269,26 @@ def test_folders_without_video_are_refused(tmp_path: Path) -> None:
         find_videos([tmp_path])
     with pytest.raises(InputError, match="found no folder"):
         find_videos([tmp_path / "missing"])
+
+
+def test_an_interrupt_stops_decoding_and_leaves_nothing_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slomo_cli.train import cache
+
+    videos = [write_video(tmp_path / f"{k}.mp4", moving_clip(4, height=64, width=64)) for k in range(3)]
+    decoded = []
+
+    def slow(video: Path, short_side: int) -> Iterator[tuple[float, np.ndarray]]:
+        for k in range(10**6):
+            decoded.append(video.name)
+            time.sleep(0.001)
+            if video.name == "0.mp4" and k == 20:
+                raise KeyboardInterrupt
+            yield k / 30, np.zeros((48, 32), np.uint8)
+
+    monkeypatch.setattr(cache, "_pictures", slow)
+    with pytest.raises(KeyboardInterrupt):
+        load_clips(videos, tmp_path / "cache")
+
+    assert "0.mp4" in decoded and list((tmp_path / "cache").iterdir()) == []
