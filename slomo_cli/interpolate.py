@@ -132,6 +132,8 @@ class Interpolator:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = (threads or cores) if self._on_cpu else 1
         self._batch = batch or (1 if self._on_cpu else 16)
+        self.pairs_ahead = max(3, self.threads + 1)
+        """How many pairs should be asked for before the first is fetched: one more than can be worked on at a time."""
         if self._on_cpu:
             _keep_freed_memory()
         self._closing = False
@@ -227,7 +229,7 @@ class Interpolator:
         divisor = self.divisor(left.width, left.height)
         state = self._state(left, right).result()
         times = [float(t) for t in timesteps]
-        motion: Motion = self._pool.submit(self._at, state, times).result()
+        motion: Motion = self._pool.submit(self._at, state, times).result()[0]
 
         def flow(field: Tensor) -> npt.NDArray[np.float32]:
             step = divisor * self._net.cell
@@ -299,10 +301,11 @@ class Interpolator:
         return self._guarded(lambda: self._net.pair(first, second))
 
     @torch.inference_mode()
-    def _at(self, state: PairState, times: Sequence[float]) -> Motion:
-        t = torch.tensor(times, dtype=torch.float32, device=self.device)
+    def _at(self, state: PairState, times: Sequence[float]) -> tuple[Motion, Tensor]:
+        """The Motion at ``times``, and these as a tensor beside it."""
+        t = _on_device(torch.tensor(times, dtype=torch.float32), self.device)
         index = torch.zeros(len(times), dtype=torch.int64, device=self.device)
-        return self._net.at(state, index, t)
+        return self._net.at(state, index, t), t
 
     @torch.inference_mode()
     def _make(
@@ -312,9 +315,9 @@ class Interpolator:
         samples = [future.result().samples for future in ready]
 
         def make(times: Sequence[float]) -> list[Tensor]:
-            t = torch.tensor(times, dtype=torch.float32)
+            motion, t = self._at(state, times)
             step = divisor * self._net.cell
-            return fuse(samples[0], samples[1], self._at(state, times), t, step=step, index=[0] * len(times))
+            return fuse(samples[0], samples[1], motion, t, step=step, index=[0] * len(times))
 
         planes = self._halving(make, times)
         if self._on_cpu:
@@ -322,8 +325,8 @@ class Interpolator:
         if self.device.type != "cuda":
             return [plane.cpu() for plane in planes], None
         host = [torch.empty(p.shape, dtype=p.dtype, pin_memory=True).copy_(p, non_blocking=True) for p in planes]
-        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        arrived.record()
+        arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # waits without keeping a core busy
+        arrived.record(torch.cuda.current_stream(self.device))
         return host, arrived
 
     def _halving(self, make: Callable[[Sequence[float]], list[Tensor]], times: Sequence[float]) -> list[Tensor]:
@@ -445,6 +448,11 @@ def _to_tensor(plane: Plane, device: torch.device) -> Tensor:
         tensor = torch.from_numpy(np.require(plane, requirements=["C", "W"]))
     else:
         tensor = torch.from_numpy(plane.astype(np.int32))
+    return _on_device(tensor, device)
+
+
+def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy there; to a GPU from pinned memory, so that nothing waits for it."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

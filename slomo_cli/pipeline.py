@@ -46,9 +46,7 @@ _DECODED_AHEAD = 4
 _WAITING_BYTES = 192 << 20
 """Output frames asked for and not yet written take about this much at most..."""
 _WAITING_FRAMES = (4, 48)
-"""...but are never fewer or more than this..."""
-_WAITING_PAIRS = 4
-"""...nor from more pairs than this, since each pair keeps its frames and flows on the device."""
+"""...but are never fewer or more than this; nor from more pairs than ``Interpolator.pairs_ahead``."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +229,7 @@ class Painter:
                 outputs = step.outputs[start : start + self._most]
                 for picture, output in zip(self._pictures(left, right, outputs, cut, still), outputs, strict=True):
                     waiting.append((picture, output, number))
-                while len(waiting) > self._most or waiting[0][2] + _WAITING_PAIRS <= number:
+                while len(waiting) > self._most or waiting[0][2] + self._network.pairs_ahead <= number:
                     yield _finished(*waiting.popleft())
         while waiting:
             yield _finished(*waiting.popleft())
