@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -202,3 +204,20 @@ def test_refusals(arguments: list[str], words: str) -> None:
     result = CliRunner().invoke(cli, ["bench", *arguments])
     assert result.exit_code != 0
     assert words in result.output + str(result.exception)
+
+
+def test_idle_threads_sleep() -> None:
+    """The command line asks for it before numpy and torch are there; the user's own wish stays."""
+    code = """
+import os, sys
+os.environ.pop("OMP_WAIT_POLICY", None)
+os.environ["OPENBLAS_NUM_THREADS"] = "3"
+from slomo_cli.cli import main
+assert "numpy" not in sys.modules and "torch" not in sys.modules
+try:
+    main.main(["completion", "bash"])
+except SystemExit as end:
+    print(end.code, os.environ["OMP_WAIT_POLICY"], os.environ["OPENBLAS_NUM_THREADS"], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.split() == ["0", "PASSIVE", "3"]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from slomo_cli.bench.machine import Clock, Spent, median, peak_memory
 from slomo_cli.errors import SlomoError
 from slomo_cli.progress import make_progress
+from slomo_cli.threads import wait_quietly
 from slomo_cli.values import ComputeSettings, EncodeSettings, Summary, TimeSettings
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def _device_memory() -> int | None:
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Read the request, do it, print the answer."""
+    wait_quietly()
     said = json.load(sys.stdin)
     request = Request(**{**said, "compute": ComputeSettings(**said["compute"])})
     try:

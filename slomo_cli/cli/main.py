@@ -13,6 +13,7 @@ import click
 from slomo_cli import __version__
 from slomo_cli.cli.help import PREFIX, Lazy, LazyGroup
 from slomo_cli.errors import DeviceError, SlomoError
+from slomo_cli.threads import wait_quietly
 
 COMMANDS = {
     "convert": Lazy("slomo_cli.cli.convert", "Convert", "Make a video slower."),
@@ -99,6 +100,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """
     signals = Signals()
     signals.install()
+    wait_quietly()
     if not sys.warnoptions:
         # Libraries warn in Python's own way about things no user can change; -W brings the warnings back.
         warnings.simplefilter("ignore")
