@@ -40,6 +40,7 @@ def retime(
             outputs[index] = target.add_stream_from_template(origin.streams[index])
         written: dict[int, int] = dict.fromkeys(streams, -1)
         try:
+            target.start_encoding()  # a range without a single caption still needs a file with its tracks
             for packet in origin.demux([origin.streams[index] for index in streams]):
                 if packet.pts is None or not packet.size:
                     continue

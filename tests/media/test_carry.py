@@ -343,6 +343,13 @@ class TestTracks:
         assert captions(done.path) == [(0, Fraction(2, 5)), (Fraction(3, 5), Fraction(1, 5))]
         assert chapters(done.path) == [(0, Fraction(1, 5), "First"), (Fraction(1, 5), Fraction(4, 5), "Second")]
 
+    @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+    def test_a_range_without_captions_keeps_their_track(self, tmp_path, clip, name):
+        convert(clip("rich.mkv"), tmp_path / name)
+        done = convert(tmp_path / name, tmp_path / f"out-{name}", TimeSettings(end=Fraction(1, 10)))
+        assert len(tracks(done.path, "subtitle")) == 1
+        assert captions(done.path) == []
+
     def test_captions_follow_a_curve(self, tmp_path, clip):
         time = TimeSettings(speed="0-0.5:1, 0.5-:0.25")
         done = convert(clip("rich.mkv"), tmp_path / "out.mkv", time)
