@@ -22,6 +22,16 @@ MATROSKA_HOLDS = frozenset(
 """Subtitle codecs kept in a temporary Matroska; ``mov_text`` goes into a temporary MP4 of its own."""
 
 
+_BLANK = {
+    "ass": b"0,0,Default,,0,0,0,,",
+    "ssa": b"0,0,Default,,0,0,0,,",
+    "hdmv_pgs_subtitle": b"\x80\0\0",  # an end of display set with nothing before it
+    "dvd_subtitle": b"\0\x04\0\x04",
+    "dvb_subtitle": b"\x20\0\xff",
+}
+"""Per codec, a packet that shows nothing; for codecs of plain text, a blank."""
+
+
 def retime(
     source: Path, result: Path, streams: Sequence[int], plan: Plan, first_seconds: Fraction, codecs: Mapping[int, str]
 ) -> None:
@@ -40,7 +50,7 @@ def retime(
             outputs[index] = target.add_stream_from_template(origin.streams[index])
         written: dict[int, int] = dict.fromkeys(streams, -1)
         try:
-            target.start_encoding()  # a range without a single caption still needs a file with its tracks
+            target.start_encoding()
             for packet in origin.demux([origin.streams[index] for index in streams]):
                 if packet.pts is None or not packet.size:
                     continue
@@ -67,6 +77,12 @@ def retime(
                     fresh.duration = max(1, round((start + length) / clock) - fresh.pts)
                 fresh.is_keyframe = True
                 target.mux(fresh)
+            if max(written.values()) < 0 and codecs.get(streams[0]) != "mov_text":
+                # A Matroska file without a single packet cannot be opened: a caption that shows nothing keeps the track.
+                blank: Any = av.Packet(_BLANK.get(codecs.get(streams[0], ""), b" "))
+                blank.stream, blank.time_base = outputs[streams[0]], Fraction(1, 1000)
+                blank.pts, blank.dts, blank.duration, blank.is_keyframe = 0, 0, 1, True
+                target.mux(blank)
         except av.error.FFmpegError as error:
             raise InputError(f"the subtitles of '{printable(source)}' cannot be copied: {printable(error)}") from None
 

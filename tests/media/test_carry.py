@@ -348,7 +348,7 @@ class TestTracks:
         convert(clip("rich.mkv"), tmp_path / name)
         done = convert(tmp_path / name, tmp_path / f"out-{name}", TimeSettings(end=Fraction(1, 10)))
         assert len(tracks(done.path, "subtitle")) == 1
-        assert captions(done.path) == []
+        assert not any(data.strip(b"\0 ") for _, _, data in packets(done.path, "subtitle"))
 
     def test_captions_follow_a_curve(self, tmp_path, clip):
         time = TimeSettings(speed="0-0.5:1, 0.5-:0.25")
