@@ -78,7 +78,7 @@ def retime(
                 fresh.is_keyframe = True
                 target.mux(fresh)
             if max(written.values()) < 0 and codecs.get(streams[0]) != "mov_text":
-                # A Matroska file without a single packet cannot be opened: a caption that shows nothing keeps the track.
+                # A Matroska file without a single packet cannot be opened: one caption that shows nothing keeps it.
                 blank: Any = av.Packet(_BLANK.get(codecs.get(streams[0], ""), b" "))
                 blank.stream, blank.time_base = outputs[streams[0]], Fraction(1, 1000)
                 blank.pts, blank.dts, blank.duration, blank.is_keyframe = 0, 0, 1, True
