@@ -425,11 +425,13 @@ def _keep_freed_memory() -> None:
     """Have the C library keep the memory of arrays that are gone, for the next ones.
 
     By default it returns blocks of some megabytes to the system at once; being given them back, cleared and page by
-    page, at every step of the network took a tenth of all time. Only glibc can be told so.
+    page, at every step of the network took a tenth of all time. And what one thread has left, another may use: memory
+    would else grow with every pool of threads there has ever been. Only glibc can be told so.
     """
     if sys.platform != "linux":
         return
-    threshold_of_own_maps, threshold_of_trimming, padding = -3, -1, -2  # M_MMAP_THRESHOLD and so on of malloc.h
+    # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD and M_ARENA_MAX of malloc.h.
+    threshold_of_own_maps, threshold_of_trimming, padding, arenas = -3, -1, -2, -8
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:
@@ -437,6 +439,7 @@ def _keep_freed_memory() -> None:
     mallopt(threshold_of_own_maps, 32 << 20)
     mallopt(threshold_of_trimming, 2**31 - 1)
     mallopt(padding, 64 << 20)
+    mallopt(arenas, 1)
 
 
 # ----------------------------------------------------------------------------------------------- numpy <-> torch
