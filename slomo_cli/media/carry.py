@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from slomo_cli.errors import SlomoError, UsageError, printable
-from slomo_cli.media import sound, stretch, subtitles, tags
+from slomo_cli.media import sound, soundfeed, stretch, subtitles, tags
 from slomo_cli.media.containers import BY_MUXER, TEXT_SUBTITLES, Container
 from slomo_cli.media.ffmpeg import Tools, literal
 from slomo_cli.media.inputs import Inputs
@@ -54,6 +54,8 @@ class Carry:
     folder: Path | None = None
     """Where temporary files will be."""
     jobs: tuple[Job, ...] = field(default=(), repr=False)
+    feeds: tuple[soundfeed.SoundFeed, ...] = field(default=(), repr=False)
+    """Sound made during the run."""
 
     def prepare(self) -> None:
         """Writes the temporary files the arguments name; to be called once, before ffmpeg starts."""
@@ -63,6 +65,8 @@ class Carry:
             self.folder.mkdir(mode=0o700)
             for job in self.jobs:
                 job()
+            for feed in self.feeds:
+                feed.start()
         except OSError as error:
             self.close()
             raise SlomoError(f"cannot write to '{printable(self.folder.parent)}': {error.strerror}") from None
@@ -73,6 +77,8 @@ class Carry:
     def close(self) -> None:
         """Removes the temporary files; harmless when repeated."""
         if self.folder is not None:
+            for feed in self.feeds:
+                feed.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -83,6 +89,9 @@ class Carry:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        problem = next((feed.problem for feed in self.feeds if feed.problem is not None), None)
+        if problem is not None and error is None:
+            raise problem  # a bug: the sound ends in silence, and that must not pass unseen
 
 
 def is_time_changed(plan: Plan, timing: SourceTiming) -> bool:
@@ -138,6 +147,7 @@ class _Planner:
         self._notes: list[str] = []
         self._jobs: list[Job] = []
         self._folder = Path(tempfile.gettempdir()) / f"slomo-{os.getpid()}-{secrets.token_hex(6)}"
+        self._feeds: list[soundfeed.SoundFeed] = []
         self._stretched_input: int | None = None
         self._attached = 0
 
@@ -149,7 +159,7 @@ class _Planner:
             return Carry()
         delay = self._picture_delay()
         source = self._inputs.source(None if self._changed else delay)
-        self._tags += tags.picture_tags(source, self._info.stream_index, self._target.container)
+        self._tags += tags.picture_tags(source, self._info.stream_index, self._info.container, self._target.container)
         self._audio(source)
         self._subtitles(source)
         self._attachments(source)
@@ -164,8 +174,9 @@ class _Planner:
             map_args=(*graphs, *self._maps, *self._codecs),
             output_args=(*self._tags, *self._final),
             notes=tuple(self._notes),
-            folder=self._folder if self._jobs else None,
+            folder=self._folder if self._jobs or self._feeds else None,
             jobs=tuple(self._jobs),
+            feeds=tuple(self._feeds),
         )
 
     def _picture_delay(self) -> Fraction:
@@ -229,18 +240,36 @@ class _Planner:
         return True
 
     def _bent(self, track: StreamInfo, number: int, codec: str) -> None:
-        """The track through the filters that bring it to the picture's time and length."""
-        if self._stretched_input is None:
-            self._stretched_input = self._inputs.source(stretch.LEAD)
-            if sound.is_bent(self._plan) and sound.stretch_method(self._settings, self._tools) == "atempo":
-                self._notes.append("this ffmpeg has no rubberband filter: sound is stretched less exactly, with atempo")
+        """The track on the picture's time and as long as it: by the vocoder, or by filters where it is only cut, may
+        fall in pitch, or cannot be fed."""
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(self._settings, self._tools)
+        if method != "pitch" and sound.is_bent(self._plan) and sound.can_be_fed(track):
+            self._fed(track, number)
+            return
+        if self._stretched_input is None:
+            self._stretched_input = self._inputs.source(stretch.LEAD)
+            if sound.is_bent(self._plan) and method == "atempo":
+                self._notes.append("this ffmpeg has no rubberband filter: sound is stretched less exactly, with atempo")
         parts = stretch.segments(self._plan, rate)
         pads = (self._inputs.use(self._stretched_input, track), f"a{number}")
         layouts = sound.layout_filter(codec, track)
         self._graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}", layouts))
         self._maps += ["-map", f"[a{number}]"]
+
+    def _fed(self, track: StreamInfo, number: int) -> None:
+        """The track as samples from a pipe that a thread of ours fills during the run."""
+        path = self._folder / f"sound{number}.f32"
+        source, first, plan, rate = self._info.path, self._timing.first_seconds, self._plan, track.sample_rate
+        self._feeds.append(
+            soundfeed.SoundFeed(
+                path,
+                lambda: soundfeed.stretched(source, track, first, plan, rate),
+                track.channels,
+                round(plan.duration * rate),
+            )
+        )
+        self._maps += ["-map", f"{self._inputs.samples(path, rate, track.channels)}:0"]
 
     # ---------------------------------------------------------------------------------------------------- subtitles
 

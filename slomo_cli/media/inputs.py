@@ -15,6 +15,7 @@ from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
 class _Input:
     path: Path
     demuxer: str
+    more: tuple[str, ...]
     later: Fraction | None
     """For the source: seconds after the first picture's time at which its clock shall stand at the picture's start."""
     used: list[StreamInfo] = field(default_factory=list)
@@ -37,12 +38,17 @@ class Inputs:
 
         It is opened as the very format it was probed as, and as no other.
         """
-        self._inputs.append(_Input(self._info.path, self._info.container.partition(",")[0], later))
+        self._inputs.append(_Input(self._info.path, self._info.container.partition(",")[0], (), later))
         return len(self._inputs)
 
     def file(self, path: Path, demuxer: str) -> int:
         """A temporary file already on the output's clock."""
-        self._inputs.append(_Input(path, demuxer, None))
+        self._inputs.append(_Input(path, demuxer, (), None))
+        return len(self._inputs)
+
+    def samples(self, path: Path, rate: int, channels: int) -> int:
+        """A pipe of interleaved float samples, on the output's clock from 0."""
+        self._inputs.append(_Input(path, "f32le", ("-ar", str(rate), "-ac", str(channels)), None))
         return len(self._inputs)
 
     def use(self, number: int, stream: StreamInfo) -> str:
@@ -56,7 +62,7 @@ class Inputs:
         for item in self._inputs:
             shift = self._shift(item)
             words += ["-itsoffset", seconds_text(shift)] if shift else []
-            words += ["-f", item.demuxer, "-i", literal(item.path)]
+            words += ["-f", item.demuxer, *item.more, "-i", literal(item.path)]
         return tuple(words)
 
     def _shift(self, item: _Input) -> Fraction:

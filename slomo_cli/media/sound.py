@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slomo_cli.media import stretch
+from slomo_cli.media import soundfeed, stretch
 from slomo_cli.media.containers import LOSSLESS_AUDIO, Container
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.timeline import Plan
@@ -74,6 +74,11 @@ def is_mixed_down(codec: str, track: StreamInfo) -> bool:
 def sample_rate(codec: str, track: StreamInfo) -> int:
     """Samples per second of a stretched track; Opus knows 48 kHz best."""
     return 48_000 if codec == "opus" or not track.sample_rate else track.sample_rate
+
+
+def can_be_fed(track: StreamInfo) -> bool:
+    """Whether slomo can stretch the track itself: what it decodes to is known, and the system has named pipes."""
+    return soundfeed.IS_POSSIBLE and track.sample_rate > 0 and track.channels > 0
 
 
 def stretch_method(settings: EncodeSettings, tools: Tools) -> stretch.Method:

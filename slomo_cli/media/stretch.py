@@ -102,7 +102,7 @@ def track_filters(
     total = parts[-1].end
     finish = f"apad=whole_len={total},atrim=end_sample={total}[{result}]"
     if len(parts) == 1:
-        return f"{base},{_segment(parts[0], rate, method, total)},{finish}"
+        return f"{base},{_segment(parts[0], rate, method, total)}[{result}]"
     fade = max(1, min([round(_FADE * rate), *((part.end - part.first) // 3 for part in parts)]))
     names = [f"{unit}s{number}" for number in range(len(parts))]
     graph = [f"{base},asplit={len(parts)}" + "".join(f"[{name}]" for name in names)]

@@ -50,10 +50,11 @@ def file_tags(metadata: Mapping[str, str]) -> list[str]:
     return [word for key in metadata if key.lower() in _STALE_IN_FILE for word in ("-metadata", f"{key}=")]
 
 
-def picture_tags(source: int, index: int, muxer: str) -> list[str]:
+def picture_tags(source: int, index: int, demuxer: str, muxer: str) -> list[str]:
     """The picture keeps its title and language. Which tags it has is not known here, so all stale ones are removed."""
     words = ["-map_metadata:s:v:0", f"{source}:s:{index}"]
-    for key in (*_STALE_IN_TRACK, *_handler(muxer)):
+    stale = _STALE_IN_TRACK if "matroska" in demuxer else ("encoder", "vendor_id")
+    for key in (*stale, *(_handler(muxer) if "mov" in demuxer else ())):
         words += ["-metadata:s:v:0", f"{key}="]
     return words
 

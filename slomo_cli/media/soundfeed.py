@@ -1,0 +1,209 @@
+"""Stretched sound, made while ffmpeg runs: decoded, bent by the vocoder, and handed over through a named pipe.
+
+The pipe lies in the conversion's temporary folder. One thread for each track fills it; ffmpeg reads it as one more
+input of raw samples, so nothing is stored and memory stays bounded whatever the length.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slomo_cli.errors import InputError
+from slomo_cli.media.vocoder import Samples, Source, Vocoder
+from slomo_cli.timeline import Plan
+from slomo_cli.values import StreamInfo
+
+IS_POSSIBLE = hasattr(os, "mkfifo")
+"""Named pipes are there on every system but Windows."""
+
+_JITTER_SECONDS = 0.02
+"""Stamps this near to where the samples end say nothing: containers round them."""
+_JUMP_SECONDS = 10.0
+"""Stamps this far off are a clock that was set anew, not a pause."""
+_BLOCK = 1 << 16
+"""Samples of silence handed over at once."""
+
+
+def decoded(
+    path: Path, track: StreamInfo, first_seconds: Fraction, start: int, rate: int, channels: int
+) -> Iterator[Samples]:
+    """The track's samples from index ``start`` on, (channels, n) float32 in [-1, 1], without gaps.
+
+    Index 0 is the first picture's time (``first_seconds`` on the container's clock). Pauses in the stamps, and what
+    cannot be decoded, become silence. Raises InputError when the file cannot be opened.
+    """
+    import av
+
+    from slomo_cli.media.probe import open_container
+
+    with open_container(path) as container:
+        stream: Any = container.streams[track.index]
+        _seek(container, stream, first_seconds + Fraction(start, rate))
+        resampler: Any = None
+        at = start
+        clock = Fraction(0)
+        for frame in _frames(container, stream):
+            if resampler is None:
+                layout = frame.layout if len(frame.layout.channels) == channels else None
+                resampler = av.AudioResampler("fltp", layout or _layout(channels), rate)
+            pieces = [piece.to_ndarray() for piece in resampler.resample(frame)]
+            samples = np.concatenate(pieces, 1) if pieces else np.zeros((channels, 0), np.float32)
+            begin = at
+            if frame.pts is not None:
+                begin = round((frame.pts * Fraction(frame.time_base) - first_seconds + clock) * rate)
+            if at > start and abs(begin - at) > _JUMP_SECONDS * rate:
+                clock += Fraction(at - begin, rate)
+                begin = at
+            late, slack = begin - at, _JITTER_SECONDS * rate if at > start else 0
+            if late > slack:
+                yield from silence(channels, late)
+                at = begin
+            elif late < -slack:
+                samples = samples[:, -late:]
+            if samples.shape[1]:
+                at += samples.shape[1]
+                yield np.ascontiguousarray(samples, np.float32)
+
+
+def _frames(container: Any, stream: Any) -> Iterator[Any]:
+    """What can be decoded of a track, in order."""
+    import av
+
+    try:
+        for packet in container.demux(stream):
+            try:
+                yield from packet.decode()
+            except av.error.FFmpegError:
+                continue
+    except av.error.FFmpegError:
+        return  # a file that breaks off
+
+
+def _seek(container: Any, stream: Any, seconds: Fraction) -> None:
+    """Nearer to where the sound is needed, for sources that can be sought; a few seconds early is early enough."""
+    import contextlib
+
+    import av
+
+    wanted = seconds - 5
+    if stream.time_base and wanted > (stream.start_time or 0) * Fraction(stream.time_base) + 5:
+        with contextlib.suppress(av.error.FFmpegError):
+            container.seek(int(wanted / Fraction(stream.time_base)), stream=stream)
+
+
+def _layout(channels: int) -> str:
+    names = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+    return names.get(channels, f"{channels}c")
+
+
+def silence(channels: int, count: int) -> Iterator[Samples]:
+    """``count`` samples of nothing."""
+    while count > 0:
+        yield np.zeros((channels, min(count, _BLOCK)), np.float32)
+        count -= _BLOCK
+
+
+def clock(plan: Plan, rate: int) -> Callable[[float], float]:
+    """The plan's map from output samples to source samples; float, right to far below a sample."""
+    pieces = plan.time_map.pieces
+    starts = [float(piece.output_start * rate) for piece in pieces]
+
+    def source_at(sample: float) -> float:
+        piece = pieces[max(0, bisect_right(starts, sample) - 1)]
+        if piece.ramp is not None:
+            return float(piece.source_at(Fraction(sample) / rate) * rate)
+        into = sample - float(piece.output_start * rate)
+        return min(float(piece.source_start * rate) + into * float(piece.speed_start), float(piece.source_end * rate))
+
+    return source_at
+
+
+def stretched(path: Path, track: StreamInfo, first_seconds: Fraction, plan: Plan, rate: int) -> Iterator[Samples]:
+    """The track on the output's clock: exactly as many samples as the output lasts."""
+    source_at = clock(plan, rate)
+    start = int(np.floor(source_at(0)))
+    source = Source(decoded(path, track, first_seconds, start, rate, track.channels), track.channels, start)
+    total = round(plan.duration * rate)
+
+    def output_at(sample: float) -> float:
+        return float(plan.time_map.output_at(Fraction(sample) / rate) * rate)
+
+    return Vocoder(source, rate, total, source_at, output_at).run()
+
+
+class SoundFeed:
+    """A named pipe and the thread that fills it with interleaved little-endian float samples.
+
+    make: gives the blocks, (channels, n). total: how many samples have to arrive whatever happens; where the source
+    fails, the rest is silence, since a damaged sound is no reason to lose the picture.
+    """
+
+    def __init__(self, path: Path, make: Callable[[], Iterator[Samples]], channels: int, total: int) -> None:
+        self.path = path
+        self.problem: Exception | None = None
+        """What went wrong, if anything did; the caller decides what to do about a bug."""
+        self._make = make
+        self._channels = channels
+        self._total = total
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"slomo-sound-{path.name}", daemon=True)
+
+    def start(self) -> None:
+        """Makes the pipe and begins to fill it as soon as someone reads. Raises OSError."""
+        os.mkfifo(self.path, 0o600)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; called when ffmpeg has ended, one way or the other."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        number = self._open()
+        if number is None:
+            return
+        given = 0
+        try:
+            try:
+                for block in self._make():
+                    _write(number, np.ascontiguousarray(block.T, "<f4"))
+                    given += block.shape[1]
+                    if self._stopped.is_set():
+                        return
+            except (BrokenPipeError, InputError):
+                pass
+            except Exception as problem:
+                self.problem = problem
+            for block in silence(self._channels, self._total - given):
+                _write(number, np.ascontiguousarray(block.T, "<f4"))
+        except OSError:
+            pass  # ffmpeg has gone; it says why itself
+        finally:
+            os.close(number)
+
+    def _open(self) -> int | None:
+        """The pipe, once ffmpeg has opened its side; None when stopped before."""
+        while not self._stopped.is_set():
+            try:
+                number = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                self._stopped.wait(0.02)
+                continue
+            os.set_blocking(number, True)
+            return number
+        return None
+
+
+def _write(number: int, samples: Any) -> None:
+    view = memoryview(samples).cast("B")
+    while view:
+        view = view[os.write(number, view) :]
