@@ -293,7 +293,8 @@ class Interpolator:
         planes = [_to_tensor(plane, self.device) for plane in frame.planes]
         divisor = self.divisor(frame.width, frame.height)
         proxy = to_proxy([p[None] for p in planes], frame.layout, frame.color, divisor, self._net.stride)
-        return _Prepared(SourcePlanes.of(planes, frame.layout), self._guarded(lambda: self._net.look(proxy)))
+        size = -(-frame.height // divisor), -(-frame.width // divisor)
+        return _Prepared(SourcePlanes.of(planes, frame.layout), self._guarded(lambda: self._net.look(proxy, size)))
 
     @torch.inference_mode()
     def _flow(self, ready: Sequence[Future[_Prepared]]) -> PairState:

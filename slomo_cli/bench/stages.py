@@ -120,6 +120,7 @@ def parts(
             run = runner(load(settings.weights, device).model, device, net.dtype)
             left, right = frames[len(frames) // 2 - 1 : len(frames) // 2 + 1]
             divisor = net.divisor(left.width, left.height)
+            size = -(-left.height // divisor), -(-left.width // divisor)
             together = 1 if device.type == "cpu" else len(times)
             t = torch.tensor([float(time) for time in times[:together]], device=device)
             index = torch.zeros(together, dtype=torch.int64, device=device)
@@ -127,7 +128,7 @@ def parts(
 
             def prepare(k: int) -> tuple[SourcePlanes, Any]:
                 proxy = to_proxy([p[None] for p in planes[k]], left.layout, left.color, divisor, run.stride)
-                return SourcePlanes.of(planes[k], left.layout), run.look(proxy)
+                return SourcePlanes.of(planes[k], left.layout), run.look(proxy, size)
 
             (samples_0, seen_0), (samples_1, seen_1) = prepare(0), prepare(1)
             state = run.pair(seen_0, seen_1)

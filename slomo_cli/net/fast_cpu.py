@@ -9,6 +9,8 @@ What is rearranged, and why:
 * ``conv3x3(cat(enlarge(x), skip))`` is ``conv3x3(skip)`` plus, for each of the four positions in a square, a 2x2
   convolution of x: enlarging by repetition gives neighbouring taps the same sample, so their weights can be added
   beforehand. That is four ninths of the arithmetic, and nothing enlarged is written down.
+* Timesteps are made of the frame's own part of the proxy only, as far as the refinement's levels allow. (At its new
+  edge it sees zeros, as in training, where it saw repeated pixels: on 42 pairs of 360 lines PSNR rose by 0.001 dB.)
 
 Pinned to ``Fast`` by a test. One pair at a time; results do not depend on how many timesteps are asked for together.
 """
@@ -46,6 +48,8 @@ class Seen(NamedTuple):
     """(1, 3, H, W) float32: RGB minus a half."""
     levels: tuple[Level, ...]
     """Finest first."""
+    size: tuple[int, int]
+    """Rows and columns that a Motion must cover."""
 
 
 class FastOnCpu:
@@ -56,9 +60,13 @@ class FastOnCpu:
         self._encoder = [[_Conv.of(conv, dtype) for conv in _convolutions(level)] for level in net.encoder.levels]
         self._ladder = [_Step(level, dtype) for level in net.ladder]
         self._refinement = _Refinement(net.refinement, dtype)
+        self._fold = 2 * self._refinement.stride
 
-    def look(self, proxy: Tensor) -> Seen:
-        """``proxy``: (1, 3, H, W) float32 RGB in [0, 1], H and W multiples of ``stride``."""
+    def look(self, proxy: Tensor, size: tuple[int, int] | None = None) -> Seen:
+        """``proxy``: (1, 3, H, W) float32 RGB in [0, 1], H and W multiples of ``stride``.
+
+        ``size``: rows and columns of it that show the frame, the others being copies; None: all.
+        """
         picture = proxy.contiguous() - 0.5
         x = _channels_last(picture[0].to(self.dtype))
         levels = []
@@ -66,10 +74,11 @@ class FastOnCpu:
             x = second(first(x))
             if k:
                 levels.append(self._ladder[k - 1].describe(x))
-        return Seen(picture, tuple(levels))
+        height, width = (-(-side // self._fold) * self._fold for side in size or picture.shape[-2:])
+        return Seen(picture, tuple(levels), (height, width))
 
     def pair(self, first: Seen, second: Seen) -> PairState:
-        """Both flows at proxy size; ``extra`` holds what ``at`` needs."""
+        """Both flows at proxy size; ``extra`` holds what ``at`` needs, of the frame's part only."""
         flow: Tensor | None = None
         context: Tensor | None = None
         for k in range(len(self._ladder) - 1, -1, -1):
@@ -80,22 +89,22 @@ class FastOnCpu:
         assert flow is not None
         full = F.interpolate(flow, scale_factor=4, mode="bilinear", align_corners=False).mul_(4)
         height, width = full.shape[-2:]
-        folded = _folded(full)
+        folded = _folded(full[:, :, : first.size[0], : first.size[1]])
         places = folded * folded.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1, 1)
         means = folded.mean(2).mul_(0.0625)
         return PairState(full[0:1], full[1:2], (first.picture, second.picture, folded, places, means))
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
-        """Motion of M timesteps of the one pair; ``index`` is not looked at."""
+        """Motion of M timesteps of the one pair, as large as the frame needs; ``index`` is not looked at."""
         pictures, (folded, places, means) = state.extra[:2], state.extra[2:]
-        height, width = state.flow_01.shape[-2:]
-        h, w = height // 2, width // 2
+        h, w = folded.shape[-2:]
+        own_places = _own_places(*state.flow_01.shape[-2:])[:, :, :h, :w]
         motion = places.new_empty(t.shape[0], 5, h, 2, w, 2)
         for m, time in enumerate(t.tolist()):
             shares = _shares(time)
             x = torch.empty(29, h, w, dtype=self.dtype)
             for frame, share in enumerate(shares):
-                grid = _mixed(places, share).add_(_own_places(h, w)).view(1, 2, 4 * h, w).permute(0, 2, 3, 1)
+                grid = _mixed(places, share).add_(own_places).view(1, 2, 4 * h, w).permute(0, 2, 3, 1)
                 seen = F.grid_sample(pictures[frame], grid, "bilinear", "border", align_corners=False)
                 x[12 * frame : 12 * frame + 12].copy_(seen.view(12, h, w))
                 x[24 + 2 * frame : 26 + 2 * frame].copy_(_mixed(means, share))
@@ -105,7 +114,7 @@ class FastOnCpu:
                 made[2 * frame : 2 * frame + 2].add_(folded[0], alpha=share[0]).add_(folded[1], alpha=share[1])
             made[4].sigmoid_()
             motion[m].copy_(made.view(5, 2, 2, h, w).permute(0, 3, 1, 4, 2))
-        motion = motion.view(-1, 5, height, width)
+        motion = motion.view(-1, 5, 2 * h, 2 * w)
         return Motion(motion[:, 0:2], motion[:, 2:4], motion[:, 4:5])
 
 
@@ -200,6 +209,8 @@ class _Refinement:
     """The refinement U-Net: (1, 29, h, w) channels last -> (20, h, w) float32."""
 
     def __init__(self, net: Any, dtype: torch.dtype) -> None:
+        self.stride = 2 ** (len(net.down) - 1)
+        """Sides of its input must be multiples of it."""
         self._down = [_Conv.of(conv, dtype) for conv in _convolutions(net.down)]
         (bottom,) = _convolutions(net.bottom)
         self._bottom = _Conv.of(bottom, dtype)
@@ -258,11 +269,12 @@ def _mixed(both: Tensor, share: tuple[float, float]) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _own_places(h: int, w: int) -> Tensor:
-    """(2, 4, h, w): where the pixels of each position in the 2x2 squares lie, from -1 to 1 between the edges."""
-    x = ((2 * torch.arange(2 * w, dtype=torch.float64) + 1) / (2 * w) - 1).float()
-    y = ((2 * torch.arange(2 * h, dtype=torch.float64) + 1) / (2 * h) - 1).float()
-    grid = torch.stack((x.expand(2 * h, 2 * w), y[:, None].expand(2 * h, 2 * w)))
+def _own_places(height: int, width: int) -> Tensor:
+    """(2, 4, height / 2, width / 2): x and y of the pixels by their position in the 2x2 squares, -1 to 1 from edge to
+    edge."""
+    x = ((2 * torch.arange(width, dtype=torch.float64) + 1) / width - 1).float()
+    y = ((2 * torch.arange(height, dtype=torch.float64) + 1) / height - 1).float()
+    grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)))
     return _folded(grid[None])[0]
 
 

@@ -70,6 +70,21 @@ def test_short_format_is_no_worse_than_autocast() -> None:
         assert error < 1.5 * usual + 1e-4
 
 
+def test_motion_covers_the_frame_and_little_more() -> None:
+    """Where the proxy is larger than the frame; away from the new edge nothing changes."""
+    net, (i0, i1) = network(), pictures(96, 224)
+    run, t = FastOnCpu(net, torch.float32), torch.tensor([0.5])
+    with torch.inference_mode():
+        whole = run.pair(run.look(i0), run.look(i1))
+        part = run.pair(run.look(i0, (65, 208)), run.look(i1, (65, 208)))
+        full, cut = run.at(whole, t, t), run.at(part, t, t)
+
+    assert torch.equal(whole.flow_01, part.flow_01)
+    assert cut.flow_t0.shape == (1, 2, 72, 208)
+    for found, wanted in zip(cut, full, strict=True):
+        assert torch.allclose(found[..., :24, :160], wanted[..., :24, :160], atol=1e-3)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_times_do_not_influence_each_other(dtype: torch.dtype) -> None:
     """Asking for three times together gives what asking for each alone gives, to the last bit."""
