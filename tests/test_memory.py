@@ -141,3 +141,21 @@ def test_pictures_of_a_pair_leave_nothing_behind(weights: str) -> None:
             assert sum(state() is not None for state in states) <= 2
     finally:
         gc.enable()
+
+
+def test_a_conversion_loads_no_compiler(clip: Path, tmp_path: Path, weights: str) -> None:
+    """Torch's compiler and symbolic algebra take seconds to import and are of no use here."""
+    code = """
+import sys
+import torch
+known = set(sys.modules)
+from slomo_cli.pipeline import convert
+convert(sys.argv[1], sys.argv[2], weights=sys.argv[3], device="cpu", factor=2)
+print(*sorted({name.split(".")[0] for name in sys.modules} - {name.split(".")[0] for name in known}))
+print(*sorted(name for name in set(sys.modules) - known if name.startswith(("torch._dynamo", "torch._inductor"))))
+"""
+    command = [sys.executable, "-c", code, str(clip), str(tmp_path / "out.mkv"), weights]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    packages, compilers = done.stdout.splitlines()
+    assert not {"sympy", "scipy", "matplotlib", "pandas", "rich", "click", "triton"} & set(packages.split())
+    assert compilers == ""
