@@ -257,7 +257,7 @@ def build_encode_args(
     if time_base is not None:
         if duration is None:
             raise ValueError("frames with stamps of their own need the output's duration")
-        ours += _last_duration(target, delay + duration)
+        ours += _last_duration(target, delay + duration, time_base)
     options = merge_options(ours, target.user_options)
     compiled: list[str] = ffmpeg_python.compile(
         ffmpeg_python.output(picture, target.ffmpeg_output, f=target.container), cmd=ffmpeg, overwrite_output=False
@@ -300,16 +300,20 @@ def _clock(target: Target, rate: Fraction, time_base: Fraction | None) -> list[t
     return clock
 
 
-def _last_duration(target: Target, end: Fraction) -> list[tuple[str, str]]:
+def _last_duration(target: Target, end: Fraction, time_base: Fraction) -> list[tuple[str, str]]:
     """NUT does not say how long its last frame lasts, and in mp4 a frame of no duration is not shown at all.
 
     Which packet is the last to be shown is not known when it passes, so each is said to last to the end. Muxers take
     the time between two frames from their stamps; only the end of the track comes from the durations.
     """
-    if target.ffmpeg_version < (5, 0):
-        return []
+    ends = f"{float(end)!r}/TB"
+    if target.ffmpeg_version < (6, 1):
+        if target.container not in ("mp4", "mov"):
+            return []
+        # Older versions count in the track's clock here, but call it by another name.
+        ends = str(round(end / time_base))
     # Commas part filters of a chain, so they are escaped.
-    return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration=max(1\\,round({float(end)!r}/TB-PTS))")]
+    return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration=max(1\\,round({ends}-PTS))")]
 
 
 _PALETTE_MEMORY = 256 * 2**20

@@ -101,8 +101,13 @@ def captions(path: Path, number: int = 0) -> list[tuple[Fraction, Fraction]]:
 
 def chapters(path: Path) -> list[tuple[Fraction, Fraction, str]]:
     with av.open(str(path)) as source:
+        # To the millisecond, which is how finely most containers keep them.
         return [
-            (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"].get("title", ""))
+            (
+                Fraction(round(c["start"] * c["time_base"] * 1000), 1000),
+                Fraction(round(c["end"] * c["time_base"] * 1000), 1000),
+                c["metadata"].get("title", ""),
+            )
             for c in source.chapters()
         ]
 

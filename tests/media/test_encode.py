@@ -77,6 +77,8 @@ class TestLossless:
 
     @pytest.mark.parametrize("size", [(65, 49), (1, 1), (2, 2), (63, 48)])
     def test_odd_sizes_are_exact_where_the_codec_takes_them(self, tmp_path, size):
+        if size[1] == 1 and version_number(tools().version) < (7, 0):
+            pytest.skip("FFV1 of this ffmpeg breaks pictures of one row")
         frames = frames_of("yuv420p", *size)
         write(tmp_path / "a.mkv", video_info("yuv420p", *size), frames, codec="ffv1")
         decoded, _ = read_back(tmp_path / "a.mkv")
