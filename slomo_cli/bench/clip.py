@@ -88,7 +88,7 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> list[Any]:
         (height // 2, width // 2, 80, 176),
     ):
         total = np.zeros((h, w), np.float32)
-        for scale, strength in ((64, 4.0), (16, 2.0), (4, 1.0), (1, 0.25)):
+        for scale, strength in ((64, 4.0), (16, 2.0), (4, 0.6), (1, 0.06)):
             coarse = rng.random((h // scale + 2, w // scale + 2), np.float32) - 0.5
             total += strength * _enlarged(coarse, scale, h, w)
         total = (total - total.min()) / max(float(np.ptp(total)), 1e-6)
