@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from slomo_cli.errors import UsageError, printable
-from slomo_cli.media.args import build_encode_args, common_time_base
+from slomo_cli.media.args import build_encode_args
 from slomo_cli.media.carry import Carry, plan_carry
+from slomo_cli.media.clocks import common_time_base
 from slomo_cli.media.cuts import CutDetector, DuplicateFilter
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.encode import Encoder, refuse_existing

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media import formats
-from slomo_cli.media.args import UserOption
 from slomo_cli.media.choose import encoder_formats
 from slomo_cli.media.codecs import Encoder
 from slomo_cli.media.ffmpeg import Tools
+from slomo_cli.media.wishes import UserOption
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
 
 _DELIVERY = ("h264", "hevc", "av1", "vp9")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from slomo_cli.media.args import seconds_text
+from slomo_cli.media.clocks import seconds_text
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
 

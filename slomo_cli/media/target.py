@@ -15,7 +15,6 @@ from pathlib import Path
 
 from slomo_cli.errors import EncoderError, UsageError
 from slomo_cli.media import formats
-from slomo_cli.media.args import UserOption, parse_encoder_args
 from slomo_cli.media.choose import (
     NUMBERED,
     alternatives,
@@ -30,6 +29,7 @@ from slomo_cli.media.containers import Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
 from slomo_cli.media.hdr import hdr_options
 from slomo_cli.media.orientation import Orientation, orientation_of
+from slomo_cli.media.wishes import UserOption, parse_encoder_args
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
 
 _NAME_BYTES = 255

@@ -16,17 +16,13 @@ from out_helpers import NTSC, FakeTools, target_for, video_info
 
 from slomo_cli.errors import EncoderError, SlomoError, UsageError
 from slomo_cli.media import formats
-from slomo_cli.media.args import (
-    build_encode_args,
-    common_time_base,
-    merge_options,
-    parse_encoder_args,
-    track_timescale,
-)
+from slomo_cli.media.args import build_encode_args
+from slomo_cli.media.clocks import common_time_base, track_timescale
 from slomo_cli.media.codecs import ENCODERS
 from slomo_cli.media.containers import BY_MUXER, CONTAINERS
 from slomo_cli.media.orientation import orientation_of
 from slomo_cli.media.pixels import layout_of
+from slomo_cli.media.wishes import merge_options, parse_encoder_args
 from slomo_cli.values import ColorInfo, HdrInfo
 
 HDR = HdrInfo(

@@ -1,0 +1,40 @@
+"""Times and rates as ffmpeg and its containers read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from math import lcm
+
+
+def common_time_base(seconds: Iterable[Fraction], limit: int = 2**31 - 1) -> Fraction:
+    """The coarsest clock on which all these times are whole ticks; 1 microsecond when none below ``limit`` is."""
+    ticks = 1
+    for moment in seconds:
+        ticks = lcm(ticks, moment.denominator)
+        if ticks > limit:
+            return Fraction(1, 1_000_000)
+    # Encoders and players take a clock of 1/1000 or finer for granted.
+    while ticks < 1000:
+        ticks *= 10
+    return Fraction(1, ticks)
+
+
+def track_timescale(rate: Fraction) -> int:
+    """Ticks per second of an mp4 track on which every frame of this constant rate is a whole number of ticks."""
+    scale = rate.numerator
+    while scale < 10_000:
+        scale *= 10
+    return scale if scale < 2**31 else 90_000
+
+
+def ratio_text(value: Fraction) -> str:
+    """A rational as ffmpeg reads one, its parts within 32 bits."""
+    if max(value.numerator, value.denominator) >= 2**31:
+        value = value.limit_denominator(1_000_000)
+    return f"{value.numerator}/{value.denominator}"
+
+
+def seconds_text(value: Fraction) -> str:
+    """Seconds with microseconds, ffmpeg's own resolution for times on its command line."""
+    return f"{float(value):.6f}".rstrip("0").rstrip(".") or "0"

@@ -1,0 +1,182 @@
+"""The user's own ffmpeg arguments: read, checked, and merged with ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from slomo_cli.errors import UsageError, printable
+
+UserOption = tuple[str, str | None]
+"""(option without its dash, value); None for a flag."""
+
+_FLAGS = frozenset(
+    (
+        "an",
+        "vn",
+        "sn",
+        "dn",
+        "bitexact",
+        "xerror",
+        "copyts",
+        "start_at_zero",
+        "autorotate",
+        "noautorotate",
+        "accurate_seek",
+        "hide_banner",
+    )
+)
+_REFUSED = {
+    "i": "slomo gives the inputs",
+    "y": "use -y of slomo itself",
+    "n": "use -n of slomo itself",
+    "f": "the container follows from the name of the output",
+    "map": "slomo maps the streams",
+    "filter_complex": "use -vf for a simple filter",
+    "lavfi": "use -vf for a simple filter",
+    "filter_complex_script": "use -vf for a simple filter",
+    "filter_script": "use -vf for a simple filter",
+    "r": "the rate is chosen with --rate or --target",
+    "fps_mode": "the rate is chosen with --rate or --target",
+    "vsync": "the rate is chosen with --rate or --target",
+    "enc_time_base": "slomo chooses the clock",
+    "t": "use --end",
+    "to": "use --end",
+    "ss": "use --start",
+    "sseof": "use --start",
+    "shortest": "every frame is written",
+    "frames": "every frame is written",
+    "vframes": "every frame is written",
+    "fs": "every frame is written",
+    "pass": "a stream through a pipe can be read once only",
+    "passlogfile": "a stream through a pipe can be read once only",
+    "attach": "attachments come from the source",
+    "dump_attachment": "it writes a file of its own",
+    "vstats": "it writes a file of its own",
+    "vstats_file": "it writes a file of its own",
+    "progress": "use --progress",
+    "report": "it writes a file of its own",
+    "sdp_file": "it writes a file of its own",
+    "stats_enc_post": "it writes a file of its own",
+    "stats_enc_pre": "it writes a file of its own",
+    "stats_mux_pre": "it writes a file of its own",
+    "target": "use --codec",
+    "stdin": "standard input carries the picture",
+    "loglevel": "slomo reads ffmpeg's messages",
+    "v": "slomo reads ffmpeg's messages",
+}
+_COUNT_CHANGING = frozenset(
+    (
+        "fps",
+        "select",
+        "framestep",
+        "decimate",
+        "mpdecimate",
+        "minterpolate",
+        "framerate",
+        "telecine",
+        "pullup",
+        "fieldmatch",
+        "detelecine",
+        "loop",
+        "trim",
+        "setpts",
+        "settb",
+        "tile",
+        "reverse",
+        "thumbnail",
+        "tinterlace",
+        "tmix",
+        "freezeframes",
+        "tpad",
+        "concat",
+        "shuffleframes",
+        "dejudder",
+        "fieldorder",
+        "separatefields",
+        "doubleweave",
+        "weave",
+        "w3fdif",
+        "segment",
+        "movie",
+        "random",
+    )
+)
+_PARAMS = ("x264-params", "x264opts", "x265-params", "svtav1-params", "aom-params", "rav1e-params", "vvenc-params")
+"""Options that are lists of their own: the user's entries are added to ours and win over equal ones."""
+
+_SAME = {
+    "codec": "c",
+    "vcodec": "c",
+    "filter": "vf",
+    "profile": "profile",
+    "q": "q",
+    "qscale": "q",
+    "crf": "crf",
+    "vb": "b",
+}
+
+
+def parse_encoder_args(words: Sequence[str]) -> tuple[UserOption, ...]:
+    """The user's extra output options as pairs; UsageError for what would take the run out of slomo's hands."""
+    options: list[UserOption] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not re.fullmatch(r"-[A-Za-z_][\w:.?+-]*", word):
+            raise UsageError(
+                f"expected encoder arguments as -option value, found '{printable(word)}'; inputs and output are slomo's"
+            )
+        name = word[1:]
+        reason = _REFUSED.get(name.partition(":")[0])
+        if reason is not None:
+            raise UsageError(f"-{printable(name)} cannot be among the encoder arguments: {reason}")
+        if name.partition(":")[0] in _FLAGS:
+            options.append((name, None))
+            continue
+        if not rest:
+            raise UsageError(f"expected a value after -{printable(name)} in the encoder arguments, found none")
+        value = rest.pop(0)
+        if _base(name) == "vf":
+            _check_filters(value)
+        options.append((name, value))
+    return tuple(options)
+
+
+def _check_filters(text: str) -> None:
+    for name in re.findall(r"(?:^|[,;\]])\s*([a-z0-9_]+)", text):
+        if name in _COUNT_CHANGING:
+            raise UsageError(f"the filter {name} changes how many frames are written: use slomo's own options for time")
+
+
+def _base(name: str) -> str:
+    """An option without its stream specifier, in one spelling: ``codec:v`` and ``vcodec`` are both ``c``."""
+    stem, _, stream = name.partition(":")
+    stem = _SAME.get(stem, stem)
+    return f"{stem}:{stream[0]}" if stream[:1] in ("a", "s", "t", "d") else stem
+
+
+_PICTURE_ONLY = {"vf": "filter:v:0", "filter:v": "filter:v:0"}
+_PICTURE_ONLY |= dict.fromkeys(("c:v", "codec:v", "vcodec"), "c:v:0")
+_RATE_CONTROL = ("crf", "qp", "b", "q", "cq", "global_quality", "qp_i", "qp_p", "lossless", "quality")
+"""Ways to say how good it shall be; the user's one replaces ours, whichever it is."""
+
+
+def merge_options(ours: Iterable[tuple[str, str]], theirs: Iterable[UserOption]) -> list[UserOption]:
+    """Ours, then the user's: an option of theirs replaces ours, except where both add up (filters, x265-params)."""
+    merged: list[UserOption] = list(ours)
+    added: list[UserOption] = []
+    # For the picture only: a cover beside it is copied, and must be neither filtered nor encoded.
+    theirs = [(_PICTURE_ONLY.get(name, name), value) for name, value in theirs]
+    if any(_base(name) in _RATE_CONTROL for name, _ in theirs):
+        merged = [option for option in merged if _base(option[0]) not in _RATE_CONTROL]
+    for name, value in theirs:
+        base = _base(name)
+        same = [at for at, (own, _) in enumerate(merged) if _base(own) == base]
+        if same and value is not None and (base in _PARAMS or base == "vf"):
+            own_name, own_value = merged[same[-1]]
+            merged[same[-1]] = (own_name, f"{own_value}{',' if base == 'vf' else ':'}{value}")
+            continue
+        merged = [option for at, option in enumerate(merged) if at not in same]
+        added.append((name, value))
+    return merged + added
