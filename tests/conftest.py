@@ -6,6 +6,7 @@ once per session. Clips must not be changed: copy them first.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import subprocess
@@ -141,12 +142,20 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make(clip_folder: Path) -> Callable[..., Path]:
-    """``make(name, *arguments)``: a clip made by ffmpeg with these arguments before its name; once per session."""
+    """``make(name, *arguments)``: a clip made by ffmpeg with these arguments before its name; once per session.
+
+    Clips of one name and different arguments lie in folders of their own.
+    """
+    first: dict[str, tuple[str, ...]] = {}
 
     def make(name: str, *arguments: str) -> Path:
         path = clip_folder / name
+        if first.setdefault(name, arguments) != arguments:
+            digest = hashlib.sha256("\0".join(arguments).encode()).hexdigest()[:12]
+            path = clip_folder / digest / name
+            path.parent.mkdir(exist_ok=True)
         if not path.exists():
-            rough = clip_folder / f"part.{name}"
+            rough = path.with_name(f"part.{name}")
             run_ffmpeg(*arguments, f"file:{rough}")
             os.replace(rough, path)
         return path

@@ -29,7 +29,11 @@ import json, resource, sys
 import torch
 from slomo_cli.interpolate import Interpolator
 from slomo_cli.pipeline import convert
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def peak():
+    # Linux hands the parent's peak on to its children in getrusage; VmHWM is this program's own.
+    if sys.platform == "linux":
+        return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 source, output, weights, factor = sys.argv[1:]
 begin = peak()
 summary = convert(source, output, weights=weights, device="cpu", dtype="float32", threads=2, factor=factor, crf=40,

@@ -45,7 +45,8 @@ fake.convert = convert
 
 
 def start(script: str, *words: str, **settings: Any) -> subprocess.Popen[str]:
-    """A run in a process of its own, in the current folder."""
+    """A run in a process of its own, in the current folder; it minds hang-ups even where these tests do not."""
+    script = f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n{script}"
     environment = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1]), **settings.pop("env", {})}
     return subprocess.Popen(
         [sys.executable, "-c", script, *words],

@@ -115,19 +115,15 @@ def test_dolby_vision_is_noticed_by_its_sample_entry(clip: Clip, tmp_path: Path)
     assert probe(path).hdr.dynamic == ("Dolby Vision",)
 
 
-def test_hdr10_plus_is_noticed(clip: Clip, tmp_path: Path) -> None:
+def test_hdr10_plus_is_noticed(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
     path = tmp_path / "plus.hevc"
-    path.write_bytes(with_hdr10_plus(clip, tmp_path))
+    path.write_bytes(with_hdr10_plus(make("raw.hevc", "-i", str(clip("hdr10.mp4")), "-c", "copy")))
 
     assert probe(path).hdr.dynamic == ("HDR10+",)
 
 
-def with_hdr10_plus(clip: Clip, folder: Path) -> bytes:
-    """The HDR10 clip as raw HEVC with one HDR10+ message (ITU-T T.35, SMPTE ST 2094-40) before its first picture."""
-    from conftest import run_ffmpeg
-
-    raw = folder / "raw.hevc"
-    run_ffmpeg("-i", str(clip("hdr10.mp4")), "-c", "copy", "-f", "hevc", str(raw))
+def with_hdr10_plus(raw: Path) -> bytes:
+    """Raw HEVC with one HDR10+ message (ITU-T T.35, SMPTE ST 2094-40) before its first picture."""
     bits = ""
     for value, width in (
         (0xB5, 8), (0x003C, 16), (0x0001, 16), (4, 8), (1, 8), (1, 2), (1000, 27), (0, 1),
