@@ -79,9 +79,12 @@ def peak_memory() -> tuple[int, int] | None:
     except ImportError:  # Windows
         return None
     unit = 1 if sys.platform == "darwin" else 1024
-    own, children = (
-        resource.getrusage(who).ru_maxrss * unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if sys.platform == "linux":
+        # getrusage starts from the peak of the process that started this one; VmHWM is this program's own.
+        with open("/proc/self/status", encoding="ascii") as status:
+            own = next((1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM")), own)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
     return own, children
 
 
