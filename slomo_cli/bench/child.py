@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slomo_cli.bench.machine import Clock, Spent, median, peak_memory
+from slomo_cli.bench.machine import Clock, Spent, median, peak_memory, peak_memory_of_children
 from slomo_cli.errors import SlomoError
 from slomo_cli.progress import make_progress
 from slomo_cli.threads import wait_quietly
@@ -58,7 +58,7 @@ class Whole:
     peak_bytes: int | None
     """Largest resident memory of the process; None where the system does not say."""
     encoder_peak_bytes: int | None
-    """The same of the largest process it started."""
+    """The same of the encoder."""
     device_peak_bytes: int | None
     """Memory taken on a CUDA device."""
 
@@ -97,6 +97,7 @@ class _Watch:
         self.first_at: float | None = None
         self.clock: Clock | None = None
         self.frames = 0
+        self.encoder_peak = 0
 
     def start(self, total: int | None, label: str) -> None:
         self._quiet.start(total, label)
@@ -112,6 +113,7 @@ class _Watch:
             self.first_at, self.clock = time.time(), Clock()
         else:
             self.frames += frames_out
+        self.encoder_peak = max(self.encoder_peak, peak_memory_of_children() or 0)
 
     def after_first(self) -> Spent:
         """Per frame after the first, until now."""
@@ -120,6 +122,8 @@ class _Watch:
 
 
 def _answer(request: Request) -> dict[str, Any]:
+    import slomo_cli.interpolate
+    import slomo_cli.pipeline  # noqa: F401  # before the clock starts
     from slomo_cli.times import parse_number, parse_time
 
     settings = TimeSettings(
@@ -128,7 +132,7 @@ def _answer(request: Request) -> dict[str, Any]:
     found: list[Spent] = []
     found_all: list[Spent] = []
     first_at: float | None = None
-    frames = new_frames = 0
+    frames = new_frames = encoder_peak = 0
     for _ in range(request.repeats):
         watch, clock = _Watch(), Clock()
         if request.output is None:
@@ -138,15 +142,15 @@ def _answer(request: Request) -> dict[str, Any]:
         found.append(watch.after_first())
         found_all.append(clock.spent())
         first_at = first_at or watch.first_at
-    memory = peak_memory()
+        encoder_peak = max(encoder_peak, watch.encoder_peak)
     return {
         "frames": frames,
         "new_frames": new_frames,
         "spent": asdict(median(found)),
         "spent_all": asdict(median(found_all)),
         "first_frame_at": first_at,
-        "peak_bytes": memory and memory[0],
-        "encoder_peak_bytes": memory and (memory[1] if request.output is not None else None),
+        "peak_bytes": peak_memory(),
+        "encoder_peak_bytes": encoder_peak or None,
         "device_peak_bytes": _device_memory(),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,20 +73,36 @@ def load() -> float | None:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
-def peak_memory() -> tuple[int, int] | None:
-    """Largest resident memory so far in bytes: of this process, and of the largest of its ended children."""
+def peak_memory() -> int | None:
+    """Largest resident memory of this program so far, in bytes; None where the system does not say."""
+    if sys.platform == "linux":
+        # getrusage starts from the peak of the process that started this one; VmHWM is this program's own.
+        return _high_water("self")
     try:
         import resource
     except ImportError:  # Windows
         return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    if sys.platform == "linux":
-        # getrusage starts from the peak of the process that started this one; VmHWM is this program's own.
-        with open("/proc/self/status", encoding="ascii") as status:
-            own = next((1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM")), own)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    return own, children
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def peak_memory_of_children() -> int | None:
+    """The same of the largest process that this thread has started and that still runs; None where none is seen."""
+    if sys.platform != "linux":
+        return None
+    try:
+        with open(f"/proc/self/task/{threading.get_native_id()}/children", encoding="ascii") as file:
+            numbers = file.read().split()
+    except OSError:
+        return None
+    return max((found for found in map(_high_water, numbers) if found is not None), default=None)
+
+
+def _high_water(process: str) -> int | None:
+    try:
+        with open(f"/proc/{process}/status", encoding="utf-8", errors="replace") as status:
+            return next((1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM")), None)
+    except OSError:  # it has ended
+        return None
 
 
 def matrix_peak(device: Any, dtype: Any) -> float:
