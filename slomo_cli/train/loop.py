@@ -138,6 +138,7 @@ class Run:
                     stop, save, look = map(bool, decisions)
                     finished = progress >= 1.0
                     if finished or stop:
+                        self.record["seconds"] = round(elapsed, 3)  # the last step's own time counts as well
                         break
                     if save:
                         self.save()
