@@ -35,7 +35,7 @@ from torch import Tensor
 from slomo_cli.errors import DeviceError, UsageError
 from slomo_cli.net.fuse import SourcePlanes, fuse
 from slomo_cli.net.motion import Motion, PairState
-from slomo_cli.net.proxy import to_proxy
+from slomo_cli.net.proxy import PROXY_SIDE, ProxyScale, proxy_scale, to_proxy
 from slomo_cli.net.runner import Automatic, runner
 from slomo_cli.net.weights import load
 from slomo_cli.values import ColorInfo, Frame, PixelLayout
@@ -47,11 +47,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Planes = tuple["Plane", ...]
-
-PROXY_SIDE = {"fast": 544}
-"""Longest short side of the proxy, in pixels, by preset, when nothing is said."""
-PROXY_SIDE_OTHERS = 1088
-"""The same for presets not named: the network sees everything up to 1080p at full size."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -127,7 +122,7 @@ class Interpolator:
         loaded = load(weights, self.device)
         self.weights_name, self.preset, self.sha256 = loaded.name, loaded.preset, loaded.sha256
         self._net = self._compiled(loaded.model) if compile else runner(loaded.model, self.device, self.dtype)
-        self._proxy_side = _proxy_side(proxy, loaded.preset)
+        self._proxy_side = _proxy_side(proxy)
         self._on_cpu = self.device.type == "cpu"
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = (threads or cores) if self._on_cpu else 1
@@ -164,9 +159,14 @@ class Interpolator:
         threads = f", {self.threads} threads" if self._on_cpu else ""
         return f"{name}, {str(self.dtype).removeprefix('torch.')}{threads}"
 
-    def divisor(self, width: int, height: int) -> int:
-        """How many luma samples make one proxy pixel, along each side."""
-        return max(1, -(-min(width, height) // self._proxy_side))
+    def proxy_scale(self, width: int, height: int) -> ProxyScale:
+        """Size of what the network sees of such frames."""
+        side = min(width, height)
+        return proxy_scale(side, self._net.cell, self._proxy_side or max(side, PROXY_SIDE))
+
+    def step(self, width: int, height: int) -> int:
+        """Luma samples per step of the Motion grid."""
+        return self.proxy_scale(width, height).step(self._net.cell)
 
     # ------------------------------------------------------------------------------------------------- work
 
@@ -178,7 +178,7 @@ class Interpolator:
         """
         state = self._state(left, right)
         ready = [self._prepare(frame) for frame in (left, right)]
-        divisor = self.divisor(left.width, left.height)
+        step = self.step(left.width, left.height)
         times = [float(t) for t in timesteps]
         pending: list[Pending] = []
         for start in range(0, len(times), self._batch):
@@ -188,7 +188,7 @@ class Interpolator:
             # The flow is handed over, not remembered: it would hold this function, which would hold it, and both would
             # stay, with all their arrays, until Python next looks for such rings.
             def begin(flow: Future[PairState], some: list[float] = some, done: Future[Any] = done) -> None:
-                self._submit_into(done, lambda: self._make(flow.result(), ready, divisor, some))
+                self._submit_into(done, lambda: self._make(flow.result(), ready, step, some))
 
             # Only queued once the flow is there: a waiting task would hold a thread that the next pair's flow can use.
             state.add_done_callback(begin)
@@ -226,13 +226,12 @@ class Interpolator:
         """Flows and visibility behind ``between`` (or ``frames``), for looking at."""
         left = first if isinstance(first, Frame) else _image_frame(first, second)  # type: ignore[arg-type]
         right = second if isinstance(second, Frame) else _image_frame(second, first)  # type: ignore[arg-type]
-        divisor = self.divisor(left.width, left.height)
+        step = self.step(left.width, left.height)
         state = self._state(left, right).result()
         times = [float(t) for t in timesteps]
         motion: Motion = self._pool.submit(self._at, state, times).result()[0]
 
         def flow(field: Tensor) -> npt.NDArray[np.float32]:
-            step = divisor * self._net.cell
             return _enlarged(field.float() * step, step, left).transpose(0, 2, 3, 1)
 
         return MotionMaps(
@@ -240,7 +239,7 @@ class Interpolator:
             flow(state.flow_10)[0],
             flow(motion.flow_t0),
             flow(motion.flow_t1),
-            _enlarged(motion.visibility.float(), divisor * self._net.cell, left)[:, 0],
+            _enlarged(motion.visibility.float(), step, left)[:, 0],
         )
 
     # ------------------------------------------------------------------------------------------------ tasks
@@ -291,9 +290,11 @@ class Interpolator:
     @torch.inference_mode()
     def _upload(self, frame: Frame) -> _Prepared:
         planes = [_to_tensor(plane, self.device) for plane in frame.planes]
-        divisor = self.divisor(frame.width, frame.height)
-        proxy = to_proxy([p[None] for p in planes], frame.layout, frame.color, divisor, self._net.stride)
-        size = -(-frame.height // divisor), -(-frame.width // divisor)
+        scale = self.proxy_scale(frame.width, frame.height)
+        proxy = to_proxy(
+            [p[None] for p in planes], frame.layout, frame.color, scale.divisor, self._net.stride, scale.magnify
+        )
+        size = scale.of(frame.height), scale.of(frame.width)
         return _Prepared(SourcePlanes.of(planes, frame.layout), self._guarded(lambda: self._net.look(proxy, size)))
 
     @torch.inference_mode()
@@ -310,14 +311,13 @@ class Interpolator:
 
     @torch.inference_mode()
     def _make(
-        self, state: PairState, ready: Sequence[Future[_Prepared]], divisor: int, times: Sequence[float]
+        self, state: PairState, ready: Sequence[Future[_Prepared]], step: int, times: Sequence[float]
     ) -> tuple[list[Tensor], Any]:
         """The pictures at ``times``: planes (len(times), h, w) on the host, and the event of their arrival."""
         samples = [future.result().samples for future in ready]
 
         def make(times: Sequence[float]) -> list[Tensor]:
             motion, t = self._at(state, times)
-            step = divisor * self._net.cell
             return fuse(samples[0], samples[1], motion, t, step=step, index=[0] * len(times))
 
         planes = self._halving(make, times)
@@ -408,11 +408,12 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _proxy_side(text: str, preset: str) -> int:
+def _proxy_side(text: str) -> int:
+    """Longest short side; 0 is any."""
     if text == "auto":
-        return PROXY_SIDE.get(preset, PROXY_SIDE_OTHERS)
+        return PROXY_SIDE
     if text == "full":
-        return 1 << 30
+        return 0
     if text.isdecimal() and int(text) >= 32:
         return int(text)
     raise UsageError(f"expected a proxy of auto, full, or a short side of 32 pixels or more, found '{text}'")

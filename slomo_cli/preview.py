@@ -149,8 +149,8 @@ def _motion_line(motion: MotionMaps) -> str:
 
 
 def _network_line(network: Interpolator, info: VideoInfo) -> str:
-    divisor = network.divisor(info.width, info.height)
-    size = f"{-(-info.width // divisor)}x{-(-info.height // divisor)}"
+    scale = network.proxy_scale(info.width, info.height)
+    size = f"{scale.of(info.width)}x{scale.of(info.height)}"
     return f"network: {network.weights_name}, sees {size}, on {network.describe()}"
 
 

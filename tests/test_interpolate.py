@@ -135,7 +135,7 @@ def test_motion_is_at_the_size_of_the_pictures(net: Interpolator) -> None:
 def test_a_smaller_proxy_keeps_the_size_of_the_result(weights: str) -> None:
     """What the network sees is reduced; what it makes is not."""
     with Interpolator(weights, device="cpu", dtype="float32", proxy="32") as net:
-        assert net.divisor(62, 46) == 2
+        assert net.proxy_scale(62, 46) == (2, 1) and net.step(62, 46) == 4
         made = net.between(image(1), image(2), [0.5])[0]
     assert made.shape == (46, 62, 3)
 

@@ -119,21 +119,22 @@ def parts(
         with torch.inference_mode():
             run = runner(load(settings.weights, device).model, device, net.dtype)
             left, right = frames[len(frames) // 2 - 1 : len(frames) // 2 + 1]
-            divisor = net.divisor(left.width, left.height)
-            size = -(-left.height // divisor), -(-left.width // divisor)
+            scale = net.proxy_scale(left.width, left.height)
+            size = scale.of(left.height), scale.of(left.width)
             together = 1 if device.type == "cpu" else len(times)
             t = torch.tensor([float(time) for time in times[:together]], device=device)
             index = torch.zeros(together, dtype=torch.int64, device=device)
             planes = [[_tensor(plane, device) for plane in frame.planes] for frame in (left, right)]
 
             def prepare(k: int) -> tuple[SourcePlanes, Any]:
-                proxy = to_proxy([p[None] for p in planes[k]], left.layout, left.color, divisor, run.stride)
+                batched = [p[None] for p in planes[k]]
+                proxy = to_proxy(batched, left.layout, left.color, scale.divisor, run.stride, scale.magnify)
                 return SourcePlanes.of(planes[k], left.layout), run.look(proxy, size)
 
             (samples_0, seen_0), (samples_1, seen_1) = prepare(0), prepare(1)
             state = run.pair(seen_0, seen_1)
             motion = run.at(state, index, t)
-            step = divisor * run.cell
+            step = scale.step(run.cell)
             works: list[tuple[str, str, float, float, Callable[[], Any]]] = [
                 ("prepare", "source frame", 1.0, 1 / (len(times) + 1), lambda: prepare(0)),
                 ("flow", "pair", 1.0, 1 / (len(times) + 1), lambda: run.pair(seen_0, seen_1)),

@@ -1,22 +1,25 @@
 """The `fast` network: Super SloMo's equations for laptops and CPUs.
 
-Inputs: two RGB proxies in [0, 1]. Answer: a :class:`~slomo_cli.net.motion.Motion` on the proxy's own grid (``cell`` 1).
+Inputs: two RGB proxies in [0, 1]. Answer: a :class:`~slomo_cli.net.motion.Motion` at half the proxy's size (``cell``
+2), where all the work of a timestep is done; only the flow of a pair, which many timesteps share, looks closer.
 
-Once per pair, coarse to fine (as PWC-Net, Sun et al. 2018): a shared encoder gives features at 1/4, 1/8, 1/16 and 1/32
-of the proxy; from the coarsest level on, each level looks the other frame's features up along the flow so far, compares
-them with its own over a (2r+1) x (2r+1) neighbourhood, and adds a correction. Both directions are one batch, so F_01
-and F_10 come from the same weights.
+Once per pair, coarse to fine (as PWC-Net, Sun et al. 2018): one encoder gives features at 1/4 and 1/8 of the proxy and,
+seeing the proxy at half its size, at 1/16, 1/32 and 1/64. From the coarsest level on, each level looks the other
+frame's features up along the flow so far, compares them with its own over a (2r+1) x (2r+1) neighbourhood, and adds a
+correction. Both directions are one batch, so F_01 and F_10 come from the same weights.
 
-Once per timestep: the flows are combined to time t (equation 4), both proxies are warped, and a small U-Net working at
-half the proxy's size (2x2 pixels folded into channels) gives residual flows and the visibility logit at full proxy
-size. Its last layer starts at zero: an untrained refinement changes nothing.
+Once per timestep: the flows are combined to time t (equation 4), both half-size proxies are warped, and a small U-Net
+working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the visibility
+logit. What the finest level made of both directions is a hint to it, brought into its width once per pair. Its last
+layer starts at zero: an untrained refinement changes nothing.
 
-Largest motion: ``radius`` steps at every level, radius * (32 + 16 + 8 + 4) proxy pixels in all.
+Largest motion: ``radius`` steps at every level, radius * (64 + 32 + 16 + 8 + 4) proxy pixels in all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +81,7 @@ def _head(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class _Encoder(nn.Module):
-    """RGB at full proxy size -> features at 1/4, 1/8, ... (one per width after the first), finest first."""
+    """RGB -> features at 1/4, 1/8, ... of its size (one per width after the first), finest first."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -87,10 +90,11 @@ class _Encoder(nn.Module):
             nn.Sequential(_conv(i, o, stride=2), _conv(o, o)) for i, o in zip(inputs, widths, strict=True)
         )
 
-    def forward(self, rgb: Tensor) -> list[Tensor]:
+    def forward(self, rgb: Tensor, most: int) -> list[Tensor]:
+        """The ``most`` finest."""
         features = []
         x = rgb - 0.5
-        for level in self.levels:
+        for level in list(self.levels)[: most + 1]:
             x = level(x)
             features.append(x)
         return features[1:]
@@ -125,23 +129,26 @@ class _FlowLevel(nn.Module):
 
 
 class _Refinement(nn.Module):
-    """Small U-Net on the proxies warped to time t: residual flows and visibility logit."""
+    """Small U-Net on the half-size proxies warped to time t: residual flows and visibility logit."""
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], context: int) -> None:
         super().__init__()
         inputs = 2 * 12 + 4 + 1
         self.down = nn.ModuleList(
             _conv(i, o, stride=1 if k == 0 else 2)
             for k, (i, o) in enumerate(zip([inputs, *widths[:-1]], widths, strict=True))
         )
+        self.hint = _head(2 * context, widths[0])
         self.bottom = _conv(widths[-1], widths[-1])
         self.up = nn.ModuleList(_conv(widths[k] + widths[k - 1], widths[k - 1]) for k in range(len(widths) - 1, 0, -1))
         self.head = _head(widths[0], 5 * 4)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(M, 29, h/2, w/2) -> (M, 5, h, w)."""
-        skips = []
-        for level in self.down:
+    def forward(self, x: Tensor, hint: Tensor) -> Tensor:
+        """(M, 29, h/2, w/2) and what ``self.hint`` made of the pair, added to the first layer -> (M, 5, h, w)."""
+        first: Any = self.down[0]
+        x = first[1](first[0](x) + hint)
+        skips = [x]
+        for level in list(self.down)[1:]:
             x = level(x)
             skips.append(x)
         x = self.bottom(skips.pop())
@@ -154,9 +161,10 @@ class _Refinement(nn.Module):
 class Fast(nn.Module):
     """See the module's text. Follows :class:`~slomo_cli.net.motion.InterpolationNet`.
 
-    ``encoder``: widths at 1/2, 1/4, ... of the proxy; ``hidden``, ``context``: widths of every flow level;
-    ``refine``: widths of the refinement U-Net at 1/2, 1/4, ... of the proxy; ``match``, ``radius``: width of
-    the features compared, and reach of the similarity search.
+    ``encoder``: widths at 1/2, 1/4, ... of the picture it sees; ``hidden``, ``context``: widths of every flow level;
+    ``refine``: widths of the refinement U-Net at 1/4, 1/8, ... of the proxy; ``match``, ``radius``: width of
+    the features compared, and reach of the similarity search; ``fine``: flow levels made from the proxy itself, the
+    others being made from it at half its size.
     """
 
     def __init__(
@@ -167,25 +175,32 @@ class Fast(nn.Module):
         refine: Sequence[int] = (32, 48, 64),
         match: int = 32,
         radius: int = 3,
+        fine: int = 2,
     ) -> None:
         super().__init__()
-        self.stride = max(2 ** len(encoder), 2 ** len(refine))
-        self.cell = 1
+        self.stride = 2 * max(2 ** len(encoder), 2 ** len(refine))
+        self.cell = 2
         self.encoder = _Encoder(encoder)
         widths = list(encoder[1:])
+        # Half the size, features of the same kind one level on: the last fine level and the first coarse one follow
+        # each other without a gap.
+        widths = widths[:fine] + widths[fine - 1 :]
+        self.fine = fine
         self.ladder = nn.ModuleList(
             _FlowLevel(width, hidden, context, match, radius, coarsest=k == len(widths) - 1)
             for k, width in enumerate(widths)
         )
-        self.refinement = _Refinement(refine)
+        self.refinement = _Refinement(refine, context)
 
     def pair(self, i0: Tensor, i1: Tensor) -> PairState:
-        """Both flows at proxy size for N pairs; keeps the proxies for the warps to come."""
+        """Both flows at half the proxy's size for N pairs; keeps what the timesteps will look at."""
         return self.pair_with_ladder(i0, i1)[0]
 
     def pair_with_ladder(self, i0: Tensor, i1: Tensor) -> tuple[PairState, list[Tensor]]:
         """As ``pair``, with every level's flow as well: (2N, 2, h, w), N of F_01 then N of F_10, coarsest first."""
-        features = self.encoder(torch.cat((i0, i1)))
+        both = torch.cat((i0, i1))
+        half = F.avg_pool2d(both, 2)
+        features = self.encoder(both, self.fine) + self.encoder(half, len(self.encoder.levels) - 1)[self.fine - 1 :]
         flow: Tensor | None = None
         context: Tensor | None = None
         ladder = []
@@ -195,19 +210,21 @@ class Fast(nn.Module):
                 context = F.interpolate(context, scale_factor=2, mode="nearest")
             flow, context = level(own, flow, context)
             ladder.append(flow)
-        full = 4.0 * F.interpolate(ladder[-1], scale_factor=4, mode="bilinear", align_corners=False)
+        assert context is not None
+        hint = self.refinement.hint(torch.cat(context.chunk(2), 1))
+        full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
-        return PairState(flow_01, flow_10, (i0, i1)), ladder
+        return PairState(flow_01, flow_10, (*half.chunk(2), hint)), ladder
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
-        i0, i1 = state.extra
+        i0, i1, hint = state.extra
         flow_t0, flow_t1 = approximate_flows(state.flow_01[index], state.flow_10[index], t)
         warped = torch.cat((warp(i0[index], flow_t0), warp(i1[index], flow_t1)), 1) - 0.5
         flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), 1), 2) * 0.0625
         time = t.to(flows.dtype).view(-1, 1, 1, 1).expand(-1, 1, *flows.shape[-2:])
         x = torch.cat((F.pixel_unshuffle(warped, 2).to(flows.dtype), flows, time), 1)
-        residual = self.refinement(x.contiguous(memory_format=torch.channels_last)).float()
+        residual = self.refinement(x.contiguous(memory_format=torch.channels_last), hint[index]).float()
         return Motion(flow_t0 + residual[:, 0:2], flow_t1 + residual[:, 2:4], torch.sigmoid(residual[:, 4:5]))
 
     def forward(self, i0: Tensor, i1: Tensor, t: Tensor) -> Motion:

@@ -4,7 +4,7 @@ What is rearranged, and why:
 
 * Weights are cast once; arrays are laid out once as the next step reads them, channels last for convolutions and
   planes for lookups. Features belong to a frame and are computed once for both its pairs.
-* Proxies and flows of a timestep are handled as four planes, one per position in the 2x2 squares that the refinement
+* Half-size proxies and flows of a timestep are handled as four planes, one per position in the 2x2 squares that the refinement
   folds into channels: lookups then write the folded picture directly.
 * ``conv3x3(cat(enlarge(x), skip))`` is ``conv3x3(skip)`` plus, for each of the four positions in a square, a 2x2
   convolution of x: enlarging by repetition gives neighbouring taps the same sample, so their weights can be added
@@ -45,11 +45,11 @@ class Seen(NamedTuple):
     """What one frame alone tells: computed once, used for the pair before and the pair after it."""
 
     picture: Tensor
-    """(1, 3, H, W) float32: RGB minus a half."""
+    """(1, 3, H / 2, W / 2) float32: RGB minus a half."""
     levels: tuple[Level, ...]
     """Finest first."""
     size: tuple[int, int]
-    """Rows and columns that a Motion must cover."""
+    """Rows and columns that a Motion must cover, in its own steps."""
 
 
 class FastOnCpu:
@@ -59,6 +59,8 @@ class FastOnCpu:
         self.stride, self.cell, self.dtype = net.stride, net.cell, dtype
         self._encoder = [[_Conv.of(conv, dtype) for conv in _convolutions(level)] for level in net.encoder.levels]
         self._ladder = [_Step(level, dtype) for level in net.ladder]
+        self._fine = net.fine
+        self._hint = _Conv.of(net.refinement.hint, dtype, slope=None)
         self._refinement = _Refinement(net.refinement, dtype)
         self._fold = 2 * self._refinement.stride
 
@@ -67,18 +69,25 @@ class FastOnCpu:
 
         ``size``: rows and columns of it that show the frame, the others being copies; None: all.
         """
-        picture = proxy.contiguous() - 0.5
+        proxy = proxy.contiguous() - 0.5
+        picture = F.avg_pool2d(proxy, 2)
+        features = self._features(proxy, self._fine) + self._features(picture)[self._fine - 1 :]
+        levels = tuple(step.describe(own) for step, own in zip(self._ladder, features, strict=True))
+        rows, cols = size or proxy.shape[-2:]
+        height, width = (-(-side // (self.cell * self._fold)) * self._fold for side in (rows, cols))
+        return Seen(picture, levels, (height, width))
+
+    def _features(self, picture: Tensor, most: int | None = None) -> list[Tensor]:
+        """The ``most`` finest (None: all) levels of the encoder, from 1/4 of the picture on."""
         x = _channels_last(picture[0].to(self.dtype))
-        levels = []
-        for k, (first, second) in enumerate(self._encoder):
+        features = []
+        for first, second in self._encoder[: None if most is None else most + 1]:
             x = second(first(x))
-            if k:
-                levels.append(self._ladder[k - 1].describe(x))
-        height, width = (-(-side // self._fold) * self._fold for side in size or picture.shape[-2:])
-        return Seen(picture, tuple(levels), (height, width))
+            features.append(x)
+        return features[1:]
 
     def pair(self, first: Seen, second: Seen) -> PairState:
-        """Both flows at proxy size; ``extra`` holds what ``at`` needs, of the frame's part only."""
+        """Both flows on the Motion grid; ``extra`` holds what ``at`` needs, of the frame's part only."""
         flow: Tensor | None = None
         context: Tensor | None = None
         for k in range(len(self._ladder) - 1, -1, -1):
@@ -86,17 +95,20 @@ class FastOnCpu:
                 flow = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
                 context = F.interpolate(context, scale_factor=2, mode="nearest")
             flow, context = self._ladder[k].climb(first.levels[k], second.levels[k], flow, context)
-        assert flow is not None
-        full = F.interpolate(flow, scale_factor=4, mode="bilinear", align_corners=False).mul_(4)
+        assert flow is not None and context is not None
+        full = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
         height, width = full.shape[-2:]
         folded = _folded(full[:, :, : first.size[0], : first.size[1]])
         places = folded * folded.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1, 1)
         means = folded.mean(2).mul_(0.0625)
-        return PairState(full[0:1], full[1:2], (first.picture, second.picture, folded, places, means))
+        # The last level lies on the grid that folding 2x2 steps into one gives.
+        rows, cols = folded.shape[-2:]
+        hint = self._hint(torch.cat((context[0:1], context[1:2]), 1))[:, :, :rows, :cols]
+        return PairState(full[0:1], full[1:2], (first.picture, second.picture, folded, places, means, hint))
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps of the one pair, as large as the frame needs; ``index`` is not looked at."""
-        pictures, (folded, places, means) = state.extra[:2], state.extra[2:]
+        pictures, (folded, places, means, hint) = state.extra[:2], state.extra[2:]
         h, w = folded.shape[-2:]
         own_places = _own_places(*state.flow_01.shape[-2:])[:, :, :h, :w]
         motion = places.new_empty(t.shape[0], 5, h, 2, w, 2)
@@ -109,7 +121,7 @@ class FastOnCpu:
                 x[12 * frame : 12 * frame + 12].copy_(seen.view(12, h, w))
                 x[24 + 2 * frame : 26 + 2 * frame].copy_(_mixed(means, share))
             x[28].fill_(time)
-            made = self._refinement(_channels_last(x)).view(5, 4, h, w)
+            made = self._refinement(_channels_last(x), hint).view(5, 4, h, w)
             for frame, share in enumerate(shares):
                 made[2 * frame : 2 * frame + 2].add_(folded[0], alpha=share[0]).add_(folded[1], alpha=share[1])
             made[4].sigmoid_()
@@ -211,17 +223,20 @@ class _Refinement:
     def __init__(self, net: Any, dtype: torch.dtype) -> None:
         self.stride = 2 ** (len(net.down) - 1)
         """Sides of its input must be multiples of it."""
-        self._down = [_Conv.of(conv, dtype) for conv in _convolutions(net.down)]
+        first, *others = _convolutions(net.down)
+        self._first = _Conv.of(first, dtype, slope=None)
+        self._down = [_Conv.of(conv, dtype) for conv in others]
         (bottom,) = _convolutions(net.bottom)
         self._bottom = _Conv.of(bottom, dtype)
         self._up = [
             _Join(conv, skip.outputs, dtype)
-            for conv, skip in zip(_convolutions(net.up), self._down[-2::-1], strict=True)
+            for conv, skip in zip(_convolutions(net.up), [*self._down[-2::-1], self._first], strict=True)
         ]
         self._head = _Conv.of(net.head, dtype, slope=None)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        skips = []
+    def __call__(self, x: Tensor, hint: Tensor) -> Tensor:
+        x = F.leaky_relu_(self._first(x).add_(hint), 0.1)
+        skips = [x]
         for conv in self._down:
             x = conv(x)
             skips.append(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,16 +23,55 @@ _LUMA_SHARES = {
 }
 
 
+PROXY_SIDE = 1088
+"""Longest short side of a proxy, in pixels, when nothing is said: everything up to 1080p is seen at full size."""
+
+
+class ProxyScale(NamedTuple):
+    """Size of a proxy beside the picture's own."""
+
+    divisor: int
+    """Samples that make one proxy pixel, along each side."""
+    magnify: int
+    """Proxy pixels made of one sample; one of the two is 1."""
+
+    def of(self, length: int) -> int:
+        """Proxy pixels that show so many samples."""
+        return -(-length // self.divisor) * self.magnify
+
+    def step(self, cell: int) -> int:
+        """Samples per step of the Motion grid of a network whose grid has a step every ``cell`` proxy pixels."""
+        return self.divisor * cell // self.magnify
+
+
+def proxy_scale(side: int, cell: int, longest: int = PROXY_SIDE) -> ProxyScale:
+    """For pictures with a short side of ``side`` samples and a proxy of at most ``longest``.
+
+    Where there is room a picture is enlarged until a network of that ``cell`` answers for every sample: motion finer
+    than its grid is otherwise lost on small pictures, where every sample counts and work is little.
+    """
+    return ProxyScale(max(1, -(-side // longest)), cell if side * cell <= longest else 1)
+
+
+def magnified(rgb: Tensor, times: int) -> Tensor:
+    """(N, 3, H, W) enlarged ``times`` bilinearly."""
+    return rgb if times == 1 else F.interpolate(rgb, scale_factor=times, mode="bilinear", align_corners=False)
+
+
 @torch.inference_mode()
-def to_proxy(planes: Sequence[Tensor], layout: PixelLayout, color: ColorInfo, divisor: int, stride: int) -> Tensor:
+def to_proxy(
+    planes: Sequence[Tensor], layout: PixelLayout, color: ColorInfo, divisor: int, stride: int, magnify: int = 1
+) -> Tensor:
     """Integer planes to the picture the network sees.
 
     ``planes``: (N, h, w) integers each, in the layout's storage order. Returns (N, 3, H, W) float32 RGB in [0, 1]:
-    areas of ``divisor`` x ``divisor`` luma samples averaged (frame edges repeated to fill the last), then edges
-    repeated until H and W are multiples of ``stride``. Gray gives three equal channels; alpha is ignored; the transfer
+    areas of ``divisor`` x ``divisor`` luma samples averaged (frame edges repeated to fill the last), enlarged
+    ``magnify`` times, edges repeated until H and W are multiples of ``stride`` (one of ``magnify``). Gray gives three equal channels; alpha is ignored; the transfer
     curve is left as it is. An unspecified matrix is BT.601 up to 576 lines and BT.709 above; an unspecified range is
     limited for YUV and full for RGB and gray, as FFmpeg reads them.
     """
+    if magnify > 1:
+        return magnified(to_proxy(planes, layout, color, divisor, stride // magnify), magnify)
     frame_height, frame_width = planes[0].shape[-2:]
     height, width = (-(-side // (divisor * stride)) * stride for side in (frame_height, frame_width))
     block_y, block_x = 1 << layout.chroma_shift_y, 1 << layout.chroma_shift_x

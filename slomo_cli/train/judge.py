@@ -16,6 +16,7 @@ from torch import Tensor
 from slomo_cli.evaluate.datasets import Dataset
 from slomo_cli.evaluate.run import score_method
 from slomo_cli.net.motion import Motion
+from slomo_cli.net.proxy import proxy_scale
 from slomo_cli.net.warp import blend, warp
 from slomo_cli.picture import Tile, error_to_rgb, flow_to_rgb, gray_to_rgb, sheet, write_png
 from slomo_cli.train.log import plot_losses
@@ -90,14 +91,15 @@ class Judge:
 
     def _answer(self, i0: Tensor, i1: Tensor, index: Tensor, t: Tensor) -> Answer:
         height, width = i0.shape[-2:]
-        stride = self._trainee.stride
+        magnify = proxy_scale(min(height, width), self._trainee.cell).magnify
+        stride = self._trainee.stride // magnify
         pad = (0, -width % stride, 0, -height % stride)
         i0, i1 = (
             F.pad(x, pad, mode="replicate").contiguous(memory_format=torch.channels_last) if any(pad) else x
             for x in (i0, i1)
         )
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            _, motion, _ = self._trainee(i0, i1, index, t)
+            _, motion, _ = self._trainee(i0, i1, index, t, magnify)
         motion = Motion(*(value.float() for value in motion))
         picture = blend(warp(i0[index], motion.flow_t0), warp(i1[index], motion.flow_t1), motion.visibility, t)
         picture = (picture[..., :height, :width].clamp(0, 1) * 255).round() / 255

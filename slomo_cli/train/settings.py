@@ -69,6 +69,8 @@ class TrainSettings:
     learning_rate: float = 8e-4
     """Peak, reached after the warm-up and brought to a hundredth of it along a half cosine."""
     weight_decay: float = 1e-4
+    magnified: float = 0.0
+    """Share of the steps in which the network sees a smaller square, enlarged by its cell: as it sees small videos."""
     warmup_steps: int = 200
     steps: int | None = None
     minutes: float | None = None
@@ -109,6 +111,9 @@ def preset_settings(preset: str) -> TrainSettings:
     if preset == "fast":
         return TrainSettings(
             preset="fast",
+            batch=8,
+            magnified=0.5,
+            windows=WindowSettings(crop=192),
             losses=LossWeights(
                 reconstruction=1.0,
                 perceptual=0.0,

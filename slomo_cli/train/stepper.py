@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slomo_cli.net.motion import Motion, PairState
+from slomo_cli.net.proxy import magnified
 from slomo_cli.net.warp import approximate_flows
 from slomo_cli.train.losses import SloMoLoss
 from slomo_cli.train.parallel import Team
@@ -34,9 +36,19 @@ class Trainee(nn.Module):
         net: Any = self.net
         return int(net.stride)
 
-    def forward(self, i0: Tensor, i1: Tensor, index: Tensor, t: Tensor) -> Answer:
-        """Pictures (N, 3, H, W), targets (M,): what the losses need. Coarse flows are empty where there are none."""
+    @property
+    def cell(self) -> int:
+        """Pixels the network sees per step of its motion grid."""
         net: Any = self.net
+        return int(net.cell)
+
+    def forward(self, i0: Tensor, i1: Tensor, index: Tensor, t: Tensor, magnify: int = 1) -> Answer:
+        """Pictures (N, 3, H, W), targets (M,): what the losses need. Coarse flows are empty where there are none.
+
+        ``magnify``: the network sees the pictures so many times enlarged; a divisor of its cell.
+        """
+        net: Any = self.net
+        i0, i1 = magnified(i0, magnify), magnified(i1, magnify)
         if hasattr(net, "pair_with_ladder"):
             state, ladder = net.pair_with_ladder(i0, i1)
         else:
@@ -47,7 +59,7 @@ class Trainee(nn.Module):
             motion = Motion(*flows, motion.visibility)
         if not self.visibility:
             motion = motion._replace(visibility=torch.full_like(motion.visibility, 0.5))
-        cell = int(net.cell)
+        cell = self.cell // magnify
         if cell > 1:
             state = state._replace(flow_01=_enlarged(state.flow_01, cell), flow_10=_enlarged(state.flow_10, cell))
             visibility = F.interpolate(motion.visibility, scale_factor=cell, mode="bilinear", align_corners=False)
@@ -88,7 +100,7 @@ class Stepper:
         self._forward: Callable[..., Any] = self._compare
         self._untried = settings.compile
         if settings.compile:
-            self._forward = torch.compile(self._compare)
+            self._forward = torch.compile(self._compare, dynamic=False)
 
     def step(self, batch: Batch, rate: float, number: int) -> dict[str, Tensor]:
         """One update with learning rate ``rate``; ``number`` counts from 0. Returns the parts of the loss.
@@ -101,7 +113,14 @@ class Stepper:
             i0=batch.i0.contiguous(memory_format=torch.channels_last),
             i1=batch.i1.contiguous(memory_format=torch.channels_last),
         )
-        total, parts = self._gradients(batch)
+        magnify = 1
+        rng = np.random.default_rng((self.settings.seed, number))
+        if rng.random() < self.settings.magnified:
+            magnify = self.trainee.cell
+            crop = batch.i0.shape[-1]
+            side = crop * 2 // 3 // 32 * 32  # about as many pixels for the network to look at
+            batch = batch.cropped(*rng.integers(0, crop - side, 2, endpoint=True).tolist(), side)
+        total, parts = self._gradients(batch, magnify)
         self._team.average_gradients(self.net.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip_norm)
         bad = (~torch.isfinite(norm)).float()
@@ -112,15 +131,15 @@ class Stepper:
         parts |= {"total": total.detach(), "norm": norm.detach()}
         return {name: torch.where(bad > 0, 0.0, value.float()) for name, value in parts.items()} | {"skipped": bad}
 
-    def _compare(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _compare(self, batch: Batch, magnify: int) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.dtype == "bfloat16"):
-            state, motion, ladder = self.trainee(batch.i0, batch.i1, batch.index, batch.t)
+            state, motion, ladder = self.trainee(batch.i0, batch.i1, batch.index, batch.t, magnify)
         return self._loss(batch, state, motion, ladder)
 
-    def _gradients(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _gradients(self, batch: Batch, magnify: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            total, parts = self._forward(batch)
+            total, parts = self._forward(batch, magnify)
             total.backward()
         except torch.OutOfMemoryError:
             raise
@@ -132,7 +151,7 @@ class Stepper:
             self._report(f"cannot compile here, going on without: {first.strip()}")
             self._forward = self._compare
             self._untried = False
-            return self._gradients(batch)
+            return self._gradients(batch, magnify)
         self._untried = False
         return total, parts
 

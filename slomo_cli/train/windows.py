@@ -64,6 +64,15 @@ class Batch(NamedTuple):
     truth: Truth | None = None
     """Exact motion of the last windows, where those are synthetic."""
 
+    def cropped(self, y: int, x: int, side: int) -> Batch:
+        """The square of ``side`` pixels at (y, x) of everything."""
+
+        def cut(pictures: Tensor) -> Tensor:
+            return pictures[..., y : y + side, x : x + side]
+
+        truth = self.truth and Truth(*map(cut, self.truth))
+        return Batch(cut(self.i0), cut(self.i1), cut(self.targets), self.index, self.t, truth)
+
 
 def cuts_of(change: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     """(frames,) bool: True where the picture jumps between a frame and the one before.

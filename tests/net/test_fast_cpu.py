@@ -21,7 +21,7 @@ def network(seed: int = 0) -> Fast:
     net = Fast(encoder=(6, 8, 12, 16), hidden=16, context=8, refine=(10, 12, 16), match=8, radius=2)
     with torch.no_grad():
         for name, parameter in net.named_parameters():
-            if "head" in name:
+            if "head" in name or "hint" in name:
                 parameter.normal_(std=0.2 if name.startswith("ladder") else 0.05)
     return net.requires_grad_(False).eval()
 
@@ -72,11 +72,11 @@ def test_short_format_is_no_worse_than_autocast() -> None:
 
 def test_motion_covers_the_frame_and_little_more() -> None:
     """Where the proxy is larger than the frame; away from the new edge nothing changes."""
-    net, (i0, i1) = network(), pictures(96, 224)
+    net, (i0, i1) = network(), pictures(192, 448)
     run, t = FastOnCpu(net, torch.float32), torch.tensor([0.5])
     with torch.inference_mode():
         whole = run.pair(run.look(i0), run.look(i1))
-        part = run.pair(run.look(i0, (65, 208)), run.look(i1, (65, 208)))
+        part = run.pair(run.look(i0, (130, 416)), run.look(i1, (130, 416)))
         full, cut = run.at(whole, t, t), run.at(part, t, t)
 
     assert torch.equal(whole.flow_01, part.flow_01)

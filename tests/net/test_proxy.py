@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from slomo_cli.net.proxy import to_proxy
+from slomo_cli.net.proxy import proxy_scale, to_proxy
 from slomo_cli.values import ColorInfo, PixelLayout
 
 YUV420 = PixelLayout("yuv420p", "yuv", 8, 1, 1)
@@ -125,3 +125,35 @@ def test_values_stay_within_zero_and_one() -> None:
     assert proxy.dtype == torch.float32
     assert proxy.min() == 0.0  # noise in YUV leaves the RGB cube
     assert proxy.max() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("side", "cell", "longest", "wanted"),
+    [
+        (240, 1, 1088, (1, 1)),
+        (240, 2, 1088, (1, 2)),
+        (544, 2, 1088, (1, 2)),
+        (720, 2, 1088, (1, 1)),
+        (1080, 2, 1088, (1, 1)),
+        (2160, 2, 1088, (2, 1)),
+        (480, 2, 540, (1, 1)),
+        (720, 2, 240, (3, 1)),
+    ],
+)
+def test_small_pictures_are_enlarged_and_large_ones_reduced(
+    side: int, cell: int, longest: int, wanted: tuple[int, int]
+) -> None:
+    scale = proxy_scale(side, cell, longest)
+    assert scale == wanted
+    assert scale.step(cell) == wanted[0] * cell // wanted[1]
+
+
+def test_an_enlarged_proxy_lies_over_its_picture() -> None:
+    """Twice as large, every 2x2 pixels about one sample: averaged back, a ramp is itself."""
+    ramp = torch.arange(16, 240, 7, dtype=torch.uint8)[:32].expand(1, 24, 32).contiguous()
+    layout = PixelLayout("gray", "gray", 8)
+    plain = to_proxy([ramp], layout, ColorInfo(range=2), 1, 8)
+    large = to_proxy([ramp], layout, ColorInfo(range=2), 1, 16, 2)
+    assert plain.shape == (1, 3, 24, 32) and large.shape == (1, 3, 48, 64)
+    back = torch.nn.functional.avg_pool2d(large, 2)
+    assert torch.allclose(back[..., 1:-1], plain[..., 1:-1], atol=1e-6)

@@ -171,7 +171,7 @@ def test_gradient_reaches_every_parameter(preset: str) -> None:
 def test_many_at_once_equal_one_by_one(preset: str) -> None:
     torch.manual_seed(1)
     net = (build(preset) if preset == "fast" else small(preset)).eval()
-    i0, i1 = pictures(2)
+    i0, i1 = pictures(2, width=128)
     index, t = torch.tensor([0, 0, 1, 1]), torch.tensor([0.2, 0.7, 0.5, 0.9])
     with torch.inference_mode():
         together = net.at(net.pair(i0, i1), index, t)
@@ -185,8 +185,8 @@ def test_many_at_once_equal_one_by_one(preset: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_answers_have_the_shapes_and_types_promised(preset: str) -> None:
     net = (build(preset) if preset == "fast" else small(preset)).eval()
-    i0, i1 = pictures(2)
-    height, width = 64 // net.cell, 96 // net.cell
+    i0, i1 = pictures(2, width=128)
+    height, width = 64 // net.cell, 128 // net.cell
     with torch.inference_mode():
         state = net.pair(i0, i1)
         motion = net.at(state, torch.tensor([0, 1, 1]), torch.tensor([0.1, 0.5, 0.9]))
