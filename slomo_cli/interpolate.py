@@ -131,6 +131,8 @@ class Interpolator:
         """How many pairs should be asked for before the first is fetched: one more than can be worked on at a time."""
         if self._on_cpu:
             _keep_freed_memory()
+        self._sparing = False
+        """Fuse with as little memory as can be: set once the device's ran out at a single picture."""
         self._closing = False
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="slomo-net", initializer=_single_thread)
         self._prepared: OrderedDict[int, tuple[Frame, Future[_Prepared]]] = OrderedDict()
@@ -318,7 +320,7 @@ class Interpolator:
 
         def make(times: Sequence[float]) -> list[Tensor]:
             motion, t = self._at(state, times)
-            return fuse(samples[0], samples[1], motion, t, step=step, index=[0] * len(times))
+            return fuse(samples[0], samples[1], motion, t, step=step, index=[0] * len(times), sparing=self._sparing)
 
         planes = self._halving(make, times)
         if self._on_cpu:
@@ -331,12 +333,16 @@ class Interpolator:
         return host, arrived
 
     def _halving(self, make: Callable[[Sequence[float]], list[Tensor]], times: Sequence[float]) -> list[Tensor]:
-        """All timesteps at once, or in halves where the device's memory is too small."""
+        """All timesteps at once; where the device's memory is too small, in halves, and in the end picture by picture
+        in bands."""
         try:
             return self._guarded(lambda: make(times))
         except DeviceError:
-            if len(times) == 1:
+            if len(times) == 1 and self._sparing:
                 raise
+        if len(times) == 1:
+            self._sparing = True
+            return self._halving(make, times)
         half = len(times) // 2
         self._batch = max(1, half)
         parts = [self._halving(make, some) for some in (times[:half], times[half:])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tiny_network import save_tiny
 
 from slomo_cli.errors import DeviceError, UsageError, WeightsError
 from slomo_cli.interpolate import Interpolator, choose_device, choose_dtype
+from slomo_cli.net.fuse import fuse
 from slomo_cli.values import ColorInfo, Frame, PixelLayout
 
 YUV420 = PixelLayout("yuv420p", "yuv", 8, 1, 1)
@@ -130,6 +132,43 @@ def test_motion_is_at_the_size_of_the_pictures(net: Interpolator) -> None:
     assert maps.visibility.shape == (2, 46, 62)
     assert 0 <= maps.visibility.min() <= maps.visibility.max() <= 1
     assert np.abs(maps.flow_01).max() > 0.1
+
+
+def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
+    net: Interpolator, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First for fewer pictures, then for bands of one; the pictures are the same, and none is lost."""
+    asked: list[tuple[int, bool]] = []
+
+    def short(*args: Any, **kwargs: Any) -> list[torch.Tensor]:
+        asked.append((len(kwargs["index"]), kwargs["sparing"]))
+        if asked[-1] != (1, True) and not (plainly and asked[-1] == (1, False)):
+            raise torch.OutOfMemoryError
+        return fuse(*args, **kwargs)
+
+    times = [0.2, 0.4, 0.6, 0.8]
+    first, second = frame(1, YUV420), frame(2, YUV420)
+    wanted = net.frames(first, second, times)
+    monkeypatch.setattr("slomo_cli.interpolate.fuse", short)
+    for plainly in (False, True):
+        asked.clear()
+        with Interpolator(weights, device="cpu", dtype="float32", threads=1, batch=4) as small:
+            made = small.frames(first, second, times)
+        assert asked[:2] == [(4, False), (2, False)] and asked[-1] == (1, not plainly)
+        for planes, expected in zip(made, wanted, strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(planes, expected, strict=True))
+
+
+def test_a_device_with_too_little_memory_says_so(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*args: Any, **kwargs: Any) -> list[torch.Tensor]:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("slomo_cli.interpolate.fuse", none)
+    with (
+        Interpolator(weights, device="cpu", dtype="float32", threads=1) as small,
+        pytest.raises(DeviceError, match="smaller --proxy"),
+    ):
+        small.frames(frame(1, YUV420), frame(2, YUV420), [0.5])
 
 
 def test_a_smaller_proxy_keeps_the_size_of_the_result(weights: str) -> None:

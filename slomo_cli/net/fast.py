@@ -9,8 +9,8 @@ frame's features up along the flow so far, compares them with its own over a (2r
 correction. Both directions are one batch, so F_01 and F_10 come from the same weights.
 
 Once per timestep: the flows are combined to time t (equation 4), both half-size proxies are warped, and a small U-Net
-working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the visibility
-logit. What the finest level made of both directions is a hint to it, brought into its width once per pair. Its last
+working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the logits of
+visibility and detail. What the finest level made of both directions is a hint to it, brought into its width once per pair. Its last
 layer starts at zero: an untrained refinement changes nothing.
 
 Largest motion: ``radius`` steps at every level, radius * (64 + 32 + 16 + 8 + 4) proxy pixels in all.
@@ -129,7 +129,7 @@ class _FlowLevel(nn.Module):
 
 
 class _Refinement(nn.Module):
-    """Small U-Net on the half-size proxies warped to time t: residual flows and visibility logit."""
+    """Small U-Net on the half-size proxies warped to time t: residual flows, logits of visibility and detail."""
 
     def __init__(self, widths: Sequence[int], context: int) -> None:
         super().__init__()
@@ -141,10 +141,10 @@ class _Refinement(nn.Module):
         self.hint = _head(2 * context, widths[0])
         self.bottom = _conv(widths[-1], widths[-1])
         self.up = nn.ModuleList(_conv(widths[k] + widths[k - 1], widths[k - 1]) for k in range(len(widths) - 1, 0, -1))
-        self.head = _head(widths[0], 5 * 4)
+        self.head = _head(widths[0], 6 * 4)
 
     def forward(self, x: Tensor, hint: Tensor) -> Tensor:
-        """(M, 29, h/2, w/2) and what ``self.hint`` made of the pair, added to the first layer -> (M, 5, h, w)."""
+        """(M, 29, h/2, w/2) and what ``self.hint`` made of the pair, added to the first layer -> (M, 6, h, w)."""
         first: Any = self.down[0]
         x = first[1](first[0](x) + hint)
         skips = [x]
@@ -225,7 +225,8 @@ class Fast(nn.Module):
         time = t.to(flows.dtype).view(-1, 1, 1, 1).expand(-1, 1, *flows.shape[-2:])
         x = torch.cat((F.pixel_unshuffle(warped, 2).to(flows.dtype), flows, time), 1)
         residual = self.refinement(x.contiguous(memory_format=torch.channels_last), hint[index]).float()
-        return Motion(flow_t0 + residual[:, 0:2], flow_t1 + residual[:, 2:4], torch.sigmoid(residual[:, 4:5]))
+        visibility, detail = torch.sigmoid(residual[:, 4:6]).split(1, 1)
+        return Motion(flow_t0 + residual[:, 0:2], flow_t1 + residual[:, 2:4], visibility, detail)
 
     def forward(self, i0: Tensor, i1: Tensor, t: Tensor) -> Motion:
         """One timestep per pair: ``t`` is (N,)."""

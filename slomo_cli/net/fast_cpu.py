@@ -111,7 +111,7 @@ class FastOnCpu:
         pictures, (folded, places, means, hint) = state.extra[:2], state.extra[2:]
         h, w = folded.shape[-2:]
         own_places = _own_places(*state.flow_01.shape[-2:])[:, :, :h, :w]
-        motion = places.new_empty(t.shape[0], 5, h, 2, w, 2)
+        motion = places.new_empty(t.shape[0], 6, h, 2, w, 2)
         for m, time in enumerate(t.tolist()):
             shares = _shares(time)
             x = torch.empty(29, h, w, dtype=self.dtype)
@@ -121,13 +121,13 @@ class FastOnCpu:
                 x[12 * frame : 12 * frame + 12].copy_(seen.view(12, h, w))
                 x[24 + 2 * frame : 26 + 2 * frame].copy_(_mixed(means, share))
             x[28].fill_(time)
-            made = self._refinement(_channels_last(x), hint).view(5, 4, h, w)
+            made = self._refinement(_channels_last(x), hint).view(6, 4, h, w)
             for frame, share in enumerate(shares):
                 made[2 * frame : 2 * frame + 2].add_(folded[0], alpha=share[0]).add_(folded[1], alpha=share[1])
-            made[4].sigmoid_()
-            motion[m].copy_(made.view(5, 2, 2, h, w).permute(0, 3, 1, 4, 2))
-        motion = motion.view(-1, 5, 2 * h, 2 * w)
-        return Motion(motion[:, 0:2], motion[:, 2:4], motion[:, 4:5])
+            made[4:].sigmoid_()
+            motion[m].copy_(made.view(6, 2, 2, h, w).permute(0, 3, 1, 4, 2))
+        motion = motion.view(-1, 6, 2 * h, 2 * w)
+        return Motion(motion[:, 0:2], motion[:, 2:4], motion[:, 4:5], motion[:, 5:6])
 
 
 # ------------------------------------------------------------------------------------------------- flow of a pair
@@ -218,7 +218,7 @@ def _looked_up(key: Tensor, flow: Tensor) -> Tensor:
 
 
 class _Refinement:
-    """The refinement U-Net: (1, 29, h, w) channels last -> (20, h, w) float32."""
+    """The refinement U-Net: (1, 29, h, w) channels last -> (24, h, w) float32."""
 
     def __init__(self, net: Any, dtype: torch.dtype) -> None:
         self.stride = 2 ** (len(net.down) - 1)

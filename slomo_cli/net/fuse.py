@@ -1,9 +1,10 @@
 """Motion applied to the file's own samples (equations 1 and 5 of Super SloMo, on planes instead of RGB).
 
-Bilinear sampling and the mix of two warped pictures are linear, and RGB <-> YUV is affine, so each plane can be fused
+What :func:`~slomo_cli.net.warp.render` does to pictures of the Motion's own size. Sampling and the mix of two warped pictures are linear, and RGB <-> YUV is affine, so each plane can be fused
 by itself: no colour conversion, any bit depth, alpha as one more plane. Geometry, pinned by tests: one step of the
 Motion grid is exactly ``step`` luma samples; flows and weight are brought to a plane's own grid bilinearly between cell
-centres (``align_corners=False``), chroma grids being 2**shift coarser, and cropped to the plane. Chroma is taken as
+centres (``align_corners=False``), chroma grids being 2**shift coarser, and cropped to the plane. Planes
+coarser than luma are sampled bilinearly, all others with the detail given back. Chroma is taken as
 sited at the centre of its luma block: other sitings move the flow field, not the picture, by half a luma sample.
 
 Everything here is float32 arithmetic on integers; results are rounded to nearest and stay within [0, peak].
@@ -22,13 +23,15 @@ from torch import Tensor
 
 from slomo_cli.net.motion import Motion
 from slomo_cli.net.proxy import to_proxy
-from slomo_cli.net.warp import fusion_weight
+from slomo_cli.net.warp import curvature, fusion_weight
 from slomo_cli.values import PixelLayout
 
 __all__ = ["SourcePlanes", "fuse", "to_proxy"]
 
 # Pixels of a band on a CPU: what it reads and makes should stay in a core's second-level cache.
 _BAND_PIXELS = 48_000
+# The same on other devices, where bands save memory: some 50 MB at a time.
+_LARGE_BAND_PIXELS = 500_000
 # Values of coarse flow prepared at a time on a CPU: larger arrays are fetched from the system anew at every use.
 _COARSE_VALUES = 500_000
 
@@ -40,6 +43,11 @@ class _Group:
     planes: tuple[int, ...]
     shift_x: int
     shift_y: int
+
+    @property
+    def detailed(self) -> bool:
+        """Has detail to give back; that of coarser chroma is not worth its time."""
+        return self.shift_x == self.shift_y == 0
 
 
 @lru_cache
@@ -103,7 +111,8 @@ class SourcePlanes:
     """The integer type the samples came in and fused samples leave in."""
     groups: tuple[Tensor, ...]
     """(N, C, h, w) float32 per group of planes with equal geometry. Samples are stored 0.5 too high: every weight in
-    the fusion sums to one, so the half survives to the end, where cutting the fraction off then rounds to nearest."""
+    the fusion sums to one, so the half survives to the end, where cutting the fraction off then rounds to nearest.
+    Where detail is to be given back the second differences across and down follow, (N, 3C, h, w) in all."""
 
     @staticmethod
     def of(planes: Sequence[Tensor], layout: PixelLayout) -> SourcePlanes:
@@ -114,10 +123,15 @@ class SourcePlanes:
         groups = []
         for group in _groups(layout):
             first = batched[group.planes[0]]
-            samples = torch.empty(first.shape[0], len(group.planes), *first.shape[1:], device=first.device)
+            count = len(group.planes)
+            channels = 3 * count if group.detailed else count
+            samples = torch.empty(first.shape[0], channels, *first.shape[1:], device=first.device)
             for channel, plane in enumerate(group.planes):
                 samples[:, channel].copy_(batched[plane])
-            groups.append(samples.add_(0.5))
+            samples[:, :count] += 0.5
+            if group.detailed:
+                samples[:, count : 2 * count], samples[:, 2 * count :] = curvature(samples[:, :count])
+            groups.append(samples)
         return SourcePlanes(layout, planes[0].dtype, tuple(groups))
 
 
@@ -130,12 +144,14 @@ def fuse(
     *,
     step: int,
     index: Sequence[int] | None = None,
+    sparing: bool = False,
 ) -> list[Tensor]:
     """Make M in-between pictures from the samples of their neighbours.
 
     ``first``, ``second``: the N frames before and N after. ``motion``: M entries on a grid of ``step`` luma samples,
     covering at least the frame. ``t``: (M,) in (0, 1). ``index``: to which of the N pairs output m belongs; by default
-    m, or 0 where N is 1. Returns the planes in storage order, (M, h, w) each, in the samples' own integer type.
+    m, or 0 where N is 1. ``sparing``: band by band, with little memory besides the result, where the device would do
+    better with everything at once; the result is the same. Returns the planes in storage order, (M, h, w) each, in the samples' own integer type.
     """
     count = motion.flow_t0.shape[0]
     if index is None:
@@ -147,7 +163,7 @@ def fuse(
         made = [torch.empty(count, height, width, dtype=first.dtype, device=source_0.device) for _ in group.planes]
         for plane, samples in zip(group.planes, made, strict=True):
             planes[plane] = samples
-        in_bands = _works_in_bands(source_0.device)
+        in_bands = sparing or _works_in_bands(source_0.device)
         longest = max(1, _COARSE_VALUES // motion.flow_t0[0].numel()) if in_bands else count
         for start, stop in _runs(index, longest):
             one = slice(start, stop)
@@ -155,7 +171,7 @@ def fuse(
             rows, factor_y, factor_x = _sampling_rows(part, t[one], group, step, height, width)
             pair = slice(index[start], index[start] + 1)
             out = [samples[one] for samples in made]
-            work = _Work(source_0[pair], source_1[pair], rows, factor_y, factor_x, out)
+            work = _Work(source_0[pair], source_1[pair], rows, factor_y, factor_x, out, first.layout.peak)
             if in_bands:
                 _fuse_in_bands(work)
             else:
@@ -172,21 +188,27 @@ def _works_in_bands(device: torch.device) -> bool:
 class _Work:
     """One group of planes of the K pictures of one pair."""
 
-    source_0: Tensor  # (1, C, H, W)
+    source_0: Tensor  # (1, C, H, W), or with second differences (1, 3C, H, W)
     source_1: Tensor
-    rows: Tensor  # (K, h + 2, 5, w + 2), see _sampling_rows
+    rows: Tensor  # (K, h + 2, 6, w + 2), see _sampling_rows
     factor_y: _Factor
     factor_x: _Factor
     out: list[Tensor]  # C of (K, H, W)
+    peak: int
 
 
 def _fuse_in_bands(work: _Work) -> None:
-    """On a CPU: band by band, so that all arrays between the source and the result stay in the cache."""
+    """Band by band, so that all arrays between the source and the result are small; a CPU's stay in its cache."""
     height, width = work.source_0.shape[-2:]
     rows = work.factor_y.cells_for(height)
+    if not _works_in_bands(work.source_0.device):
+        each = work.factor_y.cells_for(max(1, _LARGE_BAND_PIXELS // width))
+        for top in range(0, rows, each):
+            _fuse_band(work, top, min(top + each, rows), together=False)
+        return
+
     each = work.factor_y.cells_for(max(1, _BAND_PIXELS // width))
     reach_0, reach_1 = _reach(work.rows, 1, height), _reach(work.rows, 3, height)
-
     for top in range(0, rows, each):
         bottom = min(top + each, rows)
         # Lookups jump, so the processor cannot foresee them and waits for every line of the source; reading the stretch
@@ -199,18 +221,24 @@ def _fuse_in_bands(work: _Work) -> None:
 def _fuse_band(work: _Work, top: int, bottom: int, together: bool) -> None:
     """Coarse rows [top, bottom) of the K pictures, in one lookup (``together``) or one by one."""
     height, width = work.source_0.shape[-2:]
-    count, channels = work.rows.shape[0], work.source_0.shape[1]
+    count, channels = work.rows.shape[0], len(work.out)
     first_line, last_line = work.factor_y.samples_of(top), min(work.factor_y.samples_of(bottom), height)
     wide = _widen(work.rows[:, top : bottom + 2], work.factor_x)[..., :width]
     step = count if together else 1
     for k in range(0, count, step):
-        # (step, lines, 5, width) -> pictures of one pair stacked in height: one lookup, no copies of the source.
+        # (step, lines, 6, width) -> pictures of one pair stacked in height: one lookup, no copies of the source.
         field = _heighten(wide[k : k + step], work.factor_y)
         lines = field.shape[1]
         field = field.flatten(0, 1)[None].transpose(1, 2)
         sampled_0 = _look_up(work.source_0, field[:, 0:2])
         sampled_1 = _look_up(work.source_1, field[:, 2:4])
-        mixed = torch.lerp(sampled_0, sampled_1, field[:, 4:5])
+        if sampled_0.shape[1] > channels:
+            shares = _detail_shares(field, height, width)
+            sampled_0 = _sharpened(sampled_0, shares[:, 0:2])
+            sampled_1 = _sharpened(sampled_1, shares[:, 2:4])
+            mixed = torch.lerp(sampled_0, sampled_1, field[:, 4:5]).clamp_(0, work.peak + 0.5)
+        else:
+            mixed = torch.lerp(sampled_0, sampled_1, field[:, 4:5])
         if work.out[0].dtype == torch.uint8:
             mixed = mixed.to(torch.int16)  # the direct way from float to uint8 is three times slower
         for channel in range(channels):
@@ -222,6 +250,23 @@ def _look_up(source: Tensor, place: Tensor) -> Tensor:
     # grid_sample reads a grid whose x and y are planes as fast as an interleaved one; making it interleaved costs more.
     grid = place.permute(0, 2, 3, 1)
     return F.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _detail_shares(field: Tensor, height: int, width: int) -> Tensor:
+    """(1, 6, h, w) as ``_sampling_rows`` says -> (1, 4, h, w): the factors of the second differences across and down
+    in frame 0 and in frame 1. ``height``, ``width``: of the source."""
+    half = field.new_tensor([width / 2, height / 2] * 2).view(1, 4, 1, 1)
+    last = field.new_tensor([width - 1.0, height - 1.0] * 2).view(1, 4, 1, 1)
+    place = torch.addcmul(half - 0.5, field[:, 0:4], half).clamp_min_(0)
+    place = torch.minimum(place, last, out=place)
+    between = place.frac_()
+    return torch.addcmul(between, between, between, value=-1).mul_(field[:, 5:6])
+
+
+def _sharpened(sampled: Tensor, shares: Tensor) -> Tensor:
+    """Samples less their second differences (1, 3C, h, w) by those shares (1, 2, h, w): (1, C, h, w)."""
+    plain, across, down = sampled.chunk(3, 1)
+    return plain.addcmul_(across, shares[:, 0:1], value=-1).addcmul_(down, shares[:, 1:2], value=-1)
 
 
 def _runs(index: Sequence[int], longest: int) -> Iterator[tuple[int, int]]:
@@ -246,32 +291,33 @@ def _sampling_rows(
 ) -> tuple[Tensor, _Factor, _Factor]:
     """Where to sample, as ``grid_sample`` counts (-1..1 from edge to edge), still on the coarse grid.
 
-    ``height``, ``width``: of the group's planes. Returns (M, h + 2, 5, w + 2): x and y in frame 0, x and y in frame 1,
-    and the weight of frame 1, with one row and column more on every side where flow and weight are repeated; and the
-    factors in y and x that bring it to the planes' grid. The samples' own places are added here, beyond the edges
+    ``height``, ``width``: of the group's planes. Returns (M, h + 2, 6, w + 2): x and y in frame 0, x and y in frame 1,
+    the weight of frame 1 and the detail, with one row and column more on every side where all but the places are
+    repeated; and the factors in y and x that bring it to the planes' grid. The samples' own places are added here, beyond the edges
     too: they are linear, so enlarging bilinearly keeps them.
     """
-    flow_0, flow_1, weight = motion.flow_t0.float(), motion.flow_t1.float(), fusion_weight(motion.visibility, t)
+    flow_0, flow_1 = motion.flow_t0.float(), motion.flow_t1.float()
+    shares = torch.cat((fusion_weight(motion.visibility, t), motion.detail.float()), 1)
     block_x, block_y = 1 << group.shift_x, 1 << group.shift_y
     per_step_x, per_step_y = 2 * step / (block_x * width), 2 * step / (block_y * height)
     factor_y, factor_x = _Factor.of(step, block_y), _Factor.of(step, block_x)
     if step < max(block_x, block_y) or flow_0.shape[-2] % factor_y.cells or flow_0.shape[-1] % factor_x.cells:
         # The plane is coarser than the grid: to the luma grid, and averaged over the block.
-        flow_0, flow_1, weight = (_block_means(part, step, block_y, block_x) for part in (flow_0, flow_1, weight))
+        flow_0, flow_1, shares = (_block_means(part, step, block_y, block_x) for part in (flow_0, flow_1, shares))
         factor_y = factor_x = _Factor(1, 1)
     count, _, rows, columns = flow_0.shape
     cell_x = 2 * factor_x.samples / (factor_x.cells * width)
     cell_y = 2 * factor_y.samples / (factor_y.cells * height)
-    centre_x = _centres(columns, cell_x, weight.device)
-    centre_y = _centres(rows, cell_y, weight.device)[:, None]
-    place = weight.new_empty(count, rows + 2, 5, columns + 2)
+    centre_x = _centres(columns, cell_x, shares.device)
+    centre_y = _centres(rows, cell_y, shares.device)[:, None]
+    place = shares.new_empty(count, rows + 2, 6, columns + 2)
     inside = place[:, 1:-1, :, 1:-1].transpose(1, 2)
     for channel, flow in ((0, flow_0), (2, flow_1)):
         torch.add(centre_x, flow[:, 0], alpha=per_step_x, out=inside[:, channel])
         torch.add(centre_y, flow[:, 1], alpha=per_step_y, out=inside[:, channel + 1])
-    inside[:, 4:5].copy_(weight)
-    one_left = place.new_tensor([cell_x, 0, cell_x, 0, 0])
-    one_up = place.new_tensor([0, cell_y, 0, cell_y, 0])[:, None]
+    inside[:, 4:6].copy_(shares)
+    one_left = place.new_tensor([cell_x, 0, cell_x, 0, 0, 0])
+    one_up = place.new_tensor([0, cell_y, 0, cell_y, 0, 0])[:, None]
     torch.sub(place[..., 1], one_left, out=place[..., 0])
     torch.add(place[..., -2], one_left, out=place[..., -1])
     torch.sub(place[:, 1], one_up, out=place[:, 0])

@@ -19,6 +19,9 @@ class Motion(NamedTuple):
     """(M, 2, h, w) float: the same towards frame 1."""
     visibility: Tensor
     """(M, 1, h, w) in [0, 1]: V_t<-0, how surely the pixel is seen in frame 0; V_t<-1 is one minus it."""
+    detail: Tensor
+    """(M, 1, h, w) in [0, 1]: how much of the fine detail that bilinear sampling takes away is given back; 0 is
+    bilinear, 1/2 is cubic (Catmull-Rom) sampling. Little where the detail of the two frames is noise."""
 
 
 class PairState(NamedTuple):

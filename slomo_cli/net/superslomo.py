@@ -23,6 +23,10 @@ from slomo_cli.net.warp import approximate_flows, warp
 MEAN = (0.4311, 0.4281, 0.3979)
 
 
+DETAIL = 0.35
+"""Given back everywhere, as the paper's network has no word on it: between the best of clean and of noisy pictures."""
+
+
 class SuperSloMo(nn.Module):
     """See the module's text. Follows :class:`~slomo_cli.net.motion.InterpolationNet`; one Motion step is one pixel.
 
@@ -88,7 +92,8 @@ class SuperSloMo(nn.Module):
             seen += [flow_01, flow_10]
         answer, _ = self.interpolation(self._for_network(torch.cat(seen, 1)), bottleneck if self.cross_link else None)
         change_t0, change_t1, logit = answer.float().split((2, 2, 1), 1)
-        return Motion(self._true(guess_t0 + change_t0), self._true(guess_t1 + change_t1), torch.sigmoid(logit))
+        flows = self._true(guess_t0 + change_t0), self._true(guess_t1 + change_t1)
+        return Motion(*flows, torch.sigmoid(logit), torch.full_like(logit, DETAIL))
 
     def forward(self, i0: Tensor, i1: Tensor, t: Tensor) -> Motion:
         """One timestep per pair: ``t`` is (N,)."""

@@ -17,7 +17,7 @@ from slomo_cli.evaluate.datasets import Dataset
 from slomo_cli.evaluate.run import score_method
 from slomo_cli.net.motion import Motion
 from slomo_cli.net.proxy import proxy_scale
-from slomo_cli.net.warp import blend, warp
+from slomo_cli.net.warp import render
 from slomo_cli.picture import Tile, error_to_rgb, flow_to_rgb, gray_to_rgb, sheet, write_png
 from slomo_cli.train.log import plot_losses
 from slomo_cli.train.stepper import Trainee
@@ -101,7 +101,7 @@ class Judge:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             _, motion, _ = self._trainee(i0, i1, index, t, magnify)
         motion = Motion(*(value.float() for value in motion))
-        picture = blend(warp(i0[index], motion.flow_t0), warp(i1[index], motion.flow_t1), motion.visibility, t)
+        picture = render(i0[index], i1[index], motion, t)
         picture = (picture[..., :height, :width].clamp(0, 1) * 255).round() / 255
         return Answer(picture, Motion(*(value[..., :height, :width] for value in motion)))
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slomo_cli.net.motion import Motion, PairState
-from slomo_cli.net.warp import approximate_flows, blend, warp
+from slomo_cli.net.warp import approximate_flows, render, warp
 from slomo_cli.train.perceptual import PerceptualFeatures
 from slomo_cli.train.settings import LossWeights
 from slomo_cli.train.windows import Batch
@@ -38,7 +38,7 @@ class SloMoLoss:
         """
         w = self.weights
         i0, i1 = batch.i0[batch.index], batch.i1[batch.index]
-        result = blend(warp(i0, motion.flow_t0), warp(i1, motion.flow_t1), motion.visibility, batch.t)
+        result = render(i0, i1, motion, batch.t)
         error = result - batch.targets
         parts = {"reconstruction": 255.0 * error.abs().mean()}
         if w.charbonnier:

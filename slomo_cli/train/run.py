@@ -100,6 +100,9 @@ def _train(
     sources, held_out, data = _sources(request, settings, team, device, report)
     sets = _sets(request)
     net, config = _network(request, settings)
+    stride = int(net.stride)  # type: ignore[arg-type]
+    if settings.windows.crop % stride:
+        raise UsageError(f"--crop: expected a multiple of {stride} for this network, found {settings.windows.crop}")
     run = Run(
         net,
         sources,

@@ -52,6 +52,8 @@ class WindowSettings:
     """Share of windows taken from a square of another size than ``crop`` and resized."""
     scales: tuple[float, float] = (0.75, 2.0)
     """Range of that square's side, in crops."""
+    spoiled: float = 0.0
+    """Chance of a window's inputs to be compressed, and to be made noisy; its targets stay."""
     hold_out: float = 0.05
     """Share of every long clip, one piece, never trained on: validation windows come from there."""
 
@@ -113,7 +115,7 @@ def preset_settings(preset: str) -> TrainSettings:
             preset="fast",
             batch=8,
             magnified=0.5,
-            windows=WindowSettings(crop=192),
+            windows=WindowSettings(crop=192, targets=2, spoiled=0.2),
             losses=LossWeights(
                 reconstruction=1.0,
                 perceptual=0.0,

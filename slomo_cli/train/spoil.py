@@ -21,7 +21,7 @@ def spoil(pictures: Tensor, t: npt.NDArray[np.floating], rng: np.random.Generato
     """
     count = pictures.shape[0]
     device = pictures.device
-    drifts, blurs, noisy, blocky = rng.random((4, count)) < np.array([0.15, 0.15, 0.25, 0.25])[:, None]
+    drifts, blurs = rng.random((2, count)) < 0.15
 
     course = np.concatenate((np.zeros((count, 1)), np.ones((count, 1)), t), 1) - 0.5
     gain = 1 + (rng.normal(0, 0.03, count) * drifts)[:, None] * course
@@ -31,13 +31,19 @@ def spoil(pictures: Tensor, t: npt.NDArray[np.floating], rng: np.random.Generato
     blurred = F.avg_pool2d(F.pad(flat, (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(pictures)
     pictures = torch.where(_per_window(blurs[:, None], device), blurred, pictures)
 
-    inputs = pictures[:, :2]
+    return torch.cat((roughen(pictures[:, :2], 0.25, rng), pictures[:, 2:].clamp(0.0, 1.0)), 1)
+
+
+def roughen(inputs: Tensor, chance: float, rng: np.random.Generator) -> Tensor:
+    """Windows' inputs (N, 2, 3, H, W) in [0, 1]: each window's compressed, and made noisy, by that chance."""
+    count, device = inputs.shape[0], inputs.device
+    noisy, blocky = rng.random((2, count)) < chance
     steps = _per_window(rng.uniform(0.02, 0.08, (count, 1)), device)
     inputs = torch.where(_per_window(blocky[:, None], device), quantise(inputs, steps), inputs)
     generator = torch.Generator(device).manual_seed(int(rng.integers(1 << 62)))
     grain = torch.randn(inputs.shape, generator=generator, device=device)
     inputs = inputs + grain * _per_window((rng.uniform(0.002, 0.02, count) * noisy)[:, None], device)
-    return torch.cat((inputs, pictures[:, 2:]), 1).clamp_(0.0, 1.0)
+    return inputs.clamp_(0.0, 1.0)
 
 
 def _per_window(values: npt.NDArray[np.generic], device: torch.device) -> Tensor:
@@ -62,4 +68,4 @@ def quantise(pictures: Tensor, step: Tensor) -> Tensor:
     return torch.einsum("ui,...huwv,vj->...hiwj", basis, spectrum, basis).reshape(pictures.shape)
 
 
-__all__ = ["quantise", "spoil"]
+__all__ = ["quantise", "roughen", "spoil"]

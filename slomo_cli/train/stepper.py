@@ -56,14 +56,15 @@ class Trainee(nn.Module):
         motion = net.at(state, index, t)
         if not self.flow_interpolation:
             flows = approximate_flows(state.flow_01[index], state.flow_10[index], t)
-            motion = Motion(*flows, motion.visibility)
+            motion = motion._replace(flow_t0=flows[0], flow_t1=flows[1])
         if not self.visibility:
             motion = motion._replace(visibility=torch.full_like(motion.visibility, 0.5))
         cell = self.cell // magnify
         if cell > 1:
             state = state._replace(flow_01=_enlarged(state.flow_01, cell), flow_10=_enlarged(state.flow_10, cell))
-            visibility = F.interpolate(motion.visibility, scale_factor=cell, mode="bilinear", align_corners=False)
-            motion = Motion(_enlarged(motion.flow_t0, cell), _enlarged(motion.flow_t1, cell), visibility)
+            shares = torch.cat((motion.visibility, motion.detail), 1)
+            shares = F.interpolate(shares, scale_factor=cell, mode="bilinear", align_corners=False)
+            motion = Motion(_enlarged(motion.flow_t0, cell), _enlarged(motion.flow_t1, cell), *shares.split(1, 1))
         return state, motion, ladder
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from slomo_cli.errors import InputError
 from slomo_cli.train.cache import GRID, Clip
 from slomo_cli.train.settings import WindowSettings
+from slomo_cli.train.spoil import roughen
 from slomo_cli.train.store import Ints, Place, Squares, Store, put
 
 Floats = npt.NDArray[np.float64]
@@ -213,6 +214,10 @@ class WindowSampler:
         """``count`` windows, augmented (crop, scale, flips, transposition, time reversal, channel shuffle, gain)."""
         plan = self._plan(count, rng)
         pictures = self._read(plan, *_colours(count, rng))
+        if self.settings.spoiled:
+            inputs = pictures[: 2 * count].unflatten(0, (2, count)).transpose(0, 1)
+            rough = roughen(inputs, self.settings.spoiled, rng).transpose(0, 1).flatten(0, 1)
+            pictures = torch.cat((rough, pictures[2 * count :]))
         flips = put(rng.random((3, count)) < 0.5, self.device)[:, put(plan.window, self.device), None, None, None]
         pictures = torch.where(flips[0], pictures.flip(-1), pictures)
         pictures = torch.where(flips[1], pictures.flip(-2), pictures)

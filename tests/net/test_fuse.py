@@ -51,6 +51,7 @@ def random_motion(count: int, size: tuple[int, int], seed: int, pixels: float = 
         torch.randn(count, 2, *size, generator=generator) * pixels,
         torch.randn(count, 2, *size, generator=generator) * pixels,
         torch.rand(count, 1, *size, generator=generator),
+        torch.rand(count, 1, *size, generator=generator),
     )
 
 
@@ -60,7 +61,8 @@ def constant_motion(
     def flow(value: tuple[float, float]) -> Tensor:
         return torch.tensor(value).view(1, 2, 1, 1).repeat(count, 1, *size)
 
-    return Motion(flow(flow_t0), flow(flow_t1), torch.full((count, 1, *size), 0.5))
+    half = torch.full((count, 1, *size), 0.5)
+    return Motion(flow(flow_t0), flow(flow_t1), half, half)
 
 
 def reference_sample(plane: Tensor, flow: Tensor) -> Tensor:
@@ -74,6 +76,19 @@ def reference_sample(plane: Tensor, flow: Tensor) -> Tensor:
     upper = plane[top, left] * (1 - dx) + plane[top, right] * dx
     lower = plane[bottom, left] * (1 - dx) + plane[bottom, right] * dx
     return upper * (1 - dy) + lower * dy
+
+
+def reference_detail(plane: Tensor, flow: Tensor) -> Tensor:
+    """What full detail takes from bilinear samples: x (1 - x) times the second difference of neighbours, by plain
+    indexing, along both axes."""
+    height, width = plane.shape
+    y = (torch.arange(height, dtype=torch.float64)[:, None] + flow[1]).clamp(0, height - 1)
+    x = (torch.arange(width, dtype=torch.float64) + flow[0]).clamp(0, width - 1)
+    at_x, at_y = torch.arange(width), torch.arange(height)
+    across = plane[:, (at_x + 1).clamp(max=width - 1)] + plane[:, (at_x - 1).clamp(min=0)] - 2 * plane
+    down = plane[(at_y + 1).clamp(max=height - 1)] + plane[(at_y - 1).clamp(min=0)] - 2 * plane
+    dx, dy = x - x.floor(), y - y.floor()
+    return dx * (1 - dx) * reference_sample(across, flow) + dy * (1 - dy) * reference_sample(down, flow)
 
 
 def reference_field(field: Tensor, step: int, block_y: int, block_x: int, size: tuple[int, int]) -> Tensor:
@@ -107,7 +122,11 @@ def reference_fuse(
         weight = reference_field(share, step, block_y, block_x, size)[0, 0]
         warped_0 = reference_sample(plane_0.double(), flow_0)
         warped_1 = reference_sample(plane_1.double(), flow_1)
-        made.append(warped_0 * (1 - weight) + warped_1 * weight)
+        if block_x == block_y == 1:
+            detail = reference_field(motion.detail.double(), step, 1, 1, size)[0, 0]
+            warped_0 = warped_0 - detail * reference_detail(plane_0.double(), flow_0)
+            warped_1 = warped_1 - detail * reference_detail(plane_1.double(), flow_1)
+        made.append((warped_0 * (1 - weight) + warped_1 * weight).clamp(0, layout.peak))
     return made
 
 
@@ -202,7 +221,7 @@ def test_an_unseen_frame_has_no_share() -> None:
     layout, width, height = LAYOUTS["gray"], 32, 32
     before, after = random_planes(layout, width, height, 1, 1), random_planes(layout, width, height, 1, 2)
     still = constant_motion(1, (32, 32), (0, 0), (0, 0))
-    hidden = Motion(still.flow_t0, still.flow_t1, torch.zeros(1, 1, 32, 32))
+    hidden = still._replace(visibility=torch.zeros(1, 1, 32, 32))
     made = fuse(SourcePlanes.of(before, layout), SourcePlanes.of(after, layout), hidden, torch.tensor([0.5]), step=1)
     assert torch.equal(made[0], after[0])
 
@@ -225,16 +244,15 @@ def test_many_at_once_equal_one_by_one(name: str) -> None:
             assert torch.equal(many[m], single[0])
 
 
-def fused(name: str, width: int, height: int, device: str) -> list[Tensor]:
+def fused(name: str, width: int, height: int, device: str, sparing: bool = False) -> list[Tensor]:
     """Three pictures of two pairs, made on a device."""
     layout = LAYOUTS[name]
     before, after = random_planes(layout, width, height, 2, 1), random_planes(layout, width, height, 2, 2)
     first = SourcePlanes.of([plane.to(device) for plane in before], layout)
     second = SourcePlanes.of([plane.to(device) for plane in after], layout)
     motion = Motion(*(part.to(device) for part in random_motion(3, grid_size(width, height, 2), 3)))
-    return [
-        plane.cpu() for plane in fuse(first, second, motion, torch.tensor([0.3, 0.6, 0.5]), step=2, index=[0, 0, 1])
-    ]
+    t = torch.tensor([0.3, 0.6, 0.5])
+    return [plane.cpu() for plane in fuse(first, second, motion, t, step=2, index=[0, 0, 1], sparing=sparing)]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -244,6 +262,16 @@ def test_whole_planes_equal_bands(name: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("slomo_cli.net.fuse._works_in_bands", lambda device: False)
     for whole, wanted in zip(fused(name, 331, 203, "cpu"), banded, strict=True):
         assert torch.equal(whole, wanted)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_sparing_memory_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where whole planes are the usual way, a device short of memory makes bands."""
+    monkeypatch.setattr("slomo_cli.net.fuse._works_in_bands", lambda device: False)
+    monkeypatch.setattr("slomo_cli.net.fuse._LARGE_BAND_PIXELS", 331 * 30)
+    whole = fused(name, 331, 203, "cpu")
+    for banded, wanted in zip(fused(name, 331, 203, "cpu", sparing=True), whole, strict=True):
+        assert torch.equal(banded, wanted)
 
 
 @pytest.mark.gpu

@@ -11,7 +11,7 @@ from torch import Tensor
 from slomo_cli.net.presets import PRESETS, Network, build
 from slomo_cli.net.superslomo import SuperSloMo
 from slomo_cli.net.unet import UNet, parameter_count
-from slomo_cli.net.warp import approximate_flows, blend, warp
+from slomo_cli.net.warp import approximate_flows, blend, render, warp
 
 SMALL = {"widths": (8, 8, 16, 16, 16, 24), "kernels": (7, 5, 3, 3, 3, 3)}
 
@@ -159,7 +159,7 @@ def test_gradient_reaches_every_parameter(preset: str) -> None:
     i0, i1 = pictures()
     t = torch.tensor([0.4])
     motion = net(i0, i1, t)
-    made = blend(warp(i0, motion.flow_t0), warp(i1, motion.flow_t1), motion.visibility, t)
+    made = render(i0, i1, motion, t)
     (made - i0.flip(3)).square().mean().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name

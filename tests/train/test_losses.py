@@ -37,13 +37,14 @@ def moved(by: int = 8) -> tuple[Batch, PairState, Motion]:
     half = by / 2
     truth = Truth(constant(by), constant(-by), constant(-half), constant(half), everywhere, everywhere)
     batch = Batch(picture(0), picture(by), picture(by // 2), torch.tensor([0]), torch.tensor([0.5]), truth)
-    return batch, PairState(truth.flow_01, truth.flow_10, ()), Motion(truth.flow_t0, truth.flow_t1, everywhere / 2)
+    motion = Motion(truth.flow_t0, truth.flow_t1, everywhere / 2, everywhere / 2)
+    return batch, PairState(truth.flow_01, truth.flow_10, ()), motion
 
 
 def wrong(state: PairState, motion: Motion) -> tuple[PairState, Motion]:
     noise = 3 * torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
     state = PairState(state.flow_01 + noise, state.flow_10 - noise, ())
-    return state, Motion(motion.flow_t0 + noise, motion.flow_t1 - noise, motion.visibility)
+    return state, motion._replace(flow_t0=motion.flow_t0 + noise, flow_t1=motion.flow_t1 - noise)
 
 
 @pytest.mark.parametrize(

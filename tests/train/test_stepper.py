@@ -50,7 +50,7 @@ class Coarse(nn.Module):
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         flow = state.flow_01[index]
-        return Motion(3 * flow, 4 * flow, 0.25 * flow[:, :1])
+        return Motion(3 * flow, 4 * flow, 0.25 * flow[:, :1], 0.5 * flow[:, :1])
 
 
 def test_coarse_motion_is_shown_to_the_losses_at_full_size() -> None:
@@ -59,6 +59,30 @@ def test_coarse_motion_is_shown_to_the_losses_at_full_size() -> None:
     assert state.flow_01.shape == (2, 2, 64, 64) and motion.visibility.shape == (3, 1, 64, 64)
     assert torch.all(state.flow_01 == 2) and torch.all(motion.flow_t0 == 6) and torch.all(motion.flow_t1 == 8)
     assert torch.all(motion.visibility == 0.25) and ladder == []
+
+
+def test_enlarged_pictures_are_answered_for_every_pixel() -> None:
+    """What the network sees has twice the size, so a step of its grid is a pixel of the picture."""
+    state, motion, _ = Trainee(Coarse(), tiny_settings())(*pictures(), INDEX, T, magnify=2)
+
+    assert state.flow_01.shape == (2, 2, 64, 64) and motion.visibility.shape == (3, 1, 64, 64)
+    assert torch.all(state.flow_01 == 1) and torch.all(motion.flow_t0 == 3)
+
+
+def test_a_share_of_the_steps_shows_a_smaller_square_enlarged() -> None:
+    """The same steps in every run with that seed; the square lies anywhere in the crop."""
+    settings = replace(tiny_settings(), magnified=0.5, windows=WindowSettings(crop=96))
+    net = build("fast", {"encoder": (4, 6, 8), "hidden": 8, "context": 6, "refine": (8, 8), "match": 4, "radius": 1})
+    seen: list[int] = []
+    net.get_submodule("encoder.levels.0").register_forward_pre_hook(lambda _, x: seen.append(x[0].shape[-1]))
+    for _ in range(2):
+        one = stepper(net, settings)
+        for number in range(12):
+            one.step(batch(settings), 1e-4, number)
+    whole = seen[::2]  # each picture is looked at once whole, once at half its size
+    assert whole[:12] == whole[12:] and set(whole) == {96, 128}
+    cropped = batch(settings).cropped(8, 4, 32)
+    assert torch.equal(cropped.targets, batch(settings).targets[..., 8:40, 4:36])
 
 
 def test_ablations_leave_out_what_they_say() -> None:

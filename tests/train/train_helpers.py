@@ -57,7 +57,7 @@ class TinyNet(nn.Module):
     def __init__(self, width: int = 6) -> None:
         super().__init__()
         self.flow = nn.Sequential(nn.Conv2d(6, width, 5, 2, 2), nn.Tanh(), nn.Conv2d(width, 4, 3, 1, 1))
-        self.refine = nn.Conv2d(6, 5, 3, 1, 1)
+        self.refine = nn.Conv2d(6, 6, 3, 1, 1)
 
     def pair(self, i0: Tensor, i1: Tensor) -> PairState:
         flow = F.interpolate(self.flow(torch.cat((i0, i1), 1)).float(), scale_factor=2, mode="bilinear")
@@ -67,7 +67,8 @@ class TinyNet(nn.Module):
         flow_t0, flow_t1 = approximate_flows(state.flow_01[index], state.flow_10[index], t)
         i0, i1 = state.extra
         more = self.refine(torch.cat((i0[index], i1[index]), 1)).float()
-        return Motion(flow_t0 + more[:, :2], flow_t1 + more[:, 2:4], torch.sigmoid(more[:, 4:]))
+        shares = torch.sigmoid(more[:, 4:]).split(1, 1)
+        return Motion(flow_t0 + more[:, :2], flow_t1 + more[:, 2:4], *shares)
 
     def forward(self, i0: Tensor, i1: Tensor, t: Tensor) -> Motion:
         return self.at(self.pair(i0, i1), torch.arange(i0.shape[0]), t)
