@@ -255,12 +255,12 @@ def _look_up(source: Tensor, place: Tensor) -> Tensor:
 def _detail_shares(field: Tensor, height: int, width: int) -> Tensor:
     """(1, 6, h, w) as ``_sampling_rows`` says -> (1, 4, h, w): the factors of the second differences across and down
     in frame 0 and in frame 1. ``height``, ``width``: of the source."""
-    half = field.new_tensor([width / 2, height / 2] * 2).view(1, 4, 1, 1)
-    last = field.new_tensor([width - 1.0, height - 1.0] * 2).view(1, 4, 1, 1)
-    place = torch.addcmul(half - 0.5, field[:, 0:4], half).clamp_min_(0)
-    place = torch.minimum(place, last, out=place)
-    between = place.frac_()
-    return torch.addcmul(between, between, between, value=-1).mul_(field[:, 5:6])
+    between = torch.empty_like(field[:, 0:4])
+    for axis, size in ((0, width), (1, height)):
+        place = between[:, axis::2]
+        torch.mul(field[:, axis:4:2], size / 2, out=place)
+        place.add_(size / 2 - 0.5).clamp_(0, size - 1).frac_()
+    return between.sub_(between * between).mul_(field[:, 5:6])
 
 
 def _sharpened(sampled: Tensor, shares: Tensor) -> Tensor:
