@@ -10,8 +10,8 @@ correction. Both directions are one batch, so F_01 and F_10 come from the same w
 
 Once per timestep: the flows are combined to time t (equation 4), both half-size proxies are warped, and a small U-Net
 working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the logits of
-visibility and detail. What the finest level made of both directions is a hint to it, brought into its width once per pair. Its last
-layer starts at zero: an untrained refinement changes nothing.
+visibility and detail. What the finest level made of both directions is a hint to it, brought into its width once per
+pair. Its last layer starts at zero: an untrained refinement moves nothing.
 
 Largest motion: ``radius`` steps at every level, radius * (64 + 32 + 16 + 8 + 4) proxy pixels in all.
 """
@@ -182,8 +182,8 @@ class Fast(nn.Module):
         self.cell = 2
         self.encoder = _Encoder(encoder)
         widths = list(encoder[1:])
-        # Half the size, features of the same kind one level on: the last fine level and the first coarse one follow
-        # each other without a gap.
+        # At half the size the same features lie twice as far apart: the first coarse level is of the last fine one's
+        # kind, and half as fine.
         widths = widths[:fine] + widths[fine - 1 :]
         self.fine = fine
         self.ladder = nn.ModuleList(
