@@ -176,7 +176,7 @@ compute = _all(
         metavar="PIXELS",
         default="auto",
         group="Network",
-        help="Short side of the picture the network sees: auto, full or pixels.",
+        help="Longest short side of what the network sees: auto (1088), full or pixels.",
     ),
     option(
         "--batch",

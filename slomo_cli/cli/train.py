@@ -52,8 +52,22 @@ WHOLE = Number(int, 1, 1_000_000_000)
     group="Data",
     help="Share of windows made of --photos [default: 0.25].",
 )
-@option("--crop", type=WHOLE, metavar="PIXELS", group="Data", help="Side of what is seen [fast 128, superslomo 352].")
-@option("--targets", type=WHOLE, metavar="COUNT", group="Data", help="Frames asked for per window, 1 to 8 [1, 7].")
+@option(
+    "--spoiled",
+    type=SHARE,
+    metavar="CHANCE",
+    group="Data",
+    help="Of a window's inputs to be compressed, and to be made noisy [0.2, 0].",
+)
+@option(
+    "--magnified",
+    type=SHARE,
+    metavar="SHARE",
+    group="Data",
+    help="Share of steps that show a smaller square enlarged, as small videos are shown [0.5, 0].",
+)
+@option("--crop", type=WHOLE, metavar="PIXELS", group="Data", help="Side of what is seen [fast 192, superslomo 352].")
+@option("--targets", type=WHOLE, metavar="COUNT", group="Data", help="Frames asked for per window, 1 to 8 [2, 7].")
 @option("--lengths", metavar="N[,N]", group="Data", help="Frame steps between the inputs, 2 to 8 [2,3,4,6,8].")
 @option("--cache", type=FOLDER, metavar="DIR", group="Data", help="Decoded frames, 600 MB a minute [RUN/cache].")
 @option(
@@ -78,7 +92,7 @@ WHOLE = Number(int, 1, 1_000_000_000)
 @option("--minutes", type=POSITIVE, metavar="M", group="Schedule", help="Or end after so long, resumes counted in.")
 @option("--stop-after", type=POSITIVE, metavar="M", group="Schedule", help="Pause this call; run again to go on.")
 @option(
-    "--batch", type=WHOLE, metavar="COUNT", shared=False, group="Schedule", help="Windows per step, all GPUs [12, 6]."
+    "--batch", type=WHOLE, metavar="COUNT", shared=False, group="Schedule", help="Windows per step, all GPUs [8, 6]."
 )
 @option("--lr", type=POSITIVE, metavar="RATE", group="Schedule", help="Highest learning rate [8e-4, 1e-4].")
 @option("--warmup", type=COUNT, metavar="STEPS", group="Schedule", help="Steps to reach it [200].")
@@ -219,6 +233,7 @@ def _settings(values: dict[str, Any]) -> TrainSettings:
     names = {
         "batch": "batch",
         "synthetic": "synthetic",
+        "magnified": "magnified",
         "learning_rate": "lr",
         "weight_decay": "weight_decay",
         "warmup_steps": "warmup",
@@ -238,7 +253,9 @@ def _settings(values: dict[str, Any]) -> TrainSettings:
     }
     given = {field: values[name] for field, name in names.items() if values[name] is not None}
     settings = replace(preset_settings(values["preset"]), **given)
-    windows = {name: values[name] for name in ("crop", "targets") if values[name] is not None}
+    windows: dict[str, Any] = {
+        name: values[name] for name in ("crop", "targets", "spoiled") if values[name] is not None
+    }
     if values["lengths"] is not None:
         windows["lengths"] = _numbers("--lengths", values["lengths"], 2, 8)
     settings = with_windows(settings, **windows)

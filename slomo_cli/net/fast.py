@@ -225,7 +225,7 @@ class Fast(nn.Module):
         time = t.to(flows.dtype).view(-1, 1, 1, 1).expand(-1, 1, *flows.shape[-2:])
         x = torch.cat((F.pixel_unshuffle(warped, 2).to(flows.dtype), flows, time), 1)
         residual = self.refinement(x.contiguous(memory_format=torch.channels_last), hint[index]).float()
-        visibility, detail = torch.sigmoid(residual[:, 4:6]).split(1, 1)
+        visibility, detail = torch.sigmoid(residual[:, 4:6]).chunk(2, 1)
         return Motion(flow_t0 + residual[:, 0:2], flow_t1 + residual[:, 2:4], visibility, detail)
 
     def forward(self, i0: Tensor, i1: Tensor, t: Tensor) -> Motion:

@@ -78,8 +78,9 @@ def warp_sharply(image: Tensor, flow: Tensor, detail: Tensor) -> Tensor:
 
 def render(i0: Tensor, i1: Tensor, motion: Motion, t: Tensor) -> Tensor:
     """The M pictures that ``motion`` makes of (M, C, h, w) pictures of its own size (equation 1), not clamped."""
-    sampled = (warp_sharply(i, flow, motion.detail) for i, flow in ((i0, motion.flow_t0), (i1, motion.flow_t1)))
-    return blend(*sampled, motion.visibility, t)
+    sampled_0 = warp_sharply(i0, motion.flow_t0, motion.detail)
+    sampled_1 = warp_sharply(i1, motion.flow_t1, motion.detail)
+    return blend(sampled_0, sampled_1, motion.visibility, t)
 
 
 def approximate_flows(flow_01: Tensor, flow_10: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

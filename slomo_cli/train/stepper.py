@@ -64,7 +64,7 @@ class Trainee(nn.Module):
             state = state._replace(flow_01=_enlarged(state.flow_01, cell), flow_10=_enlarged(state.flow_10, cell))
             shares = torch.cat((motion.visibility, motion.detail), 1)
             shares = F.interpolate(shares, scale_factor=cell, mode="bilinear", align_corners=False)
-            motion = Motion(_enlarged(motion.flow_t0, cell), _enlarged(motion.flow_t1, cell), *shares.split(1, 1))
+            motion = Motion(_enlarged(motion.flow_t0, cell), _enlarged(motion.flow_t1, cell), *shares.chunk(2, 1))
         return state, motion, ladder
 
 
@@ -120,7 +120,8 @@ class Stepper:
             magnify = self.trainee.cell
             crop = batch.i0.shape[-1]
             side = crop * 2 // 3 // 32 * 32  # about as many pixels for the network to look at
-            batch = batch.cropped(*rng.integers(0, crop - side, 2, endpoint=True).tolist(), side)
+            y, x = rng.integers(0, crop - side, 2, endpoint=True).tolist()
+            batch = batch.cropped(y, x, side)
         total, parts = self._gradients(batch, magnify)
         self._team.average_gradients(self.net.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip_norm)

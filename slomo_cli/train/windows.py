@@ -215,7 +215,7 @@ class WindowSampler:
         plan = self._plan(count, rng)
         pictures = self._read(plan, *_colours(count, rng))
         if self.settings.spoiled:
-            inputs = pictures[: 2 * count].unflatten(0, (2, count)).transpose(0, 1)
+            inputs = pictures[: 2 * count].view(2, count, *pictures.shape[1:]).transpose(0, 1)
             rough = roughen(inputs, self.settings.spoiled, rng).transpose(0, 1).flatten(0, 1)
             pictures = torch.cat((rough, pictures[2 * count :]))
         flips = put(rng.random((3, count)) < 0.5, self.device)[:, put(plan.window, self.device), None, None, None]
