@@ -26,7 +26,7 @@ from slomo_cli.media.carry import Carry, plan_carry
 from slomo_cli.media.clocks import common_time_base
 from slomo_cli.media.cuts import CutDetector, DuplicateFilter
 from slomo_cli.media.decode import Decoder
-from slomo_cli.media.encode import Encoder, refuse_existing
+from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
@@ -141,7 +141,8 @@ def plan_conversion(
     args = build_encode_args(
         target, plan.rate, carry, ffmpeg.path, frames=plan.frames, time_base=time_base, duration=plan.duration
     )
-    notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes)
+    behind = left_over(target, plan.frames)
+    notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes, *behind)
     return ConversionPlan(info, scanned.timing, plan, target, carry, tuple(args), time_base, notes)
 
 

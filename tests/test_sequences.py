@@ -191,3 +191,14 @@ def test_refusals(
     else:
         assert result.exit_code == kind.exit_code
     assert {path: path.read_bytes() for path in shots.iterdir()} == before
+
+
+def test_an_older_longer_sequence_is_pointed_out(run: Convert, shots: Path, tmp_path: Path) -> None:
+    """Its last pictures stay where they are: nobody asked to remove them, but they would be taken for the new ones'."""
+    output = tmp_path / "out_%03d.png"
+    first = run(shots, output, factor=4, input_rate=24)
+    assert not any("older" in line for line in first.warnings)
+
+    second = run(shots, output, factor=2, input_rate=24, overwrite=True)
+    assert any(line.startswith(f"'{tmp_path / 'out_009.png'}'") and "older" in line for line in second.warnings)
+    assert (tmp_path / "out_016.png").exists()

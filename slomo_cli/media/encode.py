@@ -20,14 +20,14 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media.feed import Nut, Pipe, Shaper
 from slomo_cli.media.ffmpeg import last_words
-from slomo_cli.media.place import Place, refuse_existing
+from slomo_cli.media.place import Place, left_over, refuse_existing
 from slomo_cli.media.target import Target
 from slomo_cli.values import Frame
 
 if TYPE_CHECKING:
     from slomo_cli.values import Plane
 
-__all__ = ["Encoder", "refuse_existing"]
+__all__ = ["Encoder", "left_over", "refuse_existing"]
 
 _TAIL_BYTES = 64 * 1024
 """How much of ffmpeg's messages is kept: the end, where the reason is."""

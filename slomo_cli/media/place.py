@@ -137,6 +137,16 @@ def refuse_existing(target: Target) -> None:
         raise UsageError(f"'{printable(path)}' exists: overwrite it with -y or choose another -o")
 
 
+def left_over(target: Target, frames: int) -> list[str]:
+    """A note where an older, longer sequence of images would go on behind the new one."""
+    if target.path is None or not target.still:
+        return []
+    after = target.image_path(frames + 1)
+    if after == target.image_path(frames) or not os.path.lexists(after):
+        return []
+    return [f"'{printable(after)}' and what follows stay from an older sequence: remove them to have this one alone"]
+
+
 def _sync(path: Path) -> None:
     """Flushes a file or folder to the disk; file systems that cannot are left alone."""
     with contextlib.suppress(OSError):
