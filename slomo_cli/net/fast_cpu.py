@@ -4,8 +4,8 @@ What is rearranged, and why:
 
 * Weights are cast once; arrays are laid out once as the next step reads them, channels last for convolutions and
   planes for lookups. Features belong to a frame and are computed once for both its pairs.
-* Half-size proxies and flows of a timestep are handled as four planes, one per position in the 2x2 squares that the refinement
-  folds into channels: lookups then write the folded picture directly.
+* Half-size proxies and flows of a timestep are handled as four planes, one per position in the 2x2 squares that the
+  refinement folds into channels: lookups then write the folded picture directly.
 * ``conv3x3(cat(enlarge(x), skip))`` is ``conv3x3(skip)`` plus, for each of the four positions in a square, a 2x2
   convolution of x: enlarging by repetition gives neighbouring taps the same sample, so their weights can be added
   beforehand. That is four ninths of the arithmetic, and nothing enlarged is written down.

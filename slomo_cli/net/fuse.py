@@ -1,11 +1,12 @@
 """Motion applied to the file's own samples (equations 1 and 5 of Super SloMo, on planes instead of RGB).
 
-What :func:`~slomo_cli.net.warp.render` does to pictures of the Motion's own size. Sampling and the mix of two warped pictures are linear, and RGB <-> YUV is affine, so each plane can be fused
-by itself: no colour conversion, any bit depth, alpha as one more plane. Geometry, pinned by tests: one step of the
-Motion grid is exactly ``step`` luma samples; flows and weight are brought to a plane's own grid bilinearly between cell
-centres (``align_corners=False``), chroma grids being 2**shift coarser, and cropped to the plane. Planes
-coarser than luma are sampled bilinearly, all others with the detail given back. Chroma is taken as
-sited at the centre of its luma block: other sitings move the flow field, not the picture, by half a luma sample.
+What :func:`~slomo_cli.net.warp.render` does to pictures of the Motion's own size. Sampling and the mix of two warped
+pictures are linear, and RGB <-> YUV is affine, so each plane can be fused by itself: no colour conversion, any bit
+depth, alpha as one more plane. Geometry, pinned by tests: one step of the Motion grid is exactly ``step`` luma samples;
+flows and weight are brought to a plane's own grid bilinearly between cell centres (``align_corners=False``), chroma
+grids being 2**shift coarser, and cropped to the plane. Planes coarser than luma are sampled bilinearly, all others with
+the detail given back. Chroma is taken as sited at the centre of its luma block: other sitings move the flow field, not
+the picture, by half a luma sample.
 
 Everything here is float32 arithmetic on integers; results are rounded to nearest and stay within [0, peak].
 """
@@ -151,7 +152,8 @@ def fuse(
     ``first``, ``second``: the N frames before and N after. ``motion``: M entries on a grid of ``step`` luma samples,
     covering at least the frame. ``t``: (M,) in (0, 1). ``index``: to which of the N pairs output m belongs; by default
     m, or 0 where N is 1. ``sparing``: band by band, with little memory besides the result, where the device would do
-    better with everything at once; the result is the same. Returns the planes in storage order, (M, h, w) each, in the samples' own integer type.
+    better with everything at once; the result is the same. Returns the planes in storage order, (M, h, w) each, in the
+    samples' own integer type.
     """
     count = motion.flow_t0.shape[0]
     if index is None:
@@ -293,8 +295,8 @@ def _sampling_rows(
 
     ``height``, ``width``: of the group's planes. Returns (M, h + 2, 6, w + 2): x and y in frame 0, x and y in frame 1,
     the weight of frame 1 and the detail, with one row and column more on every side where all but the places are
-    repeated; and the factors in y and x that bring it to the planes' grid. The samples' own places are added here, beyond the edges
-    too: they are linear, so enlarging bilinearly keeps them.
+    repeated; and the factors in y and x that bring it to the planes' grid. The samples' own places are added here,
+    beyond the edges too: they are linear, so enlarging bilinearly keeps them.
     """
     flow_0, flow_1 = motion.flow_t0.float(), motion.flow_t1.float()
     shares = torch.cat((fusion_weight(motion.visibility, t), motion.detail.float()), 1)

@@ -66,9 +66,9 @@ def to_proxy(
 
     ``planes``: (N, h, w) integers each, in the layout's storage order. Returns (N, 3, H, W) float32 RGB in [0, 1]:
     areas of ``divisor`` x ``divisor`` luma samples averaged (frame edges repeated to fill the last), enlarged
-    ``magnify`` times, edges repeated until H and W are multiples of ``stride`` (one of ``magnify``). Gray gives three equal channels; alpha is ignored; the transfer
-    curve is left as it is. An unspecified matrix is BT.601 up to 576 lines and BT.709 above; an unspecified range is
-    limited for YUV and full for RGB and gray, as FFmpeg reads them.
+    ``magnify`` times, edges repeated until H and W are multiples of ``stride`` (one of ``magnify``). Gray gives three
+    equal channels; alpha is ignored; the transfer curve is left as it is. An unspecified matrix is BT.601 up to 576
+    lines and BT.709 above; an unspecified range is limited for YUV and full for RGB and gray, as FFmpeg reads them.
     """
     if magnify > 1:
         return magnified(to_proxy(planes, layout, color, divisor, stride // magnify), magnify)
