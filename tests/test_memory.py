@@ -76,13 +76,13 @@ def test_peak_memory_does_not_grow_with_length(make: Make, tmp_path: Path, weigh
 
 
 def test_full_hd_stays_within_bounds(make: Make, tmp_path: Path, weights: str) -> None:
-    """1080p, eight times slower, more pairs than are kept at once: far below 1.5 GB beyond the program itself."""
+    """1080p, eight times slower, more pairs than are kept at once: well below 1.5 GB beyond the program itself."""
     source = make("hd.mp4", *"-f lavfi -i testsrc=size=1920x1080:rate=30 -frames:v 6 -c:v libx264 -crf 40".split())
 
     peak, frames = peak_of(source, tmp_path, weights, 8)
 
     assert frames == 48
-    assert peak < 1.0e9
+    assert peak < 1.25e9
 
 
 @pytest.fixture

@@ -273,7 +273,7 @@ def test_schedule_warms_up_and_falls_along_a_cosine() -> None:
 
 
 def test_compiling_falls_back_where_it_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(function: Any) -> Any:
+    def broken(function: Any, **options: Any) -> Any:
         def call(*words: Any) -> Any:
             raise RuntimeError("\nno compiler found")
 

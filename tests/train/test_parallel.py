@@ -74,7 +74,7 @@ def test_two_processes_make_the_step_of_their_mean_gradient(tmp_path: Path) -> N
         grads: list[torch.Tensor] = []
         for rank in range(2):
             batch = alone._draw(np.random.default_rng([alone.settings.seed, rank, step]))
-            stepper._gradients(batch)
+            stepper._gradients(batch, 1)
             mine = [p.grad.clone() for p in stepper.net.parameters() if p.grad is not None]
             grads = mine if not grads else [(a + b) / 2 for a, b in zip(grads, mine, strict=True)]
         for p, grad in zip(stepper.net.parameters(), grads, strict=True):
