@@ -105,8 +105,8 @@ WHOLE = Number(int, 1, 1_000_000_000)
     metavar="NAME=WEIGHT",
     multiple=True,
     group="Losses",
-    help="Change a weight; 0 switches off: reconstruction, perceptual, warping, smoothness, charbonnier, laplacian, "
-    "census, ladder, flow, visibility.",
+    help="Change a weight; 0 switches off: reconstruction, perceptual, warping, smoothness, charbonnier, decibel, "
+    "laplacian, census, ladder, flow, visibility.",
 )
 @option("--vgg", type=FOLDER, metavar="FILE", group="Losses", help="VGG16 as safetensors; else torchvision's.")
 @option(

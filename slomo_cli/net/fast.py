@@ -6,14 +6,16 @@ Inputs: two RGB proxies in [0, 1]. Answer: a :class:`~slomo_cli.net.motion.Motio
 Once per pair, coarse to fine (as PWC-Net, Sun et al. 2018): one encoder gives features at 1/4 and 1/8 of the proxy and,
 seeing the proxy at half its size, at 1/16, 1/32 and 1/64. From the coarsest level on, each level looks the other
 frame's features up along the flow so far, compares them with its own over a (2r+1) x (2r+1) neighbourhood, and adds a
-correction. Both directions are one batch, so F_01 and F_10 come from the same weights.
+correction. Both directions are one batch, so F_01 and F_10 come from the same weights. The finer a level, the narrower
+it is and the nearer it looks: it has little left to correct, and most of the work. Coarse levels, which cost little,
+also look far around before they answer, so that a repeated texture moves as one.
 
 Once per timestep: the flows are combined to time t (equation 4), both half-size proxies are warped, and a small U-Net
 working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the logits of
 visibility and detail. What the finest level made of both directions is a hint to it, brought into its width once per
 pair. Its last layer starts at zero: an untrained refinement moves nothing.
 
-Largest motion: ``radius`` steps at every level, radius * (64 + 32 + 16 + 8 + 4) proxy pixels in all.
+Largest motion: ``radius`` steps at every level, 3 * (64 + 32 + 16 + 8) + 2 * 4 proxy pixels in all.
 """
 
 from __future__ import annotations
@@ -64,8 +66,8 @@ def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
     return band[:, :, :height, :width]
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, 3, stride, 1)
+def _conv(inputs: int, outputs: int, stride: int = 1, spread: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, 3, stride, spread, spread)
     # Torch's default lets a signal shrink by half at every layer; ten layers on, nothing would be left to compare.
     nn.init.kaiming_normal_(conv.weight, a=0.1, nonlinearity="leaky_relu")
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
@@ -78,6 +80,14 @@ def _head(inputs: int, outputs: int) -> nn.Conv2d:
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)  # type: ignore[arg-type]
     return head
+
+
+def _each(values: int | Sequence[int], count: int) -> list[int]:
+    """One number for each of ``count`` levels; ValueError where there are not as many."""
+    numbers = [values] * count if isinstance(values, int) else list(values)
+    if len(numbers) != count:
+        raise ValueError(f"expected one number or {count}, one for each flow level, found {numbers}")
+    return numbers
 
 
 class _Encoder(nn.Module):
@@ -100,15 +110,37 @@ class _Encoder(nn.Module):
         return features[1:]
 
 
-class _FlowLevel(nn.Module):
-    """One step of the ladder: features, similarity, flow so far and context -> better flow and context."""
+class Around(nn.Module):
+    """Adds what can be told from up to six pixels away; an untrained one adds nothing."""
 
-    def __init__(self, width: int, hidden: int, context: int, match: int, radius: int, coarsest: bool) -> None:
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.near = _conv(width, width, spread=2)
+        self.far = nn.Conv2d(width, width, 3, 1, 4, 4)
+        nn.init.zeros_(self.far.weight)
+        nn.init.zeros_(self.far.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.far(self.near(x))  # type: ignore[no-any-return]
+
+
+class _FlowLevel(nn.Module):
+    """One step of the ladder: features, similarity, flow so far and context -> better flow and context.
+
+    ``coarser``: width of the context that the level before hands on; 0 for the coarsest level.
+    """
+
+    def __init__(
+        self, width: int, hidden: int, context: int, coarser: int, match: int, radius: int, around: bool
+    ) -> None:
         super().__init__()
         self.radius = radius
         self.match = nn.Conv2d(width, match, 1)
-        inputs = width + (2 * radius + 1) ** 2 + (0 if coarsest else 2 + context)
-        self.trunk = nn.Sequential(_conv(inputs, hidden), _conv(hidden, hidden), _conv(hidden, context))
+        inputs = width + (2 * radius + 1) ** 2 + (2 + coarser if coarser else 0)
+        parts: list[nn.Module] = [_conv(inputs, hidden), _conv(hidden, hidden), _conv(hidden, context)]
+        if around:
+            parts.insert(1, Around(hidden))
+        self.trunk = nn.Sequential(*parts)
         self.head = _head(context, 2)
 
     def forward(self, own: Tensor, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -161,21 +193,23 @@ class _Refinement(nn.Module):
 class Fast(nn.Module):
     """See the module's text. Follows :class:`~slomo_cli.net.motion.InterpolationNet`.
 
-    ``encoder``: widths at 1/2, 1/4, ... of the picture it sees; ``hidden``, ``context``: widths of every flow level;
-    ``refine``: widths of the refinement U-Net at 1/4, 1/8, ... of the proxy; ``match``, ``radius``: width of
-    the features compared, and reach of the similarity search; ``fine``: flow levels made from the proxy itself, the
-    others being made from it at half its size.
+    ``encoder``: widths at 1/2, 1/4, ... of the picture it sees; ``hidden``, ``context``: widths of the flow levels,
+    finest first or one number for all, as are ``match`` and ``radius``, the width of the features compared and the
+    reach of the search; ``refine``: widths of the refinement U-Net at 1/4, 1/8, ... of the proxy; ``fine``: flow levels
+    made from the proxy itself, the others being made from it at half its size; ``around``: how many of the coarsest
+    levels look far around.
     """
 
     def __init__(
         self,
         encoder: Sequence[int] = (16, 32, 64, 96, 128),
-        hidden: int = 64,
-        context: int = 32,
-        refine: Sequence[int] = (32, 48, 64),
-        match: int = 32,
-        radius: int = 3,
+        hidden: int | Sequence[int] = (32, 48, 64, 64, 64),
+        context: int | Sequence[int] = (16, 32, 32, 32, 32),
+        refine: Sequence[int] = (16, 24, 32),
+        match: int | Sequence[int] = (16, 32, 32, 32, 32),
+        radius: int | Sequence[int] = (2, 3, 3, 3, 3),
         fine: int = 2,
+        around: int = 3,
     ) -> None:
         super().__init__()
         self.stride = 2 * max(2 ** len(encoder), 2 ** len(refine))
@@ -186,11 +220,22 @@ class Fast(nn.Module):
         # kind, and half as fine.
         widths = widths[:fine] + widths[fine - 1 :]
         self.fine = fine
+        levels = len(widths)
+        hiddens, contexts, matches, radii = (_each(values, levels) for values in (hidden, context, match, radius))
         self.ladder = nn.ModuleList(
-            _FlowLevel(width, hidden, context, match, radius, coarsest=k == len(widths) - 1)
-            for k, width in enumerate(widths)
+            _FlowLevel(*sizes)
+            for sizes in zip(
+                widths,
+                hiddens,
+                contexts,
+                [*contexts[1:], 0],
+                matches,
+                radii,
+                [k >= levels - around for k in range(levels)],
+                strict=True,
+            )
         )
-        self.refinement = _Refinement(refine, context)
+        self.refinement = _Refinement(refine, contexts[0])
 
     def pair(self, i0: Tensor, i1: Tensor) -> PairState:
         """Both flows at half the proxy's size for N pairs; keeps what the timesteps will look at."""

@@ -36,8 +36,9 @@ from them (parts are joined by ``cat``):
 The coarse-to-fine, warping and smoothness losses lead a new network to the motion; one that has found it does better
 with little of them (0.2 dB within minutes for ``fast``), as in a last schedule of its own:
 
-    slomo train --init runs/a/weights.safetensors --data videos/ --photos photos/ --minutes 24 --lr 5e-4 \\
-        --loss warping=0.03 --loss smoothness=0.01 --loss ladder=0.05 --loss flow=0.5 --loss visibility=3 --out runs/d
+    slomo train --init runs/a/weights.safetensors --data videos/ --photos photos/ --minutes 24 --lr 5e-4 --crop 256 \\
+        --lengths 2,3,4,6,8 --spoiled 0.08 --loss warping=0 --loss smoothness=0 --loss ladder=0.05 --loss flow=0.5 \\
+        --loss visibility=3 --loss decibel=0.5 --out runs/d
 
 The paper's comparisons are the same command with equal ``--steps`` and one thing left out; each run's ``record.json``
 holds its scores:

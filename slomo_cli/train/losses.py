@@ -43,6 +43,8 @@ class SloMoLoss:
         parts = {"reconstruction": 255.0 * error.abs().mean()}
         if w.charbonnier:
             parts["charbonnier"] = torch.sqrt((255.0 * error).square() + 1.0).mean()
+        if w.decibel:
+            parts["decibel"] = 10.0 * torch.log10(error.square().mean((1, 2, 3)) + 1e-5).mean()
         if w.laplacian:
             parts["laplacian"] = 255.0 * laplacian_l1(error)
         if w.census:

@@ -24,6 +24,8 @@ class LossWeights:
     """L1 of the gradients of F_01 and F_10, in pixels."""
     charbonnier: float = 0.0
     """As reconstruction, but smooth near zero: sqrt(error^2 + 1), 0..255."""
+    decibel: float = 0.0
+    """Minus the PSNR of every target in dB, flattening out at 50: the score itself, the same for easy and hard ones."""
     laplacian: float = 0.0
     """L1 of the differences' Laplacian pyramid, five levels, 0..255: weighs the structure at every size."""
     census: float = 0.0

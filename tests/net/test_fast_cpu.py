@@ -18,10 +18,12 @@ TIMES = (0.125, 0.5, 0.9)
 def network(seed: int = 0) -> Fast:
     """A network whose heads answer something: an untrained one says zero everywhere."""
     torch.manual_seed(seed)
-    net = Fast(encoder=(6, 8, 12, 16), hidden=16, context=8, refine=(10, 12, 16), match=8, radius=2)
+    net = Fast(
+        encoder=(6, 8, 12, 16), hidden=(8, 12, 16, 16), context=8, refine=(10, 12, 16), match=8, radius=(1, 2, 2, 3)
+    )
     with torch.no_grad():
         for name, parameter in net.named_parameters():
-            if "head" in name or "hint" in name:
+            if "head" in name or "hint" in name or "far" in name:
                 parameter.normal_(std=0.2 if name.startswith("ladder") else 0.05)
     return net.requires_grad_(False).eval()
 

@@ -236,6 +236,7 @@ def test_channels_last_changes_nothing() -> None:
         ("superslomo", {"widths": (8,), "kernels": (3,)}, "at least two"),
         ("superslomo", {"widths": "many"}, "."),
         ("superslomo", {"skip": "never"}, "'after' or 'between'"),
+        ("fast", {"hidden": (8, 8)}, "one number or 5, one for each flow level"),
     ],
 )
 def test_networks_that_do_not_exist_are_refused(preset: str, config: dict[str, object], words: str) -> None:

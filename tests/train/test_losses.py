@@ -63,13 +63,30 @@ def test_each_term_is_small_for_the_truth_and_larger_for_anything_else(name: str
     assert float(good) - floor < 0.25 * (float(bad) - floor)
 
 
+def test_the_decibel_loss_is_minus_the_psnr_but_for_its_floor() -> None:
+    batch, state, motion = moved()
+    loss = SloMoLoss(LossWeights(**{**vars_of(OFF), "decibel": 1.0}))
+
+    _, parts = loss(batch, *wrong(state, motion))
+    perfect, _ = loss(batch._replace(targets=(batch.i0 + batch.i1) / 2), state, still(motion))
+
+    assert float(parts["decibel"]) == pytest.approx(-float(parts["psnr"]), abs=0.01)
+    assert float(perfect) == pytest.approx(-50.0)
+
+
+def still(motion: Motion) -> Motion:
+    return motion._replace(flow_t0=torch.zeros_like(motion.flow_t0), flow_t1=torch.zeros_like(motion.flow_t1))
+
+
 def vars_of(weights: LossWeights) -> dict[str, Any]:
     return {field.name: getattr(weights, field.name) for field in fields(weights)}
 
 
 def test_the_total_is_the_weighted_sum_of_its_parts() -> None:
     batch, state, motion = moved()
-    weights = LossWeights(0.8, 0.0, 0.4, 1.0, laplacian=0.3, census=0.2, flow=0.7, visibility=0.1, charbonnier=0.05)
+    weights = LossWeights(
+        0.8, 0.0, 0.4, 1.0, laplacian=0.3, census=0.2, flow=0.7, visibility=0.1, charbonnier=0.05, decibel=0.5
+    )
     total, parts = SloMoLoss(weights)(batch, *wrong(state, motion))
 
     expected = sum(getattr(weights, name) * value for name, value in parts.items() if name != "psnr")
