@@ -8,7 +8,7 @@ seeing the proxy at half its size, at 1/16, 1/32 and 1/64. From the coarsest lev
 frame's features up along the flow so far, compares them with its own over a (2r+1) x (2r+1) neighbourhood, and adds a
 correction. Both directions are one batch, so F_01 and F_10 come from the same weights. The finer a level, the narrower
 it is and the nearer it looks: it has little left to correct, and most of the work. Coarse levels, which cost little,
-also look far around before they answer, so that a repeated texture moves as one.
+also look far around before they answer: what repeats can be told apart only from afar.
 
 Once per timestep: the flows are combined to time t (equation 4), both half-size proxies are warped, and a small U-Net
 working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the logits of
@@ -74,9 +74,9 @@ def _conv(inputs: int, outputs: int, stride: int = 1, spread: int = 1) -> nn.Seq
     return nn.Sequential(conv, nn.LeakyReLU(0.1, inplace=True))
 
 
-def _head(inputs: int, outputs: int) -> nn.Conv2d:
+def _head(inputs: int, outputs: int, spread: int = 1) -> nn.Conv2d:
     """A last layer that starts by answering zero."""
-    head = nn.Conv2d(inputs, outputs, 3, 1, 1)
+    head = nn.Conv2d(inputs, outputs, 3, 1, spread, spread)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)  # type: ignore[arg-type]
     return head
@@ -116,9 +116,7 @@ class Around(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.near = _conv(width, width, spread=2)
-        self.far = nn.Conv2d(width, width, 3, 1, 4, 4)
-        nn.init.zeros_(self.far.weight)
-        nn.init.zeros_(self.far.bias)  # type: ignore[arg-type]
+        self.far = _head(width, width, spread=4)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.far(self.near(x))  # type: ignore[no-any-return]
@@ -222,18 +220,12 @@ class Fast(nn.Module):
         self.fine = fine
         levels = len(widths)
         hiddens, contexts, matches, radii = (_each(values, levels) for values in (hidden, context, match, radius))
+        coarser = [*contexts[1:], 0]
         self.ladder = nn.ModuleList(
-            _FlowLevel(*sizes)
-            for sizes in zip(
-                widths,
-                hiddens,
-                contexts,
-                [*contexts[1:], 0],
-                matches,
-                radii,
-                [k >= levels - around for k in range(levels)],
-                strict=True,
+            _FlowLevel(
+                widths[k], hiddens[k], contexts[k], coarser[k], matches[k], radii[k], around=k >= levels - around
             )
+            for k in range(levels)
         )
         self.refinement = _Refinement(refine, contexts[0])
 

@@ -40,11 +40,12 @@ class SloMoLoss:
         i0, i1 = batch.i0[batch.index], batch.i1[batch.index]
         result = render(i0, i1, motion, batch.t)
         error = result - batch.targets
+        squares = error.square().mean((1, 2, 3))
         parts = {"reconstruction": 255.0 * error.abs().mean()}
         if w.charbonnier:
             parts["charbonnier"] = torch.sqrt((255.0 * error).square() + 1.0).mean()
         if w.decibel:
-            parts["decibel"] = 10.0 * torch.log10(error.square().mean((1, 2, 3)) + 1e-5).mean()
+            parts["decibel"] = 10.0 * torch.log10(squares + 1e-5).mean()
         if w.laplacian:
             parts["laplacian"] = 255.0 * laplacian_l1(error)
         if w.census:
@@ -66,8 +67,7 @@ class SloMoLoss:
         if batch.truth is not None:
             parts |= self._against_truth(batch, state, motion)
         total = torch.stack([getattr(w, name) * value for name, value in parts.items()]).sum()
-        with torch.no_grad():
-            parts["psnr"] = (-10.0 * torch.log10(error.square().mean((1, 2, 3)).clamp_min(1e-10))).mean()
+        parts["psnr"] = (-10.0 * torch.log10(squares.detach().clamp_min(1e-10))).mean()
         return total, {name: value.detach() for name, value in parts.items()}
 
     def _against_truth(self, batch: Batch, state: PairState, motion: Motion) -> dict[str, Tensor]:
