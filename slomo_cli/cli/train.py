@@ -60,6 +60,13 @@ WHOLE = Number(int, 1, 1_000_000_000)
     help="Of a window's inputs to be compressed, and to be made noisy [0.2, 0].",
 )
 @option(
+    "--captions",
+    type=SHARE,
+    metavar="SHARE",
+    group="Data",
+    help="Of windows under text and bars that stand still [0].",
+)
+@option(
     "--magnified",
     type=SHARE,
     metavar="SHARE",
@@ -254,7 +261,7 @@ def _settings(values: dict[str, Any]) -> TrainSettings:
     given = {field: values[name] for field, name in names.items() if values[name] is not None}
     settings = replace(preset_settings(values["preset"]), **given)
     windows: dict[str, Any] = {
-        name: values[name] for name in ("crop", "targets", "spoiled") if values[name] is not None
+        name: values[name] for name in ("crop", "targets", "spoiled", "captions") if values[name] is not None
     }
     if values["lengths"] is not None:
         windows["lengths"] = _numbers("--lengths", values["lengths"], 2, 8)

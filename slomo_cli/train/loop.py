@@ -108,7 +108,7 @@ class Run:
         before = load_checkpoint(self.checkpoint, self.stepper.net, self.stepper.average, self.stepper.optimizer)
         self.record |= {key: before.get(key, self.record[key]) for key in self.record}
         self._report(f"resuming {printable(self.checkpoint)} at step {self.step}")
-        changed = _differences(before.get("settings", {}), asdict(self.settings))
+        changed = _differences(before.get("settings", {}), asdict(self.settings), asdict(TrainSettings()))
         if changed:
             self._report(f"changed since the checkpoint: {', '.join(changed)}")
 
@@ -252,13 +252,18 @@ def _progress(settings: TrainSettings, step: int, elapsed: float) -> float:
     return elapsed / (60 * (settings.minutes or 1e9))
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """``name old -> new`` of settings that changed; those that only say how long or where are left out."""
+def _differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], usual: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
+    """``name old -> new`` of settings that changed; those that only say how long or where are left out.
+
+    A setting that the checkpoint is too old to know had the ``usual`` value.
+    """
     found = []
-    for name in before.keys() & now.keys() - {"stop_minutes", "log_every", "checkpoint_minutes", "validate_minutes"}:
-        old, new = before[name], now[name]
+    for name in now.keys() - {"stop_minutes", "log_every", "checkpoint_minutes", "validate_minutes"}:
+        old, new = before.get(name, usual[name]), now[name]
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += _differences(old, new, f"{prefix}{name}.")
+            found += _differences(old, new, usual[name], f"{prefix}{name}.")
         elif json.dumps(old) != json.dumps(new):
             found.append(f"{prefix}{name} {old} -> {new}")
     return sorted(found)

@@ -228,7 +228,8 @@ def _shares(settings: TrainSettings, team: Team, photos: bool, videos: bool) -> 
     if settings.batch % team.size:
         raise UsageError(f"--batch: expected a multiple of the {team.size} processes, found {settings.batch}")
     each = settings.batch // team.size
-    synthetic = round(synthetic / team.size)
+    if synthetic:  # of both kinds at least one, where there is room
+        synthetic = min(max(1, round(synthetic / team.size)), each - min(1, real))
     return each - synthetic, synthetic
 
 

@@ -56,6 +56,8 @@ class WindowSettings:
     """Range of that square's side, in crops."""
     spoiled: float = 0.0
     """Chance of a window's inputs to be compressed, and to be made noisy; its targets stay."""
+    captions: float = 0.0
+    """Share of windows under captions that stand still, in their inputs and targets."""
     hold_out: float = 0.05
     """Share of every long clip, one piece, never trained on: validation windows come from there."""
 

@@ -73,11 +73,13 @@ class SyntheticSampler:
         *,
         layers: int = 3,
         largest_motion: float = 0.25,
+        repeated: float = 0.25,
         place: Place = "auto",
     ) -> None:
-        """``layers`` in front of the background at most; ``largest_motion`` of a layer as a share of the crop."""
+        """``layers`` in front of the background at most; ``largest_motion`` of a layer as a share of the crop;
+        ``repeated``: share of the pictures on layers of which a part repeats itself."""
         self.crop, self.targets, self.device = crop, targets, device
-        self.layers, self.largest_motion = layers, largest_motion
+        self.layers, self.largest_motion, self.repeated = layers, largest_motion, repeated
         self._size = np.array([photo.shape[1:] for photo in photos], np.int64)
         self.store = Store([photo.reshape(-1) for photo in photos], device, place)
 
@@ -144,7 +146,33 @@ class SyntheticSampler:
         wanted = Squares(np.repeat(photo, 3), planes, np.repeat(width, 3), np.repeat(take, 3))
         squares = torch.unflatten(self.store.squares(wanted, side), 0, (count, 3)) * (1 / 255)
         flip = put(rng.random((count, 1, 1, 1)) < 0.5, self.device)
-        return torch.where(flip, squares.flip(-1), squares)
+        return self._repeat(torch.where(flip, squares.flip(-1), squares), rng)
+
+    def _repeat(self, textures: Tensor, rng: np.random.Generator) -> Tensor:
+        """Fill a part of some textures with one small piece over and over, as walls, fences and windows are: such
+        fields look the same a period further on, and only what surrounds them tells how far they moved."""
+        chosen = np.flatnonzero(rng.random(len(textures)) < self.repeated)
+        count, side = len(chosen), textures.shape[-1]
+        if not count:
+            return textures
+        period = np.exp(rng.uniform(math.log(6), math.log(self.crop / 6), (count, 1)))
+        turn = rng.uniform(0, 2 * math.pi, (count, 1)) * (rng.random((count, 1)) < 0.5)
+        lean = rng.choice((0.0, 0.5), (count, 1))
+        tall = rng.uniform(0.6, 1.6, (count, 1))
+        c, s = np.cos(turn), np.sin(turn)
+        lattice = np.concatenate((c + lean * s, lean * c - s, s * tall, c * tall), 1) / period
+        piece = put((period / (side - 1) * rng.uniform(1, 3, (count, 1))).astype(np.float32), self.device)
+        origin = put(rng.uniform(-0.9, 0.4, (count, 2)).astype(np.float32), self.device)
+        grid = pixel_grid(side, side, self.device).permute(0, 2, 3, 1)
+        place = grid @ put(lattice.astype(np.float32), self.device).view(-1, 1, 2, 2).transpose(2, 3)
+        place = place - place.floor()
+        mirrored = put(rng.random((count, 1, 1, 1)) < 0.7, self.device)  # without seams
+        place = torch.where(mirrored, 1 - (2 * place - 1).abs(), place) * piece[:, None, None] + origin[:, None, None]
+        rows = put(chosen, self.device)
+        tiles = F.grid_sample(textures[rows], place, align_corners=True)
+        field = self._noise(count, 1, int(rng.integers(2, 6)), side, np.ones(count), rng)
+        textures[rows] = torch.lerp(textures[rows], tiles, (field * side * 0.1).clamp_(0.0, 1.0))
+        return textures
 
     def _noise(
         self,

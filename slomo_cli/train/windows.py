@@ -12,6 +12,7 @@ from torch import Tensor
 
 from slomo_cli.errors import InputError
 from slomo_cli.train.cache import GRID, Clip
+from slomo_cli.train.captions import lay_captions
 from slomo_cli.train.settings import WindowSettings
 from slomo_cli.train.spoil import roughen
 from slomo_cli.train.store import Ints, Place, Squares, Store, put
@@ -211,9 +212,10 @@ class WindowSampler:
         return float(steps[self._frames.joined].sum())
 
     def draw(self, count: int, rng: np.random.Generator) -> Batch:
-        """``count`` windows, augmented (crop, scale, flips, transposition, time reversal, channel shuffle, gain)."""
+        """``count`` windows, augmented: crop, scale, flips, transposition, time reversal, channel shuffle, gain,
+        captions, compression and noise."""
         plan = self._plan(count, rng)
-        pictures = self._read(plan, *_colours(count, rng))
+        pictures = lay_captions(self._read(plan, *_colours(count, rng)), plan.window, self.settings.captions, rng)
         if self.settings.spoiled:
             inputs = pictures[: 2 * count].view(2, count, *pictures.shape[1:]).transpose(0, 1)
             rough = roughen(inputs, self.settings.spoiled, rng).transpose(0, 1).flatten(0, 1)

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from train_helpers import CPU, TinyNet, moving_clip, photo, tiny_settings
 
 from slomo_cli.errors import SlomoError, WeightsError
@@ -85,6 +86,24 @@ def test_six_steps_are_three_a_kill_and_three_bit_for_bit(tmp_path: Path, fast: 
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     changed = [name for name in whole if name.startswith("model.")]
     assert not all(torch.equal(whole[name], whole[name.replace("model.", "average.", 1)]) for name in changed)
+
+
+def test_resuming_tells_what_changed_since_the_checkpoint(tmp_path: Path) -> None:
+    settings = tiny_settings(steps=4)
+    make(tmp_path, replace(settings, stop_minutes=0.0)).train()
+    path = tmp_path / "checkpoint.safetensors"
+    with safe_open(path, "pt") as file:
+        record = json.loads(file.metadata()["record"])
+    del record["settings"]["losses"]["census"]  # from before there was such a loss
+    del record["settings"]["windows"]["captions"]
+    save_file(weights(tmp_path), path, {"record": json.dumps(record)})
+
+    same = make(tmp_path, settings)
+    other = make(tmp_path, replace(settings, batch=4, losses=replace(settings.losses, census=0.5)))
+
+    assert not any("changed since" in line for line in same.lines)  # type: ignore[attr-defined]
+    told = "changed since the checkpoint: batch 3 -> 4, losses.census 0.0 -> 0.5"
+    assert told in other.lines  # type: ignore[attr-defined]
 
 
 def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:

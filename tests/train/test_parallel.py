@@ -15,6 +15,7 @@ from train_helpers import CPU, TinyNet, moving_clip, photo, tiny_settings
 
 from slomo_cli.train.loop import Run, rate_at
 from slomo_cli.train.parallel import Team, join
+from slomo_cli.train.run import _shares
 from slomo_cli.train.synthetic import SyntheticSampler
 from slomo_cli.train.windows import WindowSampler
 
@@ -41,6 +42,19 @@ def make(out: Path, team: Team, seed: int = 0) -> Run:
     real = WindowSampler([moving_clip(), moving_clip(speed=-3.0)], settings.windows, CPU)
     synthetic = SyntheticSampler([photo()], settings.windows.crop, 1, CPU, layers=1)
     return Run(TinyNet(), [(real, 2), (synthetic, 1)], settings, out, CPU, team=team, report=lambda line: None)
+
+
+def test_every_process_draws_synthetic_windows_where_any_are_asked_for() -> None:
+    pair = Team()
+    pair.size = 2
+    for batch, share, each in (
+        (6, 0.17, (2, 1)),
+        (8, 0.5, (2, 2)),
+        (2, 0.5, (1, 0)),
+        (4, 0.0, (2, 0)),
+        (4, 1.0, (0, 2)),
+    ):
+        assert _shares(tiny_settings(batch=batch, synthetic=share), pair, True, True) == each
 
 
 def test_two_processes_make_the_step_of_their_mean_gradient(tmp_path: Path) -> None:

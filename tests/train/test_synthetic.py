@@ -18,9 +18,9 @@ from slomo_cli.train.synthetic import STRONGEST_BEND, SyntheticSampler, find_pho
 SIZE = 64
 
 
-def sampler(targets: int = 2, crop: int = SIZE, layers: int = 3) -> SyntheticSampler:
+def sampler(targets: int = 2, crop: int = SIZE, layers: int = 3, repeated: float = 0.0) -> SyntheticSampler:
     photos = [photo(seed=1), photo(130, 90, seed=2), photo(100, 300, seed=3)]
-    return SyntheticSampler(photos, crop, targets, CPU, layers=layers)
+    return SyntheticSampler(photos, crop, targets, CPU, layers=layers, repeated=repeated)
 
 
 def solid(scene_owner: torch.Tensor) -> torch.Tensor:
@@ -193,3 +193,25 @@ def test_photos_are_found_read_and_scaled(tmp_path: Path) -> None:
         load_photos([tmp_path / "broken.jpg"])
     with pytest.raises(InputError, match="no picture in"):
         find_photos([empty])
+
+
+def test_a_repeating_field_looks_the_same_a_period_further_on() -> None:
+    textures = [sampler(repeated=share)._textures(12, np.random.default_rng(4)) for share in (0.0, 1.0)]
+
+    changed = (textures[1] - textures[0]).abs().amax(1) > 0.02
+    assert 0.2 < changed.float().mean() < 0.8, "a part, and the photo around it"
+
+    def likeness(picture: torch.Tensor) -> float:
+        """Highest correlation of the picture with itself at distances between 6 and 24 pixels."""
+        flat = picture.mean(0) - picture.mean()
+        spectrum = torch.fft.rfft2(flat).abs().square()
+        correlation = torch.fft.irfft2(spectrum, flat.shape)
+        place = torch.fft.fftfreq(flat.shape[0]) * flat.shape[0]
+        distance = torch.hypot(place[:, None], place[None])
+        ring = (distance > 6) & (distance < 24)
+        # As compared with the best in between: a smooth picture only falls off.
+        near = (distance > 3) & (distance <= 6)
+        return float((correlation[ring].max() - correlation[near].min()) / correlation[0, 0])
+
+    more = [likeness(b) - likeness(a) for a, b in zip(*textures, strict=True)]
+    assert sum(gain > 0 for gain in more) >= 8
