@@ -22,13 +22,13 @@ def lay_captions(pictures: Tensor, window: Ints, share: float, rng: np.random.Ge
     """
     count = int(window.max()) + 1
     for one in np.flatnonzero(rng.random(count) < share):
-        caption = _captions(pictures.shape[-1], rng, pictures.device)
+        caption = captions(pictures.shape[-1], rng, pictures.device)
         places = put(np.flatnonzero(window == one), pictures.device)
         pictures[places] = torch.lerp(pictures[places], caption[:3], caption[3:])
     return pictures
 
 
-def _captions(side: int, rng: np.random.Generator, device: torch.device) -> Tensor:
+def captions(side: int, rng: np.random.Generator, device: torch.device) -> Tensor:
     """(4, side, side) colour and opacity: one to three lines of text or blocks of colour."""
     canvas = torch.zeros(4, side, side, device=device)
     for _ in range(rng.integers(1, 4)):

@@ -210,9 +210,15 @@ def _sources(
     if request.photos and synthetic:
         paths = find_photos(request.photos)
         photos = load_photos(paths)
-        sources.append(
-            (SyntheticSampler(photos, settings.windows.crop, targets, device, place=request.frames), synthetic)
+        scenes = SyntheticSampler(
+            photos,
+            settings.windows.crop,
+            targets,
+            device,
+            captioned=settings.windows.captions,
+            place=request.frames,
         )
+        sources.append((scenes, synthetic))
         data["photos"] = describe_files(paths)
         report(f"{len(photos)} photos for synthetic motion, {synthetic} of {real + synthetic} windows")
     elif request.data and settings.synthetic and not request.photos:

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slomo_cli.errors import InputError, printable
-from slomo_cli.net.warp import pixel_grid
+from slomo_cli.net.warp import pixel_grid, warp
+from slomo_cli.train.captions import captions
 from slomo_cli.train.scene import Scene
 from slomo_cli.train.spoil import spoil
 from slomo_cli.train.store import Place, Squares, Store, put
@@ -74,12 +75,15 @@ class SyntheticSampler:
         layers: int = 3,
         largest_motion: float = 0.25,
         repeated: float = 0.25,
+        captioned: float = 0.0,
         place: Place = "auto",
     ) -> None:
         """``layers`` in front of the background at most; ``largest_motion`` of a layer as a share of the crop;
-        ``repeated``: share of the pictures on layers of which a part repeats itself."""
+        ``repeated``: share of the pictures on layers of which a part repeats itself; ``captioned``: share of the scenes
+        under captions that stand still."""
         self.crop, self.targets, self.device = crop, targets, device
-        self.layers, self.largest_motion, self.repeated = layers, largest_motion, repeated
+        self.layers, self.largest_motion = layers, largest_motion
+        self.repeated, self.captioned = repeated, captioned
         self._size = np.array([photo.shape[1:] for photo in photos], np.int64)
         self.store = Store([photo.reshape(-1) for photo in photos], device, place)
 
@@ -112,6 +116,10 @@ class SyntheticSampler:
             seen[1].flatten(0, 1),
         )
         pictures = torch.cat((at.picture[:, :2].flip(1) if swap else at.picture[:, :2], at.picture[:, 2:]), 1)
+        for one in np.flatnonzero(rng.random(count) < self.captioned).tolist():
+            caption = captions(self.crop, rng, self.device)
+            pictures[one] = torch.lerp(pictures[one], caption[:3], caption[3:])
+            _stand_still(truth, one, targets, caption[3:] > 0.5)
         pictures = spoil(pictures, times, rng)
         return Batch(
             i0=pictures[:, 0],
@@ -229,3 +237,14 @@ class SyntheticSampler:
         cells = int(rng.integers(3, 6))
         scale = strength * (self.crop / 128) * (3 / cells)
         return self._noise(count, 2, cells, self.crop, scale, rng)
+
+
+def _stand_still(truth: Truth, one: int, targets: int, solid: Tensor) -> None:
+    """Change the truth of window ``one`` where something ``solid`` (1, h, w) bool stands before it, in place."""
+    mine = slice(one * targets, (one + 1) * targets)
+    for flow, seen in ((truth.flow_t0[mine], truth.seen_0[mine]), (truth.flow_t1[mine], truth.seen_1[mine])):
+        hidden = warp(solid.float().expand(targets, -1, -1, -1), flow) > 0.5
+        seen.copy_(torch.where(solid, True, seen & ~hidden))
+        flow.masked_fill_(solid, 0.0)
+    for flow in (truth.flow_01[one], truth.flow_10[one]):
+        flow.masked_fill_(solid, 0.0)

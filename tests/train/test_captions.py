@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from train_helpers import CPU, moving_clip
 
-from slomo_cli.train.captions import _captions, _text, lay_captions
+from slomo_cli.train.captions import _text, captions, lay_captions
 from slomo_cli.train.settings import WindowSettings
 from slomo_cli.train.windows import WindowSampler
 
@@ -56,7 +56,7 @@ def test_letters_have_crisp_edges() -> None:
 
 
 def test_captions_have_colour_wherever_they_show() -> None:
-    found = [_captions(SIDE, np.random.default_rng(seed), CPU) for seed in range(40)]
+    found = [captions(SIDE, np.random.default_rng(seed), CPU) for seed in range(40)]
 
     assert all(caption.shape == (4, SIDE, SIDE) for caption in found)
     assert {0.0, 1.0} <= {float(caption[:3].amax(0)[caption[3] == 1].max()) for caption in found if caption[3].any()}

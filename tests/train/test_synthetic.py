@@ -215,3 +215,29 @@ def test_a_repeating_field_looks_the_same_a_period_further_on() -> None:
 
     more = [likeness(b) - likeness(a) for a, b in zip(*textures, strict=True)]
     assert sum(gain > 0 for gain in more) >= 8
+
+
+def test_a_caption_stands_still_in_front_and_hides_what_passes_beneath() -> None:
+    one = sampler()
+    scene = one._scene(4, np.random.default_rng(2))
+    t = np.full((4, 2), 0.4)
+    plain = one._batch(scene, t, False, np.random.default_rng(3))
+    one.captioned = 1.0
+    laid = one._batch(scene, t, False, np.random.default_rng(3))
+    truth, before = laid.truth, plain.truth
+    assert truth is not None and before is not None
+
+    still = (truth.flow_01 == 0).all(1, keepdim=True) & ~(before.flow_01 == 0).all(1, keepdim=True)
+    assert 0.005 < still.float().mean() < 0.9
+    over = still[laid.index]
+    for flow, was, seen, saw in (
+        (truth.flow_t0, before.flow_t0, truth.seen_0, before.seen_0),
+        (truth.flow_t1, before.flow_t1, truth.seen_1, before.seen_1),
+    ):
+        assert (flow[over.expand_as(flow)] == 0).all() and seen[over].all()
+        assert torch.equal(flow[~over.expand_as(flow)], was[~over.expand_as(flow)])
+        hidden = saw & ~seen
+        assert hidden.any() and not (seen & ~saw & ~over).any()
+        assert not (seen & (warp(over.float(), flow) > 0.5) & ~over).any()
+        any_still = (truth.flow_01 == 0).all(1, keepdim=True)[laid.index]  # what stood still before, too
+        assert (warp(any_still.float(), flow) > 0.5)[hidden].all()
