@@ -49,6 +49,8 @@ def build_encode_args(
             "pixel_format": target.feed.name,
             "video_size": (target.width, target.height),  # a tuple: text is taken apart letter by letter
             "framerate": ratio_text(rate),
+            # Said again, or ffmpeg guesses a rate it knows near this one, such as 120 for 120000/1001, for the clock.
+            "r": ratio_text(rate),
         }
     picture = ffmpeg_python.input("pipe:0", **source)["v:0"]
     delay = carry.picture_delay if carry else Fraction(0)

@@ -29,6 +29,8 @@ _COMMON_RATES = tuple(
 )
 _COMMON_DENOMINATORS = (1, 2, 1001)
 _DEFAULT_RATE = Fraction(25)
+_COARSEST = 4
+"""Ticks from picture to picture up to which unevenness is not laid to rounding: 2, 3, 2, 3 is a telecine."""
 
 
 class Stamps(Sequence[Fraction]):
@@ -85,13 +87,26 @@ def find_grid(
     """The rate on whose grid all stamps lie, up to the container's rounding, and whether every point of it is taken.
 
     ticks: ascending, distinct. A stamp lies on the grid when it is less than one tick from it (both ends of a
-    difference are rounded, by up to half a tick each). Returns (None, False) where no grid explains the stamps. A
-    single picture is constant at the rate the header names, or at its own duration.
+    difference are rounded, by up to half a tick each). Where stamps were copied from a file with a coarser clock, as
+    from Matroska to mp4, that clock's ticks count. Returns (None, False) where no grid explains the stamps. A single
+    picture is constant at the rate the header names, or at its own duration.
     """
     if len(ticks) < 2:
         if header_rates:
             return header_rates[0], True
         return (1 / (packet_duration * time_base), True) if packet_duration else (None, False)
+    grid, constant = _found(ticks, time_base, header_rates)
+    coarse = int(np.gcd.reduce(np.diff(ticks)))
+    if constant or coarse == 1:
+        return grid, constant
+    copied, even = _found((ticks - ticks[0]) // coarse, time_base * coarse, header_rates)
+    if copied is None or 1 / (copied * time_base * coarse) <= _COARSEST:
+        return grid, constant
+    return (copied, even) if even or grid is None else (grid, constant)
+
+
+def _found(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> tuple[Fraction | None, bool]:
+    """As ``find_grid``, of two stamps or more on this very clock."""
     gapped: Fraction | None = None
     for rate in _candidates(ticks, time_base, header_rates):
         steps = _fit(ticks, time_base, rate)

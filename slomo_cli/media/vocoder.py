@@ -262,9 +262,11 @@ class Vocoder:
         peaks = _peaks(np.square(np.abs(spectrum)).sum(0))
         loudest = np.abs(spectrum[:, peaks]).argmax(0)
         places = (loudest, peaks)
-        turned = previous[places] * here[places] * np.conj(there[places]) * np.conj(spectrum[places])
+        # In double precision: of quiet sound, a product of four is too small for single.
+        first = previous[places].astype(np.complex128)
+        turned = first * here[places] * np.conj(there[places]) * np.conj(spectrum[places])
         size = np.abs(turned)
-        unit = np.where(size > 0, turned / np.where(size > 0, size, 1), 1)
+        unit = np.where(size > 0, turned / np.where(size > 0, size, 1), 1).astype(spectrum.dtype)
         return np.repeat(unit, _regions(peaks, spectrum.shape[-1]))
 
 

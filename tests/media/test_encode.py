@@ -129,6 +129,16 @@ class TestContainers:
             assert stream.average_rate == rate
             assert abs(stream.duration * stream.time_base - 9 / rate) < Fraction(1, 1000)
 
+    @pytest.mark.parametrize(
+        "rate", [Fraction(120000, 1001), Fraction(240000, 1001), Fraction(119), Fraction(121000, 1001)]
+    )
+    @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.avi"])
+    def test_a_rate_near_a_rounder_one_is_not_taken_for_it(self, tmp_path, rate, name):
+        write(tmp_path / name, video_info(), frames_of("yuv420p", count=40), rate=rate)
+        off = [abs(moment - number / rate) for number, moment in enumerate(stamps(tmp_path / name))]
+        assert len(off) == 40
+        assert max(off) <= (Fraction(1, 1000) if name == "a.mkv" else Fraction(1, 1_000_000))
+
     def test_mp4_begins_with_its_index(self, tmp_path):
         for faststart in (True, False):
             write(tmp_path / "a.mp4", video_info(), frames_of("yuv420p"), faststart=faststart, overwrite=True)

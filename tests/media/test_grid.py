@@ -57,6 +57,23 @@ def test_missing_pictures_leave_the_grid_but_not_the_constancy(rate: F, clock: F
     assert find_grid(ticks, clock, [rate]) == (rate, False)
 
 
+@given(st.sampled_from(RATES), st.integers(30, 300), st.sampled_from([F(1, 16000), F(1, 90000), F(1, 1_000_000)]))
+def test_milliseconds_copied_to_a_finer_clock_are_still_milliseconds(rate: F, count: int, clock: F) -> None:
+    scale = int(F(1, 1000) / clock)
+    ticks = stored([k / rate for k in range(count)], F(1, 1000)) * scale
+
+    assert find_grid(ticks, clock, [rate]) == (rate, True)
+    if rate <= 120:
+        gone = np.delete(ticks, [5, 6, 11])
+        assert find_grid(gone, clock, [rate]) == (rate, False)
+
+
+def test_a_telecine_is_not_taken_for_rounding() -> None:
+    ticks = np.cumsum([0, *(2, 3) * 40]).astype(np.int64) * 1500  # of 1/60 s
+
+    assert find_grid(ticks, F(1, 90000), [F(60), F(24)]) == (None, False)
+
+
 def test_stamps_on_no_grid_have_none() -> None:
     random = np.random.default_rng(1)
     ticks = np.cumsum(random.integers(2000, 4000, 100)).astype(np.int64)

@@ -47,6 +47,14 @@ def envelope(samples: Any, seconds: float = 0.002) -> Any:
 
 
 class TestVocoder:
+    @pytest.mark.parametrize("level", [1e-8, 1e-10, 1e-12, 1e-25, 1e-40])
+    def test_sound_too_quiet_to_hear_stays_so(self, level):
+        fading = tone(1.0) * np.geomspace(1, level, RATE)
+        made = stretch(np.concatenate([fading, level * np.random.default_rng(0).standard_normal(RATE)]), 2)
+        assert np.isfinite(made).all()
+        assert np.abs(made).max() < 1
+        assert np.abs(made[-RATE:]).max() <= 20 * level
+
     @pytest.mark.parametrize("factor", [0.5, 1, 1.5, 2, 3, 4, 8, 16])
     @pytest.mark.parametrize("lasting", [0.05, 0.2])
     def test_attacks_are_on_time(self, factor, lasting):
