@@ -4,6 +4,7 @@
     |- UsageError         2   the request itself cannot be granted
     |- InputError         3   the source cannot be read as video
     |- EncoderError       4   ffmpeg or an encoder is missing, refused or died
+    |  '- OutputClosed  141   who read standard output went away; nobody need be told
     |- DeviceError        5   device, memory or number format not available
     '- WeightsError       1   a weights file is unknown, damaged or of the wrong shape
 
@@ -36,6 +37,13 @@ class EncoderError(SlomoError):
     """ffmpeg is missing, lacks the encoder, refused the arguments, or died."""
 
     exit_code = 4
+
+
+class OutputClosed(EncoderError):
+    """Standard output was a pipe, and its reader has gone, as ``head`` does: the program ends without a word."""
+
+    exit_code = 141
+    """What a shell makes of a program that the closed pipe ended: 128 + SIGPIPE."""
 
 
 class DeviceError(SlomoError):

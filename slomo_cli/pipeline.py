@@ -28,6 +28,7 @@ from slomo_cli.media.cuts import CutDetector, DuplicateFilter
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
+from slomo_cli.media.names import refuse_overwriting_input
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.target import Target, choose_target
@@ -107,6 +108,7 @@ def convert(
     begun = clock.monotonic()
     time, encode, compute = _settings(time, encode, compute, wishes)
     plan = plan_conversion(source, output, time=time, encode=encode, compute=compute)
+    refuse_overwriting_input(plan.target.path, Path(source))
     if not encode.overwrite:
         refuse_existing(plan.target)
     progress = progress or make_progress("none", quiet=True)

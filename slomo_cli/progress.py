@@ -14,6 +14,7 @@ JSON lines, one object each, keys in this order (rationals are strings such as `
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -150,8 +151,13 @@ class Reporter:
 
     def line(self, text: str) -> None:
         """One line on the stream; on a terminal broken between words."""
-        self.stream.write(fitted(text, self.stream) + "\n")
-        self.stream.flush()
+        self._write(fitted(text, self.stream))
+
+    def _write(self, line: str) -> None:
+        # A log that cannot be written, on a full disk or down a closed pipe, is no reason to lose the film.
+        with contextlib.suppress(OSError):
+            self.stream.write(line + "\n")
+            self.stream.flush()
 
 
 class PlainLines(Reporter):
@@ -229,8 +235,7 @@ class JsonLines(Reporter):
     def _event(self, event: str, *, always: bool = False, **values: Any) -> None:
         if always or not self.quiet:
             # ASCII with escapes: undecodable bytes of a file name survive any terminal's encoding.
-            self.stream.write(json.dumps({"event": event, **values}) + "\n")
-            self.stream.flush()
+            self._write(json.dumps({"event": event, **values}))
 
 
 def _rounded(value: float | None) -> float | None:
@@ -305,7 +310,7 @@ def _rich_bar(stream: TextIO, label_width: int) -> RichBar:
 
 def make_progress(kind: Kind = "auto", stream: TextIO | None = None, *, quiet: bool = False) -> Reporter:
     """The reporter of this kind on ``stream`` (stderr); ``auto`` is a bar on a terminal and plain lines elsewhere."""
-    target = sys.stderr if stream is None else stream
+    target = stream or sys.stderr or open(os.devnull, "w")  # stderr may be closed  # noqa: SIM115
     if kind == "auto":
         kind = "bar" if target.isatty() and os.environ.get("TERM") != "dumb" else "plain"
     shapes: dict[str, type[Reporter]] = {"bar": Bar, "plain": PlainLines, "json": JsonLines, "none": Reporter}

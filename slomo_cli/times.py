@@ -20,6 +20,8 @@ from fractions import Fraction
 
 from slomo_cli.errors import UsageError, printable
 
+HIGHEST_RATE = 1_000_000
+"""Frames per second: ffmpeg rounds rates above."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18}|[0-9]{1,18}/[0-9]{1,18})", re.ASCII)
 _CLOCK = re.compile(r"(?:([0-9]{1,9}):)?([0-9]{1,9}):([0-9]{1,2}(?:\.[0-9]{0,18})?)", re.ASCII)
 
@@ -44,6 +46,8 @@ def parse_rate(text: str) -> Fraction:
     rate = parse_number(text)
     if rate <= 0:
         raise UsageError(f"expected a frame rate above 0, found '{printable(text)}'")
+    if rate > HIGHEST_RATE:
+        raise UsageError(f"expected a frame rate of at most {HIGHEST_RATE}, found '{printable(text)}'")
     places = len(text.strip().partition(".")[2])
     nominal = round(rate * 1001 / 1000)
     if places >= 2 and nominal and (nominal % 12 == 0 or nominal % 15 == 0):

@@ -153,6 +153,19 @@ def test_report_for_people() -> None:
     assert len(conclusions(measured(rival=None))) == 2
 
 
+def test_numbers_are_whole_on_eighty_columns() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    long = Stage("network and fusion", "new frame", Spent(12.34567, 23.45678), 0.5)
+    flow = Stage("flow", "pair", Spent(1.23456, 2.34567), 0.125, flop=123.45e9, flops=4e10)
+    encode = Stage("encode", "output frame", Spent(0.1234, 0.2345), 8.1, note="libx265")
+    print_tables([measured(stages=(long, encode), parts=(flow,))], console)
+    text = console.export_text()
+
+    assert "…" not in text
+    for number in ("12345.67", "23456.78", "1234.56", "123.45", "40 %"):
+        assert number in text
+
+
 def test_report_for_programs() -> None:
     """Every documented key, no NaN, nothing of the machine's paths."""
     document = json.loads(to_json([measured(), measured(rival=None)], {"torch": "2", "ffmpeg": "9"}))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -209,6 +212,48 @@ def test_existing_target_stays_unless_told(clip: Clip, run: Convert, tmp_path: P
 
     run(clip("two.mp4"), out, overwrite=True)
     assert len(read(out)) == 2
+
+
+@pytest.mark.parametrize("link", ["itself", "hard link", "symbolic link"])
+def test_the_source_is_never_the_target(clip: Clip, run: Convert, tmp_path: Path, link: str) -> None:
+    source = tmp_path / "in.mp4"
+    shutil.copy(clip("two.mp4"), source)
+    before = source.read_bytes()
+    target = source if link == "itself" else tmp_path / "other.mp4"
+    if link == "hard link":
+        os.link(source, target)
+    elif link == "symbolic link":
+        target.symlink_to(source)
+
+    with pytest.raises(UsageError, match="is the input itself"):
+        run(source, target, factor=2, overwrite=True)
+
+    assert source.read_bytes() == before
+
+
+def test_a_target_behind_a_link_is_written_and_keeps_its_mode(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "film.mp4", tmp_path / "link.mp4"
+    real.write_bytes(b"old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+
+    run(clip("two.mp4"), link, factor=2, overwrite=True)
+
+    assert link.is_symlink() and not real.is_symlink()
+    assert real.stat().st_size > 100 and real.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["film.mp4", "link.mp4", "real"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_a_name_that_is_not_utf_8(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xff"))
+    folder.mkdir()
+    target = folder / os.fsdecode(b"\xfe out.mp4")
+
+    run(clip("two.mp4"), target, factor=2)
+
+    assert os.listdir(os.fsencode(folder)) == [b"\xfe out.mp4"]
 
 
 @pytest.mark.parametrize("moment", ["decode", "network", "encoder"])

@@ -36,6 +36,12 @@ def test_a_decimal_comma_gets_a_hint() -> None:
         parse_number("2,5")
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "1000001", "99999999"])
+def test_rates_no_film_has_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="expected a frame rate"):
+        parse_rate(text)
+
+
 @pytest.mark.parametrize("nominal", [12, 15, 24, 30, 48, 60, 72, 90, 96, 120, 144, 240, 480])
 @pytest.mark.parametrize("places", [2, 3, 4, 6])
 def test_ntsc_decimals_mean_ntsc_rates(nominal: int, places: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slomo_cli.cli import files, options
-from slomo_cli.errors import DeviceError, SlomoError, UsageError, printable
+from slomo_cli.errors import DeviceError, OutputClosed, SlomoError, UsageError, printable
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Reporter
@@ -32,11 +32,12 @@ def run(inputs: Sequence[str], wish: options.Settings, values: options.Values, *
         for job, replace in [(job, batch.admit(job)) for job in jobs]:
             if replace is not None:
                 batch.attempt(job, replace=replace)
-        if batch.failures and len(jobs) > 1:
-            reporter.error(SlomoError(f"{len(batch.failures)} of {len(jobs)} inputs failed"))
-    if not batch.failures:
-        return 0
-    return batch.failures[0] if len(set(batch.failures)) == 1 else 1
+        code = batch.exit_code
+        if code and len(jobs) > 1:
+            failed = SlomoError(f"{len(batch.failures)} of {len(jobs)} inputs failed")
+            failed.exit_code = code
+            reporter.error(failed)
+    return code
 
 
 class Batch:
@@ -50,6 +51,11 @@ class Batch:
         self.values = values
         self.reporter = reporter
         self.failures: list[int] = []
+
+    @property
+    def exit_code(self) -> int:
+        """0, the code all failures share, or 1."""
+        return 0 if not self.failures else self.failures[0] if len(set(self.failures)) == 1 else 1
 
     def admit(self, job: files.Job) -> bool | None:
         """May the job run, and replace what is there? None where it may not or need not."""
@@ -87,7 +93,8 @@ class Batch:
             self._fail(job, SlomoError("a fault of slomo itself (see above)"))
 
     def _fail(self, job: files.Job, error: SlomoError) -> None:
-        self.reporter.error(error, "" if self.alone else job.name)
+        if not isinstance(error, OutputClosed):
+            self.reporter.error(error, "" if self.alone else job.name)
         self.failures.append(error.exit_code)
 
     def _convert(self, job: files.Job, source: Path, *, replace: bool) -> None:

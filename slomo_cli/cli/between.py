@@ -12,6 +12,7 @@ from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import RATE, Number
 from slomo_cli.errors import UsageError, printable
+from slomo_cli.media import names
 
 
 @click.command(
@@ -55,15 +56,12 @@ def command(first: str, second: str, frames: int, rate: Fraction, **values: Unpa
         files.check_source(Path(name))
     output = values["output"] or ""
     target = None if output == files.STREAM else Path(output)
-    numbered = target is not None and "%" in target.name
     if target is not None and (not output or output.endswith("/")):
         raise UsageError(f"-o expects a file name, found '{printable(output)}'")
     files.check_target(target)
     for name in (first, second):
-        files.refuse_overwriting_input(target, Path(name))
-    replace: bool | None = values["overwrite"]
-    if not numbered:
-        replace = files.may_write(target, overwrite=values["overwrite"], skip=False)
+        names.refuse_overwriting_input(target, Path(name))
+    replace = files.may_write(target, overwrite=values["overwrite"])
     if replace is None:
         return
     from slomo_cli.stills import between

@@ -12,6 +12,7 @@ from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import FACTOR, Number
 from slomo_cli.errors import UsageError
+from slomo_cli.media import names
 
 
 class _Values(options.Telling):
@@ -95,8 +96,8 @@ def command(
     target = None if output == files.STREAM else Path(output) if output else usual
     files.check_target(target)
     for name in (source, made):
-        files.refuse_overwriting_input(target, Path(name))
-    replace = files.may_write(target, overwrite=overwrite, skip=False)
+        names.refuse_overwriting_input(target, Path(name))
+    replace = files.may_write(target, overwrite=overwrite)
     if replace is None:
         return
     from slomo_cli.compare import compare

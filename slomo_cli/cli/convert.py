@@ -71,7 +71,7 @@ def command(
     if auto_factor is not None and ctx.get_parameter_source("factor") is click.core.ParameterSource.COMMANDLINE:
         raise UsageError("--auto-factor chooses the factor: leave out --factor")
     if speed is not None:
-        if ctx.get_parameter_source("factor") is not click.core.ParameterSource.DEFAULT:
+        if ctx.get_parameter_source("factor") is click.core.ParameterSource.COMMANDLINE:
             raise UsageError("--speed says how slow each part is: leave out --factor")
         factor = Fraction(1)
     if vfr == "keep" and rate is not None:

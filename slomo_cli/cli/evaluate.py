@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from slomo_cli.cli import options
+from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.errors import UsageError, printable
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 @option(
     "--worst", type=click.IntRange(1, 100), metavar="COUNT", default=6, group="Results", help="Cases to draw per set."
 )
+@option("-y", "--overwrite", is_flag=True, group="Results", help="Replace what is there without asking.")
 @options.compute
 @options.messages
 def command(
@@ -64,6 +65,7 @@ def command(
     csv_file: str | None,
     sheet_file: str | None,
     worst: int,
+    overwrite: bool,
     **values: Any,
 ) -> None:
     """Measure a network, and what it is compared with, on pictures whose truth is known.
@@ -80,6 +82,8 @@ def command(
 
     for name in (json_file, csv_file, sheet_file):
         _check_target(name)
+        if name is not None and name != files.STREAM and files.may_write(Path(name), overwrite=overwrite) is None:
+            return
     if sheet_file is not None and not sheet_file.lower().endswith(".png"):
         raise UsageError(f"--sheet writes PNG: expected a name ending in .png, found '{printable(sheet_file)}'")
     if json_file == "-" and csv_file == "-":

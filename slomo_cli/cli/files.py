@@ -18,6 +18,7 @@ import click
 
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
 from slomo_cli.media import codecs, containers
+from slomo_cli.media.names import first_file, refuse_overwriting_input
 
 STREAM = "-"
 """stdin as an input, stdout as the output."""
@@ -133,34 +134,11 @@ def _target(source: Path | None, output: str | None, out_dir: str | None, tag: s
     return folder / default_name(source, tag, codec)
 
 
-def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
-    """UsageError when both names lead to one file, whatever links are between."""
-    if target is None or source is None:
-        return
-    try:
-        same = os.path.samefile(target, source)
-    except OSError:  # one of them does not exist
-        same = os.path.abspath(target) == os.path.abspath(source)
-    if same or _among_pictures(target, source):
-        raise UsageError(f"the output '{printable(target)}' is the input itself: name another with -o")
-
-
-def _among_pictures(target: Path, source: Path) -> bool:
-    """Would images of that name replace pictures of the sequence they are made from?"""
-    folder = source if source.is_dir() else source.parent
-    several = source.is_dir() or re.search(r"[%*?]", source.name) is not None
-    if not several or os.path.abspath(target.parent) != os.path.abspath(folder):
-        return False
-    from slomo_cli.media.sequence import sequence_files  # loads av
-
-    parts = re.split(r"%(?:0?\d+)?d", target.name)
-    pattern = re.compile(r"\d+".join(map(re.escape, parts)))
-    return any(pattern.fullmatch(file.name) for file in sequence_files(source) or ())
-
-
 def check_source(source: Path | None) -> None:
     """InputError unless the source is there and may be read; whether it is a video shows when it is opened."""
     if source is None:
+        if sys.stdin is None:
+            raise UsageError("stdin (-) is closed: pipe or redirect a video into it")
         if sys.stdin.isatty():
             raise UsageError("stdin (-) is a terminal: pipe or redirect a video into it")
         return
@@ -183,6 +161,8 @@ def check_source(source: Path | None) -> None:
 def check_target(target: Path | None, *, create: bool = False, dry: bool = False) -> None:
     """SlomoError unless a file can be put there; ``create`` makes a missing folder (--out-dir) unless ``dry``."""
     if target is None:
+        if sys.stdout is None:
+            raise UsageError("stdout (-o -) is closed: redirect it to a file or a pipe")
         if sys.stdout.isatty() and not dry:
             raise UsageError("stdout (-o -) is a terminal: redirect it to a file or a pipe")
         return
@@ -206,25 +186,26 @@ def check_target(target: Path | None, *, create: bool = False, dry: bool = False
         raise SlomoError(f"no permission to write in the folder '{printable(folder)}'")
 
 
-def may_write(target: Path | None, *, overwrite: bool, skip: bool) -> bool | None:
+def may_write(target: Path | None, *, overwrite: bool, skip: bool | None = None) -> bool | None:
     """Is the target free (False), to be replaced (True), or to be left as it is (None)?
 
+    ``skip``: leave what is there; None where the command has no such option.
     Asks on a terminal; elsewhere SlomoError.
     """
-    if target is None or not os.path.lexists(target):
+    if target is None or not os.path.lexists(there := first_file(target)):
         return False
     if skip:
         return None
     if overwrite:
         return True
     if interactive():
-        return True if click.confirm(f"'{printable(target)}' exists. Replace it?", err=True) else None
-    raise SlomoError(f"'{printable(target)}' exists: -y replaces it, -n leaves it")
+        return True if click.confirm(f"'{printable(there)}' exists. Replace it?", err=True) else None
+    raise SlomoError(f"'{printable(there)}' exists: -y replaces it{'' if skip is None else ', -n leaves it'}")
 
 
 def interactive() -> bool:
     """Is there a person to ask?"""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import warnings
@@ -12,7 +13,7 @@ import click
 
 from slomo_cli import __version__
 from slomo_cli.cli.help import PREFIX, Lazy, LazyGroup
-from slomo_cli.errors import DeviceError, SlomoError
+from slomo_cli.errors import DeviceError, OutputClosed, SlomoError
 from slomo_cli.threads import wait_quietly
 
 COMMANDS = {
@@ -106,6 +107,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         warnings.simplefilter("ignore")
     try:
         code = cli.main(arguments, prog_name="slomo", standalone_mode=False)
+    except OutputClosed as error:
+        code = error.exit_code
     except SlomoError as error:
         say(str(error))
         code = error.exit_code
@@ -122,6 +125,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             click.echo(err=True)
         say("stopped")
         code = 128 + signals.received if signals.received else 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO):
+            raise
+        say(f"cannot write: {error.strerror}")
+        code = SlomoError.exit_code
     except MemoryError:
         say("out of memory")
         code = DeviceError.exit_code

@@ -13,6 +13,7 @@ from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import TIME, Number
 from slomo_cli.errors import UsageError, printable
+from slomo_cli.media import names
 
 
 class _Values(options.Computing):
@@ -69,8 +70,8 @@ def command(
     if target is not None and target.suffix.lower() != ".png":
         raise UsageError(f"the sheet is written as PNG: expected a name ending in .png, found '{printable(target)}'")
     files.check_target(target)
-    files.refuse_overwriting_input(target, source)
-    if files.may_write(target, overwrite=overwrite, skip=False) is None:
+    names.refuse_overwriting_input(target, source)
+    if files.may_write(target, overwrite=overwrite) is None:
         return
     from slomo_cli.picture import encode_png, write_png
     from slomo_cli.preview import preview

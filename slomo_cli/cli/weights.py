@@ -17,6 +17,7 @@ from slomo_cli.cli.help import Group, option
 from slomo_cli.cli.options import FILE
 from slomo_cli.cli.plan import columns
 from slomo_cli.errors import UsageError, WeightsError, printable
+from slomo_cli.media import names
 
 if TYPE_CHECKING:
     from slomo_cli.net.weights import Released
@@ -114,9 +115,9 @@ def import_file(file: str, output: str | None, overwrite: bool) -> None:
     target = source.with_suffix(".safetensors") if output is None else Path(output)
     if target.suffix != ".safetensors":
         raise UsageError(f"expected a name ending in .safetensors, found '{printable(target)}'")
-    files.refuse_overwriting_input(target, source)
+    names.refuse_overwriting_input(target, source)
     files.check_target(target)
-    if files.may_write(target, overwrite=overwrite, skip=False) is None:
+    if files.may_write(target, overwrite=overwrite) is None:
         return
     from slomo_cli.net.checkpoints import import_checkpoint
 

@@ -49,8 +49,6 @@ def build_encode_args(
             "pixel_format": target.feed.name,
             "video_size": (target.width, target.height),  # a tuple: text is taken apart letter by letter
             "framerate": ratio_text(rate),
-            # Said again, or ffmpeg guesses a rate it knows near this one, such as 120 for 120000/1001, for the clock.
-            "r": ratio_text(rate),
         }
     picture = ffmpeg_python.input("pipe:0", **source)["v:0"]
     delay = carry.picture_delay if carry else Fraction(0)
@@ -66,9 +64,9 @@ def build_encode_args(
         ours += _last_duration(target, delay + duration, time_base)
     options = merge_options(ours, target.user_options)
     compiled: list[str] = ffmpeg_python.compile(
-        ffmpeg_python.output(picture, target.ffmpeg_output, f=target.container), cmd=ffmpeg, overwrite_output=False
+        ffmpeg_python.output(picture, "output", f=target.container), cmd=ffmpeg, overwrite_output=False
     )
-    # compiled: exe, input options, -i pipe:0, -map 0:v:0, -f muxer, output
+    # compiled: exe, input options, -i pipe:0, -map 0:v:0, -f muxer, output; the package takes names in UTF-8 only
     at = compiled.index("-i")
     command = [compiled[0], "-hide_banner", "-nostdin", "-nostats", "-v", "warning", "-y"]
     command += target.input_args
@@ -84,15 +82,23 @@ def build_encode_args(
         command += [f"-{name}"] if value is None else [f"-{name}", value]
     if carry:
         command += carry.output_args
-    command.append(compiled[-1])
+    command.append(target.ffmpeg_output)
     return command
+
+
+_MPEG4_TICKS = 65_535
+"""Ticks of a second in MPEG-4 Part 2 at most."""
 
 
 def _clock(target: Target, rate: Fraction, time_base: Fraction | None) -> list[tuple[str, str]]:
     """Options that keep every stamp as it is given: no frame dropped, none repeated."""
     old = target.ffmpeg_version < (5, 1)
     clock = [("vsync", "passthrough")] if old else [("fps_mode:v:0", "passthrough")]
-    if time_base is not None:
+    # The input's own clock: left alone, ffmpeg takes that of a rate it knows near this one, 120 for 120000/1001.
+    if time_base is None and target.codec == "mpeg4" and rate.numerator > _MPEG4_TICKS:
+        near = (1 / rate).limit_denominator(_MPEG4_TICKS)
+        clock.append(("enc_time_base:v:0", f"{near.numerator}/{near.denominator}"))
+    else:
         # 'demux' is how later versions spell -1.
         clock.append(("enc_time_base:v:0", "-1" if target.ffmpeg_version < (6, 1) else "demux"))
     if target.container in ("mp4", "mov"):

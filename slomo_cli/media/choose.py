@@ -11,10 +11,8 @@ from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media.codecs import CODECS, ENCODERS, Encoder, codec_word, encoder_of
 from slomo_cli.media.containers import BY_EXTENSION, CONTAINERS, STREAMED, Container
 from slomo_cli.media.ffmpeg import Tools
+from slomo_cli.media.names import NUMBERED
 from slomo_cli.values import EncodeSettings, PixelLayout
-
-NUMBERED = re.compile(r"%(0\d{1,2})?d")
-"""The place of an image's number in the name of a sequence."""
 
 
 def version_number(version: str) -> tuple[int, int]:

@@ -264,12 +264,17 @@ def codec_word(name: str) -> str:
     return ALIASES.get(low, low)
 
 
+_LIBRARIES = {"vpx": "vp8", "xvid": "mpeg4", "openh264": "h264", "kvazaar": "hevc", "vvenc": "vvc"}
+"""Libraries that are not called as what they write."""
+
+
 def encoder_of(name: str) -> Encoder:
     """What is known of an encoder by its ffmpeg name; for one not in the table, a guess from its name."""
     if name in ENCODERS:
         return ENCODERS[name]
     hardware = name.endswith(HARDWARE_ENDINGS)
     codec = name.rpartition("_")[0] if hardware else name.removeprefix("lib")
+    codec = _LIBRARIES.get(codec, codec)
     return Encoder(name, codec, (), ("crf", 0, 255, None), ("preset", {}), (), codec in ("h264", "hevc"), hardware)
 
 

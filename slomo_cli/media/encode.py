@@ -17,7 +17,7 @@ from fractions import Fraction
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from slomo_cli.errors import EncoderError, printable
+from slomo_cli.errors import EncoderError, OutputClosed, printable
 from slomo_cli.media.feed import Nut, Pipe, Shaper
 from slomo_cli.media.ffmpeg import last_words
 from slomo_cli.media.place import Place, left_over, refuse_existing
@@ -208,6 +208,8 @@ class Encoder:
         words = self._words()
         if "No space left" in words or code == 228:
             return EncoderError(f"{self._place.room()} (ffmpeg: {words})")
+        if self.target.path is None and "Broken pipe" in words:
+            return OutputClosed(f"standard output was closed after {self.frames_written} frames")
         ended = f"was killed by signal {-code}" if code < 0 else f"failed with code {code}"
         return EncoderError(f"ffmpeg {ended} after {self.frames_written} frames: {words or 'it gave no reason'}")
 

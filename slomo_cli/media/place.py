@@ -102,7 +102,9 @@ class Place:
         self.path.rmdir()
 
     def room(self) -> str:
-        where = self.path.parent if self.path else Path()
+        if self.path is None:
+            return "standard output takes no more: its disk is full"
+        where = self.path.parent
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(where).free
             return f"the disk is full: {free / 2**20:.0f} MiB are free in '{printable(where)}'"
@@ -160,6 +162,8 @@ def _sync(path: Path) -> None:
 def _appear(temporary: Path, path: Path, overwrite: bool) -> None:
     """Gives the finished file its name in one step; without ``overwrite`` a file that came meanwhile stays."""
     if overwrite:
+        with contextlib.suppress(OSError):
+            shutil.copymode(path, temporary)  # who might read the old file may read the new one
         os.replace(temporary, path)
         return
     try:

@@ -16,7 +16,6 @@ from pathlib import Path
 from slomo_cli.errors import EncoderError, UsageError
 from slomo_cli.media import formats
 from slomo_cli.media.choose import (
-    NUMBERED,
     alternatives,
     check_pattern,
     choose_encoder,
@@ -28,6 +27,7 @@ from slomo_cli.media.conform import conform
 from slomo_cli.media.containers import Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
 from slomo_cli.media.hdr import hdr_options
+from slomo_cli.media.names import numbered
 from slomo_cli.media.orientation import Orientation, orientation_of
 from slomo_cli.media.wishes import UserOption, parse_encoder_args
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
@@ -102,7 +102,7 @@ class Target:
     def image_path(self, number: int) -> Path:
         """The file of image ``number``, counted from 1."""
         assert self.path is not None
-        return self.path.with_name(NUMBERED.sub(lambda match: match[0] % number, self.path.name, count=1))
+        return numbered(self.path, number)
 
 
 def _hidden(name: str, ending: str) -> str:
@@ -132,6 +132,8 @@ def choose_target(
     and EncoderError when the encoder is not there or refuses its trial.
     """
     target_path = None if path is None or os.fspath(path) == "-" else Path(path)
+    if target_path is not None and target_path.is_symlink():
+        target_path = Path(os.path.realpath(target_path))  # the link stays, what it leads to is written
     container, extension = container_of(target_path)
     if target_path is not None:
         check_pattern(target_path, container, frames)
@@ -277,7 +279,7 @@ def _codec_options(encoder: Encoder, choice: formats.Choice, settings: EncodeSet
     options: list[tuple[str, str]] = []
     if encoder.codec == "prores" and settings.preset is None:
         options.append(("profile:v:0", "3" if "422" in choice.pix_fmt else "4"))
-    if encoder.name == "libvpx-vp9" and choice.layout.alpha:
+    if encoder.name in ("libvpx", "libvpx-vp9") and choice.layout.alpha:
         options.append(("auto-alt-ref:v:0", "0"))  # hidden frames and alpha do not go together in libvpx
     return options
 
@@ -289,6 +291,9 @@ def _container_options(container: Container, encoder: Encoder, settings: EncodeS
             options.append(("tag:v:0", "hvc1"))  # what Apple's players insist on
         if settings.faststart:
             options.append(("movflags", "+faststart"))
+    if container.muxer == "avi":
+        # MP3's delay makes its first stamp negative; moving everything up from there would shift the picture.
+        options.append(("avoid_negative_ts", "disabled"))
     if container.muxer in ("gif", "webp"):
         options.append(("loop", "0"))
     if container.muxer == "apng":

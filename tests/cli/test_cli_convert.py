@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from slomo_cli.cli.main import main
-from slomo_cli.errors import EncoderError, InputError
+from slomo_cli.errors import EncoderError, InputError, OutputClosed
 from slomo_cli.values import ComputeSettings, EncodeSettings, Summary, TimeSettings
 
 
@@ -267,6 +267,17 @@ def test_y_replaces_and_n_leaves_existing_output(fake: FakePipeline, slomo: Any)
     assert Path("out.mp4").read_bytes() == b"done"
 
 
+def test_numbered_pictures_are_there_when_their_first_is(fake: FakePipeline, slomo: Any) -> None:
+    words = ("convert", "in.mp4", "-o", "f_%03d.png")
+    Path("f_001.png").write_bytes(b"old")
+    refused, left, replaced = slomo(*words), slomo(*words, "-n"), slomo(*words, "-y")
+
+    assert (refused.code, refused.err) == (1, "slomo: 'f_001.png' exists: -y replaces it, -n leaves it\n")
+    assert (left.code, left.err) == (0, "note: 'f_%03d.png' exists and stays as it is\n")
+    assert replaced.code == 0
+    assert [call.encode.overwrite for call in fake.calls] == [True]
+
+
 @pytest.mark.parametrize(("answer", "calls", "code"), [("y\n", 1, 0), ("n\n", 0, 0)])
 def test_existing_output_is_asked_about_on_a_terminal(
     fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch, answer: str, calls: int, code: int
@@ -329,6 +340,41 @@ def test_out_of_memory_is_5(fake: FakePipeline, slomo: Any) -> None:
     done = slomo("convert", "in.mp4")
 
     assert (done.code, done.err) == (5, "slomo: out of memory: a smaller --proxy or --batch needs less\n")
+
+
+def test_the_last_error_of_a_batch_in_json_has_the_code_the_run_ends_with(fake: FakePipeline, slomo: Any) -> None:
+    done = slomo("convert", "missing.mp4", "gone.mp4", "--out-dir", ".", "--progress", "json")
+
+    events = [json.loads(line) for line in done.err.splitlines()]
+    assert done.code == 3
+    assert [event["exit_code"] for event in events] == [3, 3, 3]
+
+
+def test_a_reader_that_has_gone_is_no_news(fake: FakePipeline, slomo: Any) -> None:
+    fake.failures = {"in.mp4": OutputClosed("standard output was closed after 3 frames")}
+    done = slomo("convert", "in.mp4", "-o", "-", "--progress", "none")
+
+    assert (done.code, done.err) == (141, "")
+
+
+@pytest.mark.parametrize(("stream", "words"), [("stdin", ["-", "-o", "x.mp4"]), ("stdout", ["in.mp4", "-o", "-"])])
+def test_closed_streams_are_told(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch, stream: str, words: list[str]
+) -> None:
+    monkeypatch.setattr(sys, stream, None)
+    done = slomo("convert", *words)
+
+    assert done.code == 2
+    assert f"{stream} (" in done.err and "is closed: " in done.err
+
+
+def test_a_factor_in_the_environment_is_no_contradiction(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLOMO_CONVERT_FACTOR", "3")
+
+    assert slomo("convert", "in.mp4", "--speed", "0-:4").code == 0
+    assert slomo("convert", "in.mp4", "--speed", "0-:4", "--factor", "3", "-y").code == 2
 
 
 def test_json_progress_tells_errors_in_json_too(fake: FakePipeline, slomo: Any) -> None:

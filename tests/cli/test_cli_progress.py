@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from slomo_cli.errors import EncoderError, InputError
-from slomo_cli.progress import Bar, JsonLines, Meter, PlainLines, Reporter, make_progress
+from slomo_cli.progress import Bar, JsonLines, Kind, Meter, PlainLines, Reporter, make_progress
 from slomo_cli.text import clock_text, decimal, fitted, summary_text
 from slomo_cli.values import Summary
 
@@ -52,6 +53,28 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+@pytest.mark.parametrize("kind", ["plain", "json", "none"])
+def test_a_log_that_cannot_be_written_stops_nothing(kind: Kind) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    reporter = make_progress(kind, Full())
+    reporter.start(10, "in.mp4")
+    reporter.note("something")
+    reporter.advance(10)
+    reporter.finish(SUMMARY)
+    reporter.error(InputError("gone"))
+
+
+def test_without_stderr_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    reporter = make_progress("auto")
+    reporter.start(10, "in.mp4")
+    reporter.note("something")
+    reporter.finish(SUMMARY)
 
 
 def test_meter_judges_speed_by_the_last_seconds() -> None:

@@ -145,6 +145,18 @@ def test_refused_before_any_work(triplets: Path, options: list[str], words: str)
     assert words in str(result.exception)
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv", "--sheet"])
+def test_what_is_there_stays_unless_told(triplets: Path, tmp_path: Path, network: Any, option: str) -> None:
+    there = tmp_path / "old.png"
+    there.write_bytes(b"old")
+
+    refused = run(triplets, option, there)
+    assert isinstance(refused.exception, SlomoError) and "exists: -y replaces it" in str(refused.exception)
+    assert there.read_bytes() == b"old" and network == []
+    assert run(triplets, option, there, "-y").exception is None
+    assert there.stat().st_size > 10
+
+
 def test_nothing_to_measure(tmp_path: Path) -> None:
     """An empty folder is an input error."""
     result = run(tmp_path, "--weights", "none", "--against", "blend")

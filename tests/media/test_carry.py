@@ -348,6 +348,12 @@ class TestTracks:
         assert tracks(done.path, "subtitle") == []
         assert "subtitle track" in " ".join(done.carry.notes)
 
+    def test_mp3_beside_the_picture_of_an_avi_moves_nothing(self, tmp_path, clip):
+        done = convert(clip("rich.mkv"), tmp_path / "out.avi", TimeSettings(factor=Fraction(2)), preset=None)
+        assert {track["codec"] for track in tracks(done.path, "audio")} <= {"mp3", "mp3float"}
+        times = [time for time, _, _ in packets(done.path, "video")]
+        assert times == [number * times[1] for number in range(len(times))]
+
     @pytest.mark.parametrize("name", ["out.gif", "out.apng", "out.webp", "out%03d.png"])
     def test_pictures_only(self, tmp_path, clip, name):
         done = convert(clip("rich.mkv"), tmp_path / name, TimeSettings(rate=Fraction(10)), preset=None)

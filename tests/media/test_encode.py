@@ -175,6 +175,25 @@ class TestContainers:
             write(tmp_path / name, video_info(), same, rate=Fraction(25))
             assert (tmp_path / name).exists()
 
+    def test_a_reader_that_goes_away(self, tmp_path):
+        program = (
+            "import sys; sys.path.insert(0, sys.argv[1])\n"
+            "from out_helpers import *\n"
+            "from slomo_cli.errors import OutputClosed\n"
+            "try: write('-', video_info(), list(pictures(layout_of('yuv420p'), 64, 48, 200)), codec='ffv1')\n"
+            "except OutputClosed as error: sys.exit(error.exit_code)\n"
+        )
+        run = subprocess.Popen([sys.executable, "-c", program, str(Path(__file__).parent)], stdout=subprocess.PIPE)
+        assert run.stdout is not None
+        run.stdout.read(10)
+        run.stdout.close()
+        assert run.wait(timeout=60) == 141
+
+    @pytest.mark.parametrize("name", ["a.webm", "a.mkv"])
+    def test_vp8_with_alpha(self, tmp_path, name):
+        write(tmp_path / name, video_info("yuva420p"), frames_of("yuva420p"), codec="libvpx")
+        assert len(stamps(tmp_path / name)) == 5
+
     def test_standard_output(self, tmp_path):
         program = (
             "import sys; sys.path.insert(0, sys.argv[1])\n"

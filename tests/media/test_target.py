@@ -68,10 +68,10 @@ class TestCommand:
     @pytest.mark.skipif(os.name == "nt", reason="the expected paths are POSIX ones")
     def test_mp4(self):
         assert command("a.mp4") == (
-            f"ffmpeg {HEAD} -chroma_sample_location:v:0 left {RAW} -pixel_format yuv420p -r 30000/1001 -i pipe:0 "
+            f"ffmpeg {HEAD} -chroma_sample_location:v:0 left {RAW} -pixel_format yuv420p -i pipe:0 "
             "-map 0:v:0 -f mp4 -c:v:0 libx264 "
             "-filter:v:0 setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709 "
-            "-pix_fmt:v:0 yuv420p -crf:v:0 18 -movflags +faststart -fps_mode:v:0 passthrough "
+            "-pix_fmt:v:0 yuv420p -crf:v:0 18 -movflags +faststart -fps_mode:v:0 passthrough -enc_time_base:v:0 demux "
             "-video_track_timescale 30000 -movie_timescale 30000 file:/out/.a.mp4.slomo-part.mp4"
         )
 
@@ -80,11 +80,12 @@ class TestCommand:
         info = video_info("yuv420p10le", color=ColorInfo(1, 9, 9, 16, 3), hdr=HDR)
         assert command("a.mov", info, crf=20, preset="slow", rate=Fraction(24)) == (
             f"ffmpeg {HEAD} -chroma_sample_location:v:0 topleft -f rawvideo -video_size 64x48 -framerate 24/1 "
-            "-pixel_format yuv420p10le -r 24/1 -i pipe:0 -map 0:v:0 -f mov -c:v:0 libx265 "
+            "-pixel_format yuv420p10le -i pipe:0 -map 0:v:0 -f mov -c:v:0 libx265 "
             "-filter:v:0 setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc "
             "-pix_fmt:v:0 yuv420p10le -x265-params:v:0 log-level=error:hdr10=1:repeat-headers=1:"
             "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400 "
-            "-crf:v:0 20 -preset:v:0 slow -tag:v:0 hvc1 -movflags +faststart -fps_mode:v:0 passthrough "
+            "-crf:v:0 20 -preset:v:0 slow -tag:v:0 hvc1 -movflags +faststart "
+            "-fps_mode:v:0 passthrough -enc_time_base:v:0 demux "
             "-video_track_timescale 24000 -movie_timescale 24000 file:/out/.a.mov.slomo-part.mov"
         )
 
@@ -92,12 +93,12 @@ class TestCommand:
     def test_gif_with_one_palette(self):
         info = video_info("gbrp", color=ColorInfo())
         assert command("a.gif", info, rate=Fraction(25), frames=10) == (
-            f"ffmpeg {HEAD} -f rawvideo -video_size 64x48 -framerate 25/1 -pixel_format gbrp -r 25/1 -i pipe:0 "
+            f"ffmpeg {HEAD} -f rawvideo -video_size 64x48 -framerate 25/1 -pixel_format gbrp -i pipe:0 "
             "-map 0:v:0 -f gif -c:v:0 gif -filter:v:0 setparams=colorspace=gbr,"
             "scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp,format=bgra,"
             "split[a][b];[a]palettegen=stats_mode=diff:reserve_transparent=0[p];"
             "[b][p]paletteuse=dither=sierra2_4a:diff_mode=rectangle "
-            "-loop 0 -fps_mode:v:0 passthrough file:/out/.a.gif.slomo-part.gif"
+            "-loop 0 -fps_mode:v:0 passthrough -enc_time_base:v:0 demux file:/out/.a.gif.slomo-part.gif"
         )
 
     def test_a_long_gif_makes_a_palette_for_each_frame(self):
@@ -110,12 +111,12 @@ class TestCommand:
     def test_images(self):
         info = video_info(color=ColorInfo(1, 6, 6, 6))
         assert command("im_%03d.jpg", info) == (
-            f"ffmpeg {HEAD} {RAW} -pixel_format yuv420p -r 30000/1001 -i pipe:0 -map 0:v:0 -f image2 "
+            f"ffmpeg {HEAD} {RAW} -pixel_format yuv420p -i pipe:0 -map 0:v:0 -f image2 "
             "-c:v:0 mjpeg -filter:v:0 setparams=range=tv:color_primaries=smpte170m:color_trc=smpte170m:"
             "colorspace=smpte170m,scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp:"
             "in_color_matrix=smpte170m:out_color_matrix=smpte170m:in_range=tv:out_range=pc,format=yuvj420p,"
             "setparams=range=pc:color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m "
-            "-pix_fmt:v:0 yuvj420p -q:v:0 2 -fps_mode:v:0 passthrough "
+            "-pix_fmt:v:0 yuvj420p -q:v:0 2 -fps_mode:v:0 passthrough -enc_time_base:v:0 demux "
             "file:/out/.im_%%03d.jpg.slomo-part/%d.jpg"
         )
 

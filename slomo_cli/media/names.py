@@ -1,0 +1,49 @@
+"""Names of outputs, looked at before anything heavy is loaded: numbered pictures, and a source that would be lost."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from slomo_cli.errors import UsageError, printable
+from slomo_cli.media import containers
+
+NUMBERED = re.compile(r"%(0\d{1,2})?d")
+"""What stands for the number in the name of a sequence of pictures."""
+
+
+def numbered(path: Path, number: int) -> Path:
+    """The file of picture ``number``, counted from 1, of a sequence named like ``out_%03d.png``."""
+    return path.with_name(NUMBERED.sub(lambda match: match[0] % number, path.name, count=1))
+
+
+def first_file(path: Path) -> Path:
+    """The file that is there when the output is: of numbered pictures the first."""
+    kind = containers.BY_EXTENSION.get(path.suffix.lower().removeprefix("."))
+    return numbered(path, 1) if kind is not None and kind.still else path
+
+
+def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
+    """UsageError when both names lead to one file, whatever links are between."""
+    if target is None or source is None:
+        return
+    try:
+        same = os.path.samefile(target, source)
+    except OSError:  # one of them does not exist
+        same = os.path.abspath(target) == os.path.abspath(source)
+    if same or _among_pictures(target, source):
+        raise UsageError(f"the output '{printable(target)}' is the input itself: name another with -o")
+
+
+def _among_pictures(target: Path, source: Path) -> bool:
+    """Would images of that name replace pictures of the sequence they are made from?"""
+    folder = source if source.is_dir() else source.parent
+    several = source.is_dir() or re.search(r"[%*?]", source.name) is not None
+    if not several or os.path.abspath(target.parent) != os.path.abspath(folder):
+        return False
+    from slomo_cli.media.sequence import sequence_files  # loads av
+
+    parts = re.split(r"%(?:0?\d+)?d", target.name)
+    pattern = re.compile(r"\d+".join(map(re.escape, parts)))
+    return any(pattern.fullmatch(file.name) for file in sequence_files(source) or ())
