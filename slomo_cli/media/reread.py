@@ -1,4 +1,4 @@
-"""Counts the pictures in a file that was just written, by walking its packets; nothing is decoded."""
+"""Counts the pictures in a file that was just written, by walking its packets; the first one only is decoded."""
 
 from __future__ import annotations
 
@@ -33,10 +33,17 @@ def _count_packets(path: Path, container: str) -> int:
             if not source.streams.video:
                 return 0
             stream: Any = source.streams.video[0]
-            # A packet outside the track's edit list is there but never shown.
-            return sum(1 for packet in source.demux(stream) if packet.size and not packet.is_discard)
+            count, seen = 0, stream.codec_context is None  # what has no decoder here cannot be judged
+            for packet in source.demux(stream):
+                seen = seen or bool(packet.decode())
+                # A packet outside the track's edit list is there but never shown.
+                count += bool(packet.size and not packet.is_discard)
+            return count
     except (av.error.FFmpegError, OSError) as error:
-        raise EncoderError(f"what ffmpeg wrote cannot be read back ({printable(error)}): nothing is kept") from None
+        raise EncoderError(
+            f"what ffmpeg wrote cannot be read back ({printable(error)}): nothing is kept; "
+            "another --codec or kind of file may do"
+        ) from None
 
 
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matroska", "mpegts": "mpegts", "avi": "avi"}

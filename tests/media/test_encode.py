@@ -175,6 +175,12 @@ class TestContainers:
             write(tmp_path / name, video_info(), same, rate=Fraction(25))
             assert (tmp_path / name).exists()
 
+    def test_what_no_decoder_takes_is_not_kept(self, tmp_path):
+        with pytest.raises(EncoderError, match="cannot be read back"):
+            write(tmp_path / "a.mkv", video_info("rgb24"), frames_of("rgb24"), codec="qtrle")
+        assert only_files(tmp_path) == []
+        write(tmp_path / "a.mov", video_info("rgb24"), frames_of("rgb24"), codec="qtrle")
+
     def test_a_reader_that_goes_away(self, tmp_path):
         program = (
             "import sys; sys.path.insert(0, sys.argv[1])\n"
