@@ -21,6 +21,6 @@ def save_plain(path: Path, motion: tuple[float, float] = (0.0, 0.0)) -> str:
     net = build("fast", CONFIG)
     with torch.no_grad():
         finest = net.get_submodule("ladder.0.head")
-        finest.get_parameter("bias").copy_(torch.tensor(motion) / 2)
+        finest.get_parameter("bias")[:2] = torch.tensor(motion) / 2
     save(path, net, "fast", CONFIG, {"note": "no training, for tests"})
     return str(path)

@@ -64,7 +64,7 @@ WHOLE = Number(int, 1, 1_000_000_000)
     type=SHARE,
     metavar="SHARE",
     group="Data",
-    help="Of windows under text and bars that stand still [0].",
+    help="Of windows under text and bars that stand still [0.15, 0].",
 )
 @option(
     "--magnified",

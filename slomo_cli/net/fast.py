@@ -6,9 +6,11 @@ Inputs: two RGB proxies in [0, 1]. Answer: a :class:`~slomo_cli.net.motion.Motio
 Once per pair, coarse to fine (as PWC-Net, Sun et al. 2018): one encoder gives features at 1/4 and 1/8 of the proxy and,
 seeing the proxy at half its size, at 1/16, 1/32 and 1/64. From the coarsest level on, each level looks the other
 frame's features up along the flow so far, compares them with its own over a (2r+1) x (2r+1) neighbourhood, and adds a
-correction. Both directions are one batch, so F_01 and F_10 come from the same weights. The finer a level, the narrower
-it is and the nearer it looks: it has little left to correct, and most of the work. Coarse levels, which cost little,
-also look far around before they answer: what repeats can be told apart only from afar.
+correction. It is told two things more: how alike both frames are where they are, since captions and black bars stand
+still over anything; and where one gets by going there and back, which is elsewhere where one of the two flows is wrong.
+Both directions are one batch, so F_01 and F_10 come from the same weights. The finer a level, the narrower it is and
+the nearer it looks: it has little left to correct, and most of the work. Coarse levels, which cost little, also look
+far around before they answer: what repeats can be told apart only from afar.
 
 Once per timestep: the flows are combined to time t (equation 4), both half-size proxies are warped, and a small U-Net
 working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the logits of
@@ -134,12 +136,12 @@ class _FlowLevel(nn.Module):
         super().__init__()
         self.radius = radius
         self.match = nn.Conv2d(width, match, 1)
-        inputs = width + (2 * radius + 1) ** 2 + (2 + coarser if coarser else 0)
+        inputs = width + (2 * radius + 1) ** 2 + (1 + 2 + 2 + coarser if coarser else 0)
         parts: list[nn.Module] = [_conv(inputs, hidden), _conv(hidden, hidden), _conv(hidden, context)]
         if around:
             parts.insert(1, Around(hidden))
         self.trunk = nn.Sequential(*parts)
-        self.head = _head(context, 2)
+        self.head = _head(context, 3 if coarser else 2)
 
     def forward(self, own: Tensor, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """``own``: features of N first and N second frames; ``flow`` in pixels of this level, from each frame to its
@@ -151,11 +153,31 @@ class _FlowLevel(nn.Module):
         if flow is None or context is None:
             inputs = [own, local_correlation(key, other, self.radius)]
         else:
+            still = (key * other).mean(1, keepdim=True)
             similarity = local_correlation(key, warp(other, flow), self.radius)
-            inputs = [own, similarity, flow.to(own.dtype) * 0.25, context]
+            back = warp(flow.roll(flow.shape[0] // 2, 0), flow)
+            flows = torch.cat((flow, flow + back), 1).to(own.dtype) * 0.25
+            inputs = [own, similarity, still, flows, context]
         context = self.trunk(torch.cat(inputs, 1))
         change = self.head(context).float()
-        return (change if flow is None else flow + change), context
+        if flow is None:
+            return change, context
+        middle = similarity.shape[1] // 2
+        return kept(flow, change[:, 2:], similarity[:, middle : middle + 1], still) + change[:, :2], context
+
+
+def kept(flow: Tensor, logit: Tensor, moved: Tensor, still: Tensor) -> Tensor:
+    """What a level keeps of the flow so far: nothing where the frames are much more alike in place than along it.
+
+    What is thin and stands still before something moving, such as a caption, is seen at fine levels only, when the flow
+    is long the other's; to correct it would take exactly its opposite. ``moved``, ``still``: similarity (N, 1, h, w)
+    where the flow points, and in place; ``logit``: what the network makes of it, added.
+
+    The rule is given, not learned: a photometric loss tells no flow that it should be elsewhere altogether. Both of its
+    numbers were found by trying them on video, with captions and without.
+    """
+    logit = logit + 10.0 * (moved.float() - still.float() + 0.4)
+    return flow * (2.0 * torch.sigmoid(logit)).clamp(max=1.0)
 
 
 class _Refinement(nn.Module):

@@ -24,8 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slomo_cli.net.fast import Around, Fast
+from slomo_cli.net.fast import Around, Fast, kept
 from slomo_cli.net.motion import Motion, PairState
+from slomo_cli.net.warp import warp
 
 _BLOCK = 8  # side of the square of pixels that share one matrix product when features are compared
 
@@ -162,15 +163,17 @@ class _Step:
         """The better flow (2, 2, h, w) float32, from each frame to its partner, and this level's context."""
         _, channels, height, width = first.own.shape
         reach = (2 * self._radius + 1) ** 2
-        ends = [channels, channels + reach, channels + reach + 2]
+        ends = [channels, channels + reach, channels + reach + 1, channels + reach + 5]
         x = first.own.new_empty(2, height, width, self._trunk[0].inputs)
         for k, (one, other) in enumerate(((first, second), (second, first))):
             x[k, :, :, : ends[0]] = one.own[0].permute(1, 2, 0)
             key = other.key if flow is None else _looked_up(other.key, flow[k])
             self._compare(one.blocks, key, x[k, :, :, ends[0] : ends[1]])
         if flow is not None and context is not None:
-            x[..., ends[1] : ends[2]] = (flow.to(x.dtype) * 0.25).permute(0, 2, 3, 1)
-            x[..., ends[2] :] = context.permute(0, 2, 3, 1)
+            x[..., ends[1] : ends[2]] = (first.key * second.key).mean(-1, keepdim=True)
+            flows = torch.cat((flow, flow + warp(flow.flip(0), flow)), 1)
+            x[..., ends[2] : ends[3]] = (flows * 0.25).permute(0, 2, 3, 1)
+            x[..., ends[3] :] = context.permute(0, 2, 3, 1)
         context = x.permute(0, 3, 1, 2)
         context = self._trunk[0](context)
         for near, far in self._around:
@@ -178,7 +181,11 @@ class _Step:
         for conv in self._trunk[1:]:
             context = conv(context)
         change = self._head(context).float().contiguous()
-        return (change if flow is None else change.add_(flow)), context
+        if flow is None:
+            return change, context
+        middle = (ends[0] + ends[1]) // 2
+        moved, still = (x[..., k : k + 1].permute(0, 3, 1, 2) for k in (middle, ends[1]))
+        return kept(flow, change[:, 2:], moved, still).add_(change[:, :2]), context
 
     def _compare(self, blocks: Tensor, key: Tensor, out: Tensor) -> None:
         """Similarity of every pixel with the neighbourhood of its place in ``key``, into ``out`` (h, w, reach)."""

@@ -119,7 +119,7 @@ def preset_settings(preset: str) -> TrainSettings:
             preset="fast",
             batch=8,
             magnified=0.5,
-            windows=WindowSettings(crop=192, targets=2, spoiled=0.2),
+            windows=WindowSettings(crop=192, targets=2, spoiled=0.2, captions=0.15),
             losses=LossWeights(
                 reconstruction=1.0,
                 perceptual=0.0,
