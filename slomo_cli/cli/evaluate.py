@@ -81,8 +81,7 @@ def command(
     from slomo_cli.picture import write_png
 
     for name in (json_file, csv_file, sheet_file):
-        _check_target(name)
-        if name is not None and name != files.STREAM and files.may_write(Path(name), overwrite=overwrite) is None:
+        if not _may_write(name, overwrite):
             return
     if sheet_file is not None and not sheet_file.lower().endswith(".png"):
         raise UsageError(f"--sheet writes PNG: expected a name ending in .png, found '{printable(sheet_file)}'")
@@ -153,15 +152,16 @@ def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, st
     return methods
 
 
-def _check_target(name: str | None) -> None:
-    """Long work must not end at a folder that was never there."""
-    if name is None or name == "-":
-        return
+def _may_write(name: str | None, overwrite: bool) -> bool:
+    """Long work must not end at a folder that was never there, or at a file that is to stay."""
+    if name is None or name == files.STREAM:
+        return True
     target = Path(name)
     if not target.parent.is_dir():
         raise UsageError(f"expected an existing folder for {printable(target)}, found none: {printable(target.parent)}")
     if target.is_dir():
         raise UsageError(f"expected a file to write, found a folder: {printable(target)}")
+    return files.may_write(target, overwrite=overwrite) is not None
 
 
 def _write(name: str, text: str) -> None:

@@ -96,8 +96,8 @@ def find_grid(
             return header_rates[0], True
         return (1 / (packet_duration * time_base), True) if packet_duration else (None, False)
     grid, constant = _found(ticks, time_base, header_rates)
-    coarse = int(np.gcd.reduce(np.diff(ticks)))
-    if constant or coarse == 1:
+    coarse = 1 if constant else int(np.gcd.reduce(np.diff(ticks)))
+    if coarse == 1:
         return grid, constant
     copied, even = _found((ticks - ticks[0]) // coarse, time_base * coarse, header_rates)
     if copied is None or 1 / (copied * time_base * coarse) <= _COARSEST:

@@ -163,6 +163,7 @@ class _Step:
         """The better flow (2, 2, h, w) float32, from each frame to its partner, and this level's context."""
         _, channels, height, width = first.own.shape
         reach = (2 * self._radius + 1) ** 2
+        # Own features; similarity along the flow, and in place; the flow, and there and back; context.
         ends = [channels, channels + reach, channels + reach + 1, channels + reach + 5]
         x = first.own.new_empty(2, height, width, self._trunk[0].inputs)
         for k, (one, other) in enumerate(((first, second), (second, first))):
