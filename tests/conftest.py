@@ -12,6 +12,7 @@ import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -191,3 +192,14 @@ def _rich(clip: Callable[[str], Path], make: Callable[..., Path], folder: Path) 
     attached = ["-attach", str(note), "-metadata:s:t:0", "mimetype=text/plain", "-attach", str(cover)]
     attached += ["-metadata:s:t:1", "mimetype=image/png", "-metadata:s:t:1", "filename=cover.png"]
     return make("rich.mkv", *inputs, *maps, *codecs, *attached)
+
+
+@pytest.fixture
+def cuda() -> Any:
+    """The GPU; without one the test is skipped, or fails where SLOMO_REQUIRE_GPU is set."""
+    import torch
+
+    if not torch.cuda.is_available():
+        assert not os.environ.get("SLOMO_REQUIRE_GPU"), "SLOMO_REQUIRE_GPU is set, but there is no CUDA device"
+        pytest.skip("needs a CUDA device")
+    return torch.device("cuda", 0)

@@ -318,17 +318,21 @@ def _sampling_rows(
         torch.add(centre_x, flow[:, 0], alpha=per_step_x, out=inside[:, channel])
         torch.add(centre_y, flow[:, 1], alpha=per_step_y, out=inside[:, channel + 1])
     inside[:, 4:6].copy_(shares)
-    one_left = place.new_tensor([cell_x, 0, cell_x, 0, 0, 0])
-    one_up = place.new_tensor([0, cell_y, 0, cell_y, 0, 0])[:, None]
-    torch.sub(place[..., 1], one_left, out=place[..., 0])
-    torch.add(place[..., -2], one_left, out=place[..., -1])
-    torch.sub(place[:, 1], one_up, out=place[:, 0])
-    torch.add(place[:, -2], one_up, out=place[:, -1])
+    for edge, inner, way in ((0, 1, -1), (-1, -2, 1)):
+        place[..., edge] = place[..., inner]
+        place[:, :, 0:4:2, edge] += way * cell_x
+    for edge, inner, way in ((0, 1, -1), (-1, -2, 1)):
+        place[:, edge] = place[:, inner]
+        place[:, edge, 1:4:2] += way * cell_y
     return place, factor_y, factor_x
 
 
+@lru_cache(16)
 def _centres(cells: int, size: float, device: torch.device) -> Tensor:
-    """Centres of cells of ``size`` from -1 on, float32; reckoned on the CPU, as some devices have no float64."""
+    """Centres of cells of ``size`` from -1 on, float32; reckoned on the CPU, as some devices have no float64.
+
+    Remembered: a GPU would have to finish all it has been given before it took them.
+    """
     return torch.arange(0.5, cells, dtype=torch.float64).mul_(size).sub_(1).float().to(device)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,12 +15,3 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(usual)
-
-
-@pytest.fixture
-def cuda() -> torch.device:
-    """The GPU; without one the test is skipped, or fails where SLOMO_REQUIRE_GPU is set."""
-    if not torch.cuda.is_available():
-        assert not os.environ.get("SLOMO_REQUIRE_GPU"), "SLOMO_REQUIRE_GPU is set, but there is no CUDA device"
-        pytest.skip("needs a CUDA device")
-    return torch.device("cuda", 0)
