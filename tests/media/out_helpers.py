@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -106,12 +106,21 @@ def write(
     return target
 
 
-def read_back(path: Path) -> tuple[list[Any], Any]:
-    """(decoded frames, the open container's picture stream facts) of a file."""
+class Facts(NamedTuple):
+    """Of a picture stream; the stream itself answers nothing once its file is closed."""
+
+    width: int
+    height: int
+    average_rate: Fraction
+    sample_aspect_ratio: Fraction | None
+
+
+def read_back(path: Path) -> tuple[list[Any], Facts]:
+    """The decoded frames of a file, and what it says of its picture stream."""
     with av.open(str(path)) as source:
         stream = source.streams.video[0]
         frames = list(source.decode(stream))
-        return frames, stream
+        return frames, Facts(*(getattr(stream, name) for name in Facts._fields))
 
 
 def samples(frame: Any, layout: PixelLayout) -> list[Any]:
