@@ -19,6 +19,8 @@ from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
 
 PIXELS = 13_000_000
 """Of a generated clip, over all its frames: 13 frames of 720p."""
+PIXELS_ON_GPU = 8 * PIXELS
+"""There a clip of a second would measure the encoder's start and end, not its speed."""
 FEWEST_FRAMES, MOST_FRAMES = 5, 61
 
 
@@ -92,7 +94,8 @@ def bench(
     program = tools(ffmpeg)
     load_before = load()
     with tempfile.TemporaryDirectory(prefix="slomo-bench-") as folder:
-        wanted = frames or min(MOST_FRAMES, max(FEWEST_FRAMES, PIXELS // (size[0] * size[1])))
+        pixels = PIXELS if _on_cpu(compute) else PIXELS_ON_GPU
+        wanted = frames or min(MOST_FRAMES, max(FEWEST_FRAMES, pixels // (size[0] * size[1])))
         if source is None:
             say(f"making a clip of {wanted} frames, {size[0]}x{size[1]}")
             clip = Path(folder, "clip.mp4")
@@ -130,6 +133,12 @@ def bench(
             rival=other,
             without_encoder=without,
         )
+
+
+def _on_cpu(compute: ComputeSettings) -> bool:
+    from slomo_cli.interpolate import choose_device
+
+    return choose_device(compute.device).type == "cpu"
 
 
 def _plan(
