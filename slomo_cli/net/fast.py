@@ -9,8 +9,8 @@ frame's features up along the flow so far, compares them with its own over a (2r
 correction. It is told two things more: how alike both frames are where they are, since captions and black bars stand
 still over anything; and where one gets by going there and back, which is elsewhere where one of the two flows is wrong.
 Both directions are one batch, so F_01 and F_10 come from the same weights. The finer a level, the narrower it is and
-the nearer it looks: it has little left to correct, and most of the work. Coarse levels, which cost little, also look
-far around before they answer: what repeats can be told apart only from afar.
+the nearer it looks: it has little left to correct, and most of the work. No layer reaches far across a level: one that
+did would see the border of every picture in training, and none where it is used.
 
 Once per timestep: the flows are combined to time t (equation 4), both half-size proxies are warped, and a small U-Net
 working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the logits of
@@ -68,17 +68,17 @@ def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
     return band[:, :, :height, :width]
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1, spread: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, 3, stride, spread, spread)
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, 3, stride, 1)
     # Torch's default lets a signal shrink by half at every layer; ten layers on, nothing would be left to compare.
     nn.init.kaiming_normal_(conv.weight, a=0.1, nonlinearity="leaky_relu")
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return nn.Sequential(conv, nn.LeakyReLU(0.1, inplace=True))
 
 
-def _head(inputs: int, outputs: int, spread: int = 1) -> nn.Conv2d:
+def _head(inputs: int, outputs: int) -> nn.Conv2d:
     """A last layer that starts by answering zero."""
-    head = nn.Conv2d(inputs, outputs, 3, 1, spread, spread)
+    head = nn.Conv2d(inputs, outputs, 3, 1, 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)  # type: ignore[arg-type]
     return head
@@ -112,35 +112,18 @@ class _Encoder(nn.Module):
         return features[1:]
 
 
-class Around(nn.Module):
-    """Adds what can be told from up to six pixels away; an untrained one adds nothing."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.near = _conv(width, width, spread=2)
-        self.far = _head(width, width, spread=4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.far(self.near(x))  # type: ignore[no-any-return]
-
-
 class _FlowLevel(nn.Module):
     """One step of the ladder: features, similarity, flow so far and context -> better flow and context.
 
     ``coarser``: width of the context that the level before hands on; 0 for the coarsest level.
     """
 
-    def __init__(
-        self, width: int, hidden: int, context: int, coarser: int, match: int, radius: int, around: bool
-    ) -> None:
+    def __init__(self, width: int, hidden: int, context: int, coarser: int, match: int, radius: int) -> None:
         super().__init__()
         self.radius = radius
         self.match = nn.Conv2d(width, match, 1)
         inputs = width + (2 * radius + 1) ** 2 + (1 + 2 + 2 + coarser if coarser else 0)
-        parts: list[nn.Module] = [_conv(inputs, hidden), _conv(hidden, hidden), _conv(hidden, context)]
-        if around:
-            parts.insert(1, Around(hidden))
-        self.trunk = nn.Sequential(*parts)
+        self.trunk = nn.Sequential(_conv(inputs, hidden), _conv(hidden, hidden), _conv(hidden, context))
         self.head = _head(context, 3 if coarser else 2)
 
     def forward(self, own: Tensor, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -216,8 +199,7 @@ class Fast(nn.Module):
     ``encoder``: widths at 1/2, 1/4, ... of the picture it sees; ``hidden``, ``context``: widths of the flow levels,
     finest first or one number for all, as are ``match`` and ``radius``, the width of the features compared and the
     reach of the search; ``refine``: widths of the refinement U-Net at 1/4, 1/8, ... of the proxy; ``fine``: flow levels
-    made from the proxy itself, the others being made from it at half its size; ``around``: how many of the coarsest
-    levels look far around.
+    made from the proxy itself, the others being made from it at half its size.
     """
 
     def __init__(
@@ -229,7 +211,6 @@ class Fast(nn.Module):
         match: int | Sequence[int] = (16, 32, 32, 32, 32),
         radius: int | Sequence[int] = (2, 3, 3, 3, 3),
         fine: int = 2,
-        around: int = 3,
     ) -> None:
         super().__init__()
         self.stride = 2 * max(2 ** len(encoder), 2 ** len(refine))
@@ -244,10 +225,7 @@ class Fast(nn.Module):
         hiddens, contexts, matches, radii = (_each(values, levels) for values in (hidden, context, match, radius))
         coarser = [*contexts[1:], 0]
         self.ladder = nn.ModuleList(
-            _FlowLevel(
-                widths[k], hiddens[k], contexts[k], coarser[k], matches[k], radii[k], around=k >= levels - around
-            )
-            for k in range(levels)
+            _FlowLevel(widths[k], hiddens[k], contexts[k], coarser[k], matches[k], radii[k]) for k in range(levels)
         )
         self.refinement = _Refinement(refine, contexts[0])
 

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slomo_cli.net.fast import Around, Fast, kept
+from slomo_cli.net.fast import Fast, kept
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.warp import warp
 
@@ -140,12 +140,7 @@ class _Step:
     def __init__(self, level: Any, dtype: torch.dtype) -> None:
         self._radius: int = level.radius
         self._match = _Conv.of(level.match, dtype, slope=None)
-        around = [part for part in level.trunk if isinstance(part, Around)]
-        others = [part for part in level.trunk if not isinstance(part, Around)]
-        self._trunk = [_Conv.of(conv, dtype) for part in others for conv in _convolutions(part)]
-        self._around = [
-            (_Conv.of(near, dtype), _Conv.of(far, dtype, slope=None)) for near, far in map(_convolutions, around)
-        ]
+        self._trunk = [_Conv.of(conv, dtype) for conv in _convolutions(level.trunk)]
         self._head = _Conv.of(level.head, dtype, slope=None)
 
     def describe(self, own: Tensor) -> Level:
@@ -176,10 +171,7 @@ class _Step:
             x[..., ends[2] : ends[3]] = (flows * 0.25).permute(0, 2, 3, 1)
             x[..., ends[3] :] = context.permute(0, 2, 3, 1)
         context = x.permute(0, 3, 1, 2)
-        context = self._trunk[0](context)
-        for near, far in self._around:
-            context = far(near(context)).add_(context)
-        for conv in self._trunk[1:]:
+        for conv in self._trunk:
             context = conv(context)
         change = self._head(context).float().contiguous()
         if flow is None:
@@ -326,26 +318,20 @@ class _Conv:
     """A convolution with its weights cast and laid out, and the LeakyReLU behind it."""
 
     def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: int,
-        dtype: torch.dtype,
-        slope: float | None = 0.1,
-        spread: int = 1,
+        self, weight: Tensor, bias: Tensor | None, stride: int, dtype: torch.dtype, slope: float | None = 0.1
     ) -> None:
         self.outputs, self.inputs = weight.shape[:2]
         self._weight = weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
         self._bias = None if bias is None else bias.detach().to(dtype)
-        self._stride, self._spread, self._slope = stride, spread, slope
-        self._padding = weight.shape[-1] // 2 * spread
+        self._stride, self._slope = stride, slope
+        self._padding = weight.shape[-1] // 2
 
     @staticmethod
     def of(conv: nn.Conv2d, dtype: torch.dtype, slope: float | None = 0.1) -> _Conv:
-        return _Conv(conv.weight, conv.bias, conv.stride[0], dtype, slope, conv.dilation[0])
+        return _Conv(conv.weight, conv.bias, conv.stride[0], dtype, slope)
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = F.conv2d(x, self._weight, self._bias, self._stride, self._padding, self._spread)
+        x = F.conv2d(x, self._weight, self._bias, self._stride, self._padding)
         return x if self._slope is None else F.leaky_relu_(x, self._slope)
 
 

@@ -23,7 +23,7 @@ def network(seed: int = 0) -> Fast:
     )
     with torch.no_grad():
         for name, parameter in net.named_parameters():
-            if "head" in name or "hint" in name or "far" in name:
+            if "head" in name or "hint" in name:
                 parameter.normal_(std=0.2 if name.startswith("ladder") else 0.05)
     return net.requires_grad_(False).eval()
 
