@@ -75,7 +75,7 @@ CHROMA_LOCATIONS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomle
 _SCALE_MATRICES = {
     1: "bt709",
     4: "fcc",
-    5: "bt470bg",
+    5: "smpte170m",  # the same matrix, by the one name of it that every ffmpeg knows
     6: "smpte170m",
     7: "smpte240m",
     9: "bt2020",

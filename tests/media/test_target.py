@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
@@ -547,3 +548,13 @@ def test_no_message_has_two_lines():
     with pytest.raises(SlomoError) as caught:
         target_for("a\nb.xy\nz")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("matrix", [1, 4, 5, 6, 7, 9, 10])
+def test_matrices_have_names_that_old_ffmpegs_know(matrix: int) -> None:
+    """The scale filter of ffmpeg 7.0 and before refuses bt470bg."""
+    jpeg = formats.Choice("yuvj420p", layout_of("yuv420p"), ())
+    (scale, _), _ = formats.conversion(layout_of("yuv420p"), jpeg, ColorInfo(range=1, matrix=matrix), (64, 64), "jpeg")
+    named = re.findall(r"_color_matrix=(\w+)", scale)
+    assert len(named) == 2
+    assert set(named) <= {"bt601", "bt470", "smpte170m", "bt709", "fcc", "smpte240m", "bt2020"}
