@@ -21,7 +21,8 @@ number of processes). Several GPUs of one machine (``--batch`` counts windows ov
 
 On a GPU that is lent for minutes at a time, one schedule of 24 minutes in three calls; ``checkpoint.safetensors`` in
 ``--out`` carries everything between calls on that machine, its parts (at most 15 MB each) may be brought home, and what
-is brought back in parts is joined before the run goes on:
+is brought back in parts is joined before the run goes on (one H200 takes 800 windows of ``fast`` a second at a batch of
+96 and a crop of 320, uncompiled):
 
     slomo train --data videos/ --photos photos/ --cache /tmp/frames --preset fast --batch 96 --crop 256 --targets 2 \\
         --minutes 24 --stop-after 8 --lr 1e-3 --compile --validate sets/middlebury_other --split-parts 15M --out runs/a
