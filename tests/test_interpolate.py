@@ -106,7 +106,8 @@ def test_neighbouring_pairs_share_their_frame(net: Interpolator) -> None:
     try:
         first = net.frames(a, b, [0.5])
         net.frames(b, c, [0.5])
-        assert [id(item) for item in uploads] == [id(a), id(b), id(c)]
+        # Two threads prepare them, in whatever order.
+        assert sorted(id(item) for item in uploads) == sorted((id(a), id(b), id(c)))
         again = net.frames(a, b, [0.5])
     finally:
         net._upload = upload  # type: ignore[method-assign]
