@@ -321,7 +321,6 @@ def _sampling_rows(
     for edge, inner, way in ((0, 1, -1), (-1, -2, 1)):
         place[..., edge] = place[..., inner]
         place[:, :, 0:4:2, edge] += way * cell_x
-    for edge, inner, way in ((0, 1, -1), (-1, -2, 1)):
         place[:, edge] = place[:, inner]
         place[:, edge, 1:4:2] += way * cell_y
     return place, factor_y, factor_x
