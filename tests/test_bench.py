@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from film import read
 from rich.console import Console
 from tiny_network import save_tiny
 
@@ -25,10 +26,7 @@ from slomo_cli.bench.run import Measured
 from slomo_cli.bench.stages import Stage
 from slomo_cli.cli.main import cli
 from slomo_cli.errors import EncoderError
-from slomo_cli.media.decode import Decoder
 from slomo_cli.media.ffmpeg import tools
-from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import scan
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +80,7 @@ def test_clip_moves_and_is_the_same_every_time(tmp_path: Path) -> None:
 
     path = tmp_path / "clip.mp4"
     write_clip(path, 96, 64, 4, tools())
-    info = probe(path)
-    with Decoder(info, scan(info).timing) as decoder:
-        frames = list(decoder)
+    frames = read(path)
     assert len(frames) == 4
     assert np.abs(frames[2].planes[0].astype(int) - shown[2][0]).mean() < 4
 

@@ -14,13 +14,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from film import read
 from tiny_network import save_tiny
 
 import slomo_cli
 from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
 from slomo_cli.media.decode import Decoder
-from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import scan
 from slomo_cli.pipeline import convert, plan_conversion
 from slomo_cli.values import Frame, Summary
 
@@ -43,13 +42,6 @@ def run(weights: str) -> Convert:
         return convert(source, output, **settings)
 
     return run
-
-
-def read(path: Path) -> list[Frame]:
-    """All frames of a file, with their times."""
-    info = probe(path)
-    with Decoder(info, scan(info).timing) as decoder:
-        return list(decoder)
 
 
 def same(a: Frame, b: Frame) -> bool:
