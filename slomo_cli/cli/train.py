@@ -67,6 +67,13 @@ WHOLE = Number(int, 1, 1_000_000_000)
     help="Of windows under text and bars that stand still [0.15, 0].",
 )
 @option(
+    "--relit",
+    type=SHARE,
+    metavar="SHARE",
+    group="Data",
+    help="Of windows that fade, dissolve or fall into shadow [0.2, 0].",
+)
+@option(
     "--magnified",
     type=SHARE,
     metavar="SHARE",
@@ -261,7 +268,7 @@ def _settings(values: dict[str, Any]) -> TrainSettings:
     given = {field: values[name] for field, name in names.items() if values[name] is not None}
     settings = replace(preset_settings(values["preset"]), **given)
     windows: dict[str, Any] = {
-        name: values[name] for name in ("crop", "targets", "spoiled", "captions") if values[name] is not None
+        name: values[name] for name in ("crop", "targets", "spoiled", "captions", "relit") if values[name] is not None
     }
     if values["lengths"] is not None:
         windows["lengths"] = _numbers("--lengths", values["lengths"], 2, 8)

@@ -4,10 +4,11 @@
     store       squares cut from many pictures     windows     which windows of video, and how they are augmented
     scene       exact moving layers                synthetic   random scenes of photographs
     spoil       noise, blocks ...                  captions    text and bars that stand still
+    light       fades, shadows ...                 judge       scores and sample sheets
     losses      the paper's and more               perceptual  VGG16 features
     stepper     one update                         loop        a run: steps, log, checkpoints, signals
-    judge       scores and sample sheets           parallel    several GPUs
-    record      weights and how they were made     run         from a request to weights
+    parallel    several GPUs                       record      weights and how they were made
+    run         from a request to weights
 
 On one's own video:
 
@@ -40,7 +41,7 @@ with little of them (0.2 dB within minutes for ``fast``), as in a last schedule 
 
     slomo train --init runs/a/weights.safetensors --data videos/ --photos photos/ --minutes 24 --lr 5e-4 --crop 256 \\
         --lengths 2,3,4,6,8 --spoiled 0.08 --loss warping=0 --loss smoothness=0 --loss ladder=0.05 --loss flow=0.5 \\
-        --captions 0.15 --loss visibility=3 --loss decibel=0.5 --out runs/d
+        --captions 0.15 --relit 0.2 --loss visibility=3 --loss decibel=0.5 --out runs/d
 
 The paper's comparisons are the same command with equal ``--steps`` and one thing left out; each run's ``record.json``
 holds its scores:

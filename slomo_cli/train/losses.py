@@ -65,12 +65,14 @@ class SloMoLoss:
         if w.ladder and ladder:
             parts["ladder"] = 255.0 * torch.stack([ladder_l1(batch, flow) for flow in ladder]).mean()
         if batch.truth is not None:
-            parts |= self._against_truth(batch, state, motion)
+            parts |= self._against_truth(batch, state, motion, ladder)
         total = torch.stack([getattr(w, name) * value for name, value in parts.items()]).sum()
         parts["psnr"] = (-10.0 * torch.log10(squares.detach().clamp_min(1e-10))).mean()
         return total, {name: value.detach() for name, value in parts.items()}
 
-    def _against_truth(self, batch: Batch, state: PairState, motion: Motion) -> dict[str, Tensor]:
+    def _against_truth(
+        self, batch: Batch, state: PairState, motion: Motion, ladder: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
         """End-point errors and visibility of the synthetic windows: the last ones of a mixed batch."""
         truth = batch.truth
         assert truth is not None
@@ -84,6 +86,9 @@ class SloMoLoss:
                 (motion.flow_t1[-targets:], truth.flow_t1, truth.seen_1),
             )
             parts["flow"] = torch.stack([_end_point_error(a, b, seen) for a, b, seen in pairs]).sum()
+            if ladder:
+                coarse = [ladder_error(flow, truth.flow_01, truth.flow_10) for flow in ladder]
+                parts["flow"] += torch.stack(coarse).mean()
         if self.weights.visibility:
             only_0, only_1 = truth.seen_0 & ~truth.seen_1, truth.seen_1 & ~truth.seen_0
             v = motion.visibility[-targets:].float().clamp(1e-4, 1 - 1e-4)
@@ -140,6 +145,14 @@ def ladder_l1(batch: Batch, flow: Tensor) -> Tensor:
     factor = batch.i0.shape[-1] // flow.shape[-1]
     own = F.avg_pool2d(torch.cat((batch.i0, batch.i1)), factor)
     return l1(own, warp(own.roll(batch.i0.shape[0], 0), flow))
+
+
+def ladder_error(flow: Tensor, truth_01: Tensor, truth_10: Tensor) -> Tensor:
+    """End-point error, in pixels of the truth, of one coarse flow (2N, 2, h, w) of which the last windows of each half
+    have a truth (K, 2, H, W), averaged to its size."""
+    factor = truth_01.shape[-1] // flow.shape[-1]
+    own = torch.cat([half[-truth_01.shape[0] :] for half in flow.chunk(2)])
+    return _end_point_error(factor * own, F.avg_pool2d(torch.cat((truth_01, truth_10)), factor), None)
 
 
 def _end_point_error(flow: Tensor, truth: Tensor, seen: Tensor | None) -> Tensor:

@@ -216,6 +216,7 @@ def _sources(
             targets,
             device,
             captioned=settings.windows.captions,
+            relit=settings.windows.relit,
             place=request.frames,
         )
         sources.append((scenes, synthetic))

@@ -33,7 +33,7 @@ class LossWeights:
     ladder: float = 0.0
     """Warping loss of every coarse flow a network reports, at that flow's own size, 0..255."""
     flow: float = 0.0
-    """End-point error in pixels of F_01, F_10, F_t0, F_t1 where synthetic windows tell the truth."""
+    """End-point error in pixels of F_01, F_10, F_t0, F_t1 and coarse flows where synthetic windows tell the truth."""
     visibility: float = 0.0
     """Cross entropy of the visibility where a synthetic pixel is seen in exactly one frame."""
 
@@ -58,6 +58,8 @@ class WindowSettings:
     """Chance of a window's inputs to be compressed, and to be made noisy; its targets stay."""
     captions: float = 0.0
     """Share of windows under captions that stand still, in their inputs and targets."""
+    relit: float = 0.0
+    """Share of windows that fade, dissolve or fall into shadow from the first frame to the last."""
     hold_out: float = 0.05
     """Share of every long clip, one piece, never trained on: validation windows come from there."""
 
@@ -119,7 +121,7 @@ def preset_settings(preset: str) -> TrainSettings:
             preset="fast",
             batch=8,
             magnified=0.5,
-            windows=WindowSettings(crop=192, targets=2, spoiled=0.2, captions=0.15),
+            windows=WindowSettings(crop=192, targets=2, spoiled=0.2, captions=0.15, relit=0.2),
             losses=LossWeights(
                 reconstruction=1.0,
                 perceptual=0.0,

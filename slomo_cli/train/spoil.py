@@ -1,4 +1,4 @@
-"""What cameras and encoders do to pictures: gain drift, blur, noise, block compression."""
+"""What cameras and encoders do to pictures: blur, noise, block compression."""
 
 from __future__ import annotations
 
@@ -13,24 +13,16 @@ from torch import Tensor
 from slomo_cli.train.store import put
 
 
-def spoil(pictures: Tensor, t: npt.NDArray[np.floating], rng: np.random.Generator) -> Tensor:
-    """Windows (N, 2 + T, 3, H, W) in [0, 1], first, last, targets at times ``t`` (N, T): each spoiled by chance.
+def spoil(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+    """Windows (N, 2 + T, 3, H, W) in [0, 1], first, last, targets: each spoiled by chance.
 
-    Brightness drifts from the first picture to the last, linearly, targets with it; blur takes the whole window. Noise
-    and compression fall on the two inputs alone: they cannot be foretold, so targets stay clean.
+    Blur takes the whole window. Noise and compression fall on the two inputs alone: they cannot be foretold, so targets
+    stay clean.
     """
-    count = pictures.shape[0]
-    device = pictures.device
-    drifts, blurs = rng.random((2, count)) < 0.15
-
-    course = np.concatenate((np.zeros((count, 1)), np.ones((count, 1)), t), 1) - 0.5
-    gain = 1 + (rng.normal(0, 0.03, count) * drifts)[:, None] * course
-    pictures = pictures * _per_window(gain, device)
-
+    blurs = rng.random((pictures.shape[0], 1)) < 0.15
     flat = pictures.flatten(0, 1)
     blurred = F.avg_pool2d(F.pad(flat, (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(pictures)
-    pictures = torch.where(_per_window(blurs[:, None], device), blurred, pictures)
-
+    pictures = torch.where(_per_window(blurs, pictures.device), blurred, pictures)
     return torch.cat((roughen(pictures[:, :2], 0.25, rng), pictures[:, 2:].clamp(0.0, 1.0)), 1)
 
 

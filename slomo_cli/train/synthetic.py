@@ -15,6 +15,7 @@ from torch import Tensor
 from slomo_cli.errors import InputError, printable
 from slomo_cli.net.warp import pixel_grid, warp
 from slomo_cli.train.captions import captions
+from slomo_cli.train.light import relight
 from slomo_cli.train.scene import Scene
 from slomo_cli.train.spoil import spoil
 from slomo_cli.train.store import Place, Squares, Store, put
@@ -73,22 +74,23 @@ class SyntheticSampler:
         device: torch.device,
         *,
         layers: int = 3,
-        largest_motion: float = 0.25,
+        largest_motion: float = 0.45,
         repeated: float = 0.25,
         captioned: float = 0.0,
+        relit: float = 0.0,
         place: Place = "auto",
     ) -> None:
         """``layers`` in front of the background at most; ``largest_motion`` of a layer as a share of the crop;
         ``repeated``: share of the pictures on layers of which a part repeats itself; ``captioned``: share of the scenes
-        under captions that stand still."""
+        under captions that stand still; ``relit``: share of those whose light changes."""
         self.crop, self.targets, self.device = crop, targets, device
         self.layers, self.largest_motion = layers, largest_motion
-        self.repeated, self.captioned = repeated, captioned
+        self.repeated, self.captioned, self.relit = repeated, captioned, relit
         self._size = np.array([photo.shape[1:] for photo in photos], np.int64)
         self.store = Store([photo.reshape(-1) for photo in photos], device, place)
 
     def draw(self, count: int, rng: np.random.Generator) -> Batch:
-        """``count`` scenes with random times, augmented with noise, blur, brightness change and compression."""
+        """``count`` scenes with random times, augmented with changing light, captions, noise, blur and compression."""
         t = rng.uniform(0.08, 0.92, (count, self.targets))
         even = np.arange(1, self.targets + 1) / (self.targets + 1)
         t = np.where(rng.random((count, 1)) < 0.3, even, t)
@@ -116,11 +118,13 @@ class SyntheticSampler:
             seen[1].flatten(0, 1),
         )
         pictures = torch.cat((at.picture[:, :2].flip(1) if swap else at.picture[:, :2], at.picture[:, 2:]), 1)
+        course = np.concatenate((ends, times), 1).reshape(-1)
+        relight(pictures.flatten(0, 1), np.repeat(np.arange(count), 2 + targets), course, self.relit, rng)
         for one in np.flatnonzero(rng.random(count) < self.captioned).tolist():
             caption = captions(self.crop, rng, self.device)
             pictures[one] = torch.lerp(pictures[one], caption[:3], caption[3:])
             _stand_still(truth, one, targets, caption[3:] > 0.5)
-        pictures = spoil(pictures, times, rng)
+        pictures = spoil(pictures, rng)
         return Batch(
             i0=pictures[:, 0],
             i1=pictures[:, 1],
@@ -137,6 +141,10 @@ class SyntheticSampler:
         shapes[:, 0] = 1.0  # the background is everywhere
         pictures = torch.cat((torch.unflatten(textures, 0, (count, layers)), shapes), 2)
         generators = self._generators(count * layers, rng).reshape(count, layers, 3, 3)
+        # Often the camera moves, and all the rest moves a little within what it sees.
+        filmed = rng.random((count, 1, 1, 1)) < 0.5
+        within = generators[:, 1:] * rng.uniform(0, 0.5, (count, 1, 1, 1)) + generators[:, :1]
+        generators[:, 1:] = np.where(filmed, within, generators[:, 1:])
         elastic = torch.unflatten(self._elastic(count * layers, rng), 0, (count, layers))
         return Scene(pictures, generators, elastic)
 
@@ -218,7 +226,7 @@ class SyntheticSampler:
 
     def _generators(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """(count, 3, 3) affine motions in pixels about the centre: shifts, and often turns, growth and shear."""
-        pixels = self.crop * self.largest_motion * rng.beta(1.0, 2.5, (count, 1))
+        pixels = self.crop * self.largest_motion * rng.beta(1.0, 2.0, (count, 1))
         heading = rng.uniform(0, 2 * math.pi, (count, 1))
         shift = pixels * np.concatenate((np.cos(heading), np.sin(heading)), 1)
         shift *= rng.random((count, 1)) > 0.06  # some layers stand still

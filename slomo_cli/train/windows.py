@@ -13,6 +13,7 @@ from torch import Tensor
 from slomo_cli.errors import InputError
 from slomo_cli.train.cache import GRID, Clip
 from slomo_cli.train.captions import lay_captions
+from slomo_cli.train.light import relight
 from slomo_cli.train.settings import WindowSettings
 from slomo_cli.train.spoil import roughen
 from slomo_cli.train.store import Ints, Place, Squares, Store, put
@@ -213,9 +214,11 @@ class WindowSampler:
 
     def draw(self, count: int, rng: np.random.Generator) -> Batch:
         """``count`` windows, augmented: crop, scale, flips, transposition, time reversal, channel shuffle, gain,
-        captions, compression and noise."""
+        changing light, captions, compression and noise."""
         plan = self._plan(count, rng)
-        pictures = lay_captions(self._read(plan, *_colours(count, rng)), plan.window, self.settings.captions, rng)
+        t = np.concatenate((np.zeros(count), np.ones(count), plan.t))
+        pictures = relight(self._read(plan, *_colours(count, rng)), plan.window, t, self.settings.relit, rng)
+        pictures = lay_captions(pictures, plan.window, self.settings.captions, rng)
         if self.settings.spoiled:
             inputs = pictures[: 2 * count].view(2, count, *pictures.shape[1:]).transpose(0, 1)
             rough = roughen(inputs, self.settings.spoiled, rng).transpose(0, 1).flatten(0, 1)

@@ -134,6 +134,20 @@ def test_truth_speaks_of_the_last_windows_of_a_mixed_batch() -> None:
     assert torch.equal(loss(doubled, two, three)[1]["flow"], loss(batch, state, motion)[1]["flow"])
 
 
+def test_coarse_flows_are_held_to_the_truth_too() -> None:
+    batch, state, motion = moved(by=8)
+    loss = SloMoLoss(LossWeights(**{**vars_of(OFF), "flow": 1.0}))
+
+    def error(pixels: float, factor: int) -> float:
+        """Of a flow ``factor`` times as coarse that says so many pixels of its own, beside exact finer flows."""
+        side = 64 // factor
+        coarse = torch.cat((constant(pixels), constant(-pixels)))[..., :side, :side]
+        return float(loss(batch, state, motion, [coarse])[1]["flow"] - loss(batch, state, motion)[1]["flow"])
+
+    assert error(2.0, 4) == pytest.approx(0.1) == error(1.0, 8)  # the blunted zero
+    assert error(1.5, 4) == pytest.approx(2.0, abs=0.01) == error(0.75, 8)
+
+
 def test_ladder_measures_a_coarse_flow_at_its_own_size() -> None:
     batch, _, _ = moved(8)
     coarse = torch.cat((constant(2.0), constant(-2.0)))[..., ::4, ::4]

@@ -149,19 +149,12 @@ def test_a_draw_depends_on_the_generator_alone() -> None:
 
 def test_spoiling_leaves_targets_free_of_noise_and_blocks() -> None:
     pictures = torch.full((64, 4, 3, 16, 16), 0.5)
-    t = np.tile([0.25, 0.75], (64, 1))
 
-    spoiled = spoil(pictures, t, np.random.default_rng(0))
+    spoiled = spoil(pictures, np.random.default_rng(0))
 
     flat = spoiled.flatten(3).std(-1)
     assert (flat[:, 2:] < 1e-6).all(), "targets of flat pictures stay flat"
     assert (flat[:, :2].amax((1, 2)) > 1e-3).float().mean() > 0.1, "some inputs are noisy"
-    means = spoiled.mean((2, 3, 4))
-    clean = (flat[:, :2] < 1e-6).all((1, 2)) & ((means[:, 0] + means[:, 1] - 1).abs() < 1e-6)
-    first, last, early, late = means[clean].T
-    assert ((last - first).abs() > 1e-4).sum() > 3, "some drift"
-    assert torch.allclose(early, first + 0.25 * (last - first), atol=1e-6), "evenly in time"
-    assert torch.allclose(late, first + 0.75 * (last - first), atol=1e-6)
 
 
 def test_quantised_blocks_keep_flat_pictures_and_lose_detail() -> None:
