@@ -110,7 +110,7 @@ def convert(
     plan = plan_conversion(source, output, time=time, encode=encode, compute=compute)
     refuse_overwriting_input(plan.target.path, Path(source))
     if not encode.overwrite:
-        refuse_existing(plan.target)
+        refuse_existing(plan.target, plan.frames_out)
     progress = progress or make_progress("none", quiet=True)
     progress.start(plan.frames_out, printable(Path(source).name))
     for note in plan.notes:

@@ -193,6 +193,15 @@ def test_refusals(
     assert {path: path.read_bytes() for path in shots.iterdir()} == before
 
 
+def test_any_picture_in_the_way_is_told_before_the_work(run: Convert, shots: Path, tmp_path: Path) -> None:
+    (tmp_path / "out_005.png").write_text("mine")
+
+    with pytest.raises(UsageError, match=r"out_005\.png' exists: overwrite it with -y"):
+        run(shots, tmp_path / "out_%03d.png", factor=2, input_rate=24)
+
+    assert {path.name: path.read_text() for path in tmp_path.glob("out_*")} == {"out_005.png": "mine"}
+
+
 def test_an_older_longer_sequence_is_pointed_out(run: Convert, shots: Path, tmp_path: Path) -> None:
     """Its last pictures stay where they are: nobody asked to remove them, but they would be taken for the new ones'."""
     output = tmp_path / "out_%03d.png"

@@ -8,12 +8,12 @@ means replacing ``build_encode_args`` alone.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from slomo_cli.media.clocks import ratio_text, seconds_text, track_timescale
-from slomo_cli.media.wishes import merge_options
+from slomo_cli.media.wishes import UserOption, merge_options
 
 if TYPE_CHECKING:
     from slomo_cli.media.carry import Carry
@@ -81,9 +81,15 @@ def build_encode_args(
     for name, value in options:
         command += [f"-{name}"] if value is None else [f"-{name}", value]
     if carry:
-        command += carry.output_args
+        command += _unless_said(carry.output_args, target.user_options)
     command.append(target.ffmpeg_output)
     return command
+
+
+def _unless_said(ours: Sequence[str], theirs: Iterable[UserOption]) -> list[str]:
+    """Options and their values in turn, without the maps of tags and chapters that the user gives himself."""
+    said = {f"-{name}" for name, _ in theirs} & {"-map_metadata", "-map_chapters"}
+    return [word for option in zip(ours[::2], ours[1::2], strict=True) if option[0] not in said for word in option]
 
 
 _MPEG4_TICKS = 65_535

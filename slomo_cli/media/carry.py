@@ -147,12 +147,16 @@ class _Planner:
             if copied:
                 self._maps += ["-map", self._inputs.use(source, track)]
                 self._codecs += [f"-c:a:{number}", "copy"]
-                if self._target.container == "mp4" and track.codec == "flac" and self._target.ffmpeg_version < (7, 0):
-                    self._final += ["-strict", "experimental"]  # older versions call FLAC in mp4 that
+                if self._target.container == "mp4" and self._is_experimental(track.codec):
+                    self._final += ["-strict", "experimental"]
             elif not self._encoded(track, source, number, bent):
                 continue
             self._tags += tags.stream_tags("a", number, source, track, self._target.container, fresh=not copied)
             number += 1
+
+    def _is_experimental(self, codec: str) -> bool:
+        """What ffmpeg writes into mp4 only when told so."""
+        return codec == "truehd" or (codec == "flac" and self._target.ffmpeg_version < (7, 0))
 
     def _encoded(self, track: StreamInfo, source: int, number: int, bent: bool) -> bool:
         """A track that is encoded anew, stretched where time changes; False when that cannot be had."""
@@ -168,6 +172,8 @@ class _Planner:
             self._bent(track, number, codec)
             if track.codec != codec:
                 self._notes.append(f"{name} is {'stretched' if bent else 'cut to the range'} and becomes {codec}")
+            elif self._settings.audio == "copy":
+                self._notes.append(f"{name} is cut to the range, and so encoded anew: only the whole can be copied")
         else:
             self._maps += ["-map", self._inputs.use(source, track)]
             if layouts := sound.layout_filter(codec, track):
@@ -199,11 +205,11 @@ class _Planner:
     def _fed(self, track: StreamInfo, number: int) -> None:
         """The track as samples from a pipe that a thread of ours fills during the run."""
         path = self._folder / f"sound{number}.f32"
-        source, first, plan, rate = self._info.path, self._timing.first_seconds, self._plan, track.sample_rate
+        source, timing, plan, rate = self._info.path, self._timing, self._plan, track.sample_rate
         self._feeds.append(
             soundfeed.SoundFeed(
                 path,
-                lambda: soundfeed.stretched(source, track, first, plan, rate),
+                lambda: soundfeed.stretched(source, track, timing, plan, rate),
                 track.channels,
                 round(plan.duration * rate),
             )

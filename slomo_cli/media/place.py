@@ -130,13 +130,13 @@ class Place:
         self._release()
 
 
-def refuse_existing(target: Target) -> None:
-    """UsageError when the target exists; of a sequence of images the first one counts."""
+def refuse_existing(target: Target, frames: int = 1) -> None:
+    """UsageError when the target exists; of a sequence of images, any of the first ``frames``."""
     if target.path is None:
         return
-    path = target.image_path(1) if target.still else target.path
-    if os.path.lexists(path):
-        raise UsageError(f"'{printable(path)}' exists: overwrite it with -y or choose another -o")
+    for path in map(target.image_path, range(1, frames + 1)) if target.still else [target.path]:
+        if os.path.lexists(path):
+            raise UsageError(f"'{printable(path)}' exists: overwrite it with -y or choose another -o")
 
 
 def left_over(target: Target, frames: int) -> list[str]:

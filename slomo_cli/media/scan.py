@@ -102,6 +102,7 @@ class _Walk:
         self._back = BACKWARD_JUMP / picture.time_base
         self._ahead = FORWARD_JUMP / picture.time_base if info.container in JUMPING_FORMATS else None
         self._previous: int | None = None
+        self._is_vp8 = info.codec == "vp8"
         self._trial = _FIELD_TRIAL if info.interlaced and info.codec in ("h264", "hevc", "mpeg2video", "vc1") else 1
 
     def run(self) -> None:
@@ -130,16 +131,19 @@ class _Walk:
         if packet.is_discard:
             self.hidden += 1
             return
+        if self._is_vp8 and not memoryview(packet)[0] & 0x10:  # RFC 6386, 9.1: a picture others lean on, never shown
+            return
         self.packets += 1
         self.packet_duration = self.packet_duration or packet.duration or 0
-        self._notice_join(packet.dts if packet.dts is not None else packet.pts)
+        self._notice_join(packet.dts)
         if packet.pts is not None:
             self.ticks.append(packet.pts)
             if self.latest is None or packet.pts > self.latest:
                 self.latest, self.latest_end = packet.pts, packet.pts + (packet.duration or 0)
 
     def _notice_join(self, order: int | None) -> None:
-        """Stamps of decoding only ever grow within one recording."""
+        """Stamps of decoding only ever grow within one recording; Matroska's first packets have none, and those of
+        presentation, which jump about, must not stand for them."""
         if order is None:
             return
         if self._previous is not None:

@@ -17,7 +17,7 @@ _ENCODERS = {
 }
 """Codec -> encoders in the order they are tried; codecs not listed have an encoder of their own name."""
 
-_KBITS_PER_CHANNEL = {"aac": 96, "mp3": 96, "opus": 80, "vorbis": 96, "ac3": 112, "eac3": 112, "mp2": 128}
+_KBITS_PER_CHANNEL = {"aac": 96, "mp3": 96, "opus": 80, "ac3": 112, "eac3": 112, "mp2": 128}
 _MOST_KBITS = {"mp3": 320, "ac3": 640, "mp2": 384}
 
 
@@ -52,6 +52,11 @@ def audio_quality(codec: str, track: StreamInfo, number: int) -> list[str]:
     if codec in _KBITS_PER_CHANNEL:
         rate = min(_MOST_KBITS.get(codec, 768), _KBITS_PER_CHANNEL[codec] * channels)
         words += [f"-b:a:{number}", f"{rate}k"]
+    if codec == "vorbis":
+        words += [
+            f"-q:a:{number}",
+            "6",
+        ]  # 96 kbit/s a channel at 44.1 kHz; of bit rates, each rate of samples takes few
     if codec == "opus" and channels > 2:
         # Family 1 knows surround layouts up to 7.1; 255 takes any number of unrelated channels.
         words += [f"-mapping_family:a:{number}", "1" if channels <= 8 else "255"]

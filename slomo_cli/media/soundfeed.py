@@ -17,28 +17,28 @@ from typing import Any
 import numpy as np
 
 from slomo_cli.errors import InputError
+from slomo_cli.media.scan import BACKWARD_JUMP, FORWARD_JUMP, JUMPING_FORMATS
 from slomo_cli.media.vocoder import Samples, Source, Vocoder
 from slomo_cli.timeline import Plan
-from slomo_cli.values import StreamInfo
+from slomo_cli.values import SourceTiming, StreamInfo
 
 IS_POSSIBLE = hasattr(os, "mkfifo")
 """Named pipes are there on every system but Windows."""
 
 _JITTER_SECONDS = 0.02
 """Stamps this near to where the samples end say nothing: containers round them."""
-_JUMP_SECONDS = 10.0
-"""Stamps this far off are a clock that was set anew, not a pause."""
 _BLOCK = 1 << 16
 """Samples of silence handed over at once."""
 
 
 def decoded(
-    path: Path, track: StreamInfo, first_seconds: Fraction, start: int, rate: int, channels: int
+    path: Path, track: StreamInfo, timing: SourceTiming, start: int, rate: int, channels: int
 ) -> Iterator[Samples]:
     """The track's samples from index ``start`` on, (channels, n) float32 in [-1, 1], without gaps.
 
-    Index 0 is the first picture's time (``first_seconds`` on the container's clock). Pauses in the stamps, and what
-    cannot be decoded, become silence. Raises InputError when the file cannot be opened.
+    Index 0 is the first picture's time. Pauses in the stamps, and what cannot be decoded, become silence; where
+    recordings were joined, as the picture tells it, the sound goes on as the picture does. Layout and rate may change
+    on the way. Raises InputError when the file cannot be opened.
     """
     import av
 
@@ -46,22 +46,28 @@ def decoded(
 
     with open_container(path) as container:
         stream: Any = container.streams[track.index]
-        _seek(container, stream, first_seconds + Fraction(start, rate))
+        if timing.continuous:
+            _seek(container, stream, timing.first_seconds + Fraction(start, rate))
+        back = BACKWARD_JUMP * rate
+        ahead = FORWARD_JUMP * rate if container.format.name in JUMPING_FORMATS else None
+        kind: Any = None
         resampler: Any = None
         at = start
+        due: int | None = None  # where the next samples belong if nothing happens
         clock = Fraction(0)
         for frame in _frames(container, stream):
-            if resampler is None:
+            if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 layout = frame.layout if len(frame.layout.channels) == channels else None
                 resampler = av.AudioResampler("fltp", layout or _layout(channels), rate)
             pieces = [piece.to_ndarray() for piece in resampler.resample(frame)]
             samples = np.concatenate(pieces, 1) if pieces else np.zeros((channels, 0), np.float32)
-            begin = at
+            begin = at if due is None else due
             if frame.pts is not None:
-                begin = round((frame.pts * Fraction(frame.time_base) - first_seconds + clock) * rate)
-            if at > start and abs(begin - at) > _JUMP_SECONDS * rate:
-                clock += Fraction(at - begin, rate)
-                begin = at
+                begin = round((frame.pts * Fraction(frame.time_base) - timing.first_seconds + clock) * rate)
+            if due is not None and (begin < due - back or (ahead is not None and begin > due + ahead)):
+                clock += Fraction(due - begin, rate)
+                begin = due
+            due = begin + samples.shape[1]
             late, slack = begin - at, _JITTER_SECONDS * rate if at > start else 0
             if late > slack:
                 yield from silence(channels, late)
@@ -126,11 +132,11 @@ def clock(plan: Plan, rate: int) -> Callable[[float], float]:
     return source_at
 
 
-def stretched(path: Path, track: StreamInfo, first_seconds: Fraction, plan: Plan, rate: int) -> Iterator[Samples]:
+def stretched(path: Path, track: StreamInfo, timing: SourceTiming, plan: Plan, rate: int) -> Iterator[Samples]:
     """The track on the output's clock: exactly as many samples as the output lasts."""
     source_at = clock(plan, rate)
     start = int(np.floor(source_at(0)))
-    source = Source(decoded(path, track, first_seconds, start, rate, track.channels), track.channels, start)
+    source = Source(decoded(path, track, timing, start, rate, track.channels), track.channels, start)
     total = round(plan.duration * rate)
 
     def output_at(sample: float) -> float:

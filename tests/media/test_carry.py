@@ -249,6 +249,62 @@ class TestSync:
         assert np.abs(samples[int(1.4 * RATE) : int(2.2 * RATE)]).max() < 0.02
         assert np.abs(samples[int(2.6 * RATE) : int(3.6 * RATE)]).max() > 0.05
 
+    def test_a_long_pause_stays_as_long(self, tmp_path, make):
+        """Only the clocks of broadcasts leap: elsewhere twelve seconds without sound are twelve seconds."""
+        tone = f"sine=frequency=1000:sample_rate={RATE}:duration=16,aselect=lt(t\\,1)+gt(t\\,14)"
+        source = make(
+            "pause_in_sound.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=2:duration=16", "-f", "lavfi", "-i", tone),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "pcm_s16le"),
+        )
+        done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        _, samples = sound(done.path)
+        heard = np.abs(samples[: 32 * RATE]).reshape(32, RATE).max(1) > 0.05
+        assert heard[:2].all() and not heard[3:27].any() and heard[29:].all()
+
+    def test_sound_of_joined_recordings_goes_on_with_the_picture(self, tmp_path, make):
+        part = make(
+            "part.ts",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=4"),
+            *("-f", "lavfi", "-i", f"aevalsrc='0.5*sin(2*PI*880*t)*between(t,1,1.3)':s={RATE}:d=4"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-c:a", "mp2"),
+        )
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(part.read_bytes() * 2)
+
+        whole = convert(joined, tmp_path / "whole.mkv", TimeSettings(factor=Fraction(2)))
+        second = convert(
+            joined, tmp_path / "second.mkv", TimeSettings(factor=Fraction(2), start=Fraction(9, 2), end=Fraction(6))
+        )
+
+        assert beeps(whole.path) == pytest.approx([2, 10], abs=0.1)
+        assert beeps(second.path) == pytest.approx([1], abs=0.1)
+
+    @pytest.mark.parametrize(
+        ("rates", "layouts"), [((RATE, RATE), ("stereo", "5.1")), ((RATE, 32000), ("stereo", "stereo"))], ids=str
+    )
+    def test_layout_and_rate_may_change_on_the_way(self, tmp_path, make, rates, layouts):
+        """As where a broadcast changes from film to advertisement."""
+        codec, ending = ("ac3", "ac3") if layouts[0] != layouts[1] else ("aac", "adts")
+        pieces = []
+        for number, (rate, layout) in enumerate(zip(rates, layouts, strict=True)):
+            tone = f"sine=frequency=600:sample_rate={rate}:duration=1,aformat=channel_layouts={layout}"
+            pieces.append(make(f"{number}{layout}{rate}.{ending}", "-f", "lavfi", "-i", tone, "-c:a", codec))
+        both = tmp_path / f"both.{ending}"
+        both.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+        source = make(
+            f"changing_{codec}.ts",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2", "-i", str(both)),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "copy"),
+        )
+        done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        _, samples = sound(done.path)
+        for first, last in ((0.4, 1.6), (2.4, 3.6)):
+            piece = samples[int(first * RATE) : int(last * RATE)]
+            spectrum = np.abs(np.fft.rfft(piece))
+            assert abs(np.fft.rfftfreq(len(piece), 1 / RATE)[spectrum.argmax()] - 600) < 20
+            assert np.abs(piece).max() > 0.03
+
     def test_the_other_stretcher(self, tmp_path, beeping, monkeypatch):
         """A system without named pipes and an ffmpeg without rubberband: atempo, with a note, and looser in time."""
         monkeypatch.setattr(soundfeed, "IS_POSSIBLE", False)
@@ -274,6 +330,35 @@ class TestSync:
 
 
 class TestTracks:
+    @pytest.mark.parametrize("rate", [8000, 11025, 22050, 96000])
+    def test_vorbis_at_any_rate_of_samples(self, tmp_path, make, rate):
+        source = make(
+            f"vorbis{rate}.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1"),
+            *("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={rate}:duration=1"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "libvorbis", "-q:a", "3"),
+        )
+        done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        assert tracks(done.path, "audio")[0]["codec"] == "vorbis"
+        assert len(sound(done.path)[1]) == pytest.approx(2 * RATE, abs=0.03 * RATE)
+
+    def test_truehd_is_copied_into_mp4(self, tmp_path, make):
+        source = make(
+            "truehd.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1"),
+            *("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={RATE}:duration=1"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-strict", "-2", "-c:a", "truehd"),
+        )
+        done = convert(source, tmp_path / "out.mp4", TimeSettings(rate=Fraction(20)))
+        assert tracks(done.path, "audio")[0]["codec"] == "truehd"
+
+    def test_the_user_may_leave_tags_and_chapters_behind(self, tmp_path, clip):
+        words = ("-map_metadata", "-1", "-map_chapters", "-1")
+        done = convert(clip("rich.mkv"), tmp_path / "out.mkv", TimeSettings(rate=Fraction(60)), encoder_args=words)
+        with av.open(str(done.path)) as output:
+            assert "title" not in {name.lower() for name in output.metadata}
+            assert not output.chapters()
+
     @pytest.mark.parametrize(
         "time", [TimeSettings(rate=Fraction(60)), TimeSettings(factor=Fraction(4))], ids=["fps", "slow"]
     )
@@ -564,6 +649,7 @@ class TestPlanning:
             self.plan(time=TimeSettings(factor=Fraction(2)), wishes={"audio": "copy"})
         cut = self.plan(time=TimeSettings(end=Fraction(1)), wishes={"audio": "copy"})
         assert "-filter_complex" in cut.map_args
+        assert "cut to the range, and so encoded anew" in cut.notes[0]
 
     def test_streams_that_describe_the_old_frames(self):
         data = StreamInfo(3, "data", "tmcd")

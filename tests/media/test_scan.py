@@ -144,6 +144,28 @@ def test_joined_broadcasts_play_one_after_another(clip: Clip, tmp_path: Path) ->
     assert len(found.warnings) == 1
 
 
+@pytest.mark.parametrize("rate", [5, 15])
+def test_reordered_pictures_at_a_low_rate_are_no_joined_recordings(make: Callable[..., Path], rate: int) -> None:
+    """Matroska's first packets come without stamps of decoding, and those of presentation go forth and back by up to
+    four pictures."""
+    picture = f"testsrc2=size=64x48:rate={rate}:duration=3"
+    found = timed(make(f"reordered{rate}.mkv", "-f", "lavfi", "-i", picture, "-c:v", "libx264", "-bf", "3"))
+
+    assert (found.timing.continuous, found.timing.rate, found.warnings) == (True, rate, ())
+    assert list(found.stamps) == [F(k, rate) for k in range(3 * rate)]
+
+
+def test_pictures_that_vp8_never_shows_do_not_count(make: Callable[..., Path], clip_folder: Path) -> None:
+    words = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=30:duration=2", "-c:v", "libvpx", "-b:v", "300k"]
+    words += ["-auto-alt-ref", "1", "-lag-in-frames", "16", "-arnr-maxframes", "5", "-enc_time_base", "1:1000"]
+    words += ["-passlogfile", str(clip_folder / "vp8"), "-pass"]
+    make("first_pass.webm", *words, "1")
+
+    found = timed(make("hidden.webm", *words, "2"))
+
+    assert (found.timing.frames_from_packets, found.timing.rate, found.warnings) == (60, 30, ())
+
+
 def test_a_broadcast_clock_that_leaps_ahead_leaves_no_hole(
     clip: Clip, make: Callable[..., Path], tmp_path: Path
 ) -> None:
