@@ -137,7 +137,11 @@ def plan_conversion(
     if time.auto_factor is not None:
         time, found = with_measured_factor(info, scanned, time, compute)
     plan = make_plan(scanned.timing, time, scanned.stamps)
-    target = choose_target(output, info, info.layout, encode, ffmpeg, plan.rate, frames=plan.frames)
+    # Of pictures that come unevenly, the mean: by it the reader of the finished file counts what is shown.
+    pace = plan.frames / plan.duration if plan.vfr_keep else plan.rate
+    target = choose_target(output, info, info.layout, encode, ffmpeg, pace, frames=plan.frames)
+    if plan.vfr_keep and target.container == "avi":
+        raise UsageError("pictures in .avi all last equally long: leave out --vfr keep, or write .mkv or .mp4")
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     time_base = common_time_base(seconds for _, seconds in plan.moments()) if plan.vfr_keep else None
     args = build_encode_args(

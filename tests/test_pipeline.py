@@ -126,6 +126,16 @@ def test_uneven_times_are_kept(clip: Clip, run: Convert, tmp_path: Path) -> None
     assert [float(t) for t in written[::3]] == pytest.approx([3 * float(t) for t in times], abs=1e-4)
 
 
+def test_uneven_times_as_webp_and_not_as_avi(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    uneven = "mandelbrot=s=96x64:r=25,trim=0:0.6,select=not(eq(mod(n\\,7)\\,3))*not(eq(mod(n\\,5)\\,2))"
+    source = make("uneven.mkv", "-f", "lavfi", "-i", uneven, *"-fps_mode vfr -pix_fmt yuv420p -c:v ffv1".split())
+
+    assert run(source, tmp_path / "out.webp", factor=2, vfr="keep").frames_out == 20
+    with pytest.raises(UsageError, match="leave out --vfr keep"):
+        run(source, tmp_path / "out.avi", factor=2, vfr="keep")
+    assert leftovers(tmp_path, "out.webp") == []
+
+
 def test_a_cut_is_held_not_morphed(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
     """Between two scenes every output frame is one of the source's, and the cut is counted."""
     source = make(

@@ -50,32 +50,32 @@ def command(first: str, second: str, frames: int, rate: Fraction, **values: Unpa
     Images are numbered from 1 and hold the new pictures only; a clip (video, GIF, APNG, WebP) runs from the first
     picture through them to the second. Depth (8 or 16 bit) and transparency are kept where the format can.
     """
-    for name in (first, second):
-        if name == files.STREAM:
-            raise UsageError("between needs two files, found stdin (-)")
-        files.check_source(Path(name))
-    output = values["output"] or ""
-    target = None if output == files.STREAM else Path(output)
-    if target is not None and (not output or output.endswith("/")):
-        raise UsageError(f"-o expects a file name, found '{printable(output)}'")
-    files.check_target(target)
-    for name in (first, second):
-        names.refuse_overwriting_input(target, Path(name))
-    replace = files.may_write(target, overwrite=values["overwrite"])
-    if replace is None:
-        return
-    from slomo_cli.stills import between
-    from slomo_cli.values import EncodeSettings
+    with options.reporting(values) as reporter:
+        for name in (first, second):
+            if name == files.STREAM:
+                raise UsageError("between needs two files, found stdin (-)")
+            files.check_source(Path(name))
+        output = values["output"] or ""
+        target = None if output == files.STREAM else Path(output)
+        if target is not None and (not output or output.endswith("/")):
+            raise UsageError(f"-o expects a file name, found '{printable(output)}'")
+        files.check_target(target)
+        for name in (first, second):
+            names.refuse_overwriting_input(target, Path(name))
+        replace = files.may_write(target, overwrite=values["overwrite"])
+        if replace is None:
+            return
+        from slomo_cli.stills import between
+        from slomo_cli.values import EncodeSettings
 
-    encode = EncodeSettings(
-        codec=values["codec"],
-        crf=values["crf"],
-        preset=values["preset"],
-        encoder_args=values["encoder_args"] or (),
-        overwrite=replace,
-        ffmpeg=values["ffmpeg"],
-    )
-    with options.make_reporter(values) as reporter:
+        encode = EncodeSettings(
+            codec=values["codec"],
+            crf=values["crf"],
+            preset=values["preset"],
+            encoder_args=values["encoder_args"] or (),
+            overwrite=replace,
+            ffmpeg=values["ffmpeg"],
+        )
         between(
             first,
             second,

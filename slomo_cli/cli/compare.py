@@ -85,40 +85,40 @@ def command(
     The left side repeats the source's frames, as a player does that plays it slowly. MADE sets rate, length and sound;
     how many times slower it is follows from the two durations (of the range, if --start and --end were used).
     """
-    if files.STREAM in (source, made):
-        raise UsageError("compare needs two files, found stdin (-)")
-    if factor is not None and speed is not None:
-        raise UsageError("--speed says how slow each part is: leave out --factor")
-    for name in (source, made):
-        files.check_source(Path(name))
-    name = Path(made).stem or Path(made).resolve().name
-    usual = Path(made).with_name(f"{name.replace('%', '')}.compare.mp4")
-    target = None if output == files.STREAM else Path(output) if output else usual
-    files.check_target(target)
-    for name in (source, made):
-        names.refuse_overwriting_input(target, Path(name))
-    replace = files.may_write(target, overwrite=overwrite)
-    if replace is None:
-        return
-    from slomo_cli.compare import compare
-    from slomo_cli.values import EncodeSettings, TimeSettings
+    with options.reporting(values) as reporter:
+        if files.STREAM in (source, made):
+            raise UsageError("compare needs two files, found stdin (-)")
+        if factor is not None and speed is not None:
+            raise UsageError("--speed says how slow each part is: leave out --factor")
+        for name in (source, made):
+            files.check_source(Path(name))
+        name = Path(made).stem or Path(made).resolve().name
+        usual = Path(made).with_name(f"{name.replace('%', '')}.compare.mp4")
+        target = None if output == files.STREAM else Path(output) if output else usual
+        files.check_target(target)
+        for name in (source, made):
+            names.refuse_overwriting_input(target, Path(name))
+        replace = files.may_write(target, overwrite=overwrite)
+        if replace is None:
+            return
+        from slomo_cli.compare import compare
+        from slomo_cli.values import EncodeSettings, TimeSettings
 
-    time = TimeSettings(
-        factor=factor or Fraction(1),
-        start=values["start"],
-        end=values["end"],
-        speed=speed,
-        input_rate=values["input_rate"],
-    )
-    encode = EncodeSettings(
-        codec=values["codec"],
-        crf=values["crf"],
-        preset=values["preset"],
-        encoder_args=values["encoder_args"] or (),
-        overwrite=replace,
-        ffmpeg=values["ffmpeg"],
-    )
-    with options.make_reporter(values) as reporter:
+        time = TimeSettings(
+            factor=factor or Fraction(1),
+            start=values["start"],
+            end=values["end"],
+            speed=speed,
+            input_rate=values["input_rate"],
+        )
+        encode = EncodeSettings(
+            codec=values["codec"],
+            crf=values["crf"],
+            preset=values["preset"],
+            encoder_args=values["encoder_args"] or (),
+            overwrite=replace,
+            ffmpeg=values["ffmpeg"],
+        )
         compare(
             source,
             made,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
@@ -12,6 +13,7 @@ import click
 
 from slomo_cli.cli.help import option
 from slomo_cli.cli.types import COUNT, CRF, RATE, TIME, Device, Proxy, Words
+from slomo_cli.errors import OutputClosed, SlomoError
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Kind, Reporter
@@ -327,6 +329,19 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.reporter.note(self.format(record))
+
+
+@contextlib.contextmanager
+def reporting(values: Telling) -> Iterator[Reporter]:
+    """The reporter of a command with one thing to do, which tells its failure too; leaves with the failure's code."""
+    with make_reporter(values) as reporter:
+        try:
+            yield reporter
+        except OutputClosed:
+            raise
+        except SlomoError as error:
+            reporter.error(error)
+            raise click.exceptions.Exit(error.exit_code) from None
 
 
 def make_reporter(values: Telling) -> Reporter:

@@ -52,10 +52,9 @@ def build_encode_args(
         }
     picture = ffmpeg_python.input("pipe:0", **source)["v:0"]
     delay = carry.picture_delay if carry else Fraction(0)
-    filters = [*target.filters, *_palette(target, frames)]
     ours: list[tuple[str, str]] = [("c:v:0", target.encoder)]
-    if filters:
-        ours.append(("filter:v:0", ",".join(filters)))
+    if target.filters:
+        ours.append(("filter:v:0", ",".join(target.filters)))
     ours += [(name, value) for name, value in target.options]
     ours += _clock(target, rate, time_base)
     if time_base is not None:
@@ -63,6 +62,10 @@ def build_encode_args(
             raise ValueError("frames with stamps of their own need the output's duration")
         ours += _last_duration(target, delay + duration, time_base)
     options = merge_options(ours, target.user_options)
+    if palette := _palette(target, frames):  # last: what the user's own filters did after it would need another
+        if not any(name == "filter:v:0" for name, _ in options):
+            options.append(("filter:v:0", "null"))
+        options = [(name, f"{text},{','.join(palette)}" if name == "filter:v:0" else text) for name, text in options]
     compiled: list[str] = ffmpeg_python.compile(
         ffmpeg_python.output(picture, "output", f=target.container), cmd=ffmpeg, overwrite_output=False
     )

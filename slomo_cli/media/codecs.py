@@ -275,7 +275,8 @@ def encoder_of(name: str) -> Encoder:
     hardware = name.endswith(HARDWARE_ENDINGS)
     codec = name.rpartition("_")[0] if hardware else name.removeprefix("lib")
     codec = _LIBRARIES.get(codec, codec)
-    return Encoder(name, codec, (), ("crf", 0, 255, None), ("preset", {}), (), codec in ("h264", "hevc"), hardware)
+    whole = codec in ("h264", "hevc")
+    return Encoder(name, codec, (), ("crf", 0, 255, None), ("preset", {}), (), whole_chroma=whole, hardware=hardware)
 
 
 def quality_options(encoder: Encoder, crf: float | None, preset: str | None) -> Options:

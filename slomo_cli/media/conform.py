@@ -52,6 +52,9 @@ def conform(
     kind = _kind(encoder)
     feed, choice = _pixels(encoder, info.color, layout, settings, tools, user_options, kind)
     color = info.color
+    if layout.family == "gray" and feed.family == "yuv":
+        # Gray is of full range where it says nothing, and has no use for a matrix: PNG names that of RGB.
+        color = replace(color, range=color.range or formats.FULL, matrix=color.matrix or formats.UNSAID)
     warnings = []
     if choice.losses:
         warnings.append(f"{encoder.name} cannot hold all of the source: {', '.join(choice.losses)} lost")
@@ -68,6 +71,10 @@ def conform(
     )
     # Planar RGB is RGB by its format; a matrix left over from the source's tags would only contradict it.
     tags = replace(color, matrix=0) if feed.family == "rgb" else color
+    if converters and feed.family == "yuv" and color.matrix not in (formats.UNSAID, *formats.SCALE_MATRICES):
+        # Filters refuse what they cannot compute.
+        tags = replace(color, matrix=formats.assumed_matrix(color, size[1]))
+        warnings.append(f"colours are converted as if their matrix were {formats.SCALE_MATRICES[tags.matrix]}'s")
     converting = [*converters, formats.setparams(result)] if converters else []
     return Conformed(
         feed, choice, formats.setparams(tags), tuple(text for text in converting if text), marked, tuple(warnings)

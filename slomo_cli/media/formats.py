@@ -20,6 +20,8 @@ Kind = Literal["video", "jpeg", "webp", "image"]
 
 FULL = 2
 LIMITED = 1
+UNSAID = 2
+"""A matrix, primaries or transfer that nobody told (ITU-T H.273)."""
 
 # Names that ffmpeg's setparams knows for the code points of H.273; a code point that is missing stays untagged.
 RANGES = {1: "tv", 2: "pc"}
@@ -72,7 +74,7 @@ TRANSFERS = {
 CHROMA_LOCATIONS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
 
 # Names that ffmpeg's scale filter knows for the matrices it can compute with.
-_SCALE_MATRICES = {
+SCALE_MATRICES = {
     1: "bt709",
     4: "fcc",
     5: "smpte170m",  # the same matrix, by the one name of it that every ffmpeg knows
@@ -178,7 +180,7 @@ def setparams(color: ColorInfo) -> str:
 
 def assumed_matrix(color: ColorInfo, height: int) -> int:
     """The matrix to compute with: the source's, or where it says nothing BT.709 above 576 lines and BT.601 below."""
-    if color.matrix in _SCALE_MATRICES:
+    if color.matrix in SCALE_MATRICES:
         return color.matrix
     return 1 if height > 576 else 6
 
@@ -215,7 +217,7 @@ def conversion(
     elif feed.family == "rgb":
         to_matrix = 1 if kind == "video" else 6
         out_range = FULL if kind == "jpeg" else LIMITED
-        options += [f"out_color_matrix={_SCALE_MATRICES[to_matrix]}", f"out_range={RANGES[out_range]}"]
+        options += [f"out_color_matrix={SCALE_MATRICES[to_matrix]}", f"out_range={RANGES[out_range]}"]
         result = ColorInfo(out_range, to_matrix, color.primaries, color.transfer)
     elif choice.layout.family == "rgb":
         result = ColorInfo(FULL, 0, color.primaries, color.transfer)
@@ -223,10 +225,10 @@ def conversion(
             change = f"matrixin={_ZSCALE_MATRICES[matrix]}:rangein={_ZSCALE_RANGES[in_range]}:matrix=gbr:range=full"
             planar = "gbrap16le" if choice.layout.alpha else "gbrp16le"
             return (f"zscale=filter=bicubic:{change}", f"format={planar}", f"format={choice.pix_fmt}"), result
-        options += [f"in_color_matrix={_SCALE_MATRICES[matrix]}", f"in_range={RANGES[in_range]}", "out_range=pc"]
+        options += [f"in_color_matrix={SCALE_MATRICES[matrix]}", f"in_range={RANGES[in_range]}", "out_range=pc"]
     else:
         if kind in ("jpeg", "webp") and choice.layout.family == "yuv":
-            options += [f"in_color_matrix={_SCALE_MATRICES[matrix]}", f"out_color_matrix={_SCALE_MATRICES[6]}"]
+            options += [f"in_color_matrix={SCALE_MATRICES[matrix]}", f"out_color_matrix={SCALE_MATRICES[6]}"]
             result = ColorInfo(out_range, 6, color.primaries, color.transfer)
         elif out_range != in_range:
             result = replace(color, range=out_range)

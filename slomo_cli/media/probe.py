@@ -21,7 +21,7 @@ import av.error
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
 from slomo_cli.media.sequence import CONTAINER, ImageSequence, open_picture
-from slomo_cli.media.source import disposition_of, first_picture, is_cover, open_container, seconds
+from slomo_cli.media.source import Picture, disposition_of, first_picture, is_cover, open_container, seconds
 from slomo_cli.values import Chapter, ColorInfo, HdrInfo, PixelLayout, StreamInfo, VideoInfo
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ def probe(path: str | Path) -> VideoInfo:
         frame = first_picture(picture, shown)
         if frame.width < 1 or frame.height < 1:
             raise InputError(f"{shown} has a video stream without a picture size")
+        width, height = frame.width, frame.height
+        if isinstance(picture, ImageSequence) and layout_of(frame.format.name).family == "gray":
+            frame = _first_in_colour(picture, shown) or frame
         codec = stream.codec_context
         several = isinstance(picture, ImageSequence)
         count = len(picture.files) if isinstance(picture, ImageSequence) else stream.frames or 0
@@ -62,8 +65,8 @@ def probe(path: str | Path) -> VideoInfo:
             container=CONTAINER if several else container.format.name,
             stream_index=stream.index,
             codec=codec.codec.canonical_name,
-            width=frame.width,
-            height=frame.height,
+            width=width,
+            height=height,
             layout=delivered_layout(frame, codec.codec.canonical_name),
             pix_fmt=frame.format.name,
             color=_color(frame, codec, chroma_location),
@@ -83,6 +86,19 @@ def probe(path: str | Path) -> VideoInfo:
             picture_metadata=_pairs(stream.metadata),
             picture_disposition=disposition_of(stream),
         )
+
+
+def _first_in_colour(sequence: ImageSequence, shown: str) -> VideoFrame | None:
+    """Of pictures that begin in gray, as programs store a black one, the first that does not: it tells the layout."""
+    for file in sequence.files[1:]:
+        try:
+            with Picture(file, threads=1) as picture:
+                found = picture.stream.codec_context.format
+                if found is not None and layout_of(found.name).family != "gray":
+                    return first_picture(picture, shown)
+        except InputError:
+            continue
+    return None
 
 
 def delivered_layout(frame: VideoFrame, codec: str) -> PixelLayout:

@@ -54,7 +54,10 @@ def sequence_files(path: str | os.PathLike[str]) -> tuple[Path, ...] | None:
         found = [(int(hit[1]), file) for file in place.parent.iterdir() if (hit := pattern.fullmatch(file.name))]
         return tuple(file for _, file in sorted(found)) or None
     if re.search(r"[*?]", place.name):
-        return tuple(sorted(place.parent.glob(place.name), key=_by_number)) or None
+        # Square brackets are names' own. What systems hide beside pictures is meant only where it is asked for.
+        there = place.parent.glob(place.name.replace("[", "[[]"))
+        files = [file for file in there if place.name.startswith(".") or not file.name.startswith(".")]
+        return tuple(sorted(files, key=_by_number)) or None
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_a_clip_at_its_rate(run: Run, tmp_path: Path) -> None:
 def test_an_image_that_exists_is_asked_for(run: Run, tmp_path: Path) -> None:
     (tmp_path / "m.png").write_bytes(b"mine")
     result = run("a.png", "b.png", "-o", "m.png")
-    assert isinstance(result.exception, SlomoError) and "-y" in str(result.exception)
+    assert result.exit_code == 1 and "-y" in result.stderr
     assert (tmp_path / "m.png").read_bytes() == b"mine"
     assert run("a.png", "b.png", "-o", "m.png", "-y").exit_code == 0
     assert (tmp_path / "m.png").read_bytes()[:4] == b"\x89PNG"
@@ -74,9 +75,20 @@ def test_an_image_that_exists_is_asked_for(run: Run, tmp_path: Path) -> None:
 )
 def test_refusals(run: Run, tmp_path: Path, arguments: tuple[str, ...], words: str, code: int) -> None:
     result = run(*arguments)
-    assert isinstance(result.exception, SlomoError)
-    assert words in str(result.exception) and result.exception.exit_code == code
+    error = result.exception
+    assert (error.exit_code if isinstance(error, SlomoError) else result.exit_code) == code
+    assert words in f"{error} {result.stderr}"
     assert files(tmp_path) == set()
+
+
+def test_a_failure_is_an_event_where_events_are_asked_for(run: Run) -> None:
+    result = run("a.png", "missing.png", "-o", "m.png", "--progress", "json")
+    (event,) = map(json.loads, result.output.splitlines())
+    assert result.exit_code == 3 and event == {
+        "event": "error",
+        "text": "'missing.png' does not exist",
+        "exit_code": 3,
+    }
 
 
 def test_frames_must_be_counted(run: Run) -> None:

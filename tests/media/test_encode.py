@@ -272,6 +272,35 @@ class TestImages:
         found = back[0].to_ndarray(format="rgb24")[24, 32]
         assert np.abs(found.astype(int) - shown).max() <= 3
 
+    @pytest.mark.parametrize("color", [ColorInfo(0, 2), ColorInfo(2, 0), ColorInfo(1, 2)], ids=["nothing", "rgb", "tv"])
+    @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.mkv"])
+    def test_gray_stays_as_light_as_it_is_in_films(self, tmp_path, name, color):
+        """TIFF says nothing of its range, which is the full one; PNG names RGB's matrix, which no film of YUV has."""
+        frame = (np.tile(np.linspace(16, 235, 64).round().astype(np.uint8), (48, 1)),)
+        write(tmp_path / name, video_info("gray", color=color), [frame] * 3, rate=Fraction(25))
+        back, _ = read_back(tmp_path / name)
+        found = back[0].to_ndarray(format="gray")[24].astype(int)  # computed to the full range
+        shown = (frame[0][24] - 16.0) * 255 / 219 if color.range == 1 else frame[0][24]
+        assert np.abs(found - shown).max() <= 3
+        with av.open(str(tmp_path / name)) as made:
+            assert made.streams.video[0].codec_context.colorspace != 0
+
+    @pytest.mark.parametrize("matrix", [8, 12])
+    @pytest.mark.parametrize("name", ["%d.png", "%d.jpg", "a.gif", "a.mov"])
+    def test_a_matrix_that_filters_do_not_know(self, tmp_path, name, matrix):
+        info = video_info("yuv420p", color=ColorInfo(1, matrix, 1, 1))
+        codec = {"codec": "prores"} if name == "a.mov" else {}
+        write(tmp_path / name, info, frames_of("yuv420p"), rate=Fraction(25), **codec)
+        assert any("as if their matrix were smpte170m's" in line for line in target_for(name, info, **codec).warnings)
+
+    def test_a_gif_made_smaller_has_a_palette_of_its_own(self, tmp_path):
+        gradient = np.add.outer(np.arange(48), np.arange(64)).astype(np.uint8)
+        frame = (gradient + 60, np.full((24, 32), 100, np.uint8), np.full((24, 32), 150, np.uint8))
+        write(tmp_path / "a.gif", video_info(), [frame] * 2, rate=Fraction(25), encoder_args=("-vf", "scale=32:24"))
+        back, _ = read_back(tmp_path / "a.gif")
+        pixels = back[0].to_ndarray(format="rgb24").reshape(-1, 3)
+        assert back[0].width == 32 and len(np.unique(pixels, axis=0)) > 40
+
     def test_ten_bit_white_is_white(self, tmp_path):
         """swscale alone would give 65283."""
         frame = tuple(

@@ -89,6 +89,32 @@ def test_names_stand_for_the_files_they_match(folder: Path) -> None:
     assert sequence_files(folder / "im_%03d.png") is None
 
 
+def test_brackets_are_part_of_a_name_and_hidden_files_are_not_pictures(folder: Path, tmp_path: Path) -> None:
+    shots = tmp_path / "take [1]"
+    shots.mkdir()
+    for number in (1, 2):
+        (shots / f"a[1]_{number}.png").write_bytes((folder / f"im_{number}.png").read_bytes())
+    (shots / "._a[1]_1.png").touch()  # macOS leaves such beside every file on a network disk
+
+    for pattern in ("*.png", "a[1]_*.png", "a[?]_?.png"):
+        assert [file.name for file in sequence_files(shots / pattern) or ()] == ["a[1]_1.png", "a[1]_2.png"]
+    assert [file.name for file in sequence_files(shots / "._*.png") or ()] == ["._a[1]_1.png"]
+
+
+def test_a_film_that_begins_in_gray_keeps_its_colours(make: Callable[..., Path], tmp_path: Path) -> None:
+    """As a fade from black may be stored: a picture without colour needs none."""
+    for number, pixels in enumerate(("gray", "gray", "rgb24"), 1):
+        still = make(f"{pixels}.png", *f"-f lavfi -i color=c=0x804020:s=32x32,format={pixels} -frames:v 1".split())
+        (tmp_path / f"f_{number}.png").write_bytes(still.read_bytes())
+
+    info = probe(tmp_path / "f_%d.png")
+    with Decoder(info, scan(info).timing) as decoder:
+        shown = [tuple(int(plane[5, 5]) for plane in frame.planes) for frame in decoder]
+
+    assert info.layout.name == "gbrp" and shown[2] == (0x40, 0x20, 0x80)
+    assert shown[0] == shown[1] and len(set(shown[0])) == 1
+
+
 def test_a_folder_of_several_kinds_is_refused(folder: Path) -> None:
     (folder / "a.jpg").write_bytes(b"x")
 
