@@ -9,7 +9,7 @@ import torch
 from slomo_cli.net.presets import build
 from slomo_cli.net.weights import save
 
-CONFIG = {"encoder": (4, 6, 8), "hidden": 8, "context": 6, "refine": (8, 8), "match": 4, "radius": 1}
+CONFIG = {"encoder": (4, 6, 8, 8), "hidden": 8, "context": 6, "refine": (8, 8), "match": 4, "radius": 1}
 
 
 def save_plain(path: Path, motion: tuple[float, float] = (0.0, 0.0)) -> str:

@@ -4,26 +4,30 @@ Inputs: two RGB proxies in [0, 1]. Answer: a :class:`~slomo_cli.net.motion.Motio
 2), where all the work of a timestep is done; only the flow of a pair, which many timesteps share, looks closer.
 
 Once per pair, coarse to fine (as PWC-Net, Sun et al. 2018): one encoder gives features at 1/4 and 1/8 of the proxy and,
-seeing the proxy at half its size, at 1/16, 1/32 and 1/64. From the coarsest level on, each level looks the other
-frame's features up along the flow so far, compares them with its own over a (2r+1) x (2r+1) neighbourhood, and adds a
-correction. It is told two things more: how alike both frames are where they are, since captions and black bars stand
-still over anything; and where one gets by going there and back, which is elsewhere where one of the two flows is wrong.
-Both directions are one batch, so F_01 and F_10 come from the same weights. The finer a level, the narrower it is and
-the nearer it looks: it has little left to correct, and most of the work. No layer reaches far across a level: one that
-did would see the border of every picture in training, and none where it is used.
+seeing the proxy at half its size, at 1/16, 1/32 and 1/64. Larger pictures hold larger motion: they are seen at a
+quarter, an eighth ... of their size too, and the same two coarsest levels begin as far down as that goes. From there
+on, each level looks the other frame's features up along the flow so far, compares them with its own over a (2r+1) x
+(2r+1) neighbourhood, and adds a correction. It is told two things more: how alike both frames are where they are, since
+captions and black bars stand still over anything; and where one gets by going there and back, which is elsewhere where
+one of the two flows is wrong. Both directions are one batch, so F_01 and F_10 come from the same weights. The finer a
+level, the narrower it is and the nearer it looks: it has little left to correct, and most of the work. No layer reaches
+far across a level: one that did would see the border of every picture in training, and none where it is used.
 
 Once per timestep: the flows are combined to time t (equation 4), both half-size proxies are warped, and a small U-Net
 working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the logits of
-visibility and detail. What the finest level made of both directions is a hint to it, brought into its width once per
-pair. Its last layer starts at zero: an untrained refinement moves nothing.
+visibility and detail. It is also shown what the finest level made of both frames, looked up along the same flows: that
+level has searched around each pixel, and knows where it found nothing. Its last layer starts at zero: an untrained
+refinement moves nothing.
 
-Largest motion: ``radius`` steps at every level, 3 * (64 + 32 + 16 + 8) + 2 * 4 proxy pixels in all.
+Largest motion: ``radius`` steps at every level, 3 * (64 + 32 + 16 + 8) + 2 * 4 proxy pixels in all, and 3 * 128,
+3 * 256 ... more where the coarsest levels begin further down.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +35,8 @@ from torch import Tensor, nn
 
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.warp import approximate_flows, warp
+
+Level = TypeVar("Level")
 
 _BLOCK = 8  # side of the square of pixels that share one matrix product in `local_correlation`
 
@@ -149,6 +155,25 @@ class _FlowLevel(nn.Module):
         return kept(flow, change[:, 2:], similarity[:, middle : middle + 1], still) + change[:, :2], context
 
 
+def more_levels(height: int, width: int) -> int:
+    """How many levels more than the network has weights for: one for each doubling of the picture's short side above
+    160 pixels, so that the coarsest level has some three to five rows in training and in any use."""
+    return max(0, int(math.log2(min(height, width) / 160)))
+
+
+def route(ladder: list[Level], more: int) -> list[Level]:
+    """The levels in the order of their fineness, the last but one serving at ``more`` scales more."""
+    return [*ladder[:-1], *ladder[-2:-1] * more, ladder[-1]]
+
+
+def doubled(flow: Tensor, context: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """A level's flow and context on the grid of the next finer one: twice as fine, the last line left out if odd."""
+    rows, cols = size
+    flow = 2.0 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
+    context = F.interpolate(context, scale_factor=2, mode="nearest")
+    return flow[..., :rows, :cols], context[..., :rows, :cols]
+
+
 def kept(flow: Tensor, logit: Tensor, moved: Tensor, still: Tensor) -> Tensor:
     """What a level keeps of the flow so far: nothing where the frames are much more alike in place than along it.
 
@@ -159,7 +184,7 @@ def kept(flow: Tensor, logit: Tensor, moved: Tensor, still: Tensor) -> Tensor:
     The rule is given, not learned: a photometric loss tells no flow that it should be elsewhere altogether. Both of its
     numbers were found by trying them on video, with captions and without.
     """
-    logit = logit + 10.0 * (moved.float() - still.float() + 0.4)
+    logit = logit + 10.0 * (moved.float() - still.float() + 0.2)
     return flow * (2.0 * torch.sigmoid(logit)).clamp(max=1.0)
 
 
@@ -168,22 +193,19 @@ class _Refinement(nn.Module):
 
     def __init__(self, widths: Sequence[int], context: int) -> None:
         super().__init__()
-        inputs = 2 * 12 + 4 + 1
+        inputs = 2 * 12 + 4 + 1 + 2 * context
         self.down = nn.ModuleList(
             _conv(i, o, stride=1 if k == 0 else 2)
             for k, (i, o) in enumerate(zip([inputs, *widths[:-1]], widths, strict=True))
         )
-        self.hint = _head(2 * context, widths[0])
         self.bottom = _conv(widths[-1], widths[-1])
         self.up = nn.ModuleList(_conv(widths[k] + widths[k - 1], widths[k - 1]) for k in range(len(widths) - 1, 0, -1))
         self.head = _head(widths[0], 6 * 4)
 
-    def forward(self, x: Tensor, hint: Tensor) -> Tensor:
-        """(M, 29, h/2, w/2) and what ``self.hint`` made of the pair, added to the first layer -> (M, 6, h, w)."""
-        first: Any = self.down[0]
-        x = first[1](first[0](x) + hint)
-        skips = [x]
-        for level in list(self.down)[1:]:
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, 29 + 2 * context, h/2, w/2) -> (M, 6, h, w)."""
+        skips = []
+        for level in self.down:
             x = level(x)
             skips.append(x)
         x = self.bottom(skips.pop())
@@ -205,9 +227,9 @@ class Fast(nn.Module):
     def __init__(
         self,
         encoder: Sequence[int] = (16, 32, 64, 96, 128),
-        hidden: int | Sequence[int] = (32, 48, 64, 64, 64),
-        context: int | Sequence[int] = (16, 32, 32, 32, 32),
-        refine: Sequence[int] = (16, 24, 32),
+        hidden: int | Sequence[int] = (32, 48, 96, 96, 96),
+        context: int | Sequence[int] = (16, 32, 48, 48, 48),
+        refine: Sequence[int] = (24, 32, 64),
         match: int | Sequence[int] = (16, 32, 32, 32, 32),
         radius: int | Sequence[int] = (2, 3, 3, 3, 3),
         fine: int = 2,
@@ -223,6 +245,8 @@ class Fast(nn.Module):
         self.fine = fine
         levels = len(widths)
         hiddens, contexts, matches, radii = (_each(values, levels) for values in (hidden, context, match, radius))
+        if levels < fine + 2 or contexts[-1] != contexts[-2]:
+            raise ValueError(f"expected two coarse levels of one context at least, found {contexts[fine:]}")
         coarser = [*contexts[1:], 0]
         self.ladder = nn.ModuleList(
             _FlowLevel(widths[k], hiddens[k], contexts[k], coarser[k], matches[k], radii[k]) for k in range(levels)
@@ -237,31 +261,43 @@ class Fast(nn.Module):
         """As ``pair``, with every level's flow as well: (2N, 2, h, w), N of F_01 then N of F_10, coarsest first."""
         both = torch.cat((i0, i1))
         half = F.avg_pool2d(both, 2)
-        features = self.encoder(both, self.fine) + self.encoder(half, len(self.encoder.levels) - 1)[self.fine - 1 :]
+        more = more_levels(*both.shape[-2:])
+        features = self._features(both, half, more)
         flow: Tensor | None = None
         context: Tensor | None = None
         ladder = []
-        for level, own in zip(reversed(list(self.ladder)), reversed(features), strict=True):
+        for level, own in zip(reversed(route(list(self.ladder), more)), reversed(features), strict=True):
             if flow is not None and context is not None:
-                flow = 2.0 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
-                context = F.interpolate(context, scale_factor=2, mode="nearest")
+                flow, context = doubled(flow, context, own.shape[-2:])
             flow, context = level(own, flow, context)
             ladder.append(flow)
         assert context is not None
-        hint = self.refinement.hint(torch.cat(context.chunk(2), 1))
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
-        return PairState(flow_01, flow_10, (*half.chunk(2), hint)), ladder
+        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder
+
+    def _features(self, both: Tensor, half: Tensor, more: int) -> list[Tensor]:
+        """Of every level on the route, finest first."""
+        coarse = len(self.encoder.levels) - 1
+        features = self.encoder(both, self.fine)
+        seen = self.encoder(half, coarse)
+        features += seen[self.fine - 1 : -1]
+        for _ in range(more):
+            half = F.avg_pool2d(half, 2, ceil_mode=True)
+            seen = self.encoder(half, coarse)
+            features.append(seen[-2])
+        return [*features, seen[-1]]
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
-        i0, i1, hint = state.extra
+        i0, i1, context_0, context_1 = state.extra
         flow_t0, flow_t1 = approximate_flows(state.flow_01[index], state.flow_10[index], t)
         warped = torch.cat((warp(i0[index], flow_t0), warp(i1[index], flow_t1)), 1) - 0.5
-        flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), 1), 2) * 0.0625
+        flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), 1), 2) * 0.5  # in steps of the contexts' own grid
+        known = [warp(c[index], f) for c, f in zip((context_0, context_1), flows.chunk(2, 1), strict=True)]
         time = t.to(flows.dtype).view(-1, 1, 1, 1).expand(-1, 1, *flows.shape[-2:])
-        x = torch.cat((F.pixel_unshuffle(warped, 2).to(flows.dtype), flows, time), 1)
-        residual = self.refinement(x.contiguous(memory_format=torch.channels_last), hint[index]).float()
+        x = torch.cat((F.pixel_unshuffle(warped, 2).to(flows.dtype), flows * 0.125, time, *known), 1)
+        residual = self.refinement(x.contiguous(memory_format=torch.channels_last)).float()
         visibility, detail = torch.sigmoid(residual[:, 4:6]).chunk(2, 1)
         return Motion(flow_t0 + residual[:, 0:2], flow_t1 + residual[:, 2:4], visibility, detail)
 

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slomo_cli.net.fast import Fast, kept
+from slomo_cli.net.fast import Fast, doubled, kept, more_levels, route
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.warp import warp
 
@@ -61,7 +61,6 @@ class FastOnCpu:
         self._encoder = [[_Conv.of(conv, dtype) for conv in _convolutions(level)] for level in net.encoder.levels]
         self._ladder = [_Step(level, dtype) for level in net.ladder]
         self._fine = net.fine
-        self._hint = _Conv.of(net.refinement.hint, dtype, slope=None)
         self._refinement = _Refinement(net.refinement, dtype)
         self._fold = 2 * self._refinement.stride
 
@@ -72,8 +71,17 @@ class FastOnCpu:
         """
         proxy = proxy - 0.5
         picture = _halved(proxy)
-        features = self._features(proxy, self._fine) + self._features(picture)[self._fine - 1 :]
-        levels = tuple(step.describe(own) for step, own in zip(self._ladder, features, strict=True))
+        more = more_levels(*proxy.shape[-2:])
+        features = self._features(proxy, self._fine)
+        seen = self._features(picture)
+        features += seen[self._fine - 1 : -1]
+        smaller = picture
+        for _ in range(more):
+            smaller = F.avg_pool2d(smaller, 2, ceil_mode=True)
+            seen = self._features(smaller)
+            features.append(seen[-2])
+        features.append(seen[-1])
+        levels = tuple(step.describe(own) for step, own in zip(route(self._ladder, more), features, strict=True))
         rows, cols = size or proxy.shape[-2:]
         height, width = (-(-side // (self.cell * self._fold)) * self._fold for side in (rows, cols))
         return Seen(picture, levels, (height, width))
@@ -91,38 +99,39 @@ class FastOnCpu:
         """Both flows on the Motion grid; ``extra`` holds what ``at`` needs, of the frame's part only."""
         flow: Tensor | None = None
         context: Tensor | None = None
-        for k in range(len(self._ladder) - 1, -1, -1):
+        steps = route(self._ladder, len(first.levels) - len(self._ladder))
+        for step, one, other in zip(reversed(steps), reversed(first.levels), reversed(second.levels), strict=True):
             if flow is not None and context is not None:
-                flow = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
-                context = F.interpolate(context, scale_factor=2, mode="nearest")
-            flow, context = self._ladder[k].climb(first.levels[k], second.levels[k], flow, context)
+                flow, context = doubled(flow, context, one.own.shape[-2:])
+            flow, context = step.climb(one, other, flow, context)
         assert flow is not None and context is not None
         full = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
         height, width = full.shape[-2:]
         folded = _folded(full[:, :, : first.size[0], : first.size[1]])
         places = folded * folded.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1, 1)
         means = folded.mean(2).mul_(0.0625)
-        # The last level lies on the grid that folding 2x2 steps into one gives.
-        rows, cols = folded.shape[-2:]
-        hint = self._hint(torch.cat((context[0:1], context[1:2]), 1))[:, :, :rows, :cols]
-        return PairState(full[0:1], full[1:2], (first.picture, second.picture, folded, places, means, hint))
+        contexts = (_planes(context[k : k + 1]).float()[None] for k in range(2))
+        return PairState(full[0:1], full[1:2], (first.picture, second.picture, *contexts, folded, places, means))
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps of the one pair, as large as the frame needs; ``index`` is not looked at."""
-        pictures, (folded, places, means, hint) = state.extra[:2], state.extra[2:]
+        pictures, contexts, (folded, places, means) = state.extra[:2], state.extra[2:4], state.extra[4:]
         h, w = folded.shape[-2:]
+        width = contexts[0].shape[1]
         own_places = _own_places(*state.flow_01.shape[-2:])[:, :, :h, :w]
         motion = places.new_empty(t.shape[0], 6, h, 2, w, 2)
         for m, time in enumerate(t.tolist()):
             shares = _shares(time)
-            x = torch.empty(29, h, w, dtype=self.dtype)
-            for frame, share in enumerate(shares):
-                grid = _mixed(places, share).add_(own_places).view(1, 2, 4 * h, w).permute(0, 2, 3, 1)
-                seen = F.grid_sample(pictures[frame], grid, "bilinear", "border", align_corners=False)
-                x[12 * frame : 12 * frame + 12].copy_(seen.view(12, h, w))
-                x[24 + 2 * frame : 26 + 2 * frame].copy_(_mixed(means, share))
+            x = torch.empty(29 + 2 * width, h, w, dtype=self.dtype)
+            seen, flows, known = x[:24].view(2, 12, h, w), x[24:28].view(2, 2, h, w), x[29:].view(2, width, h, w)
             x[28].fill_(time)
-            made = self._refinement(_channels_last(x), hint).view(6, 4, h, w)
+            for frame, share in enumerate(shares):
+                place = _mixed(places, share).add_(own_places)
+                seen[frame].copy_(_found(pictures[frame], place.view(2, 4 * h, w)).view(12, h, w))
+                flows[frame].copy_(_mixed(means, share))
+                # A step of the contexts' grid is a 2x2 square.
+                known[frame].copy_(_found(contexts[frame], place.mean(1)))
+            made = self._refinement(_channels_last(x)).view(6, 4, h, w)
             for frame, share in enumerate(shares):
                 made[2 * frame : 2 * frame + 2].add_(folded[0], alpha=share[0]).add_(folded[1], alpha=share[1])
             made[4:].sigmoid_()
@@ -229,25 +238,22 @@ def _looked_up(key: Tensor, flow: Tensor) -> Tensor:
 
 
 class _Refinement:
-    """The refinement U-Net: (1, 29, h, w) channels last -> (24, h, w) float32."""
+    """The refinement U-Net: (1, 29 + 2 * context, h, w) channels last -> (24, h, w) float32."""
 
     def __init__(self, net: Any, dtype: torch.dtype) -> None:
         self.stride = 2 ** (len(net.down) - 1)
         """Sides of its input must be multiples of it."""
-        first, *others = _convolutions(net.down)
-        self._first = _Conv.of(first, dtype, slope=None)
-        self._down = [_Conv.of(conv, dtype) for conv in others]
+        self._down = [_Conv.of(conv, dtype) for conv in _convolutions(net.down)]
         (bottom,) = _convolutions(net.bottom)
         self._bottom = _Conv.of(bottom, dtype)
         self._up = [
             _Join(conv, skip.outputs, dtype)
-            for conv, skip in zip(_convolutions(net.up), [*self._down[-2::-1], self._first], strict=True)
+            for conv, skip in zip(_convolutions(net.up), self._down[-2::-1], strict=True)
         ]
         self._head = _Conv.of(net.head, dtype, slope=None)
 
-    def __call__(self, x: Tensor, hint: Tensor) -> Tensor:
-        x = F.leaky_relu_(self._first(x).add_(hint), 0.1)
-        skips = [x]
+    def __call__(self, x: Tensor) -> Tensor:
+        skips = []
         for conv in self._down:
             x = conv(x)
             skips.append(x)
@@ -287,6 +293,11 @@ class _Join:
 def _shares(t: float) -> tuple[tuple[float, float], tuple[float, float]]:
     """Of F_01 and F_10, in the flow to frame 0 and in the flow to frame 1 (equation 4)."""
     return (-(1 - t) * t, t * t), ((1 - t) * (1 - t), -t * (1 - t))
+
+
+def _found(planes: Tensor, place: Tensor) -> Tensor:
+    """``planes`` (1, C, H, W) at ``place`` (2, h, w), x and y from -1 to 1 from edge to edge: (C, h, w)."""
+    return F.grid_sample(planes, place.permute(1, 2, 0)[None], "bilinear", "border", align_corners=False)[0]
 
 
 def _mixed(both: Tensor, share: tuple[float, float]) -> Tensor:

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from slomo_cli.net.fast import Fast
+from slomo_cli.net.fast import Fast, more_levels, route
 from slomo_cli.net.fast_cpu import FastOnCpu
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.runner import Automatic, runner
 
-SHAPES = [(64, 96), (32, 32), (96, 224)]
+SHAPES = [(64, 96), (32, 32), (96, 224), (352, 224), (672, 704)]
 TIMES = (0.125, 0.5, 0.9)
 
 
@@ -23,7 +23,7 @@ def network(seed: int = 0) -> Fast:
     )
     with torch.no_grad():
         for name, parameter in net.named_parameters():
-            if "head" in name or "hint" in name:
+            if "head" in name:
                 parameter.normal_(std=0.2 if name.startswith("ladder") else 0.05)
     return net.requires_grad_(False).eval()
 
@@ -51,12 +51,14 @@ def test_same_answer_as_the_plain_network(shape: tuple[int, int]) -> None:
         expected = net.at(truth, torch.zeros(3, dtype=torch.int64), torch.tensor(TIMES))
         state, motion = by(FastOnCpu(net, torch.float32), i0, i1, TIMES)
 
-    assert truth.flow_01.abs().max() > 1
-    assert torch.allclose(state.flow_01, truth.flow_01, atol=2e-3)
-    assert torch.allclose(state.flow_10, truth.flow_10, atol=2e-3)
+    longest = float(truth.flow_01.abs().max())
+    assert longest > 1
+    near = 2e-3 * max(1.0, longest / 50)
+    assert torch.allclose(state.flow_01, truth.flow_01, atol=near)
+    assert torch.allclose(state.flow_10, truth.flow_10, atol=near)
     for found, wanted in zip(motion, expected, strict=True):
         assert found.shape == wanted.shape and found.dtype == torch.float32
-        assert torch.allclose(found, wanted, atol=2e-3)
+        assert torch.allclose(found, wanted, atol=near)
 
 
 def test_short_format_is_no_worse_than_autocast() -> None:
@@ -105,3 +107,19 @@ def test_runner_takes_it_on_a_cpu_only() -> None:
     assert isinstance(runner(network(), cpu, torch.bfloat16), FastOnCpu)
     assert isinstance(runner(network(), cpu, torch.float16), Automatic)
     assert isinstance(runner(network().to("meta"), torch.device("meta"), torch.float32), Automatic)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "more"),
+    [(64, 96, 0), (256, 448, 0), (320, 320, 1), (384, 640, 1), (768, 1280, 2), (1088, 1920, 2), (1280, 1280, 3)],
+)
+def test_larger_pictures_are_seen_from_further_away(height: int, width: int, more: int) -> None:
+    assert more_levels(height, width) == more
+    assert route(["fine", "middle", "coarsest"], more) == ["fine", *["middle"] * (more + 1), "coarsest"]
+    net, pair = network(), pictures(height // 2, width // 2)
+    with torch.inference_mode():
+        _, ladder = net.pair_with_ladder(*(torch.nn.functional.interpolate(p, scale_factor=2) for p in pair))
+    assert len(ladder) == len(net.ladder) + more
+    assert [tuple(flow.shape[-2:]) for flow in ladder[-4:]] == [
+        (height // step, width // step) for step in (32, 16, 8, 4)
+    ]
