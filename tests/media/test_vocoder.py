@@ -159,8 +159,8 @@ class TestDecoded:
     def all(self, path: Path, start: int = 0, rate: int = 48_000) -> Any:
         info = probe(path)
         track = next(stream for stream in info.streams if stream.kind == "audio")
-        first = scan(info).timing.first_seconds
-        return np.concatenate([*decoded(path, track, first, start, rate, 1), np.zeros((1, 1), np.float32)], 1)[0]
+        timing = scan(info).timing
+        return np.concatenate([*decoded(path, track, timing, start, rate, 1), np.zeros((1, 1), np.float32)], 1)[0]
 
     @pytest.fixture
     def counting(self, make: Callable[..., Path]) -> Callable[..., Path]:
@@ -205,7 +205,16 @@ class TestDecoded:
         (tmp_path / "a.mp4").write_text("text")
         track = StreamInfo(0, "audio", "aac", sample_rate=48_000, channels=1)
         with pytest.raises(InputError):
-            next(decoded(tmp_path / "a.mp4", track, Fraction(0), 0, 48_000, 1))
+            next(
+                decoded(
+                    tmp_path / "a.mp4",
+                    track,
+                    SourceTiming(60, Fraction(0), Fraction(2), None, Fraction(30)),
+                    0,
+                    48_000,
+                    1,
+                )
+            )
 
     def test_a_whole_track_on_the_plans_time(self, counting):
         path = counting("counting.mkv")
@@ -213,7 +222,7 @@ class TestDecoded:
         timing = scan(info).timing
         plan = make_plan(timing, TimeSettings(factor=Fraction(2), start=Fraction(1), end=Fraction(2)))
         track = replace_channels(next(stream for stream in info.streams if stream.kind == "audio"))
-        made = np.concatenate(list(stretched(path, track, timing.first_seconds, plan, 48_000)), 1)
+        made = np.concatenate(list(stretched(path, track, timing, plan, 48_000)), 1)
         assert made.shape == (1, round(plan.duration * 48_000))
 
 
