@@ -19,7 +19,7 @@ from slomo_cli.errors import EncoderError, SlomoError, UsageError
 from slomo_cli.media import formats
 from slomo_cli.media.args import build_encode_args
 from slomo_cli.media.clocks import common_time_base, track_timescale
-from slomo_cli.media.codecs import ENCODERS
+from slomo_cli.media.codecs import ENCODERS, encoder_of
 from slomo_cli.media.containers import BY_MUXER, CONTAINERS
 from slomo_cli.media.orientation import orientation_of
 from slomo_cli.media.pixels import layout_of
@@ -225,6 +225,10 @@ class TestCodecChoice:
     @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm", "a.apng", "%d.png", "%d.tiff", "a.gif"])
     def test_nothing_is_said_where_nothing_is_lost(self, name):
         assert target_for(name, video_info("yuv420p", color=ColorInfo(1, 1, 1, 1, 1))).warnings == ()
+
+    def test_hardware_outside_the_table_is_known_as_such(self):
+        unknown = encoder_of("h264_vaapi")
+        assert (unknown.codec, unknown.hardware, unknown.limited, unknown.whole_chroma) == ("h264", True, False, True)
 
     def test_the_next_encoder_of_a_codec_stands_in(self):
         few = FakeTools(encoders=frozenset({"libaom-av1", "libopenh264"}))
