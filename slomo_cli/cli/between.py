@@ -66,23 +66,14 @@ def command(first: str, second: str, frames: int, rate: Fraction, **values: Unpa
         if replace is None:
             return
         from slomo_cli.stills import between
-        from slomo_cli.values import EncodeSettings
 
-        encode = EncodeSettings(
-            codec=values["codec"],
-            crf=values["crf"],
-            preset=values["preset"],
-            encoder_args=values["encoder_args"] or (),
-            overwrite=replace,
-            ffmpeg=values["ffmpeg"],
-        )
         between(
             first,
             second,
             target,
             frames=frames,
             rate=rate,
-            encode=encode,
+            encode=options.encode_settings(values, overwrite=replace),
             compute=options.compute_settings(values),
             progress=reporter,
         )

@@ -15,14 +15,9 @@ from slomo_cli.errors import UsageError
 from slomo_cli.media import names
 
 
-class _Values(options.Telling):
+class _Values(options.Coding, options.Telling):
     """Options of other commands that this one shares."""
 
-    codec: str | None
-    crf: float | None
-    preset: str | None
-    encoder_args: tuple[str, ...] | None
-    ffmpeg: str | None
     start: Fraction | None
     end: Fraction | None
     input_rate: Fraction | None
@@ -102,7 +97,7 @@ def command(
         if replace is None:
             return
         from slomo_cli.compare import compare
-        from slomo_cli.values import EncodeSettings, TimeSettings
+        from slomo_cli.values import TimeSettings
 
         time = TimeSettings(
             factor=factor or Fraction(1),
@@ -110,14 +105,6 @@ def command(
             end=values["end"],
             speed=speed,
             input_rate=values["input_rate"],
-        )
-        encode = EncodeSettings(
-            codec=values["codec"],
-            crf=values["crf"],
-            preset=values["preset"],
-            encoder_args=values["encoder_args"] or (),
-            overwrite=replace,
-            ffmpeg=values["ffmpeg"],
         )
         compare(
             source,
@@ -127,6 +114,6 @@ def command(
             method=method,
             time=time,
             width=width,
-            encode=encode,
+            encode=options.encode_settings(values, overwrite=replace),
             progress=reporter,
         )

@@ -234,16 +234,21 @@ class Telling(TypedDict):
     verbose: int
 
 
-class Making(Computing, Telling):
-    """What the options of a command that makes pictures with the network hand to it."""
+class Coding(TypedDict):
+    """What the options about codecs and ffmpeg hand to a command."""
 
-    output: str | None
-    overwrite: bool
     codec: str | None
     crf: float | None
     preset: str | None
     encoder_args: tuple[str, ...] | None
     ffmpeg: str | None
+
+
+class Making(Computing, Coding, Telling):
+    """What the options of a command that makes pictures with the network hand to it."""
+
+    output: str | None
+    overwrite: bool
 
 
 class Values(Making):
@@ -278,7 +283,7 @@ class Settings:
 
 def settings(values: Values, **time: Any) -> Settings:
     """Settings of a conversion; ``time`` holds the fields of TimeSettings that are the command's own."""
-    from slomo_cli.values import EncodeSettings, TimeSettings
+    from slomo_cli.values import TimeSettings
 
     return Settings(
         time=TimeSettings(
@@ -291,17 +296,25 @@ def settings(values: Values, **time: Any) -> Settings:
             input_rate=values["input_rate"],
             **time,
         ),
-        encode=EncodeSettings(
-            codec=values["codec"],
-            crf=values["crf"],
-            preset=values["preset"],
-            encoder_args=values["encoder_args"] or (),
-            audio=values["audio"],
-            overwrite=values["overwrite"],
-            faststart=values["faststart"],
-            ffmpeg=values["ffmpeg"],
+        encode=encode_settings(
+            values, overwrite=values["overwrite"], audio=values["audio"], faststart=values["faststart"]
         ),
         compute=compute_settings(values),
+    )
+
+
+def encode_settings(values: Coding, *, overwrite: bool, **more: Any) -> EncodeSettings:
+    """How pictures are encoded, and by which ffmpeg; ``more`` holds the fields that some commands alone have."""
+    from slomo_cli.values import EncodeSettings
+
+    return EncodeSettings(
+        codec=values["codec"],
+        crf=values["crf"],
+        preset=values["preset"],
+        encoder_args=values["encoder_args"] or (),
+        overwrite=overwrite,
+        ffmpeg=values["ffmpeg"],
+        **more,
     )
 
 

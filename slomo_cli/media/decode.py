@@ -20,7 +20,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.deinterlace import Deinterlacer
 from slomo_cli.media.grid import snapped
 from slomo_cli.media.pixels import can_be_copied, copy_planes
-from slomo_cli.media.scan import BACKWARD_JUMP, FORWARD_JUMP, JUMPING_FORMATS
+from slomo_cli.media.scan import Joins
 from slomo_cli.media.sequence import open_picture
 from slomo_cli.values import Frame, SourceTiming, VideoInfo
 
@@ -339,8 +339,7 @@ class _Clock:
         self._time_base = time_base
         self._first = round(timing.first_seconds / time_base)
         self._interval = 1 / timing.nominal_rate
-        self._back = BACKWARD_JUMP / time_base
-        self._ahead = FORWARD_JUMP / time_base if info.container in JUMPING_FORMATS else None
+        self._joins = Joins(info.container, 1 / time_base)
         self._previous: int | None = None
         self._moved = 0
         self._last: Fraction | None = None
@@ -373,7 +372,7 @@ class _Clock:
         """By how much stamps are moved since the last join of two recordings."""
         if not self._timing.continuous and self._previous is not None:
             jump = ticks - self._previous
-            if jump < -self._back or (self._ahead is not None and jump > self._ahead):
+            if self._joins.at(jump):
                 self._moved += round(self._interval / self._time_base) - jump
         self._previous = ticks
         return self._moved

@@ -75,6 +75,19 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     return found
 
 
+class Joins:
+    """Tells by the step from one stamp to the next, in ticks, where another recording begins."""
+
+    def __init__(self, container: str, second: Fraction) -> None:
+        """``container``: libav's name of it; ``second``: its ticks."""
+        self._back = BACKWARD_JUMP * second
+        self._ahead = FORWARD_JUMP * second if container in JUMPING_FORMATS else None
+
+    def at(self, step: int) -> bool:
+        """Whether this step leads into another recording."""
+        return step < -self._back or (self._ahead is not None and step > self._ahead)
+
+
 class _Walk:
     """One way through all packets, and what was met on it."""
 
@@ -99,8 +112,7 @@ class _Walk:
         # Where only the container declares a length, it may be the sound's: then every stream's end counts.
         undeclared = self.stream.duration is None and "DURATION" not in dict(info.picture_metadata)
         self.reads_all = undeclared and len(picture.container.streams) > 1
-        self._back = BACKWARD_JUMP / picture.time_base
-        self._ahead = FORWARD_JUMP / picture.time_base if info.container in JUMPING_FORMATS else None
+        self._joins = Joins(info.container, 1 / picture.time_base)
         self._previous: int | None = None
         self._is_vp8 = info.codec == "vp8"
         self._trial = _FIELD_TRIAL if info.interlaced and info.codec in ("h264", "hevc", "mpeg2video", "vc1") else 1
@@ -146,11 +158,9 @@ class _Walk:
         presentation, which jump about, must not stand for them."""
         if order is None:
             return
-        if self._previous is not None:
-            jump = order - self._previous
-            if jump < -self._back or (self._ahead is not None and jump > self._ahead):
-                self.joins.append(len(self.ticks))
-                self.latest = None
+        if self._previous is not None and self._joins.at(order - self._previous):
+            self.joins.append(len(self.ticks))
+            self.latest = None
         self._previous = order
 
     def _decode(self, packet: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from slomo_cli.errors import InputError
-from slomo_cli.media.scan import BACKWARD_JUMP, FORWARD_JUMP, JUMPING_FORMATS
+from slomo_cli.media.scan import Joins
 from slomo_cli.media.vocoder import Samples, Source, Vocoder
 from slomo_cli.timeline import Plan
 from slomo_cli.values import SourceTiming, StreamInfo
@@ -48,8 +48,7 @@ def decoded(
         stream: Any = container.streams[track.index]
         if timing.continuous:
             _seek(container, stream, timing.first_seconds + Fraction(start, rate))
-        back = BACKWARD_JUMP * rate
-        ahead = FORWARD_JUMP * rate if container.format.name in JUMPING_FORMATS else None
+        joins = Joins(container.format.name, Fraction(rate))
         kind: Any = None
         resampler: Any = None
         at = start
@@ -64,7 +63,7 @@ def decoded(
             begin = at if due is None else due
             if frame.pts is not None:
                 begin = round((frame.pts * Fraction(frame.time_base) - timing.first_seconds + clock) * rate)
-            if due is not None and (begin < due - back or (ahead is not None and begin > due + ahead)):
+            if due is not None and joins.at(begin - due):
                 clock += Fraction(due - begin, rate)
                 begin = due
             due = begin + samples.shape[1]

@@ -26,7 +26,7 @@ Largest motion: ``radius`` steps at every level, 3 * (64 + 32 + 16 + 8) + 2 * 4 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -166,6 +166,23 @@ def route(ladder: list[Level], more: int) -> list[Level]:
     return [*ladder[:-1], *ladder[-2:-1] * more, ladder[-1]]
 
 
+def pyramid(
+    encode: Callable[[Tensor, int], list[Tensor]], whole: Tensor, half: Tensor, fine: int, coarse: int, more: int
+) -> list[Tensor]:
+    """Features of every level on the route, finest first.
+
+    ``encode``: the so many finest features of a picture; ``whole`` gives ``fine``, and ``half``, up to ``coarse`` of
+    them, the others.
+    """
+    features = encode(whole, fine)
+    for further in range(more + 1):
+        if further:
+            half = F.avg_pool2d(half, 2, ceil_mode=True)
+        seen = encode(half, coarse if further == more else coarse - 1)
+        features += seen[coarse - 2 if further else fine - 1 :]
+    return features
+
+
 def doubled(flow: Tensor, context: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """A level's flow and context on the grid of the next finer one: twice as fine, the last line left out if odd."""
     rows, cols = size
@@ -262,7 +279,7 @@ class Fast(nn.Module):
         both = torch.cat((i0, i1))
         half = F.avg_pool2d(both, 2)
         more = more_levels(*both.shape[-2:])
-        features = self._features(both, half, more)
+        features = pyramid(self.encoder, both, half, self.fine, len(self.encoder.levels) - 1, more)
         flow: Tensor | None = None
         context: Tensor | None = None
         ladder = []
@@ -275,18 +292,6 @@ class Fast(nn.Module):
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
         return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder
-
-    def _features(self, both: Tensor, half: Tensor, more: int) -> list[Tensor]:
-        """Of every level on the route, finest first."""
-        coarse = len(self.encoder.levels) - 1
-        features = self.encoder(both, self.fine)
-        seen = self.encoder(half, coarse)
-        features += seen[self.fine - 1 : -1]
-        for _ in range(more):
-            half = F.avg_pool2d(half, 2, ceil_mode=True)
-            seen = self.encoder(half, coarse)
-            features.append(seen[-2])
-        return [*features, seen[-1]]
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slomo_cli.net.fast import Fast, doubled, kept, more_levels, route
+from slomo_cli.net.fast import Fast, doubled, kept, more_levels, pyramid, route
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.warp import warp
 
@@ -72,25 +72,17 @@ class FastOnCpu:
         proxy = proxy - 0.5
         picture = _halved(proxy)
         more = more_levels(*proxy.shape[-2:])
-        features = self._features(proxy, self._fine)
-        seen = self._features(picture)
-        features += seen[self._fine - 1 : -1]
-        smaller = picture
-        for _ in range(more):
-            smaller = F.avg_pool2d(smaller, 2, ceil_mode=True)
-            seen = self._features(smaller)
-            features.append(seen[-2])
-        features.append(seen[-1])
+        features = pyramid(self._features, proxy, picture, self._fine, len(self._encoder) - 1, more)
         levels = tuple(step.describe(own) for step, own in zip(route(self._ladder, more), features, strict=True))
         rows, cols = size or proxy.shape[-2:]
         height, width = (-(-side // (self.cell * self._fold)) * self._fold for side in (rows, cols))
         return Seen(picture, levels, (height, width))
 
-    def _features(self, picture: Tensor, most: int | None = None) -> list[Tensor]:
-        """The ``most`` finest (None: all) levels of the encoder, from 1/4 of the picture on."""
+    def _features(self, picture: Tensor, most: int) -> list[Tensor]:
+        """The ``most`` finest levels of the encoder, from 1/4 of the picture on."""
         x = picture.to(self.dtype).contiguous(memory_format=torch.channels_last)
         features = []
-        for first, second in self._encoder[: None if most is None else most + 1]:
+        for first, second in self._encoder[: most + 1]:
             x = second(first(x))
             features.append(x)
         return features[1:]

@@ -119,7 +119,9 @@ class SyntheticSampler:
         )
         pictures = torch.cat((at.picture[:, :2].flip(1) if swap else at.picture[:, :2], at.picture[:, 2:]), 1)
         course = np.concatenate((ends, times), 1).reshape(-1)
-        relight(pictures.flatten(0, 1), np.repeat(np.arange(count), 2 + targets), course, self.relit, rng)
+        pictures = relight(
+            pictures.flatten(0, 1), np.repeat(np.arange(count), 2 + targets), course, self.relit, rng
+        ).view_as(pictures)
         for one in np.flatnonzero(rng.random(count) < self.captioned).tolist():
             caption = captions(self.crop, rng, self.device)
             pictures[one] = torch.lerp(pictures[one], caption[:3], caption[3:])
