@@ -18,6 +18,9 @@ from slomo_cli.train.perceptual import PerceptualFeatures
 from slomo_cli.train.settings import LossWeights
 from slomo_cli.train.windows import Batch
 
+FINE = 0.4
+"""Exponent of ``fine_flow``."""
+
 
 class SloMoLoss:
     """The weighted sum of all losses for one batch."""
@@ -78,17 +81,20 @@ class SloMoLoss:
         assert truth is not None
         windows, targets = truth.flow_01.shape[0], truth.flow_t0.shape[0]
         parts = {}
-        if self.weights.flow:
+        if self.weights.flow or self.weights.fine_flow:
             pairs = (
                 (state.flow_01[-windows:], truth.flow_01, None),
                 (state.flow_10[-windows:], truth.flow_10, None),
                 (motion.flow_t0[-targets:], truth.flow_t0, truth.seen_0),
                 (motion.flow_t1[-targets:], truth.flow_t1, truth.seen_1),
             )
-            parts["flow"] = torch.stack([_end_point_error(a, b, seen) for a, b, seen in pairs]).sum()
-            if ladder:
-                coarse = [ladder_error(flow, truth.flow_01, truth.flow_10) for flow in ladder]
-                parts["flow"] += torch.stack(coarse).mean()
+            errors = [(end_point_error(flow, true), seen) for flow, true, seen in pairs]
+            coarse = [ladder_error(flow, truth.flow_01, truth.flow_10) for flow in ladder]
+            for name, exponent in (("flow", 1.0), ("fine_flow", FINE)):
+                if getattr(self.weights, name):
+                    parts[name] = torch.stack([_mean_over(error**exponent, seen) for error, seen in errors]).sum()
+                    if ladder:
+                        parts[name] += torch.stack([(error**exponent).mean() for error in coarse]).mean()
         if self.weights.visibility:
             only_0, only_1 = truth.seen_0 & ~truth.seen_1, truth.seen_1 & ~truth.seen_0
             v = motion.visibility[-targets:].float().clamp(1e-4, 1 - 1e-4)
@@ -149,15 +155,17 @@ def ladder_l1(batch: Batch, flow: Tensor) -> Tensor:
 
 def ladder_error(flow: Tensor, truth_01: Tensor, truth_10: Tensor) -> Tensor:
     """End-point error, in pixels of the truth, of one coarse flow (2N, 2, h, w) of which the last windows of each half
-    have a truth (K, 2, H, W), averaged to its size."""
+    have a truth (K, 2, H, W), averaged to its size: (2K, 1, h, w)."""
     factor = truth_01.shape[-1] // flow.shape[-1]
     own = torch.cat([half[-truth_01.shape[0] :] for half in flow.chunk(2)])
-    return _end_point_error(factor * own, F.avg_pool2d(torch.cat((truth_01, truth_10)), factor), None)
+    return end_point_error(factor * own, F.avg_pool2d(torch.cat((truth_01, truth_10)), factor))
 
 
-def _end_point_error(flow: Tensor, truth: Tensor, seen: Tensor | None) -> Tensor:
-    """Mean Euclidean distance in pixels, over the pixels ``seen`` where given; blunted near zero."""
-    error = torch.sqrt((flow - truth).square().sum(1, keepdim=True) + 1e-2)
-    if seen is None:
-        return error.mean()
-    return (error * seen).sum() / seen.sum().clamp_min(1)
+def end_point_error(flow: Tensor, truth: Tensor) -> Tensor:
+    """Euclidean distance in pixels of two flows (N, 2, h, w), blunted near zero: (N, 1, h, w)."""
+    return torch.sqrt((flow - truth).square().sum(1, keepdim=True) + 1e-2)
+
+
+def _mean_over(value: Tensor, seen: Tensor | None) -> Tensor:
+    """Mean, over the pixels ``seen`` where given."""
+    return value.mean() if seen is None else (value * seen).sum() / seen.sum().clamp_min(1)

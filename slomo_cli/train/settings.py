@@ -34,6 +34,9 @@ class LossWeights:
     """Warping loss of every coarse flow a network reports, at that flow's own size, 0..255."""
     flow: float = 0.0
     """End-point error in pixels of F_01, F_10, F_t0, F_t1 and coarse flows where synthetic windows tell the truth."""
+    fine_flow: float = 0.0
+    """The errors of ``flow``, each to the power 0.4: small ones count, gross ones hardly, as Sun et al. 2018 (PWC-Net)
+    do at the end of training. ``flow`` itself is mostly about the few windows whose motion is out of reach."""
     visibility: float = 0.0
     """Cross entropy of the visibility where a synthetic pixel is seen in exactly one frame."""
 

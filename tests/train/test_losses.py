@@ -48,7 +48,7 @@ def wrong(state: PairState, motion: Motion) -> tuple[PairState, Motion]:
 
 
 @pytest.mark.parametrize(
-    "name", ["reconstruction", "charbonnier", "laplacian", "census", "warping", "smoothness", "flow"]
+    "name", ["reconstruction", "charbonnier", "laplacian", "census", "warping", "smoothness", "flow", "fine_flow"]
 )
 def test_each_term_is_small_for_the_truth_and_larger_for_anything_else(name: str) -> None:
     batch, state, motion = moved()
@@ -58,7 +58,7 @@ def test_each_term_is_small_for_the_truth_and_larger_for_anything_else(name: str
     bad, _ = loss(batch, *wrong(state, motion))
 
     assert name in parts
-    floor = {"charbonnier": 1.0, "flow": 0.4}.get(name, 0.0)
+    floor = {"charbonnier": 1.0, "flow": 0.4, "fine_flow": 4 * 0.1**0.4}.get(name, 0.0)
     # At the borders pixels come from outside the picture: nothing is exactly zero.
     assert float(good) - floor < 0.25 * (float(bad) - floor)
 
@@ -115,6 +115,19 @@ def test_visibility_is_held_to_the_truth_where_one_frame_alone_shows_the_pixel()
     opposite, _ = loss(batch, state, motion._replace(visibility=torch.where(left, 1.0, 0.0)))
 
     assert float(right) < 1e-3 < float(unsure) == pytest.approx(0.6931, abs=1e-3) and float(opposite) > 5
+
+
+def test_fine_flow_learns_from_small_errors_what_flow_learns_from_gross_ones() -> None:
+    batch, state, motion = moved()
+
+    def pull(name: str, error: float) -> float:
+        off = (state.flow_01 + error).requires_grad_()
+        total, _ = SloMoLoss(LossWeights(**{**vars_of(OFF), name: 1.0}))(batch, state._replace(flow_01=off), motion)
+        (gradient,) = torch.autograd.grad(total, off)
+        return float(gradient.norm())
+
+    assert pull("flow", 50.0) == pytest.approx(pull("flow", 0.5), rel=0.02)
+    assert pull("fine_flow", 50.0) < 0.1 * pull("fine_flow", 0.5)
 
 
 def test_truth_speaks_of_the_last_windows_of_a_mixed_batch() -> None:
