@@ -137,9 +137,8 @@ def plan_conversion(
     if time.auto_factor is not None:
         time, found = with_measured_factor(info, scanned, time, compute)
     plan = make_plan(scanned.timing, time, scanned.stamps)
-    # Of pictures that come unevenly, the mean: by it the reader of the finished file counts what is shown.
-    pace = plan.frames / plan.duration if plan.vfr_keep else plan.rate
-    target = choose_target(output, info, info.layout, encode, ffmpeg, pace, frames=plan.frames)
+    # The mean rate: by it the reader of the finished file counts what is shown.
+    target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames)
     if plan.vfr_keep and target.container == "avi":
         raise UsageError("pictures in .avi all last equally long: leave out --vfr keep, or write .mkv or .mp4")
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)

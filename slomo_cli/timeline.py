@@ -62,7 +62,7 @@ class Plan:
     time_map: TimeMap
     """Output 0 .. its ``output_duration`` <-> source ``start .. end``."""
     rate: Fraction
-    """Output frames per second; the average pace when ``vfr_keep``."""
+    """Output frames per second; when ``vfr_keep``, the nominal rate, around which they vary."""
     frames: int
     """Exactly how many frames will be written."""
     duration: Fraction
@@ -71,6 +71,11 @@ class Plan:
     loop: bool = False
     stamps: Sequence[Fraction] = field(default=(), repr=False)
     """The source's stamps, needed only when ``vfr_keep``."""
+
+    @property
+    def mean_rate(self) -> Fraction:
+        """Output frames per second over the whole duration: other than ``rate`` when ``vfr_keep``."""
+        return self.frames / self.duration if self.vfr_keep else self.rate
 
     def source_time(self, k: int) -> Fraction:
         """Source seconds shown by output frame ``k`` of a constant-rate plan."""

@@ -271,7 +271,7 @@ def test_a_kept_rate_follows_a_speed_curve() -> None:
 def test_stamps_may_repeat_or_run_back_when_the_rate_is_kept() -> None:
     stamps = [F(0), F(1, 10), F(1, 10), F(1, 20), F(2, 10)]
     plan = make_plan(timing_of(stamps, F(1, 10)), TimeSettings(F(2), vfr="keep"), stamps)
-    assert plan.frames == 6
+    assert plan.frames == 6 and plan.mean_rate == 10
     walk(plan, stamps)
 
 
