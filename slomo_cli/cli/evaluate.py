@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +14,7 @@ import click
 from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.errors import UsageError, printable
+from slomo_cli.media.names import refuse_overwriting_input
 
 if TYPE_CHECKING:
     from slomo_cli.evaluate.datasets import Dataset
@@ -29,7 +33,14 @@ if TYPE_CHECKING:
     """,
 )
 @click.argument("paths", metavar="SET...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@option("--factor", metavar="N[,N]", default="2", group="Sets", help="Give every N-th frame, ask for the rest.")
+@option(
+    "--factor",
+    metavar="N[,N]",
+    default="2",
+    shared=False,
+    group="Sets",
+    help="Give every N-th frame, ask for the rest.",
+)
 @option("--limit", type=click.IntRange(1), metavar="PAIRS", group="Sets", help="Pairs per set, spread over its clips.")
 @option(
     "--against",
@@ -45,7 +56,7 @@ if TYPE_CHECKING:
     help="The ffmpeg whose minterpolate is measured; else SLOMO_FFMPEG, the one installed with slomo, PATH.",
 )
 @option("--clips/--no-clips", default=None, group="Results", help="Show every clip's row; else those of small sets.")
-@option("--json", "json_file", metavar="FILE", group="Results", help="All scores as JSON; - is stdout.")
+@option("--json", "json_file", metavar="FILE", shared=False, group="Results", help="All scores as JSON; - is stdout.")
 @option("--csv", "csv_file", metavar="FILE", group="Results", help="One line per frame; - is stdout.")
 @option("--sheet", "sheet_file", metavar="FILE.png", group="Results", help="Draw the worst cases of the first method.")
 @option(
@@ -80,32 +91,31 @@ def command(
     from slomo_cli.evaluate.worst import worst_sheet
     from slomo_cli.picture import write_png
 
-    for name in (json_file, csv_file, sheet_file):
-        if not _may_write(name, overwrite):
+    with options.reporting(cast("options.Telling", values)) as reporter, ExitStack() as stack:
+        written = [name for name in (json_file, csv_file, sheet_file) if name is not None]
+        if not _may_write(written, paths, overwrite):
             return
-    if sheet_file is not None and not sheet_file.lower().endswith(".png"):
-        raise UsageError(f"--sheet writes PNG: expected a name ending in .png, found '{printable(sheet_file)}'")
-    if json_file == "-" and csv_file == "-":
-        raise UsageError("only one of --json and --csv can go to stdout: give the other a file")
-    reporter = options.make_reporter(cast("options.Values", values))
-    sets = _sets(paths, _factors(factor))
-    with ExitStack() as stack:
-        stack.enter_context(reporter)
+        if sheet_file is not None and not sheet_file.lower().endswith(".png"):
+            raise UsageError(f"--sheet writes PNG: expected a name ending in .png, found '{printable(sheet_file)}'")
+        sets = _sets(paths, _factors(factor))
         methods = _methods(values, against, ffmpeg, stack)
         total = sum(one.count(limit) * (one.factor - 1) for one in sets) * len(methods)
         reporter.start(total, "eval")
         kept = worst if sheet_file is not None else 0
         results = evaluate(sets, methods, limit=limit, worst=kept, advance=reporter.advance)
+        for line in dict.fromkeys(line for one in sets for line in one.notes):
+            reporter.note(line)
+        reporter.close()
+        console = Console(stderr=files.STREAM in written)
+        if not console.is_terminal:
+            console.width = 200  # a file or pipe has no width of its own: cut nothing
+        print_tables(results, console, clips)
+        for name, to_text in ((json_file, to_json), (csv_file, to_csv)):
+            if name is not None:
+                _write(name, to_text(results))
+        # Last, as it asks the network once more: the scores are safe by now.
         if sheet_file is not None:
             write_png(sheet_file, worst_sheet(results, next(iter(methods.values()))))
-    on_stdout = "-" in (json_file, csv_file)
-    console = Console(stderr=on_stdout)
-    if not console.is_terminal:
-        console.width = 200  # a file or pipe has no width of its own: cut nothing
-    print_tables(results, console, clips)
-    for name, to_text in ((json_file, to_json), (csv_file, to_csv)):
-        if name is not None:
-            _write(name, to_text(results))
 
 
 def _factors(text: str) -> list[int]:
@@ -120,11 +130,15 @@ def _sets(paths: tuple[Path, ...], factors: list[int]) -> list[Dataset]:
     """Every set at every factor; triplets know only halves."""
     from slomo_cli.evaluate.datasets import open_dataset
 
+    names = Counter(path.resolve().name for path in dict.fromkeys(paths))
     sets: list[Dataset] = []
     for path in paths:
         for factor in factors:
-            sets.append(open_dataset(path, factor))
-            if sets[-1].layout == "triplets":
+            one = open_dataset(path, factor)
+            if names[short := path.resolve().name] > 1:
+                one = replace(one, name=f"{path}{one.name.removeprefix(short)}")
+            sets.append(one)
+            if one.layout == "triplets":
                 break
     return sets
 
@@ -152,16 +166,18 @@ def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, st
     return methods
 
 
-def _may_write(name: str | None, overwrite: bool) -> bool:
+def _may_write(written: list[str], paths: tuple[Path, ...], overwrite: bool) -> bool:
     """Long work must not end at a folder that was never there, or at a file that is to stay."""
-    if name is None or name == files.STREAM:
-        return True
-    target = Path(name)
-    if not target.parent.is_dir():
-        raise UsageError(f"expected an existing folder for {printable(target)}, found none: {printable(target.parent)}")
-    if target.is_dir():
-        raise UsageError(f"expected a file to write, found a folder: {printable(target)}")
-    return files.may_write(target, overwrite=overwrite) is not None
+    if len({name if name == files.STREAM else os.path.realpath(name) for name in written}) < len(written):
+        raise UsageError("--json, --csv and --sheet need a name each: two of them would be written to one place")
+    for name in written:
+        target = None if name == files.STREAM else Path(name)
+        files.check_target(target)
+        for path in paths:
+            refuse_overwriting_input(target, path)
+        if files.may_write(target, overwrite=overwrite) is None:
+            return False
+    return True
 
 
 def _write(name: str, text: str) -> None:

@@ -169,7 +169,7 @@ def check_target(target: Path | None, *, create: bool = False, dry: bool = False
     name, folder = printable(target), target.parent
     try:
         if target.is_dir():
-            raise UsageError(f"the output '{name}' is a folder: name a file, or use --out-dir")
+            raise UsageError(f"the output '{name}' is a folder: name a file in it")
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             raise UsageError(f"the output '{name}' is not a regular file: use -o - to write to a pipe or device")
         if create and not folder.exists():
@@ -179,7 +179,7 @@ def check_target(target: Path | None, *, create: bool = False, dry: bool = False
         if folder.exists() and not folder.is_dir():
             raise SlomoError(f"cannot write '{name}': '{printable(folder)}' is not a folder")
         if not folder.exists():
-            raise SlomoError(f"the folder '{printable(folder)}' does not exist: make it, or choose another with -o")
+            raise SlomoError(f"the folder '{printable(folder)}' does not exist: make it, or choose another")
     except OSError as error:
         raise SlomoError(f"cannot write '{name}': {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -91,6 +91,13 @@ class Dataset:
         for clip, share in self._shares(limit):
             yield from islice(clip.windows(), share)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd or damaged about its videos, one line each; complete once they were read to their ends."""
+        return tuple(
+            f"{clip.name}: {line}" for clip in self.clips if isinstance(clip, VideoClip) for line in clip.notes
+        )
+
     def _shares(self, limit: int | None) -> list[tuple[Clip, int]]:
         clips = self.clips
         if limit is None:
@@ -99,8 +106,11 @@ class Dataset:
             raise UsageError(f"expected a limit of 1 or more pairs, found {limit}")
         if limit < len(clips):
             return [(clips[i * len(clips) // limit], 1) for i in range(limit)]
-        base, more = divmod(limit, len(clips))
-        return [(clip, min(len(clip), base + (i < more))) for i, clip in enumerate(clips)]
+        # What a short clip cannot give, the longer ones do.
+        shares = [0] * len(clips)
+        for place, i in enumerate(sorted(range(len(clips)), key=lambda i: len(clips[i]))):
+            shares[i] = min(len(clips[i]), (limit - sum(shares)) // (len(clips) - place))
+        return list(zip(clips, shares, strict=True))
 
 
 @dataclass(frozen=True)
@@ -152,6 +162,11 @@ class VideoClip:
 
     def __len__(self) -> int:
         return max(0, self._pictures.count - 1) // self.factor
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As ``VideoPictures.notes``."""
+        return self._pictures.notes
 
     def windows(self) -> Iterator[Window]:
         yield from cut_windows(self.name, self._pictures, self.factor)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
@@ -16,6 +15,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
+from slomo_cli.media.source import Picture, first_picture
 from slomo_cli.values import Frame
 
 RGB = npt.NDArray[np.uint8]
@@ -24,16 +24,11 @@ RGB = npt.NDArray[np.uint8]
 def read_picture(path: Path) -> RGB:
     """A still as (height, width, 3) ``uint8``; transparency is left out. InputError where it is none."""
     try:
-        # Given as an open file, so that no name is ever taken for a pattern (%03d) or a protocol.
-        with path.open("rb") as file, av.open(file, "r") as container:
-            for frame in container.decode(video=0):
-                return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    except OSError as error:
-        # libav's own errors are OSErrors too, where they stand for one.
-        raise InputError(f"cannot read the picture {printable(path)}: {error.strerror or error}") from error
-    except (av.error.FFmpegError, IndexError, ValueError) as error:
-        raise InputError(f"expected a picture (PNG, JPEG, ...) in {printable(path)}, found none: {error}") from error
-    raise InputError(f"expected a picture (PNG, JPEG, ...) in {printable(path)}, found an empty file")
+        with Picture(path, threads=1) as source:
+            frame = first_picture(source, f"'{printable(path)}'")
+    except InputError as error:
+        raise InputError(f"expected a picture (PNG, JPEG, ...): {error}") from error
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 class VideoPictures:
@@ -42,17 +37,27 @@ class VideoPictures:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._info = probe(path)
-        self._timing = scan(self._info).timing
+        scanned = scan(self._info)
+        self._timing = scanned.timing
         self.count = self._timing.frames_from_packets
         """Pictures the packets promise."""
+        fields = ("interlaced: fields are made whole pictures, as for a conversion",) if self._info.interlaced else ()
+        self._found = (*fields, *scanned.warnings)
+        self._met: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd or damaged about the file, one line each; complete once it was read to its end."""
+        return tuple(dict.fromkeys((*self._found, *self._met)))
 
     def __iter__(self) -> Iterator[tuple[Fraction, RGB]]:
         """(seconds from the first picture, (height, width, 3) ``uint8``)."""
         reformatter = VideoReformatter()
-        with Decoder(self._info, self._timing) as decoder:
+        with Decoder(self._info, self._timing, deinterlace=self._info.interlaced) as decoder:
             for frame in decoder:
                 picture = reformatter.reformat(to_libav(frame), format="rgb24").to_ndarray()
                 yield frame.pts_seconds, np.asarray(picture, np.uint8)
+            self._met = tuple(decoder.warnings)
 
 
 def to_libav(frame: Frame) -> VideoFrame:

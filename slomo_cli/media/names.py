@@ -33,7 +33,7 @@ def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
     except OSError:  # one of them does not exist
         same = os.path.abspath(target) == os.path.abspath(source)
     if same or _among_pictures(target, source):
-        raise UsageError(f"the output '{printable(target)}' is the input itself: name another with -o")
+        raise UsageError(f"the output '{printable(target)}' is the input itself: name another")
 
 
 def _among_pictures(target: Path, source: Path) -> bool:

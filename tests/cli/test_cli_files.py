@@ -206,13 +206,13 @@ def test_terminals_are_neither_source_nor_target(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("target", "kind", "text"),
     [
-        ("sub", UsageError, "the output 'sub' is a folder: name a file, or use --out-dir"),
+        ("sub", UsageError, "the output 'sub' is a folder: name a file in it"),
         (
             "/dev/null",
             UsageError,
             "the output '/dev/null' is not a regular file: use -o - to write to a pipe or device",
         ),
-        ("gone/out.mp4", SlomoError, "the folder 'gone' does not exist: make it, or choose another with -o"),
+        ("gone/out.mp4", SlomoError, "the folder 'gone' does not exist: make it, or choose another"),
         ("in.mp4/out.mp4", SlomoError, "cannot write 'in.mp4/out.mp4': 'in.mp4' is not a folder"),
     ],
 )

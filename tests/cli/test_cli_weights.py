@@ -111,7 +111,7 @@ def test_verify_takes_names_and_files(registry: Registry) -> None:
     ("words", "kind", "text"),
     [
         (["old.ckpt", "-o", "new.bin"], UsageError, "expected a name ending in .safetensors, found 'new.bin'"),
-        (["fast.safetensors"], UsageError, "the output 'fast.safetensors' is the input itself: name another with -o"),
+        (["fast.safetensors"], UsageError, "the output 'fast.safetensors' is the input itself: name another"),
         (["old.ckpt", "-o", "fast.safetensors"], SlomoError, "'fast.safetensors' exists: -y replaces it"),
         (["old.ckpt", "-o", "no/new.safetensors"], SlomoError, "the folder 'no' does not exist"),
     ],

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from evaluate_helpers import moving, write_pictures, write_video
 
 from slomo_cli.cli.evaluate import command
-from slomo_cli.errors import SlomoError, UsageError
+from slomo_cli.errors import SlomoError
 from slomo_cli.evaluate.rivals import blend
 
 
@@ -132,17 +132,18 @@ def test_a_real_network(triplets: Path, tmp_path: Path) -> None:
         (["--factor", "2,x"], "whole numbers from 2 to 64"),
         (["--factor", ","], "whole numbers from 2 to 64"),
         (["--sheet", "x.jpg"], "ending in .png"),
-        (["--json", "-", "--csv", "-"], "only one of"),
-        (["--json", "no/such/folder/x.json"], "expected an existing folder"),
-        (["--json", "."], "found a folder"),
+        (["--json", "-", "--csv", "-"], "need a name each"),
+        (["--json", "no/such/folder/x.json"], "the folder 'no/such/folder' does not exist"),
+        (["--json", "."], "is a folder"),
+        (["--json", "same.out", "--csv", "./same.out"], "need a name each"),
         (["--weights", "none", "--against", "minterpolate:a=b;c"], "expected options such as"),
     ],
 )
 def test_refused_before_any_work(triplets: Path, options: list[str], words: str) -> None:
-    """A request that cannot be granted ends at once, as a usage error with its reason."""
+    """A request that cannot be granted ends at once with its reason."""
     result = run(triplets, *options)
-    assert isinstance(result.exception, UsageError)
-    assert words in str(result.exception)
+    assert result.exit_code == (1 if "no/such" in words else 2)
+    assert words in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--sheet"])
@@ -151,7 +152,7 @@ def test_what_is_there_stays_unless_told(triplets: Path, tmp_path: Path, network
     there.write_bytes(b"old")
 
     refused = run(triplets, option, there)
-    assert isinstance(refused.exception, SlomoError) and "exists: -y replaces it" in str(refused.exception)
+    assert refused.exit_code == 1 and "exists: -y replaces it" in " ".join(refused.stderr.split())
     assert there.read_bytes() == b"old" and network == []
     assert run(triplets, option, there, "-y").exception is None
     assert there.stat().st_size > 10
@@ -160,7 +161,52 @@ def test_what_is_there_stays_unless_told(triplets: Path, tmp_path: Path, network
 def test_nothing_to_measure(tmp_path: Path) -> None:
     """An empty folder is an input error."""
     result = run(tmp_path, "--weights", "none", "--against", "blend")
-    assert isinstance(result.exception, SlomoError) and result.exception.exit_code == 3
+    assert result.exit_code == 3
+
+
+def test_the_measured_video_is_not_replaced_by_its_scores(tmp_path: Path) -> None:
+    film = tmp_path / "clip.mkv"
+    write_video(film, [moving(k) for k in range(3)])
+    before = film.read_bytes()
+    result = run(film, "--weights", "none", "--against", "blend", "--json", film, "-y")
+    assert result.exit_code == 2 and "is the input itself" in " ".join(result.stderr.split())
+    assert film.read_bytes() == before
+
+
+def test_scores_are_told_before_a_sheet_that_cannot_be_drawn(
+    triplets: Path, tmp_path: Path, network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str, picture: Any) -> None:
+        raise SlomoError("cannot write the sheet: no space")
+
+    monkeypatch.setattr("slomo_cli.picture.write_png", full)
+    result = run(triplets, "--json", tmp_path / "out.json", "--sheet", tmp_path / "out.png")
+    assert result.exit_code == 1 and "no space" in result.stderr
+    assert "set: 2 triplets" in result.stdout and json.loads((tmp_path / "out.json").read_text())["sets"]
+
+
+def test_failures_and_notes_are_events_where_asked(tmp_path: Path) -> None:
+    film = tmp_path / "clip.avi"
+    write_video(film, [moving(k) for k in range(9)])
+    options = ["--weights", "none", "--against", "blend", "--progress", "json"]
+    failed = run(tmp_path / "gone", *options)
+    assert failed.exit_code == 3
+    assert json.loads(failed.stderr) == {"event": "error", "text": failed_text(failed), "exit_code": 3}
+    film.write_bytes(film.read_bytes()[: film.stat().st_size * 2 // 3])
+    events = [json.loads(line) for line in run(film, *options).stderr.splitlines()]
+    assert any(event["event"] == "note" and event["text"].startswith("clip.avi: ") for event in events)
+
+
+def failed_text(result: Result) -> str:
+    return str(json.loads(result.stderr)["text"])
+
+
+def test_sets_of_one_name_are_told_apart(triplets: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "set"
+    names = ["frame_00.png", "frame_01_gt.png", "frame_02.png"]
+    write_pictures(other / "1", *[moving(k, 3) for k in range(3)], names=names)
+    result = run(triplets, other, "--weights", "none", "--against", "blend", "--json", "-")
+    assert [entry["set"] for entry in json.loads(result.stdout)["sets"]] == [str(triplets), str(other)]
 
 
 def test_help_loads_neither_torch_nor_av() -> None:
