@@ -50,6 +50,20 @@ def write(path: Path, planes: tuple[int, ...] | list[np.ndarray], pix_fmt: str, 
     return path
 
 
+def cut_off(path: Path) -> Path:
+    """A JPEG of noise of which the last third is missing."""
+    noise = np.random.default_rng(1).integers(0, 255, (96, 128, 3), np.uint8)
+    write(path, [noise[..., 0], noise[:48, :64, 1], noise[:48, :64, 2]], "yuvj420p", "mjpeg")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    return path
+
+
+def test_a_jpeg_cut_off_is_no_picture(tmp_path: Path) -> None:
+    """libav's decoder fills in grey what is missing, and says nothing."""
+    with pytest.raises(InputError, match="damaged"):
+        read_still(cut_off(tmp_path / "half.jpg"))
+
+
 def read(path: Path, pix_fmt: str) -> tuple[np.ndarray, ...]:
     """The picture's planes, which must be stored in this format."""
     with av.open(str(path), options={"pattern_type": "none"}) as container:

@@ -57,6 +57,9 @@ _PLAYLISTS = (
     (rb"#!/", "a script"),
 )
 
+_SINGLE_JPEG = ("jpeg_pipe", "image2")
+"""What libav calls the container of a JPEG that is no film."""
+
 _LEADING_BYTES = 4096
 _ATTACHED_PIC, _TIMED_THUMBNAILS = 0x400, 0x800
 
@@ -190,6 +193,9 @@ class Picture:
                 self.stream = next(s for s in self.container.streams.video if s.index == stream_index)
             self.context = _decoder(self.stream)
             if not self.context.is_open:
+                if self.context.name == "mjpeg" and self.container.format.name in _SINGLE_JPEG:
+                    # libav's decoder else fills in grey what is missing of a file cut off, and says nothing.
+                    self.context.options = {"err_detect": "explode"}
                 self.context.thread_type = "AUTO" if frame_threads else "SLICE"
                 self.context.thread_count = threads
         except StopIteration:
