@@ -40,10 +40,11 @@ class Option(click.Option):
         self.shared = shared
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        value = super().resolve_envvar_value(ctx)
-        if value is None and self.shared and self.name:
-            value = os.environ.get(f"{PREFIX}_{self.name.upper()}") or None
-        return value
+        # By the option's own word: click would take the name of the function's parameter.
+        word = max(self.opts, key=len).lstrip("-").replace("-", "_").upper()
+        prefixes = [prefix for prefix in (ctx.auto_envvar_prefix, PREFIX if self.shared else None) if prefix]
+        found = (os.environ.get(f"{prefix}_{word}") for prefix in prefixes if self.allow_from_autoenv)
+        return super(click.Option, self).resolve_envvar_value(ctx) or next(filter(None, found), None)
 
 
 def option(*declarations: str, group: str = OTHER, **kwargs: Any) -> Callable[[F], F]:

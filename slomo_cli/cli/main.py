@@ -109,6 +109,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = cli.main(arguments, prog_name="slomo", standalone_mode=False)
     except OutputClosed as error:
         code = error.exit_code
+    except SystemExit as error:  # click's own: after completion, and when stdout's reader is gone
+        code = OutputClosed.exit_code if isinstance(sys.stdout, click.utils.PacifyFlushWrapper) else error.code
     except SlomoError as error:
         say(str(error))
         code = error.exit_code

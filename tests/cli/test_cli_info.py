@@ -44,6 +44,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_json_can_be_asked_for_in_the_environment(clip: Path) -> None:
+    """By the option's own word, not by the name it has in the code."""
+    asked = CliRunner(env={"SLOMO_INFO_JSON": "1"}).invoke(cli, ["info", str(clip)])
+    assert json.loads(asked.stdout)["video"]
+
+
 def test_facts_on_screen(clip: Path) -> None:
     result = CliRunner().invoke(cli, ["info", str(clip)])
     lines = result.output.splitlines()
