@@ -157,7 +157,7 @@ def factor_between(source: Timing, made: Timing, time: TimeSettings) -> Fraction
             short = Fraction(round(ratio * denominator), denominator)
             if short >= 1 and ceil(length * short * rate) == frames:
                 return short
-    if ratio < Fraction(1, 2):
+    if length - made.timing.duration > 1 / made.timing.nominal_rate:
         raise UsageError(
             f"expected the source first and the slower video second, found {float(length):.2f} s of source and "
             f"{float(made.timing.duration):.2f} s after it: swap them, or name the range with --start and --end"

@@ -188,6 +188,10 @@ def test_the_slower_one_comes_second(pair: tuple[Path, Path], tmp_path: Path) ->
     with pytest.raises(UsageError, match="source first and the slower video second"):
         compare(pair[1], pair[0], tmp_path / "side.mkv")
     assert not (tmp_path / "side.mkv").exists()
+    film = timing(20, F(30))
+    with pytest.raises(UsageError, match="swap them"):
+        factor_between(timing(40, F(30)), film, TimeSettings())
+    assert factor_between(timing(21, F(30)), film, TimeSettings()) == F(20, 21), "a frame less is no other order"
 
 
 # -------------------------------------------------------------------------------------------------- the prompt

@@ -175,6 +175,15 @@ def test_of_a_sequence(slomo: Callable[..., Result], tmp_path: Path) -> None:
     assert "picture 1 at 1.000 s and the next at 2.000 s" in result.output
 
 
+def test_the_sheet_of_a_sequence_is_none_of_its_pictures(slomo: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "shots").mkdir()
+    for k in range(3):
+        write(tmp_path / "shots" / f"p{k}.png", (40 * k, 40 * k, 40 * k), "rgb24")
+    result = slomo("shots/p%d.png", "--at", "0", "--input-rate", "1")
+    assert result.exit_code == 0 and "drawn in shots.preview.png" in result.output
+    assert len(list((tmp_path / "shots").iterdir())) == 3 and (tmp_path / "shots.preview.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

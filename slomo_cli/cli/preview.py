@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -65,8 +66,10 @@ def command(
     if file == files.STREAM:
         raise UsageError("preview needs a file it can seek in, found stdin (-)")
     files.check_source(source)
-    name = source.stem or source.resolve().name
-    target = None if output == files.STREAM else Path(output or source.with_name(f"{name}.preview.png"))
+    # Beside the folder where a pattern names pictures in it: the sheet must not become one of them.
+    named = source.parent if re.search(r"[%*?]", source.name) and not source.exists() else source
+    named = named if named.name else named.resolve()
+    target = None if output == files.STREAM else Path(output or named.with_name(f"{named.stem}.preview.png"))
     if target is not None and target.suffix.lower() != ".png":
         raise UsageError(f"the sheet is written as PNG: expected a name ending in .png, found '{printable(target)}'")
     files.check_target(target)
