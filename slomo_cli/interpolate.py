@@ -115,6 +115,9 @@ class Interpolator:
         threads: int = 0,
         compile: bool = False,
     ) -> None:
+        for what, count in (("batch", batch), ("threads", threads)):
+            if count < 0:
+                raise UsageError(f"expected {what} to be 0 (chosen) or more, found {count}")
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.notes: list[str] = []
@@ -259,8 +262,11 @@ class Interpolator:
             return future
 
     def _state(self, left: Frame, right: Frame) -> Future[PairState]:
-        if self._pair is not None and self._pair[0] is left and self._pair[1] is right:
-            return self._pair[2]
+        if self._closing:
+            raise UsageError("expected an open interpolator, found it closed")
+        held = self._pair  # read once: another thread may put its own there
+        if held is not None and held[0] is left and held[1] is right:
+            return held[2]
         if (left.width, left.height, left.layout) != (right.width, right.height, right.layout):
             raise UsageError(
                 f"expected two pictures of one size and format, found {left.width}x{left.height} {left.layout.name} "
@@ -414,8 +420,9 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _proxy_side(text: str) -> int:
+def _proxy_side(text: str | int) -> int:
     """Longest short side; 0 is any."""
+    text = str(text)
     if text == "auto":
         return PROXY_SIDE
     if text == "full":
@@ -476,7 +483,7 @@ def _to_numpy(plane: Tensor) -> Plane:
 
 def _image_frame(image: npt.NDArray[Any], other: npt.NDArray[Any]) -> Frame:
     """An RGB image as a frame of planes G, B, R."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size or image.dtype not in (np.uint8, np.uint16):
         raise UsageError(
             f"expected an image of shape (H, W, 3), uint8 or uint16, found shape {image.shape}, {image.dtype}"
         )

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -346,4 +346,9 @@ def _settings(
         else:
             known = sorted(f.name for group in settings for f in fields(group))
             raise UsageError(f"expected a setting among {', '.join(known)}; found '{name}'")
+    for group in settings:
+        for name, hint in get_type_hints(type(group)).items():
+            value = getattr(group, name)
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                raise UsageError(f"expected {name} to be one of {', '.join(get_args(hint))}; found '{value}'")
     return settings[0], settings[1], settings[2]

@@ -25,7 +25,7 @@ from slomo_cli.bench.report import conclusions, print_tables, to_json
 from slomo_cli.bench.run import Measured
 from slomo_cli.bench.stages import Stage
 from slomo_cli.cli.main import cli
-from slomo_cli.errors import EncoderError
+from slomo_cli.errors import EncoderError, InputError
 from slomo_cli.media.ffmpeg import tools
 
 
@@ -198,6 +198,23 @@ def test_a_small_clip_end_to_end(weights: str, tmp_path: Path) -> None:
         assert whole["peak_bytes"] > whole["encoder_peak_bytes"] > 5e6
     assert run["against"]["frames"] > 16 and run["against"]["ours"]["frames"] == 32
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_real_file_is_measured_on_as_many_frames_as_its_size_asks(
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as many as the clip slomo would have made."""
+    asked = []
+
+    def plan(clip: Path, output: Path, factor: object, most: int | None, ffmpeg: str | None) -> None:
+        asked.append(most)
+        raise InputError("enough")
+
+    monkeypatch.setattr("slomo_cli.bench.run._plan", plan)
+    monkeypatch.setattr("slomo_cli.bench.run.PIXELS", 96 * 64 * 40)
+    write_clip(tmp_path / "in.mp4", 96, 64, 6, tools())
+    CliRunner().invoke(cli, ["bench", str(tmp_path / "in.mp4"), "--device", "cpu"])
+    assert asked == [40]
 
 
 @pytest.mark.parametrize(

@@ -189,18 +189,30 @@ def test_a_smaller_proxy_keeps_the_size_of_the_result(weights: str) -> None:
         ({"dtype": "float8"}, UsageError, "number format"),
         ({"proxy": "small"}, UsageError, "expected a proxy"),
         ({"proxy": "3"}, UsageError, "32 pixels"),
+        ({"proxy": 3}, UsageError, "32 pixels"),
+        ({"threads": -1}, UsageError, "threads to be 0"),
+        ({"batch": -1}, UsageError, "batch to be 0"),
     ],
 )
-def test_refusals_say_what_was_expected(weights: str, kwargs: dict[str, str], error: type, words: str) -> None:
+def test_refusals_say_what_was_expected(weights: str, kwargs: dict[str, Any], error: type, words: str) -> None:
     """One line each, before anything is computed."""
     with pytest.raises(error, match=words):
         Interpolator(**{"weights": weights, **kwargs})
+
+
+def test_a_closed_one_says_so(weights: str) -> None:
+    with Interpolator(weights, device="cpu", proxy=480) as net:
+        assert len(net.between(image(1), image(2), [0.5])) == 1
+    with pytest.raises(UsageError, match="closed"):
+        net.between(image(1), image(3), [0.5])
 
 
 def test_images_that_do_not_match_are_refused(net: Interpolator) -> None:
     """Size, type and shape are named."""
     with pytest.raises(UsageError, match="one shape"):
         net.between(image(1), image(2, (40, 40)), [0.5])
+    with pytest.raises(UsageError, match="uint8 or uint16"):
+        net.between(np.zeros((0, 40, 3), np.uint8), np.zeros((0, 40, 3), np.uint8), [0.5])
     with pytest.raises(UsageError, match="uint8 or uint16"):
         net.between(image(1).astype(np.float32), image(2).astype(np.float32), [0.5])
     with pytest.raises(UsageError, match="from 0 to 1"):

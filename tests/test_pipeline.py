@@ -21,7 +21,7 @@ import slomo_cli
 from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
 from slomo_cli.media.decode import Decoder
 from slomo_cli.pipeline import convert, plan_conversion
-from slomo_cli.values import Frame, Summary
+from slomo_cli.values import Frame, Summary, TimeSettings
 
 Clip = Callable[[str], Path]
 Convert = Callable[..., Summary]
@@ -200,6 +200,11 @@ def test_settings_by_name_and_typos_refused(clip: Clip, tmp_path: Path) -> None:
     assert plan.plan.start == Fraction(1, 2)
     with pytest.raises(UsageError, match="factor"):
         plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", factr=2)
+    with pytest.raises(UsageError, match="audio to be one of auto, copy, stretch, pitch, drop; found 'none'"):
+        plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", audio="none")
+    with pytest.raises(UsageError, match="vfr to be one of"):
+        plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", time=TimeSettings(vfr="kep"))  # type: ignore[arg-type]
+    assert {"convert", "probe", "Interpolator"} <= set(dir(slomo_cli))
     assert slomo_cli.convert is convert
 
 

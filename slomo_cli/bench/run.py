@@ -14,6 +14,7 @@ from slomo_cli.bench.clip import write_clip
 from slomo_cli.bench.machine import Spent, load, usable_cores
 from slomo_cli.bench.stages import Stage
 from slomo_cli.media.ffmpeg import tools
+from slomo_cli.media.probe import probe
 from slomo_cli.pipeline import ConversionPlan, plan_conversion
 from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
 
@@ -95,6 +96,9 @@ def bench(
     load_before = load()
     with tempfile.TemporaryDirectory(prefix="slomo-bench-") as folder:
         pixels = PIXELS if _on_cpu(compute) else PIXELS_ON_GPU
+        if source is not None:
+            info = probe(source)
+            size = info.width, info.height
         wanted = frames or min(MOST_FRAMES, max(FEWEST_FRAMES, pixels // (size[0] * size[1])))
         if source is None:
             say(f"making a clip of {wanted} frames, {size[0]}x{size[1]}")
