@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
+import time
 import warnings
 from types import FrameType
 from typing import NoReturn
@@ -67,16 +69,22 @@ def cli() -> None:
     """Slow motion and frame rate conversion: makes the frames between a video's frames."""
 
 
+GRACE_SECONDS = 0.5
+"""Signals that follow the first one sooner are the same request."""
+
+
 class Signals:
     """Turns the first SIGINT, SIGTERM or SIGHUP into an exception in the main thread, so that every ``with`` cleans up.
 
-    The exception is KeyboardInterrupt for all three: code that cleans up after Ctrl-C does so after a ``kill`` too. The
-    system's own handling is back after the first, so a second signal ends the process at once.
+    The exception is KeyboardInterrupt for all three: code that cleans up after Ctrl-C does so after a ``kill`` too. A
+    second signal ends the process at once, but not within ``GRACE_SECONDS``: `timeout` and job systems send the program
+    and its group one each.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         """Number of the signal that came, None while there was none."""
+        self._at = 0.0
 
     def install(self) -> None:
         """Take the three signals, except those the caller has told us to ignore (nohup, background jobs)."""
@@ -86,12 +94,16 @@ class Signals:
                 signal.signal(number, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
+        if self.received is not None and time.monotonic() < self._at + GRACE_SECONDS:
+            return
+        first, self.received, self._at = self.received is None, number, time.monotonic()
+        if first:
+            raise KeyboardInterrupt
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             taken = getattr(signal, name, None)
             if taken is not None and signal.getsignal(taken) == self._stop:
                 signal.signal(taken, signal.SIG_DFL)
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -109,8 +121,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = cli.main(arguments, prog_name="slomo", standalone_mode=False)
     except OutputClosed as error:
         code = error.exit_code
-    except SystemExit as error:  # click's own: after completion, and when stdout's reader is gone
-        code = OutputClosed.exit_code if isinstance(sys.stdout, click.utils.PacifyFlushWrapper) else error.code
+    except SystemExit as error:  # click's own: after completion, else because stdout's reader is gone
+        code = error.code if "_SLOMO_COMPLETE" in os.environ else OutputClosed.exit_code
     except SlomoError as error:
         say(str(error))
         code = error.exit_code

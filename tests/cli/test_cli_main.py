@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from slomo_cli import errors
-from slomo_cli.cli.main import main
+from slomo_cli.cli.main import GRACE_SECONDS, main
 
 RUN = "from slomo_cli.cli.main import main\nmain()\n"
 
@@ -35,9 +35,8 @@ def convert(source, output, *, progress, **settings):
         while True:
             time.sleep(0.02)
     finally:
-        if "STUBBORN" in os.environ:
-            open("cleaning", "w").close()
-            time.sleep(60)
+        open("cleaning", "w").close()
+        time.sleep(60 if "STUBBORN" in os.environ else 0.2)
         open("cleaned", "w").close()
 fake.convert = convert
 """
@@ -89,6 +88,7 @@ def test_second_signal_ends_at_once() -> None:
     wait_for("started")
     run.send_signal(signal.SIGTERM)
     wait_for("cleaning")
+    time.sleep(GRACE_SECONDS)
     begin = time.monotonic()
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=20)
@@ -96,6 +96,19 @@ def test_second_signal_ends_at_once() -> None:
     assert time.monotonic() - begin < 5
     assert run.returncode == -signal.SIGINT
     assert not Path("cleaned").exists()
+
+
+def test_a_signal_sent_twice_is_one_request() -> None:
+    """As `timeout` does, which signals the program and then its group."""
+    run = start(SLOW + RUN, "convert", "in.mp4")
+    wait_for("started")
+    run.send_signal(signal.SIGTERM)
+    wait_for("cleaning")
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=20)
+
+    assert run.returncode == 143
+    assert Path("cleaned").exists()
 
 
 def test_ignored_hangup_stays_ignored() -> None:
