@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction as F
 
 import numpy as np
@@ -17,8 +18,8 @@ CLOCKS = [F(1, 1000), F(1, 90000), F(1, 15360), F(1, 1_000_000), F(1, 1_000_000_
 
 
 def stored(times: list[F], clock: F) -> np.ndarray:
-    """Times as a container rounds them."""
-    return np.array([round(time / clock) for time in times], np.int64)
+    """Times as a container rounds them: halves up, as FFmpeg's av_rescale_q does (so never a whole tick apart)."""
+    return np.array([math.floor(time / clock + F(1, 2)) for time in times], np.int64)
 
 
 @given(
