@@ -57,8 +57,9 @@ def decoded(
         for frame in _frames(container, stream):
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 layout = frame.layout if len(frame.layout.channels) == channels else None
-                resampler = av.AudioResampler("fltp", layout or _layout(channels), rate)
-            pieces = [piece.to_ndarray() for piece in resampler.resample(frame)]
+                # Interleaved: arrays of eight planes or more crash PyAV 18.
+                resampler = av.AudioResampler("flt", layout or _layout(channels), rate)
+            pieces = [piece.to_ndarray().reshape(-1, channels).T for piece in resampler.resample(frame)]
             samples = np.concatenate(pieces, 1) if pieces else np.zeros((channels, 0), np.float32)
             begin = at if due is None else due
             if frame.pts is not None:

@@ -305,6 +305,19 @@ class TestSync:
             assert abs(np.fft.rfftfreq(len(piece), 1 / RATE)[spectrum.argmax()] - 600) < 20
             assert np.abs(piece).max() > 0.03
 
+    def test_eight_channels_are_slowed_too(self, tmp_path, make):
+        source = make(
+            "eight.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1"),
+            *("-f", "lavfi", "-i", "sine=frequency=600:sample_rate=8000:duration=1,aformat=channel_layouts=7.1"),
+            *("-c:v", "ffv1", "-c:a", "pcm_s16le"),
+        )
+        done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        with av.open(str(done.path)) as container:
+            stream = container.streams.audio[0]
+            assert stream.layout.name == "7.1"
+            assert sum(frame.samples for frame in container.decode(stream)) == 2 * 8000
+
     def test_the_other_stretcher(self, tmp_path, beeping, monkeypatch):
         """A system without named pipes and an ffmpeg without rubberband: atempo, with a note, and looser in time."""
         monkeypatch.setattr(soundfeed, "IS_POSSIBLE", False)
