@@ -14,6 +14,8 @@ from slomo_cli.media.matroska import mark_full_range
 from slomo_cli.media.reread import count_pictures
 from slomo_cli.media.target import Target
 
+_BINARY = getattr(os, "O_BINARY", 0)
+
 
 class Place:
     """The temporary file or folder beside the target: reserved by a lock, renamed at the end or removed."""
@@ -33,15 +35,34 @@ class Place:
             if self._still:
                 self.path.mkdir(exist_ok=True)
                 self._lock = os.open(self.path, os.O_RDONLY)
-            else:
-                self._lock = os.open(self.path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-            self._hold()
-            if self._still:
+                self._hold()
                 for left in self.path.iterdir():
                     left.unlink()
+            else:
+                self._clear_stale()
+                self._lock = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+                self._hold()
+        except FileExistsError:  # since a moment ago
+            raise self._taken() from None
         except OSError as error:
             self._release()
             raise EncoderError(f"cannot write to the folder '{printable(folder)}': {error.strerror}") from None
+
+    def _clear_stale(self) -> None:
+        """Removes what a killed run left behind: its ffmpeg may still be writing, and must not write into ours."""
+        assert self.path is not None
+        with contextlib.suppress(FileNotFoundError):
+            self._lock = os.open(self.path, os.O_WRONLY | _BINARY)
+            self._hold()
+            if os.name == "nt":  # where an open file cannot be removed, nor one that is still being written
+                self._release()
+            self.path.unlink()
+            self._release()
+
+    def _taken(self) -> EncoderError:
+        self._release()
+        self.path = None
+        return EncoderError("another slomo is writing this output: wait for it or choose another -o")
 
     def _hold(self) -> None:
         """Two runs on one output would write through each other; the second is told."""
@@ -53,9 +74,7 @@ class Place:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._release()
-            self.path = None
-            raise EncoderError("another slomo is writing this output: wait for it or choose another -o") from None
+            raise self._taken() from None
         except OSError:
             pass  # a file system without locks
 

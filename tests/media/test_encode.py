@@ -724,6 +724,12 @@ class TestTruth:
         write(folder / "a.mp4", video_info(), frames_of("yuv420p"))
         assert only_files(folder) == ["a.mp4"]
 
+    def test_an_ffmpeg_that_outlived_its_slomo_does_not_write_into_the_next_result(self, folder):
+        with (folder / ".a.mp4.slomo-part.mp4").open("wb") as orphan:
+            write(folder / "a.mp4", video_info(), frames_of("yuv420p"))
+            orphan.write(b"late" * 1000)
+        assert len(stamps(folder / "a.mp4")) == 5
+
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
     def test_a_folder_that_cannot_be_written(self, folder):
         folder.chmod(0o500)
