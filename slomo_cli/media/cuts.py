@@ -302,6 +302,8 @@ class DuplicateFilter:
             forth += 1
         if back + 1 + forth > self.max_run:
             return False
+        if forth == len(ahead) and past[-1 - back].change == inf:
+            return False  # begin and end of a film are no changes: all of it moves as little
         if ahead[min(forth, len(ahead) - 1)].seconds - past[-1 - back].seconds > LONGEST_HOLD:
             return False
         following = ahead[0].frame

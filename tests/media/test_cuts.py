@@ -298,6 +298,14 @@ def test_even_motion_is_kept_however_slow(speed: float, disturb: float) -> None:
     assert list(thin(frames)) == frames
 
 
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 8])
+@pytest.mark.parametrize("speed", [0.05, 0.25])
+def test_even_motion_is_kept_however_short(count: int, speed: float) -> None:
+    """Beginning and end of a film bound no run of repeats: nothing there is larger than what lies between."""
+    frames = repeated(moving(count, speed), lambda k: 1)
+    assert list(thin(frames)) == frames
+
+
 def test_slow_motion_on_twos_is_thinned() -> None:
     frames = repeated(moving(12, 0.5), lambda k: 2)
     assert len(list(thin(frames))) == 13
