@@ -22,6 +22,7 @@ from slomo_cli.media.grid import snapped
 from slomo_cli.media.pixels import can_be_copied, copy_planes
 from slomo_cli.media.scan import Joins
 from slomo_cli.media.sequence import open_picture
+from slomo_cli.media.source import stamps_are_of_decoding
 from slomo_cli.values import Frame, SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Decoder:
         self.timing = timing
         self.packets_skipped = 0
         """Damaged packets the decoder refused."""
+        self._damaged: set[tuple[int | None, int | None]] = set()
         self.frames_decoded = 0
         """Pictures delivered so far."""
         self.warnings: list[str] = []
@@ -81,7 +83,8 @@ class Decoder:
         self._stopped = False
         self._latest_fed = -(1 << 63)
         seekable = bool(_SEEKABLE & set(info.container.split(",")))
-        self._may_seek = seekable and timing.stamped and timing.continuous
+        stored = stamps_are_of_decoding(info.container, info.codec)
+        self._may_seek = seekable and timing.stamped and timing.continuous and not stored
         self._shown = f"'{printable(os.fspath(info.path))}'"
 
     def __enter__(self) -> Decoder:
@@ -177,6 +180,7 @@ class Decoder:
             finally:
                 source.close()
             self.packets_skipped = 0
+            self._damaged.clear()
         yield from self._from(None)
 
     def _start_for_seeking(self) -> Fraction | None:
@@ -222,13 +226,8 @@ class Decoder:
         index = info.stream_index
         return open_picture(info.path, stream_index=index, threads=threads, frame_threads=frame_threads, rate=rate)
 
-    def _decoded(
-        self, picture: Picture, packets: Iterator[Packet[Any]], count_after: int | None = None
-    ) -> Iterator[VideoFrame]:
-        """Pictures of these packets and of the drained decoder; damaged packets are passed over.
-
-        They are counted, those with stamps up to ``count_after`` excepted.
-        """
+    def _decoded(self, picture: Picture, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
+        """Pictures of these packets and of the drained decoder; damaged packets are passed over, each counted once."""
         for packet in packets:
             if self._stopped:
                 return
@@ -237,7 +236,9 @@ class Decoder:
             try:
                 frames = picture.decode(packet)
             except av.error.FFmpegError:
-                if count_after is None or packet.pts is None or packet.pts > count_after:
+                place = packet.pts, packet.pos
+                if place not in self._damaged or place == (None, None):
+                    self._damaged.add(place)
                     self.packets_skipped += 1
                 continue
             yield from frames
@@ -258,7 +259,7 @@ class Decoder:
         try:
             found = _seek(again, clock, clock.plain(last)) if self._may_seek else None
             packets = again.packets() if found is None else found[1]
-            for frame in self._decoded(again, packets, count_after=last):
+            for frame in self._decoded(again, packets):
                 if frame.pts is not None and frame.pts > last:
                     time = clock.time_of(frame.pts)
                     if time is not None:
@@ -289,7 +290,8 @@ class Decoder:
     def _warn_of_loss(self) -> None:
         """After a whole film: says how many promised pictures did not come."""
         lost = self.timing.frames_from_packets - self.frames_decoded
-        if self._start is None and self._end is None and lost > 0:
+        whole = (self._start or 0) <= 0 and (self._end is None or self._end >= self.timing.duration)
+        if whole and lost > 0:
             self.warnings.append(
                 f"{lost} of {self.timing.frames_from_packets} pictures could not be decoded; "
                 "the time they had is bridged from their neighbours"

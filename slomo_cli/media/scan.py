@@ -133,6 +133,7 @@ class _Walk:
             self.furthest = max(self.furthest, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
         if packet.stream_index != self.stream.index:
             return
+        self.picture.restamp(packet)
         if not packet.size:
             # Empty packets (Theora, AVI) say: the picture before stands on.
             if packet.pts is not None and self.latest is not None:

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+from collections import deque
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +170,15 @@ def seconds(ticks: int | None, time_base: Any) -> Fraction | None:
     return ticks * Fraction(time_base)
 
 
+def stamps_are_of_decoding(container: str, codec: str) -> bool:
+    """Whether packets carry the times of decoding alone, while pictures are shown in another order.
+
+    AVI and ASF know no other stamps, and libav's own guess follows the pictures out of order: the n-th picture shown
+    has the n-th stamp.
+    """
+    return container in ("avi", "asf") and codec in ("h264", "hevc", "vc1", "wmv3")
+
+
 class Picture:
     """A container opened for its picture stream, with the decoder chosen; decodes packet by packet.
 
@@ -204,6 +214,10 @@ class Picture:
         except BaseException:
             self.container.close()
             raise
+        stored = stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
+        self._stamps: deque[int | None] | None = deque() if stored else None
+        """Of the packets whose pictures are still to come."""
+        self._delay: int | None = None
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
@@ -211,9 +225,18 @@ class Picture:
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
+                    self.restamp(packet)
                     yield packet
         except av.error.FFmpegError:
             return
+
+    def restamp(self, packet: Packet[VideoStream]) -> None:
+        """Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end."""
+        if self._stamps is None or packet.dts is None:
+            return
+        if self._delay is None:
+            self._delay = 0 if packet.pts is None else packet.pts - packet.dts
+        packet.pts = packet.dts + self._delay
 
     def seek(self, ticks: int) -> None:
         """Goes to a keyframe stored at or before this stamp. Raises av.error.FFmpegError where that cannot be done."""
@@ -221,7 +244,19 @@ class Picture:
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """Pictures that come out when this packet goes in; None drains. Raises av.error.FFmpegError on damage."""
-        frames: list[VideoFrame] = self.context.decode(packet)
+        if self._stamps is None:
+            frames: list[VideoFrame] = self.context.decode(packet)
+            return frames
+        if packet is not None:
+            self._stamps.append(packet.pts)
+        try:
+            frames = self.context.decode(packet)
+        except av.error.FFmpegError:
+            if packet is not None:
+                self._stamps.pop()
+            raise
+        for frame in frames:
+            frame.pts = self._stamps.popleft() if self._stamps else None
         return frames
 
     def close(self) -> None:

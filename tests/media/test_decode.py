@@ -181,6 +181,36 @@ def test_damage_near_the_end_does_not_cost_the_end(threads: int, clip: Clip, tmp
     assert decoder.packets_skipped == 240 - len(frames)
 
 
+def test_what_is_lost_is_counted_once_and_told(clip: Clip, tmp_path: Path) -> None:
+    """Also where the whole film is asked for by its times, as a conversion does."""
+    lost = range(12, 30)
+    path = damaged(clip("cfr.mp4"), tmp_path / "in.mp4", *lost)
+    timing = scan(probe(path)).timing
+
+    frames, decoder = decoded(path, start=F(0), end=timing.duration)
+
+    assert len(frames) < 30 and decoder.packets_skipped <= len(lost)
+    assert any(f"{30 - len(frames)} of 30 pictures could not be decoded" in line for line in decoder.warnings)
+
+
+@pytest.mark.parametrize("ending", ["avi", "asf"])
+@pytest.mark.parametrize("start", [None, F(1, 2)])
+def test_b_frames_where_stamps_are_of_decoding_alone(
+    ending: str, start: F | None, clip: Clip, make: Callable[..., Path]
+) -> None:
+    """AVI and ASF have no others; libav's guess would put the pictures out of order."""
+    path = make(f"reordered.{ending}", "-i", str(clip("cfr.mp4")), "-c", "copy")
+
+    frames, decoder = decoded(path, start=start)
+
+    assert scan(probe(path)).timing.rate == 30
+    reference, _ = decoded(clip("cfr.mp4"))
+    begin = 0 if start is None else 15
+    assert [frame.pts_seconds for frame in frames] == [F(k, 30) for k in range(begin, 30)]
+    assert [frame.planes[0].tobytes() for frame in frames] == [f.planes[0].tobytes() for f in reference[begin:]]
+    assert decoder.warnings == []
+
+
 def test_a_film_cut_short_gives_all_there_is(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
     whole = make("fast.mp4", "-i", str(clip("long.mp4")), "-c", "copy", "-movflags", "+faststart").read_bytes()
     path = tmp_path / "half.mp4"
