@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import sys
 import time
 import warnings
+from itertools import pairwise
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -44,8 +46,18 @@ def _print_versions(ctx: click.Context, parameter: click.Parameter, wanted: bool
     ctx.exit()
 
 
+class _Group(LazyGroup):
+    """The commands; a signal leaves them as click's Abort, before click itself writes an empty line about it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
+
+
 @click.group(
-    cls=LazyGroup,
+    cls=_Group,
     table=COMMANDS,
     context_settings={"auto_envvar_prefix": PREFIX},
     examples="""
@@ -117,6 +129,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if not sys.warnoptions:
         # Libraries warn in Python's own way about things no user can change; -W brings the warnings back.
         warnings.simplefilter("ignore")
+    events = wants_events(sys.argv[1:] if arguments is None else arguments)
+    message = ""
+    code: object
     try:
         code = cli.main(arguments, prog_name="slomo", standalone_mode=False)
     except OutputClosed as error:
@@ -124,34 +139,40 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except SystemExit as error:  # click's own: after completion, else because stdout's reader is gone
         code = error.code if "_SLOMO_COMPLETE" in os.environ else OutputClosed.exit_code
     except SlomoError as error:
-        say(str(error))
-        code = error.exit_code
+        message, code = str(error), error.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "slomo"
-        say(f"{error.format_message()}\nTry '{command} --help'.")
-        code = error.exit_code
+        message, code = f"{error.format_message()}\nTry '{command} --help'.", error.exit_code
     except click.ClickException as error:
-        say(error.format_message())
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt) as error:
-        # click turns both Ctrl-C and the end of stdin at a question into Abort; only the first gets a line of its own.
-        if error.__cause__ is None:
-            click.echo(err=True)
-        say("stopped")
-        code = 128 + signals.received if signals.received else 1
+        message, code = error.format_message(), error.exit_code
+    except (click.Abort, KeyboardInterrupt):  # Ctrl-C, another signal, or the end of stdin at a question
+        message, code = "stopped", 128 + signals.received if signals.received else 1
+        if not events:
+            click.echo(err=True)  # the terminal's ^C, or the question, keeps its line
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO):
             raise
-        say(f"cannot write: {error.strerror}")
-        code = SlomoError.exit_code
+        message, code = f"cannot write: {error.strerror}", SlomoError.exit_code
     except MemoryError:
-        say("out of memory")
-        code = DeviceError.exit_code
-    sys.exit(code if isinstance(code, int) else 0)
+        message, code = "out of memory", DeviceError.exit_code
+    code = code if isinstance(code, int) else 0
+    if message:
+        say(message, code if events else None)
+    sys.exit(code)
 
 
-def say(text: str) -> None:
-    """One message on stderr, led by the program's name."""
+def wants_events(words: list[str]) -> bool:
+    """Whether JSON lines are asked for: also where the options were never read to their end."""
+    asked = [after for word, after in pairwise([*words, ""]) if word == "--progress"]
+    asked += [word.partition("=")[2] for word in words if word.startswith("--progress=")]
+    return (asked or [os.environ.get(f"{PREFIX}_PROGRESS", "")])[-1] == "json"
+
+
+def say(text: str, exit_code: int | None = None) -> None:
+    """One message on stderr, led by the program's name; with ``exit_code`` as an event."""
+    if exit_code is not None:
+        click.echo(json.dumps({"event": "error", "text": text, "exit_code": exit_code}), err=True)
+        return
     from slomo_cli.text import fitted
 
     click.echo(fitted(f"slomo: {text}", sys.stderr), err=True)

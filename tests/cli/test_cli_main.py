@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -81,6 +82,25 @@ def test_signals_clean_up_and_end_with_128_and_their_number(name: str, code: int
     assert Path("cleaned").exists()
     assert err.splitlines()[-1] == "slomo: stopped"
     assert "Traceback" not in err
+
+
+def test_a_signal_is_an_event_where_events_are_asked_for() -> None:
+    run = start(SLOW + RUN, "convert", "in.mp4", "--progress", "json")
+    wait_for("started")
+    run.send_signal(signal.SIGTERM)
+    _, err = run.communicate(timeout=20)
+
+    assert json.loads(err.splitlines()[-1]) == {"event": "error", "text": "stopped", "exit_code": 143}
+    assert all(json.loads(line) for line in err.splitlines())
+
+
+@pytest.mark.parametrize("words", [["--progress", "json"], ["--progress=json"]])
+def test_usage_errors_are_events_too(words: list[str]) -> None:
+    run = start(RUN, "convert", *words, "in.mp4", "-y", "-n")
+    _, err = run.communicate(timeout=20)
+
+    event = json.loads(err)
+    assert (event["event"], event["exit_code"], run.returncode) == ("error", 2, 2)
 
 
 def test_second_signal_ends_at_once() -> None:

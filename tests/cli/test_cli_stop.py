@@ -76,7 +76,7 @@ def test_a_stopped_conversion_leaves_nothing(folder: Path, number: signal.Signal
     assert run.returncode == code, rest
     assert time.monotonic() - begin < 20
     assert "Traceback" not in rest
-    assert rest.splitlines()[-1] == "slomo: stopped"
+    assert rest.splitlines()[-1] == f'{{"event": "error", "text": "stopped", "exit_code": {code}}}'
     assert sorted(path.name for path in folder.iterdir()) == ["clip.mp4", "out.mp4", "raw.safetensors"]
     assert (folder / "out.mp4").read_bytes() == b"old"
     assert processes_with(mark) == []
