@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from slomo_cli.errors import SlomoError, WeightsError, printable
 
-_PART = re.compile(r"\.part-(\d+)-of-(\d+)$")
+_PART = re.compile(r"\.part-(\d+)-of-(\d+)")
+_UNREADABLE = (OSError, SafetensorError, KeyError, ValueError)
 
 
 def save_checkpoint(
@@ -54,16 +55,20 @@ def save_checkpoint(
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All tensors by name, and the record. WeightsError when the file is no checkpoint, cut short or damaged."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        record: dict[str, Any] = json.loads(metadata["record"])
-        if "sum" in metadata and metadata["sum"] != _sum(tensors):
-            raise ValueError("its sum does not match: parts of two checkpoints, or a damaged disk")
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        return _read(path)
+    except _UNREADABLE as error:
         raise WeightsError(
             f"{printable(path)} is not a whole training checkpoint ({error}); remove it to start anew, or restore it"
         ) from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    record: dict[str, Any] = json.loads(metadata["record"])
+    if "sum" in metadata and metadata["sum"] != _sum(tensors):
+        raise ValueError("its sum does not match: parts of two checkpoints, or a damaged disk")
     return tensors, record
 
 
@@ -112,10 +117,11 @@ def _sum(tensors: Mapping[str, Tensor]) -> str:
 def split_file(path: Path, part_bytes: int) -> list[Path]:
     """Cut a file into ``NAME.part-00-of-05`` ... of at most ``part_bytes`` beside it, replacing parts from before.
 
-    The parts put together in the order of their names are the file.
+    The parts put together in the order of their names are the file: all numbers have as many digits.
     """
     count = max(1, -(-path.stat().st_size // part_bytes))
-    parts = [path.with_name(f"{path.name}.part-{k:02d}-of-{count:02d}") for k in range(count)]
+    digits = max(2, len(str(count)))
+    parts = [path.with_name(f"{path.name}.part-{k:0{digits}d}-of-{count:0{digits}d}") for k in range(count)]
     try:
         with open(path, "rb") as source:
             for part in parts:
@@ -132,35 +138,45 @@ def split_file(path: Path, part_bytes: int) -> list[Path]:
 
 
 def join_parts(path: Path) -> bool:
-    """Put the parts beside ``path`` together again where ``path`` itself is missing; True if done.
+    """Put the parts of a checkpoint beside ``path`` together again where ``path`` itself is missing; True if done.
 
-    Raises WeightsError when parts are missing.
+    Raises WeightsError when parts are missing, or are not those of one checkpoint: then there is no joined file.
     """
     if path.exists():
         return False
     parts = _parts(path)
     if not parts:
         return False
-    counts = {int(match[2]) for part in parts if (match := _PART.search(part.name))}
-    if len(counts) != 1 or len(parts) != next(iter(counts)):
+    most = max(count for _, count in parts.values())
+    if sorted(parts.values()) != [(number, most) for number in range(most)]:
         raise WeightsError(
-            f"expected all of {max(counts)} parts of {printable(path)}, found {len(parts)}; "
+            f"expected all of {most} parts of {printable(path)}, found {len(parts)}; "
             "bring the others, or remove these to start anew"
         )
     whole = path.with_name(path.name + ".part")
     try:
         with open(whole, "wb") as out:
-            for part in parts:
+            for part in sorted(parts, key=parts.__getitem__):
                 out.write(part.read_bytes())
-        os.replace(whole, path)
     except OSError as error:
         whole.unlink(missing_ok=True)
         raise SlomoError(f"cannot join the parts of {printable(path)}: {error.strerror or error}") from error
+    try:
+        _read(whole)
+        os.replace(whole, path)
+    except _UNREADABLE as error:
+        whole.unlink(missing_ok=True)
+        raise WeightsError(
+            f"the parts of {printable(path)} make no whole training checkpoint ({error}); bring those of one "
+            "checkpoint, or remove them to start anew"
+        ) from error
     return True
 
 
-def _parts(path: Path) -> list[Path]:
-    return sorted(p for p in path.parent.iterdir() if p.name.startswith(path.name) and _PART.search(p.name))
+def _parts(path: Path) -> dict[Path, tuple[int, int]]:
+    """Every part beside ``path``: which, of how many."""
+    found = {p: _PART.fullmatch(p.name.removeprefix(path.name)) for p in path.parent.iterdir()}
+    return {p: (int(match[1]), int(match[2])) for p, match in found.items() if match}
 
 
 def _umask() -> int:

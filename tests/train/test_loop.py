@@ -24,6 +24,7 @@ from train_helpers import CPU, TinyNet, moving_clip, photo, tiny_settings
 
 from slomo_cli.errors import SlomoError, WeightsError
 from slomo_cli.net.presets import build
+from slomo_cli.train.checkpoint import join_parts, split_file
 from slomo_cli.train.loop import Run, rate_at
 from slomo_cli.train.settings import TrainSettings
 from slomo_cli.train.synthetic import SyntheticSampler
@@ -240,6 +241,21 @@ def test_a_checkpoint_comes_back_from_its_parts(tmp_path: Path) -> None:
         (tmp_path / "d" / part.name).write_bytes(data if part != parts[-1] else bytes(len(data)))
     with pytest.raises(WeightsError, match="sum does not match"):
         make(tmp_path / "d", tiny_settings())
+    assert sorted((tmp_path / "d").iterdir()) == [tmp_path / "d" / part.name for part in parts], "nothing was joined"
+
+
+def test_more_than_ninety_nine_parts_come_back_in_their_order(tmp_path: Path) -> None:
+    make(tmp_path, tiny_settings(steps=2)).save()
+    path = tmp_path / "checkpoint.safetensors"
+    whole = path.read_bytes()
+
+    parts = split_file(path, -(-len(whole) // 105))
+    assert parts == sorted(tmp_path.glob("*.part-*")) and len(parts) > 100, "cat joins them as well"
+    path.unlink()
+    for number, part in enumerate(parts):  # as they were named before
+        part.rename(part.with_name(f"{path.name}.part-{number:02d}-of-{len(parts)}"))
+
+    assert join_parts(path) and path.read_bytes() == whole
 
 
 def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
