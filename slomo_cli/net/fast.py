@@ -34,6 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slomo_cli.net.motion import Motion, PairState
+from slomo_cli.net.unet import check_sizes
 from slomo_cli.net.warp import approximate_flows, warp
 
 Level = TypeVar("Level")
@@ -238,7 +239,8 @@ class Fast(nn.Module):
     ``encoder``: widths at 1/2, 1/4, ... of the picture it sees; ``hidden``, ``context``: widths of the flow levels,
     finest first or one number for all, as are ``match`` and ``radius``, the width of the features compared and the
     reach of the search; ``refine``: widths of the refinement U-Net at 1/4, 1/8, ... of the proxy; ``fine``: flow levels
-    made from the proxy itself, the others being made from it at half its size.
+    made from the proxy itself, the others being made from it at half its size. ValueError for sizes that make no
+    network.
     """
 
     def __init__(
@@ -252,6 +254,9 @@ class Fast(nn.Module):
         fine: int = 2,
     ) -> None:
         super().__init__()
+        check_sizes("encoder", encoder)
+        check_sizes("refine", refine)
+        check_sizes("fine", [fine])
         self.stride = 2 * max(2 ** len(encoder), 2 ** len(refine))
         self.cell = 2
         self.encoder = _Encoder(encoder)
@@ -262,6 +267,9 @@ class Fast(nn.Module):
         self.fine = fine
         levels = len(widths)
         hiddens, contexts, matches, radii = (_each(values, levels) for values in (hidden, context, match, radius))
+        for name, numbers in (("hidden", hiddens), ("context", contexts), ("match", matches)):
+            check_sizes(name, numbers)
+        check_sizes("radius", radii, least=0)
         if levels < fine + 2 or contexts[-1] != contexts[-2]:
             raise ValueError(f"expected two coarse levels of one context at least, found {contexts[fine:]}")
         coarser = [*contexts[1:], 0]

@@ -26,6 +26,13 @@ def _conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
     return conv
 
 
+def check_sizes(name: str, sizes: Sequence[int], least: int = 1, odd: bool = False) -> None:
+    """ValueError unless there are some, all whole numbers of ``least`` or more, and ``odd`` where asked."""
+    if not sizes or not all(isinstance(size, int) and size >= least and (size % 2 or not odd) for size in sizes):
+        kind = "odd" if odd else "whole"
+        raise ValueError(f"{name}: expected {kind} numbers of {least} or more, found {list(sizes)}")
+
+
 class _Twice(nn.Module):
     """Two convolutions with LeakyReLU; ``beside`` features join after or, with ``between``, before the second one."""
 
@@ -52,7 +59,7 @@ class UNet(nn.Module):
     ``beside``: channels that a caller joins to the bottleneck. ``skip``: where the encoder's features join a decoder
     level: ``after`` its two convolutions (the paper's layout: one more 3x3 convolution then gathers the finest level),
     or ``between`` them (then there is none). ``head_kernel``: side of the last convolution; it is linear unless
-    ``head_slope`` names a LeakyReLU.
+    ``head_slope`` names a LeakyReLU. ValueError where a width is below 1 or a kernel is even.
     """
 
     def __init__(
@@ -74,6 +81,9 @@ class UNet(nn.Module):
             )
         if skip not in ("after", "between"):
             raise ValueError(f"skip is 'after' or 'between', not {skip!r}")
+        check_sizes("widths", widths)
+        check_sizes("kernels", kernels, odd=True)
+        check_sizes("head_kernel", [head_kernel], odd=True)
         between = skip == "between"
         self.stride = 2 ** (len(widths) - 1)
         self.head_slope = head_slope

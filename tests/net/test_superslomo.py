@@ -236,7 +236,17 @@ def test_channels_last_changes_nothing() -> None:
         ("superslomo", {"widths": (8,), "kernels": (3,)}, "at least two"),
         ("superslomo", {"widths": "many"}, "."),
         ("superslomo", {"skip": "never"}, "'after' or 'between'"),
+        ("superslomo", {"head_kernel": 2}, "head_kernel: expected odd numbers of 1 or more, found"),
+        ("superslomo", {"kernels": (7, 5, 3, 3, 3, 4)}, "kernels: expected odd numbers"),
+        ("superslomo", {"widths": (0, 4, 4, 4, 4, 4)}, "widths: expected whole numbers of 1 or more"),
         ("fast", {"hidden": (8, 8)}, "one number or 5, one for each flow level"),
+        ("fast", {"encoder": (4, 4, 0, 4, 4)}, "encoder: expected whole numbers of 1 or more"),
+        ("fast", {"hidden": 0}, "hidden: expected whole numbers of 1 or more"),
+        ("fast", {"match": -1}, "match: expected whole numbers of 1 or more"),
+        ("fast", {"radius": -1}, "radius: expected whole numbers of 0 or more"),
+        ("fast", {"refine": (0,)}, "refine: expected whole numbers of 1 or more"),
+        ("fast", {"refine": ()}, "refine: expected whole numbers of 1 or more"),
+        ("fast", {"fine": -1}, "fine: expected whole numbers of 1 or more"),
     ],
 )
 def test_networks_that_do_not_exist_are_refused(preset: str, config: dict[str, object], words: str) -> None:

@@ -143,6 +143,7 @@ def test_an_ablation_scores_but_writes_no_weights(files: Path, tmp_path: Path) -
         ("--out {new} --data {videos} --steps 1 --loss flow=-1", UsageError, "0 or more"),
         ("--out {new} --data {videos} --steps 1 --net depth=3", UsageError, "no setting depth"),
         ("--out {new} --data {videos} --steps 1 --net hidden=x", UsageError, "as JSON"),
+        ("--out {new} --data {videos} --steps 1 --net hidden=0", UsageError, "--net: hidden: expected whole numbers"),
         ("--out {new} --data {videos} --steps 1 --split-parts 9", UsageError, "such as 15M"),
         ("--out {new} --data {videos} --steps 1 --loss perceptual=1 --vgg {none}", WeightsError, "--vgg"),
         ("--out {new} --data {videos} --steps 1 --init {none}/a.safetensors", WeightsError, "cannot read"),
