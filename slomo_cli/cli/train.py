@@ -21,6 +21,8 @@ FOLDER = click.Path(path_type=Path)
 SHARE = Number(float, 0, 1)
 POSITIVE = Number(float, 1e-9, 1e9)
 WHOLE = Number(int, 1, 1_000_000_000)
+STEPS = Number(int, 0, 1_000_000_000)
+SEED = Number(int, 0, 2**63 - 1)
 
 
 @click.command(
@@ -109,18 +111,18 @@ WHOLE = Number(int, 1, 1_000_000_000)
     "--batch", type=WHOLE, metavar="COUNT", shared=False, group="Schedule", help="Windows per step, all GPUs [8, 6]."
 )
 @option("--lr", type=POSITIVE, metavar="RATE", group="Schedule", help="Highest learning rate [8e-4, 1e-4].")
-@option("--warmup", type=COUNT, metavar="STEPS", group="Schedule", help="Steps to reach it [200].")
+@option("--warmup", type=STEPS, metavar="STEPS", group="Schedule", help="Steps to reach it [200].")
 @option("--weight-decay", type=Number(float, 0, 10), metavar="RATE", group="Schedule", help="AdamW's [1e-4, 0].")
 @option("--clip", type=POSITIVE, metavar="NORM", group="Schedule", help="Longest gradient [1].")
 @option("--ema", type=SHARE, metavar="DECAY", group="Schedule", help="Of the averaged weights [0.999].")
-@option("--seed", type=COUNT, metavar="NUMBER", group="Schedule", help="Of everything random [0].")
+@option("--seed", type=SEED, metavar="NUMBER", group="Schedule", help="Of everything random [0].")
 @option(
     "--loss",
     metavar="NAME=WEIGHT",
     multiple=True,
     group="Losses",
     help="Change a weight; 0 switches off: reconstruction, perceptual, warping, smoothness, charbonnier, decibel, "
-    "laplacian, census, ladder, flow, visibility.",
+    "laplacian, census, ladder, flow, fine_flow, visibility.",
 )
 @option("--vgg", type=FOLDER, metavar="FILE", group="Losses", help="VGG16 as safetensors; else torchvision's.")
 @option(

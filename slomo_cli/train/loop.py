@@ -151,7 +151,7 @@ class Run:
                         batches = iter(prefetcher)
                     self._one(next(batches), progress, elapsed)
                     if self.step % settings.log_every == 0:
-                        logged = self._tell(progress, logged)
+                        logged = self._tell(_progress(settings, self.step, clock() - begun), logged)
                 self._tell(progress, logged)
                 self.save()
         finally:
@@ -200,12 +200,12 @@ class Run:
         speed = (windows - logged[1]) / max(1e-9, now - logged[0])
         line = {"step": self.step, "seconds": self.record["seconds"], "windows": windows, **means}
         line |= {"windows_per_second": round(speed, 2), "skipped": skipped}
-        line |= {"rate": rate_at(self.settings, self.step, progress)}
+        line |= {"rate": self.stepper.rate}
         if self._log is not None:
             self._log.add(line)
         shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
         left_out = f"  {skipped} steps left out" if skipped else ""
-        self._report(f"step {self.step}  {100 * progress:.1f} %  {shown}  {speed:.1f} windows/s{left_out}")
+        self._report(f"step {self.step}  {100 * min(1.0, progress):.1f} %  {shown}  {speed:.1f} windows/s{left_out}")
         return now, windows
 
     def _last_state(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from slomo_cli.errors import UsageError, printable
@@ -176,6 +177,7 @@ def check(settings: TrainSettings) -> TrainSettings:
             settings.dtype in ("auto", "float32", "bfloat16"),
             f"--dtype: expected auto, float32 or bfloat16, found {printable(settings.dtype)}",
         ),
+        (any(asdict(settings.losses).values()), "--loss: every weight is 0, so nothing would be learned; raise one"),
     )
     for holds, words in rules:
         if not holds:
@@ -184,13 +186,13 @@ def check(settings: TrainSettings) -> TrainSettings:
 
 
 def with_losses(settings: TrainSettings, changes: dict[str, float]) -> TrainSettings:
-    """Settings with some loss weights replaced; UsageError for a loss that does not exist."""
+    """Settings with some loss weights replaced; UsageError for a loss that does not exist, or what is no weight."""
     known = LossWeights.__dataclass_fields__
     for name, weight in changes.items():
         if name not in known:
             raise UsageError(f"--loss: expected one of {', '.join(known)}, found '{printable(name)}'")
-        if not weight >= 0:
-            raise UsageError(f"--loss {name}: expected a weight of 0 or more, found {weight}")
+        if not (math.isfinite(weight) and weight >= 0):
+            raise UsageError(f"--loss {name}: expected a weight, a number of 0 or more, found {weight}")
     return replace(settings, losses=replace(settings.losses, **changes))
 
 

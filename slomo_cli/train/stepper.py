@@ -103,6 +103,11 @@ class Stepper:
         if settings.compile:
             self._forward = torch.compile(self._compare, dynamic=False)
 
+    @property
+    def rate(self) -> float:
+        """Learning rate of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     def step(self, batch: Batch, rate: float, number: int) -> dict[str, Tensor]:
         """One update with learning rate ``rate``; ``number`` counts from 0. Returns the parts of the loss.
 

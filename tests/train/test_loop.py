@@ -118,6 +118,17 @@ def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:
     assert record["step"] == 60 and record["finished"] and record["windows"] == 180
 
 
+def test_the_last_line_says_that_all_is_done(tmp_path: Path) -> None:
+    settings = tiny_settings(steps=2, log_every=1)
+    run = make(tmp_path, settings)
+    run.train()
+
+    told = [line.split("  ")[:2] for line in run.lines if line.startswith("step")]  # type: ignore[attr-defined]
+    assert told == [["step 1", "50.0 %"], ["step 2", "100.0 %"]]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["rate"] for line in lines] == [rate_at(settings, 0, 0.0), rate_at(settings, 1, 0.5)], "as was taken"
+
+
 def test_the_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     make(tmp_path, tiny_settings(steps=4)).train()
     with open(tmp_path / "log.jsonl", "a") as log:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from slomo_cli.cli.main import cli
 from slomo_cli.errors import InputError, SlomoError, UsageError, WeightsError
 from slomo_cli.net import weights
 from slomo_cli.picture import write_png
-from slomo_cli.train.settings import check
+from slomo_cli.train.settings import LossWeights, check
 
 SMALL = ["--net", "encoder=[4,4,8,8,8]", "--net", "hidden=8", "--net", "context=4", "--net", "refine=[4,4,4]"]
 QUICK = ["--batch", "4", "--crop", "64", "--lengths", "2,3", "--log-every", "1", "--threads", "1", "--device", "cpu"]
@@ -108,6 +110,28 @@ def test_every_command_in_help_and_documentation_parses() -> None:
             check(settings)
 
 
+def test_every_loss_is_listed_and_may_not_be_switched_off_with_all_others() -> None:
+    from slomo_cli.cli.train import _settings, command
+
+    names = [field.name for field in fields(LossWeights)]
+    text = next(parameter.help for parameter in command.params if parameter.name == "loss")  # type: ignore[attr-defined]
+    assert set(re.findall(r"[a-z_]+", text.partition(":")[2])) == set(names)
+
+    words = ["--out", "run", "--data", "videos", "--steps", "1"]
+    nothing = command.make_context("train", [*words, *(f"--loss={name}=0" for name in names)])
+    with pytest.raises(UsageError, match="every weight is 0"):
+        check(_settings(nothing.params))
+
+
+def test_seeds_and_warm_ups_are_no_counts_of_threads() -> None:
+    from slomo_cli.cli.train import _settings, command
+
+    words = "--out run --data videos --steps 9000 --seed 20240101 --warmup 5000".split()
+    settings = check(_settings(command.make_context("train", words).params))
+
+    assert (settings.seed, settings.warmup_steps) == (20240101, 5000)
+
+
 def test_photos_alone_are_enough(files: Path, tmp_path: Path) -> None:
     result = slomo("--photos", files / "photos", "--steps", 1, "--out", tmp_path, *SMALL, *QUICK)
 
@@ -141,6 +165,8 @@ def test_an_ablation_scores_but_writes_no_weights(files: Path, tmp_path: Path) -
         ("--out {new} --data {videos} --steps 1 --lengths 1,2", UsageError, "--lengths"),
         ("--out {new} --data {videos} --steps 1 --loss flow", UsageError, "NAME=VALUE"),
         ("--out {new} --data {videos} --steps 1 --loss flow=-1", UsageError, "0 or more"),
+        ("--out {new} --data {videos} --steps 1 --loss flow=inf", UsageError, "0 or more, found inf"),
+        ("--out {new} --data {videos} --steps 1 --loss flow=nan", UsageError, "0 or more, found nan"),
         ("--out {new} --data {videos} --steps 1 --net depth=3", UsageError, "no setting depth"),
         ("--out {new} --data {videos} --steps 1 --net hidden=x", UsageError, "as JSON"),
         ("--out {new} --data {videos} --steps 1 --net hidden=0", UsageError, "--net: hidden: expected whole numbers"),
