@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
+import secrets
 import threading
 import time
 import zipfile
@@ -26,6 +28,8 @@ VIDEO_SUFFIXES = frozenset(
 GRID = 16
 """Cells along each side of the motion record of a frame."""
 _NEWS_SECONDS = 15.0
+_ABANDONED_SECONDS = 24 * 3600.0
+"""After so long without a new byte, an unfinished file is what a killed process left behind."""
 _FORMAT = 2
 """Raised when the cache's files change their meaning; others are made anew."""
 
@@ -42,6 +46,8 @@ class Clip:
     """(frames,) seconds from the first."""
     motion: npt.NDArray[np.float32]
     """(frames, GRID, GRID): mean absolute luma difference to the frame before per cell, 0..255; 0 for the first."""
+    path: Path = Path()
+    """That file."""
 
     @property
     def height(self) -> int:
@@ -81,9 +87,16 @@ def load_clips(
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        _sweep(cache)
     except OSError as error:
         raise _no_cache(cache, error) from error
-    new = [video for video in videos if not _paths(video, cache, short_side)[1].exists()]
+    places: dict[Path, tuple[Path, Path]] = {}
+    for video in videos:
+        try:
+            places[video] = _paths(video, cache, short_side)
+        except OSError as error:
+            report(f"left out {printable(video.name)}: {error.strerror or error}")
+    new = [record_file for _, record_file in places.values() if not record_file.exists()]
     if new:
         report(f"decoding {len(new)} videos into {printable(cache)}")
     workers = max(1, min(8, (os.cpu_count() or 1) // 2))
@@ -91,15 +104,15 @@ def load_clips(
     stop = threading.Event()
     told = time.monotonic()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        futures = [pool.submit(_load, video, cache, short_side, stop) for video in videos]
+        futures = [pool.submit(_load, video, *place, short_side, stop) for video, place in places.items()]
         try:
-            for number, (video, future) in enumerate(zip(videos, futures, strict=True)):
+            for number, (video, future) in enumerate(zip(places, futures, strict=True)):
                 try:
                     clips.append(future.result())
                 except InputError as error:
                     report(f"left out {printable(video.name)}: {error}")
                 if time.monotonic() > told + _NEWS_SECONDS:
-                    report(f"{number + 1} of {len(videos)} videos decoded")
+                    report(f"{number + 1} of {len(places)} videos decoded")
                     told = time.monotonic()
         finally:
             stop.set()  # after an error or Ctrl-C nobody wants the rest
@@ -108,15 +121,33 @@ def load_clips(
     return clips
 
 
+def _sweep(cache: Path) -> None:
+    """Remove what killed processes have left unfinished."""
+    for part in cache.glob("*-part"):
+        with contextlib.suppress(OSError):  # it may be in place by now, or somebody else's
+            if part.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                part.unlink()
+
+
 def _paths(video: Path, cache: Path, short_side: int) -> tuple[Path, Path]:
-    # Without the file's date: a cache may travel to another machine beside the videos.
-    about = f"{_FORMAT}|{video.name}|{video.stat().st_size}|{short_side}"
+    # By content, without the file's place and date: a cache may travel to another machine beside the videos.
+    about = f"{_FORMAT}|{video.name}|{_digest(video)}|{short_side}"
     key = hashlib.sha256(about.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return cache / f"{video.stem}-{key}.yuv", cache / f"{video.stem}-{key}.npz"
 
 
-def _load(video: Path, cache: Path, short_side: int, stop: threading.Event) -> Clip:
-    picture_file, record_file = _paths(video, cache, short_side)
+def _digest(video: Path) -> str:
+    """Of the size and the first, middle and last MiB: cheap for any film; hardly any two differ elsewhere only."""
+    size, piece = video.stat().st_size, 1 << 20
+    digest = hashlib.sha256(str(size).encode())
+    with open(video, "rb") as file:
+        for start in (0, (size - piece) // 2, size - piece):
+            file.seek(max(0, start))
+            digest.update(file.read(piece))
+    return digest.hexdigest()
+
+
+def _load(video: Path, picture_file: Path, record_file: Path, short_side: int, stop: threading.Event) -> Clip:
     if not record_file.exists():
         _decode_to(video, picture_file, record_file, short_side, stop)
     try:
@@ -130,18 +161,22 @@ def _load(video: Path, cache: Path, short_side: int, stop: threading.Event) -> C
         raise SlomoError(
             f"the training cache {printable(record_file)} is damaged ({error}); remove it to decode the video again"
         ) from error
-    return Clip(video.name, frames, times, motion)
+    return Clip(video.name, frames, times, motion, video)
 
 
 def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: int, stop: threading.Event) -> None:
-    """Write both cache files under temporary names, the record last: a record stands for a complete pair."""
-    part, record_part = picture_file.with_suffix(".yuv-part"), record_file.with_suffix(".npz-part")
+    """Write both cache files under temporary names, the record last: a record stands for a complete pair.
+
+    The names are nobody else's: other threads and processes may decode a video of this name and content as well.
+    """
+    token = secrets.token_hex(6)
+    part, record_part = picture_file.with_name(f"{token}.yuv-part"), record_file.with_name(f"{token}.npz-part")
     times: list[float] = []
     motion: list[npt.NDArray[np.float32]] = []
     shape = (3, 2)
     before: npt.NDArray[np.int16] | None = None
     try:
-        with open(part, "wb") as out:
+        with open(part, "xb") as out:
             for seconds, picture in _pictures(video, short_side):
                 if stop.is_set():
                     raise CancelledError
@@ -152,7 +187,7 @@ def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: i
                 times.append(seconds)
                 out.write(picture.tobytes())
         os.replace(part, picture_file)
-        with open(record_part, "wb") as out:
+        with open(record_part, "xb") as out:
             np.savez(
                 out,
                 shape=np.array([len(times), *shape]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -234,6 +236,68 @@ def test_a_video_is_decoded_once_and_read_again(tmp_path: Path) -> None:
     assert np.array_equal(first.frames, again.frames) and np.array_equal(first.motion, again.motion)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == stamps
     assert {p.suffix for p in stamps} == {".yuv", ".npz"}
+
+
+def test_videos_of_one_name_and_size_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
+    videos = [tmp_path / folder / "a.mp4" for folder in ("one", "other")]
+    for video, speed in zip(videos, (1.0, -3.0), strict=True):
+        video.parent.mkdir()
+        write_video(video, moving_clip(4, height=64, width=64, speed=speed))
+    _fill_up(videos)
+    one, other = load_clips(videos, tmp_path / "cache")
+    again = load_clips(videos, tmp_path / "cache")
+
+    assert not np.array_equal(one.frames, other.frames)
+    assert all(np.array_equal(a.frames, b.frames) for a, b in zip(again, (one, other), strict=True))
+    assert [clip.path for clip in again] == videos
+    videos[0].write_bytes(videos[1].read_bytes())  # rewritten in place
+    (changed, _) = load_clips(videos, tmp_path / "cache")
+    assert np.array_equal(changed.frames, other.frames)
+
+
+def _fill_up(videos: list[Path]) -> None:
+    """Make files equally long, by an empty box at the end as mp4 allows."""
+    size = max(video.stat().st_size for video in videos) + 8
+    for video in videos:
+        missing = size - video.stat().st_size
+        video.write_bytes(video.read_bytes() + missing.to_bytes(4, "big") + b"free" + bytes(missing - 8))
+
+
+def test_a_video_in_two_folders_is_written_by_each_thread_under_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slomo_cli.train import cache
+
+    videos = [tmp_path / folder / "a.mp4" for folder in ("one", "other")]
+    for video in videos:
+        video.parent.mkdir()
+        video.write_bytes(b"the same")
+    both_write = threading.Barrier(2, timeout=20)
+
+    def together(video: Path, short_side: int) -> Iterator[tuple[float, np.ndarray]]:
+        for k in range(3):
+            both_write.wait()
+            yield k / 30, np.full((48, 32), k, np.uint8)
+
+    monkeypatch.setattr(cache, "_pictures", together)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    clips = load_clips(videos, tmp_path / "cache")
+
+    assert [clip.frames[:, 0, 0].tolist() for clip in clips] == [[0, 1, 2]] * 2
+    assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) == [".npz", ".yuv"]
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed_in_time(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", moving_clip(4, height=64, width=64))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name, age in (("old.yuv-part", 2 * 86400), ("new.yuv-part", 60)):
+        (cache / name).write_bytes(b"half")
+        os.utime(cache / name, (time.time() - age,) * 2)
+
+    load_clips([video], cache)
+
+    assert [p.name for p in cache.glob("*-part")] == ["new.yuv-part"]
 
 
 def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
