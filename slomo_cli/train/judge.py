@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from slomo_cli.errors import SlomoError
 from slomo_cli.evaluate.datasets import Dataset
 from slomo_cli.evaluate.run import score_method
 from slomo_cli.net.motion import Motion
@@ -39,7 +41,7 @@ class Answer(NamedTuple):
 
 
 class Judge:
-    """Scores a network between steps."""
+    """Scores a network between steps. What cannot be read or written is told and left out: training goes on."""
 
     def __init__(
         self,
@@ -49,20 +51,24 @@ class Judge:
         bfloat16: bool,
         held_out: WindowSampler | None = None,
         windows: int = 48,
-        sets: Sequence[Dataset] = (),
+        sets: Mapping[str, Dataset] | None = None,
         limit: int | None = None,
         folder: Path | None = None,
+        report: Callable[[str], None] = print,
     ) -> None:
-        """``trainee``: around the network to judge. ``held_out``: where ``windows`` windows are drawn from. ``limit``:
-        pairs of each of ``sets`` at most. ``folder``: of the run, for its pictures; None draws none."""
+        """``trainee``: around the network to judge. ``held_out``: where ``windows`` windows are drawn from. ``sets``:
+        by the names of their scores, ``limit`` pairs of each at most. ``folder``: of the run, for its pictures; None
+        draws none."""
         self._trainee, self._device, self._bfloat16 = trainee, device, bfloat16
         self._held_out, self._windows = held_out, windows
-        self._sets, self._limit, self._folder = sets, limit, folder
+        self._sets, self._limit, self._folder = sets or {}, limit, folder
+        self._report = report
 
     def plot(self) -> None:
         """Draw the losses and scores logged so far."""
         if self._folder is not None:
-            plot_losses(self._folder)
+            with self._tolerant("drawing the losses"):
+                plot_losses(self._folder)
 
     @torch.no_grad()
     def __call__(self, step: int) -> dict[str, float]:
@@ -72,12 +78,20 @@ class Judge:
             batch = self._held_out.draw_plain(self._windows, np.random.default_rng(_SEED))
             scores["held-out"] = self._score(batch)
             if self._folder is not None:
-                self._draw_samples(self._folder, batch, step)
-        for one in self._sets:
-            name = f"{one.name} x{one.factor}" if one.layout != "triplets" else one.name
-            result = score_method(self.between, one, self._limit)
-            scores[name], scores[f"{name} ssim"] = result.psnr, result.ssim
+                with self._tolerant("drawing samples"):
+                    self._draw_samples(self._folder, batch, step)
+        for name, one in self._sets.items():
+            with self._tolerant(f"validation on {name}"):
+                result = score_method(self.between, one, self._limit)
+                scores[name], scores[f"{name} ssim"] = result.psnr, result.ssim
         return scores
+
+    @contextmanager
+    def _tolerant(self, work: str) -> Iterator[None]:
+        try:
+            yield
+        except (SlomoError, OSError) as error:
+            self._report(f"{work} failed: {error}")
 
     def _score(self, batch: Batch) -> float:
         """Mean PSNR over the targets."""

@@ -140,7 +140,7 @@ class Run:
                     if finished or stop:
                         self.record["seconds"] = round(elapsed, 3)  # the last step's own time counts as well
                         break
-                    if save:
+                    if save or look:  # what looking at pictures may cost is not the training
                         self.save()
                         saved = clock()
                     if look:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -126,6 +127,7 @@ def _train(
         sets=sets,
         limit=request.limit,
         folder=request.out if request.pictures else None,
+        report=report,
     )
     record = run.train(judge)
     if not team.leads:
@@ -137,15 +139,20 @@ def _train(
     return record
 
 
-def _sets(request: Request) -> list[Dataset]:
-    """Every validation set at every factor; triplets know only halves."""
-    sets: list[Dataset] = []
-    for path in request.validate:
+def _sets(request: Request) -> dict[str, Dataset]:
+    """Every validation set at every factor, by the name its scores go by; triplets know only halves."""
+    sets: list[tuple[Path, Dataset]] = []
+    for path in dict.fromkeys(request.validate):
         for factor in request.factors:
-            sets.append(open_dataset(path, factor))
-            if sets[-1].layout == "triplets":
+            sets.append((path, open_dataset(path, factor)))
+            if sets[-1][1].layout == "triplets":
                 break
-    return sets
+    names = Counter(one.name for _, one in sets)
+    return {one.name if names[one.name] == 1 else _whole_name(path, one): one for path, one in sets}
+
+
+def _whole_name(path: Path, one: Dataset) -> str:
+    return printable(path) if one.layout == "triplets" else f"{printable(path)} x{one.factor}"
 
 
 def _dtype(name: str, device: torch.device) -> str:

@@ -198,6 +198,19 @@ def test_a_loss_that_stays_without_a_number_ends_the_run_and_keeps_the_checkpoin
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_what_was_learned_is_saved_before_it_is_judged(tmp_path: Path) -> None:
+    class Hopeless:
+        def __call__(self, step: int) -> dict[str, float]:
+            raise RuntimeError(f"at step {step}")
+
+    run = make(tmp_path, tiny_settings(steps=4, validate_minutes=0.0))
+    run.record["step"] = 3
+    with pytest.raises(RuntimeError, match="at step 3"):
+        run.train(Hopeless())  # type: ignore[arg-type]
+
+    assert make(tmp_path, tiny_settings()).step == 3
+
+
 def test_unsound_weights_are_never_written(tmp_path: Path) -> None:
     make(tmp_path, tiny_settings(steps=2)).train()
     before = (tmp_path / "checkpoint.safetensors").read_bytes()

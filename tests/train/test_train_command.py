@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -108,6 +109,36 @@ def test_every_command_in_help_and_documentation_parses() -> None:
         assert _config(context.params["net"]) == {}
         if context.params["data"]:
             check(settings)
+
+
+def test_a_validation_that_fails_is_told_and_training_goes_on(files: Path, tmp_path: Path) -> None:
+    out, broken = tmp_path / "run", tmp_path / "broken"
+    shutil.copytree(files / "triplets", broken)
+    (broken / "a" / "frame_01_gt.png").write_bytes(b"no picture")
+    out.mkdir()
+    (out / "samples").write_text("in the way")
+    words = ["--data", files / "videos", "--cache", files / "cache", "--out", out, *SMALL, *QUICK, "--steps", 1]
+    result = slomo(*words, "--validate", broken, "--validate", files / "videos" / "b.mp4")
+
+    assert result.exit_code == 0 and (out / "weights.safetensors").exists()
+    assert "validation on broken failed: " in result.stderr and "drawing samples failed: " in result.stderr
+    scores = json.loads((out / "record.json").read_text())["scores"]
+    assert set(scores) == {"held-out", "b.mp4 x2", "b.mp4 x2 ssim"}
+
+
+def test_sets_of_one_name_are_scored_under_their_paths(files: Path, tmp_path: Path) -> None:
+    from slomo_cli.train.run import Request, _sets
+    from slomo_cli.train.settings import TrainSettings
+
+    pair = [tmp_path / name / "triplets" for name in ("A", "B")]
+    for folder in pair:
+        shutil.copytree(files / "triplets", folder)
+    video = files / "videos" / "b.mp4"
+
+    found = _sets(Request(tmp_path, TrainSettings(), validate=(*pair, pair[0], video), factors=(2, 4)))
+
+    assert list(found) == [*map(str, pair), "b.mp4 x2", "b.mp4 x4"]
+    assert [one.factor for one in found.values()] == [2, 2, 2, 4]
 
 
 def test_every_loss_is_listed_and_may_not_be_switched_off_with_all_others() -> None:
