@@ -8,7 +8,7 @@
     losses      the paper's and more               perceptual  VGG16 features
     stepper     one update                         loop        a run: steps, log, checkpoints, signals
     parallel    several GPUs                       record      weights and how they were made
-    run         from a request to weights
+    lock        one process in a folder            run         from a request to weights
 
 On one's own video:
 

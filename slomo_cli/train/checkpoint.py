@@ -57,9 +57,23 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         return _read(path)
     except _UNREADABLE as error:
-        raise WeightsError(
-            f"{printable(path)} is not a whole training checkpoint ({error}); remove it to start anew, or restore it"
-        ) from error
+        raise _not_whole(path, error) from error
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record alone, without looking at the tensors. WeightsError when the file is no checkpoint."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            record: dict[str, Any] = json.loads((file.metadata() or {})["record"])
+    except _UNREADABLE as error:
+        raise _not_whole(path, error) from error
+    return record
+
+
+def _not_whole(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"{printable(path)} is not a whole training checkpoint ({error}); remove it to start anew, or restore it"
+    )
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

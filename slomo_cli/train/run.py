@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from slomo_cli.interpolate import choose_dtype
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
 from slomo_cli.train.cache import Clip, find_videos, load_clips
+from slomo_cli.train.checkpoint import join_parts, read_record
 from slomo_cli.train.feed import Sampler
 from slomo_cli.train.judge import Judge
+from slomo_cli.train.lock import hold
 from slomo_cli.train.loop import CHECKPOINT, Run
 from slomo_cli.train.parallel import Team, join
 from slomo_cli.train.perceptual import Input, PerceptualFeatures, load_features
@@ -77,7 +80,8 @@ def train(
     settings = replace(settings, dtype=_dtype(settings.dtype, device))
     report = report if team.leads else _silent
     try:
-        return _train(request, settings, team, device, report, advance)
+        with hold(request.out) if team.leads else nullcontext():
+            return _train(request, settings, team, device, report, advance)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"out of memory on {device}: a smaller --batch, --crop or --targets needs less, or keep the frames "
@@ -97,10 +101,11 @@ def _train(
 ) -> dict[str, Any]:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # shapes never change
+    begun = _begun(request, team)
     perceptual = _features(request, settings, report)
     sources, held_out, data = _sources(request, settings, team, device, report)
     sets = _sets(request)
-    net, config = _network(request, settings)
+    net, origin = _network(request, settings, begun)
     stride = int(net.stride)  # type: ignore[arg-type]
     if settings.windows.crop % stride:
         raise UsageError(f"--crop: expected a multiple of {stride} for this network, found {settings.windows.crop}")
@@ -114,7 +119,7 @@ def _train(
         team=team,
         report=report,
         advance=advance,
-        about={"config": config, "init": request.init, "data": data, "machine": machine(device, team.size)},
+        about={**origin, "data": data, "machine": machine(device, team.size)},
         split_bytes=request.split_bytes,
         tensorboard=request.tensorboard,
     )
@@ -174,21 +179,54 @@ def _features(request: Request, settings: TrainSettings, report: Callable[[str],
     return features
 
 
-def _network(request: Request, settings: TrainSettings) -> tuple[nn.Module, dict[str, Any]]:
-    """A new network, or the one of ``request.init``; and its config."""
+def _begun(request: Request, team: Team) -> dict[str, Any] | None:
+    """The record of the checkpoint to go on from, if there is one."""
+    checkpoint = request.out / CHECKPOINT
+    if team.leads:
+        join_parts(checkpoint)
+    team.wait()
+    return read_record(checkpoint) if checkpoint.exists() else None
+
+
+def _network(
+    request: Request, settings: TrainSettings, begun: Mapping[str, Any] | None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of the run that has begun, a new one, or that of ``request.init``; its config and init."""
     torch.manual_seed(settings.seed)
-    if request.init is None or (request.out / CHECKPOINT).exists():
-        try:
-            return build(settings.preset, request.config), dict(request.config)
-        except ValueError as error:
-            raise UsageError(f"--net: {error}") from error
-    loaded = weights.load(request.init)
+    if begun is not None:
+        config, init = _config_of(begun, request, settings), begun.get("init")
+    elif request.init is not None:
+        net, config = _loaded(request, request.init, settings)
+        return net, {"config": config, "init": request.init}
+    else:
+        config, init = dict(request.config), None
+    try:
+        return build(settings.preset, config), {"config": config, "init": init}
+    except ValueError as error:
+        raise UsageError(f"--net: {error}") from error
+
+
+def _config_of(begun: Mapping[str, Any], request: Request, settings: TrainSettings) -> dict[str, Any]:
+    """The sizes a run was begun with; UsageError where other ones are asked for."""
+    run = printable(request.out)
+    preset = begun.get("settings", {}).get("preset", settings.preset)
+    if preset != settings.preset:
+        raise UsageError(f"--preset: {run} holds a network of preset {preset}; use --preset {preset}, or another --out")
+    config: dict[str, Any] = begun.get("config", dict(request.config))
+    if not request.config.items() <= config.items():
+        raise UsageError(f"--net: {run} was begun with {config or 'the sizes of the preset'}; leave out --net")
+    return config
+
+
+def _loaded(request: Request, init: str, settings: TrainSettings) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of the weights to begin with, and its config."""
+    loaded = weights.load(init)
     if loaded.preset != settings.preset:
         raise UsageError(
-            f"--init: {printable(request.init)} is a network of preset {loaded.preset}; use --preset {loaded.preset}"
+            f"--init: {printable(init)} is a network of preset {loaded.preset}; use --preset {loaded.preset}"
         )
     if request.config and dict(request.config) != dict(loaded.config):
-        raise UsageError(f"--init: {printable(request.init)} has its own sizes {dict(loaded.config)}; leave out --net")
+        raise UsageError(f"--init: {printable(init)} has its own sizes {dict(loaded.config)}; leave out --net")
     return loaded.model.train().requires_grad_(True), dict(loaded.config)
 
 
