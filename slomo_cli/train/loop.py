@@ -31,6 +31,8 @@ CHECKPOINT = "checkpoint.safetensors"
 PATIENCE = 10
 """Steps in a row without a finite loss after which a run is given up."""
 
+_NOTHING_DONE = {"step": 0, "seconds": 0.0, "windows": 0, "skipped": 0}
+
 
 def rate_at(settings: TrainSettings, step: int, progress: float) -> float:
     """Learning rate at a step, ``progress`` in [0, 1] of the whole schedule."""
@@ -57,10 +59,12 @@ class Run:
         split_bytes: int | None = None,
         tensorboard: bool = False,
     ) -> None:
-        """``sources``: (sampler, windows per step and process), the one with exact truth last. ``about``: kept in the
-        record. ``split_bytes``: also write the checkpoint in parts of at most so many bytes.
+        """``sources``: (sampler, windows per step and process), the one with exact truth last. ``about``: of what the
+        run was made. ``split_bytes``: also write the checkpoint in parts of at most so many bytes.
 
-        A run whose folder ``out`` holds a checkpoint, whole or in parts, goes on from there.
+        A run whose folder ``out`` holds a checkpoint, whole or in parts, goes on from there. Its record keeps what was
+        said ``about`` it first, and lists as ``resumed`` what later calls changed and at which step; ``settings`` are
+        those of the last call.
         """
         self.settings, self.out, self.device = settings, out, device
         self.team = team or Team()
@@ -71,13 +75,13 @@ class Run:
         if perceptual is not None:
             perceptual.to(device).autocast = settings.dtype == "bfloat16"
         self.stepper = Stepper(net, settings, SloMoLoss(settings.losses, perceptual), device, self.team, self._report)
-        self.record: dict[str, Any] = {"step": 0, "seconds": 0.0, "windows": 0, "skipped": 0}
+        self.record: dict[str, Any] = dict(_NOTHING_DONE)
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SlomoError(f"cannot make the folder {printable(out)}: {error.strerror or error}") from error
-        self._resume()
         self.record |= {"settings": asdict(settings), **(about or {})}
+        self._resume(about or {})
         self.team.share([*net.state_dict().values(), *self.stepper.average.values()])
         self._log = Log(out, self.step, tensorboard) if self.team.leads else None
         self._sums: dict[str, Tensor] = {}
@@ -94,7 +98,7 @@ class Run:
         """Steps done, over all resumes."""
         return int(self.record["step"])
 
-    def _resume(self) -> None:
+    def _resume(self, about: Mapping[str, Any]) -> None:
         if self.team.leads:
             join_parts(self.checkpoint)
         self.team.wait()
@@ -106,11 +110,16 @@ class Run:
         if not found:
             return
         before = load_checkpoint(self.checkpoint, self.stepper.net, self.stepper.average, self.stepper.optimizer)
-        self.record |= {key: before.get(key, self.record[key]) for key in self.record}
+        self.record |= {key: before.get(key, self.record[key]) for key in (*_NOTHING_DONE, *about)}
         self._report(f"resuming {printable(self.checkpoint)} at step {self.step}")
+        resumed: list[dict[str, Any]] = list(before.get("resumed", []))
         changed = _differences(before.get("settings", {}), asdict(self.settings), asdict(TrainSettings()))
-        if changed:
-            self._report(f"changed since the checkpoint: {', '.join(changed)}")
+        other = {name: said for name, said in about.items() if said != _last_said([before, *resumed], name, said)}
+        if changed or other:
+            self._report(f"changed since the checkpoint: {', '.join([*changed, *other])}")
+            resumed.append({"step": self.step, **({"settings": changed} if changed else {}), **other})
+        if resumed:
+            self.record["resumed"] = resumed
 
     def train(self, judge: Judge | None = None) -> dict[str, Any]:
         """Train until the schedule or this call's time is over; returns the record.
@@ -250,6 +259,10 @@ def _progress(settings: TrainSettings, step: int, elapsed: float) -> float:
     if settings.steps is not None:
         return step / settings.steps
     return elapsed / (60 * (settings.minutes or 1e9))
+
+
+def _last_said(calls: Sequence[Mapping[str, Any]], name: str, otherwise: Any) -> Any:
+    return next((call[name] for call in reversed(calls) if name in call), otherwise)
 
 
 def _differences(

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,12 @@ def _commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def describe_files(paths: Sequence[Path], frames: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
-    """Name and size of each file, and the frames of it that were used."""
+def describe_files(frames: Mapping[Path, int | None]) -> list[dict[str, Any]]:
+    """Name and size of each file that was used, and how many frames it has where it is a video."""
     found = []
-    for path in paths:
+    for path, count in frames.items():
         about: dict[str, Any] = {"name": path.name, "bytes": path.stat().st_size}
-        if frames is not None:
-            about["frames"] = frames.get(path.name, 0)
-        found.append(about)
+        found.append(about if count is None else about | {"frames": count})
     return found
 
 
@@ -112,5 +110,6 @@ def export(
 
 
 def write_record(out: Path, record: Mapping[str, Any]) -> None:
-    """The record as JSON beside the checkpoint."""
-    write_whole(out / RECORD, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+    """The record as JSON beside the checkpoint; what of a file's name is no text is escaped, as JSON can."""
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    write_whole(out / RECORD, text.encode("utf-8", "backslashreplace"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -240,23 +240,28 @@ def _sources(
     data: dict[str, Any] = {}
     targets = settings.windows.targets
     if request.data and real:
-        videos, clips = _clips(request, team, report)
+        clips = _clips(request, team, report)
         windows = WindowSampler(clips, settings.windows, device, place=request.frames)
         held_out = _held_out(clips, settings, device, windows)
         sources.append((windows, real))
-        data["videos"] = describe_files(videos, {clip.name: len(clip.times) for clip in clips})
+        used = {clip.path: len(clip.times) for clip in windows.clips}
+        data["videos"] = describe_files(used)
         data["seconds"], data["windows"] = round(windows.seconds, 1), windows.count
         targets = round(windows.targets_per_window)
         place = f"on {device}" if windows.store.on_device else "read from the cache"
+        _tell_left_out(
+            [clip.path for clip in clips], used, "too short, too small, or all cuts, gaps and repeated frames", report
+        )
         report(
-            f"{len(clips)} videos, {sum(len(c.times) for c in clips)} frames "
+            f"{len(used)} videos, {sum(used.values())} frames "
             f"({windows.store.bytes / 2**30:.2f} GiB, {place}), {windows.count} windows"
         )
     if request.photos and synthetic:
         paths = find_photos(request.photos)
         photos = load_photos(paths)
+        _tell_left_out(paths, photos, "no picture that can be read, of 64 pixels or more a side", report)
         scenes = SyntheticSampler(
-            photos,
+            list(photos.values()),
             settings.windows.crop,
             targets,
             device,
@@ -265,11 +270,18 @@ def _sources(
             place=request.frames,
         )
         sources.append((scenes, synthetic))
-        data["photos"] = describe_files(paths)
+        data["photos"] = describe_files(dict.fromkeys(photos))
         report(f"{len(photos)} photos for synthetic motion, {synthetic} of {real + synthetic} windows")
     elif request.data and settings.synthetic and not request.photos:
         report("no --photos: training on real windows alone, without synthetic motion")
     return sources, held_out, data
+
+
+def _tell_left_out(given: Sequence[Path], used: Container[Path], why: str, report: Callable[[str], None]) -> None:
+    left = [printable(path.name) for path in given if path not in used]
+    if left:
+        names = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+        report(f"left out {names}: {why}")
 
 
 def _shares(settings: TrainSettings, team: Team, photos: bool, videos: bool) -> tuple[int, int]:
@@ -285,7 +297,7 @@ def _shares(settings: TrainSettings, team: Team, photos: bool, videos: bool) -> 
     return each - synthetic, synthetic
 
 
-def _clips(request: Request, team: Team, report: Callable[[str], None]) -> tuple[list[Path], list[Clip]]:
+def _clips(request: Request, team: Team, report: Callable[[str], None]) -> list[Clip]:
     videos = find_videos(request.data)
     cache = request.cache or request.out / "cache"
     if not team.leads:
@@ -295,7 +307,7 @@ def _clips(request: Request, team: Team, report: Callable[[str], None]) -> tuple
         team.wait()
     if not clips:
         raise InputError("training data: none of the videos can be read; see the reasons above")
-    return videos, clips
+    return clips
 
 
 def _held_out(

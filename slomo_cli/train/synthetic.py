@@ -39,14 +39,14 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
     return sorted(found)
 
 
-def load_photos(paths: Sequence[Path], short_side: int = 512) -> list[npt.NDArray[np.uint8]]:
-    """Photos as (3, height, width) RGB, scaled down to ``short_side``; unreadable ones and those below 64 pixels a side
-    are left out. InputError when none is left."""
+def load_photos(paths: Sequence[Path], short_side: int = 512) -> dict[Path, npt.NDArray[np.uint8]]:
+    """Photos by their files, as (3, height, width) RGB, scaled down to ``short_side``; unreadable ones and those below
+    64 pixels a side are left out. InputError when none is left."""
     from av.video.reformatter import Interpolation
 
     from slomo_cli.media.source import Picture, first_picture
 
-    photos = []
+    photos = {}
     for path in paths:
         try:
             with Picture(path, threads=1) as source:
@@ -57,7 +57,7 @@ def load_photos(paths: Sequence[Path], short_side: int = 512) -> list[npt.NDArra
         except (InputError, ValueError):
             continue
         if min(array.shape[:2]) >= 64:
-            photos.append(np.ascontiguousarray(array.transpose(2, 0, 1), np.uint8))
+            photos[path] = np.ascontiguousarray(array.transpose(2, 0, 1), np.uint8)
     if not photos:
         raise InputError("training photos: none can be read as a picture of 64 pixels or more a side")
     return photos

@@ -193,6 +193,9 @@ class WindowSampler:
             raise InputError(
                 "training data: no window without a cut, a gap or repeated frames; give longer or livelier videos"
             )
+        drawn = np.unique(self._frames.clip[np.concatenate([starts for starts, _ in self._windows.values()])])
+        self.clips = [usable[number] for number in drawn]
+        """Those that windows are drawn from."""
         self.store = store or Store([clip.frames.reshape(-1) for clip in usable], device, place)
         chances = np.array(
             [w for length, w in zip(settings.lengths, settings.length_weights, strict=True) if length in self._windows]

@@ -107,6 +107,21 @@ def test_resuming_tells_what_changed_since_the_checkpoint(tmp_path: Path) -> Non
     assert told in other.lines  # type: ignore[attr-defined]
 
 
+def test_the_record_keeps_what_was_said_first_and_lists_what_later_calls_changed(tmp_path: Path) -> None:
+    settings = tiny_settings(steps=4, stop_minutes=0.0)
+    about = {"data": ["a"], "init": None}
+    make(tmp_path, settings, about=about).save()
+    make(tmp_path, settings, about=about).save()
+    make(tmp_path, replace(settings, batch=4), about={"data": ["b"], "init": None}).save()
+    record = make(tmp_path, replace(settings, batch=4), about=about).record
+
+    assert record["data"] == ["a"] and record["settings"]["batch"] == 4
+    assert record["resumed"] == [
+        {"step": 0, "settings": ["batch 3 -> 4"], "data": ["b"]},
+        {"step": 0, "data": ["a"]},
+    ]
+
+
 def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:
     settings = tiny_settings(steps=60, log_every=10, learning_rate=5e-3, warmup_steps=5)
     record = make(tmp_path, settings).train()

@@ -176,10 +176,10 @@ def test_photos_are_found_read_and_scaled(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
 
     paths = find_photos([tmp_path])
-    (only,) = load_photos(paths, short_side=100)
+    ((path, only),) = load_photos(paths, short_side=100).items()
 
     assert [p.name for p in paths] == ["a.png", "broken.jpg", "small.png"]
-    assert only.shape == (3, 150, 100) and only.dtype == np.uint8
+    assert path.name == "a.png" and only.shape == (3, 150, 100) and only.dtype == np.uint8
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(InputError, match="none can be read"):
