@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from slomo_cli.cli import options
+from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import COUNT, Device, Number
 from slomo_cli.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from slomo_cli.train.run import Request
     from slomo_cli.train.settings import TrainSettings
 
 FOLDER = click.Path(path_type=Path)
@@ -23,6 +25,9 @@ POSITIVE = Number(float, 1e-9, 1e9)
 WHOLE = Number(int, 1, 1_000_000_000)
 STEPS = Number(int, 0, 1_000_000_000)
 SEED = Number(int, 0, 2**63 - 1)
+
+EXPORTING = {"out", "export", "export_dtype", "split_parts", "overwrite", "progress", "quiet", "verbose"}
+"""Parameters that mean something where nothing is trained."""
 
 
 @click.command(
@@ -163,6 +168,7 @@ SEED = Number(int, 0, 2**63 - 1)
     group="Output",
     help="Number format of the weights written.",
 )
+@option("-y", "--overwrite", is_flag=True, group="Output", help="Let --export replace what is there without asking.")
 @option("--checkpoint-minutes", type=POSITIVE, metavar="M", default=3.0, group="Output", help="Between checkpoints.")
 @option("--split-parts", metavar="SIZE", group="Output", help="Also write parts of at most so much, such as 15M.")
 @option("--log-every", type=WHOLE, metavar="STEPS", default=50, group="Output", help="Between lines of the log.")
@@ -184,7 +190,8 @@ SEED = Number(int, 0, 2**63 - 1)
 @option("--validate-minutes", type=POSITIVE, metavar="M", default=10.0, group="Validation", help="Between validations.")
 @option("--samples/--no-samples", default=True, group="Validation", help="Draw sample sheets and the losses as PNG.")
 @options.messages
-def command(out: Path | None, **values: Any) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, out: Path | None, **values: Any) -> None:
     """Train a network on videos (and photos), or export what a run has learned.
 
     Numbers in brackets are the presets' own, fast first. The same command again goes on where RUN stopped. RUN holds
@@ -192,52 +199,98 @@ def command(out: Path | None, **values: Any) -> None:
     record.json. One of --steps and --minutes sets the length. Several GPUs: torchrun --nproc-per-node N -m slomo_cli
     train ...
     """
-    if out is None:
-        raise UsageError("--out is missing: name the folder of the run")
-    reporter = options.make_reporter(values)  # type: ignore[arg-type]
-    parts = _bytes(values["split_parts"])
-    with reporter:
-        if not values["data"] and not values["photos"]:
-            _export(out, values, parts)
-            reporter.note(f"wrote {printable(values['export'])}")
+    with options.reporting(values) as reporter:  # type: ignore[arg-type]
+        if out is None:
+            raise UsageError("--out is missing: name the folder of the run")
+        training = bool(values["data"] or values["photos"])
+        if not training:
+            _check_export_alone(ctx)
+        target = values["export"]
+        if target is not None and not _may_export(target, out, training=training, overwrite=values["overwrite"]):
             return
-        from slomo_cli.train.run import Request, train
+        if not training:
+            _export(out, values)
+            reporter.note(f"wrote {printable(target)}")
+            return
+        request = _request(out, values)
+        from slomo_cli.train.run import train
 
-        request = Request(
-            out=out,
-            settings=_settings(values),
-            data=values["data"],
-            photos=values["photos"],
-            cache=values["cache"],
-            config=_config(values["net"]),
-            init=values["init"],
-            vgg=values["vgg"],
-            vgg_input=values["vgg_input"],
-            device=values["device"],
-            threads=values["threads"],
-            frames=values["frames"],
-            validate=values["validate"],
-            factors=_numbers("--factor", values["factor"], 2, 64),
-            limit=values["limit"],
-            pictures=values["samples"],
-            tensorboard=values["tensorboard"],
-            split_bytes=parts,
-            export=values["export"],
-            export_dtype=values["export_dtype"],
-        )
         train(request, report=reporter.note)
 
 
-def _export(out: Path, values: dict[str, Any], parts: int | None) -> None:
-    """Write the weights of a run without training."""
-    if values["export"] is None:
+def _check_export_alone(ctx: click.Context) -> None:
+    """UsageError unless an export is asked for, and nothing that only training heeds."""
+    if ctx.params["export"] is None:
         raise UsageError("expected --data DIR or --photos DIR to train on, or --export FILE to write what RUN holds")
+    idle = [
+        parameter.opts[0]
+        for parameter in ctx.command.params
+        if parameter.name not in EXPORTING
+        and ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if idle:
+        raise UsageError(
+            f"{', '.join(idle)}: without --data or --photos nothing is trained; give one of them, or leave this out"
+        )
+
+
+def _may_export(target: Path, out: Path, *, training: bool, overwrite: bool) -> bool:
+    """May the weights be written there? SlomoError where not, False where a person says no.
+
+    The run's own weights are replaced as its checkpoint is.
+    """
+    if target.suffix != ".safetensors":
+        raise UsageError(f"--export: expected a name ending in .safetensors, found '{printable(target)}'")
+    inside = target.parent.resolve() == out.resolve()
+    files.check_target(target, create=training and inside)
+    if inside:
+        from slomo_cli.train.loop import CHECKPOINT
+        from slomo_cli.train.record import WEIGHTS
+
+        if target.name == CHECKPOINT:
+            raise UsageError(f"--export: {printable(target)} is the run's checkpoint; choose another name")
+        if target.name == WEIGHTS:
+            return True
+    return files.may_write(target, overwrite=overwrite) is not None
+
+
+def _export(out: Path, values: dict[str, Any]) -> None:
+    """Write the weights of a run without training."""
+    parts = _bytes(values["split_parts"])
     import torch
 
     from slomo_cli.train.record import export
 
     dtype = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[values["export_dtype"]]
     export(out, values["export"], dtype=dtype, split_bytes=parts)
+
+
+def _request(out: Path, values: dict[str, Any]) -> Request:
+    """All that training is asked."""
+    from slomo_cli.train.run import Request
+
+    return Request(
+        out=out,
+        settings=_settings(values),
+        data=values["data"],
+        photos=values["photos"],
+        cache=values["cache"],
+        config=_config(values["net"]),
+        init=values["init"],
+        vgg=values["vgg"],
+        vgg_input=values["vgg_input"],
+        device=values["device"],
+        threads=values["threads"],
+        frames=values["frames"],
+        validate=values["validate"],
+        factors=_numbers("--factor", values["factor"], 2, 64),
+        limit=values["limit"],
+        pictures=values["samples"],
+        tensorboard=values["tensorboard"],
+        split_bytes=_bytes(values["split_parts"]),
+        export=values["export"],
+        export_dtype=values["export_dtype"],
+    )
 
 
 def _settings(values: dict[str, Any]) -> TrainSettings:

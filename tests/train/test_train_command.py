@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from slomo_cli.cli.main import cli
 from slomo_cli.errors import InputError, SlomoError, UsageError, WeightsError
 from slomo_cli.net import weights
 from slomo_cli.picture import write_png
+from slomo_cli.train.lock import hold
 from slomo_cli.train.settings import LossWeights, check
 
 SMALL = ["--net", "encoder=[4,4,8,8,8]", "--net", "hidden=8", "--net", "context=4", "--net", "refine=[4,4,4]"]
@@ -29,6 +33,14 @@ def slomo(*words: object) -> Result:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def refused(error: type[SlomoError], *words: object) -> str:
+    """The one line in which the command ends with this error."""
+    result = slomo(*words)
+    assert result.exit_code == error.exit_code, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
+    return line
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +84,13 @@ def test_from_video_to_weights_with_everything_on_the_way(files: Path, tmp_path:
     assert (out / "weights.safetensors").exists(), "written at the end of the first call"
     loaded = weights.load(tmp_path / "mine.safetensors")
     assert loaded.preset == "fast" and loaded.config["hidden"] == 8 and loaded.record["step"] == 4
-    again = slomo("--out", out, "--export", tmp_path / "again.safetensors")
-    assert again.exit_code == 0
+    again = ["--out", out, "--export", tmp_path / "again.safetensors"]
+    (tmp_path / "again.safetensors").write_bytes(b"precious")
+    for words in (again, [*command, "--steps", 4, *again]):
+        assert "exists: -y replaces it" in refused(SlomoError, *words)
+    assert (tmp_path / "again.safetensors").read_bytes() == b"precious"
+    assert slomo(*again, "-y").exit_code == 0
+    assert slomo("--out", out, "--export", out / "weights.safetensors").exit_code == 0, "the run's own"
     one, other = (weights.load(tmp_path / f"{n}.safetensors").model.state_dict() for n in ("mine", "again"))
     assert all(torch.allclose(one[name], other[name], atol=1e-3) for name in one)
 
@@ -88,11 +105,18 @@ def test_a_network_begins_with_given_weights(files: Path, tmp_path: Path) -> Non
     assert begun.config == made.config
     states = made.model.state_dict(), begun.model.state_dict()
     assert all(torch.allclose(states[0][name], states[1][name], atol=1e-6) for name in states[0])
-    with pytest.raises(UsageError, match="has its own sizes"):
-        slomo(*common, *SMALL[:2], "--init", tmp_path / "a" / "weights.safetensors", "--out", tmp_path / "c")
-    with pytest.raises(UsageError, match="use --preset fast"):
-        words = ["--preset", "superslomo", "--loss", "perceptual=0"]
-        slomo(*common, *words, "--init", tmp_path / "a" / "weights.safetensors", "--out", tmp_path / "d")
+    init = ["--init", tmp_path / "a" / "weights.safetensors"]
+    assert "has its own sizes" in refused(UsageError, *common, *SMALL[:2], *init, "--out", tmp_path / "c")
+    large = ["--preset", "superslomo", "--loss", "perceptual=0"]
+    assert "use --preset fast" in refused(UsageError, *common, *large, *init, "--out", tmp_path / "d")
+
+    # Going on, with --init and --net or without: the run knows what it began with.
+    common += ["--steps", 2, "--out", tmp_path / "b"]
+    assert "was begun with {'encoder'" in refused(UsageError, *common, "--net", "hidden=9")
+    assert "--preset: " in refused(UsageError, *common, *large)
+    assert slomo(*common, "--net", "hidden=8").exit_code == 0
+    record = json.loads((tmp_path / "b" / "record.json").read_text())
+    assert record["step"] == 2 and record["config"] == made.config and record["init"] == str(init[1])
 
 
 def test_every_command_in_help_and_documentation_parses() -> None:
@@ -177,8 +201,7 @@ def test_an_ablation_scores_but_writes_no_weights(files: Path, tmp_path: Path) -
     assert "an ablation: no weights written" in result.stderr
     assert not (tmp_path / "run" / "weights.safetensors").exists()
     assert "held-out" in json.loads((tmp_path / "run" / "record.json").read_text())["scores"]
-    with pytest.raises(UsageError, match="for comparison only"):
-        slomo("--out", tmp_path / "run", "--export", tmp_path / "w.safetensors")
+    assert "comparison only" in refused(UsageError, "--out", tmp_path / "run", "--export", tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -187,6 +210,11 @@ def test_an_ablation_scores_but_writes_no_weights(files: Path, tmp_path: Path) -
         ("--data {videos} --steps 1", UsageError, "--out is missing"),
         ("--out {new}", UsageError, "expected --data DIR or --photos DIR"),
         ("--out {new} --export w.safetensors", UsageError, "expected a training run in"),
+        ("--out {new} --export w.safetensors --steps 5 --init fast", UsageError, "--init, --steps: without --data"),
+        ("--out {new} --export {new}.mp4", UsageError, "name ending in .safetensors"),
+        ("--out {new} --export {new}/deep/w.safetensors", SlomoError, "does not exist: make it"),
+        ("--out {new} --data {videos} --steps 1 --export {videos}/a.mp4", UsageError, "name ending in .safetensors"),
+        ("--out {new} --data {videos} --steps 1 --export {new}/checkpoint.safetensors", UsageError, "run's checkpoint"),
         ("--out {new} --data {videos}", UsageError, "one of --steps and --minutes"),
         ("--out {new} --data {videos} --steps 1 --minutes 1", UsageError, "one of --steps and --minutes"),
         ("--out {new} --data {photos} --steps 1", InputError, "no video in"),
@@ -217,10 +245,10 @@ def test_what_cannot_be_is_refused_in_a_line(
     }
     given = [word.format(**places) for word in words.split()]
 
-    with pytest.raises(error, match=says) as caught:
-        slomo(*given, "--device", "cpu", "--threads", 1, "--cache", files / "cache")
+    if "--data" in words or "--photos" in words:
+        given += map(str, ["--device", "cpu", "--threads", 1, "--cache", files / "cache"])
 
-    assert "\n" not in str(caught.value)
+    assert says in refused(error, *given)
 
 
 def test_a_short_or_broken_video_is_refused_only_when_there_is_no_other(files: Path, tmp_path: Path) -> None:
@@ -230,9 +258,53 @@ def test_a_short_or_broken_video_is_refused_only_when_there_is_no_other(files: P
     (folder / "broken.mp4").write_bytes(bytes(100))
     common = ["--data", folder, "--steps", 1, *SMALL, *QUICK]
 
-    with pytest.raises(InputError, match="shorter than 3 frames"):
-        slomo(*common, "--out", tmp_path / "a")
+    assert "shorter than 3 frames" in refused(InputError, *common, "--out", tmp_path / "a")
     write_video(folder / "good.mp4", moving_clip(12, 64, 96))
     result = slomo(*common, "--out", tmp_path / "b")
 
     assert result.exit_code == 0 and "left out broken.mp4: " in result.stderr
+    assert "left out short.mp4: too short" in result.stderr and "1 videos, 12 frames" in result.stderr
+
+
+def test_the_record_names_what_was_used_first_and_what_changed_later(files: Path, tmp_path: Path) -> None:
+    first, later = tmp_path / os.fsdecode(b"caf\xe9.mp4"), tmp_path / "later.mp4"
+    shutil.copy(files / "videos" / "b.mp4", first)
+    write_video(later, moving_clip(10, 64, 96))
+    photos, out = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(files / "photos", photos)
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    common = ["--photos", photos, "--out", out, *SMALL, *QUICK, "--no-samples"]
+    begun = slomo(*common, "--data", first, "--steps", 1)
+    assert begun.exit_code == 0 and "left out broken.jpg: no picture that can be read" in begun.stderr
+    gone_on = slomo(*common, "--data", later, "--steps", 2)
+
+    assert "changed since the checkpoint: steps 1 -> 2, data" in gone_on.stderr
+    record = json.loads((out / "record.json").read_text())
+    (call,) = record["resumed"]
+    assert [one["name"] for one in record["data"]["videos"]] == [first.name]
+    assert [one["name"] for one in record["data"]["photos"]] == ["a.png"]
+    assert call["step"] == 1 and call["settings"] == ["steps 1 -> 2"]
+    assert [one["name"] for one in call["data"]["videos"]] == ["later.mp4"]
+    assert weights.load(out / "weights.safetensors").record["resumed"] == [call]
+
+
+def test_one_process_trains_in_a_folder(files: Path, tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from slomo_cli.train.lock import hold\n"
+    script += "with hold(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    words = ["--data", files / "videos", "--cache", files / "cache", "--out", tmp_path, *SMALL, *QUICK, "--steps", 1]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], **pipes) as other:  # type: ignore[call-overload]
+        assert other.stdout.readline() == "held\n"
+        assert "is being trained by another process" in refused(SlomoError, *words)
+        other.kill()
+
+    with hold(tmp_path):
+        pass  # nothing that the killed one left stands in the way
+
+
+def test_failures_are_events_where_json_is_asked_for(tmp_path: Path) -> None:
+    result = slomo("--data", tmp_path / "none", "--out", tmp_path / "run", "--steps", 1, "--progress", "json")
+
+    event = json.loads(result.stderr)
+    assert result.exit_code == event["exit_code"] == InputError.exit_code
+    assert event["event"] == "error" and "found no folder" in event["text"]
