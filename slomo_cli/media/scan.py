@@ -17,6 +17,7 @@ import av.error
 import numpy as np
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
 from slomo_cli.values import SourceTiming, VideoInfo
@@ -29,9 +30,6 @@ BACKWARD_JUMP = Fraction(1, 4)
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
 JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
-
-_FIELD_TRIAL = 24
-"""Packets of an interlaced source that are decoded to see whether two make one picture."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class _Walk:
         self._joins = Joins(info.container, 1 / picture.time_base)
         self._previous: int | None = None
         self._is_vp8 = info.codec == "vp8"
-        self._trial = _FIELD_TRIAL if info.interlaced and info.codec in ("h264", "hevc", "mpeg2video", "vc1") else 1
+        self._fields = SecondFields(self.stream.codec_context.extradata) if info.codec == "h264" else None
 
     def run(self) -> None:
         """Reads every packet once."""
@@ -134,13 +132,13 @@ class _Walk:
         if packet.stream_index != self.stream.index:
             return
         self.picture.restamp(packet)
-        if not packet.size:
-            # Empty packets (Theora, AVI) say: the picture before stands on.
-            if packet.pts is not None and self.latest is not None:
+        if packet.size and not self.pictures_seen:
+            self._decode(packet)
+        if not packet.size or (self._fields is not None and self._fields.met_in(packet)):
+            # Empty packets (Theora, AVI) and second fields say: the picture before stands on.
+            if packet.pts is not None and self.latest is not None and not packet.is_discard:
                 self.latest_end = max(self.latest_end, packet.pts + (packet.duration or 0))
             return
-        if not self.pictures_seen or self.packets < self._trial:
-            self._decode(packet)
         if packet.is_discard:
             self.hidden += 1
             return
@@ -174,14 +172,6 @@ class _Walk:
         """The stamp of the first picture that decodes."""
         return self.pictures_seen[0]
 
-    def fields_apart(self) -> bool:
-        """Whether two packets make one picture: the fields of interlaced broadcasts and camcorders, stored apart."""
-        seen = [stamp for stamp in self.pictures_seen if stamp is not None]
-        if len(seen) < 4:
-            return False
-        promised = [stamp for stamp in self.ticks[: self._trial] if seen[0] <= stamp <= seen[-1]]
-        return len(promised) >= 1.6 * len(seen)
-
     def stamps_are_counters(self) -> bool:
         """Whether stamps count pictures in a clock far finer than pictures come (raw Dirac): they tell no time."""
         if len(self.ticks) < 3 or self.joins or not self.packet_duration:
@@ -213,8 +203,6 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
         warnings.append(
             f"the first {late} pictures lean on others that are missing or damaged; the film begins after them"
         )
-    if walk.fields_apart():
-        parts = [part[::2] for part in parts]
     nominal: Fraction | None = None
     if len(parts) > 1:
         nominal = pace(np.concatenate([np.diff(part) for part in parts]), time_base, header_rates)

@@ -3,36 +3,133 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
+from fractions import Fraction as F
+from pathlib import Path
 
-from slomo_cli.media.scan import _Walk
+import av
+import numpy as np
+import pytest
+
+from slomo_cli.media.decode import Decoder
+from slomo_cli.media.fields import SecondFields
+from slomo_cli.media.probe import probe
+from slomo_cli.media.scan import _Walk, scan
+
+Make = Callable[..., Path]
+
+# Of 64x64 pixels: main profile with fields, 25 frames a second, no reordering (H.264, 7.3.2.1, 7.3.2.2 and E.1.1).
+PARAMETERS = (
+    "01001101 00000000 00011110 1 00101 011 011 0 00100 010 0 1 1 0"  # ... frame_mbs_only_flag 0, direct_8x8 1
+    f"1 0 0 0 0 1 {1:032b} {50:032b} 1 0 0 0 1 1 0 1 1 0001011 0001011 1 011 1"
+)
+PICTURE_PARAMETERS = "1 1 0 0 1 1 1 0 00 1 1 1 1 0 0 1"
 
 
-def walk(stored: list[int], decoded: list[int]) -> _Walk:
-    """A walk that met packets with these stamps and saw these pictures."""
-    made = _Walk.__new__(_Walk)
-    made.ticks = array("q", stored)
-    made.pictures_seen = list(decoded)
-    made.packet_duration = 1800
-    made.joins = []
-    made._trial = 24
-    return made
+def unit(header: int, bits: str) -> bytes:
+    """A NAL unit with its start code; emulation is prevented as 7.4.1 says."""
+    bits = bits.replace(" ", "")
+    body = bytearray()
+    for byte in int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big"):
+        if body[-2:] == b"\0\0" and byte <= 3:
+            body.append(3)
+        body.append(byte)
+    return b"\0\0\0\1" + bytes([header]) + bytes(body)
 
 
-def test_two_packets_for_each_picture_are_noticed() -> None:
-    assert walk([1800 * k for k in range(40)], [3600 * k for k in range(10)]).fields_apart()
+def picture(rows: np.ndarray, number: int, parity: str) -> bytes:
+    """One I slice of uncompressed macroblocks (I_PCM): a frame (parity '') or a field ('0' top, '1' bottom)."""
+    key = number == 0 and parity != "1"
+    bits = f"1 0001000 1 {number % 256:08b} {'1' + parity if parity else '0'}" + ("1 0 0" if key else "0") + "1 010"
+    bits = bits.replace(" ", "")
+    for top in range(0, len(rows), 16):
+        for left in range(0, 64, 16):
+            bits += "000011010"
+            bits += "0" * (-len(bits) % 8) + "".join(f"{v:08b}" for v in rows[top : top + 16, left : left + 16].ravel())
+            bits += f"{128:08b}" * 128
+    return unit(0x65 if key else 0x61, bits + "1")
 
 
-def test_a_packet_for_each_picture_is_not_taken_for_fields() -> None:
-    assert not walk([3600 * k for k in range(40)], [3600 * k for k in range(22)]).fields_apart()
+def stream(kinds: str) -> bytes:
+    """A raw H.264 film: for each letter a picture stored as two fields (F) or as one frame (p)."""
+    delimiter = unit(9, "1111")
+    film = b""
+    for number, kind in enumerate(kinds):
+        rows = np.full((64, 64), 40, np.uint8)
+        rows[0::2, 4 * number % 56 :][:, :8] = rows[1::2, (4 * number + 2) % 56 :][:, :8] = 200
+        film += delimiter + (unit(0x67, PARAMETERS) + unit(0x68, PICTURE_PARAMETERS) if number == 0 else b"")
+        if kind == "F":
+            film += picture(rows[0::2], number, "0") + delimiter + picture(rows[1::2], number, "1")
+        else:
+            film += picture(rows, number, "")
+    return film
 
 
-def test_a_decoder_that_lags_behind_proves_nothing() -> None:
-    assert not walk([3600 * k for k in range(40)], [0, 3600, 7200]).fields_apart()
-    assert not walk([3600 * k for k in range(40)], [3600 * k for k in range(4, 12)]).fields_apart()
+@pytest.mark.parametrize("kinds", [8 * "F", 3 * "FppF", "pF" + 3 * "p" + 3 * "F", 26 * "p" + "FF"])
+@pytest.mark.parametrize("container", ["h264", "ts", "mkv", "mp4"])
+def test_two_fields_are_one_picture(kinds: str, container: str, make: Make, tmp_path: Path) -> None:
+    raw = tmp_path / "fields.h264"
+    raw.write_bytes(stream(kinds))
+    path = raw if container == "h264" else make(f"{kinds}.{container}", "-i", str(raw), "-c", "copy")
+
+    info = probe(path)
+    found = scan(info)
+    with Decoder(info, found.timing) as decoder:
+        times = [frame.pts_seconds for frame in decoder]
+
+    assert (found.timing.rate, found.timing.nominal_rate, found.timing.duration) == (25, 25, F(len(kinds), 25))
+    assert list(found.stamps) == times == [F(k, 25) for k in range(len(kinds))]
+    assert (found.warnings, decoder.warnings) == ((), [])
+
+
+def second_fields(path: Path) -> tuple[list[bool], bool]:
+    """Which packets are second fields, and whether the stream may hold fields at all."""
+    with av.open(str(path)) as container:
+        film = container.streams.video[0]
+        fields = SecondFields(film.codec_context.extradata)
+        return [fields.met_in(packet) for packet in container.demux(film) if packet.size], fields._has_fields
+
+
+@pytest.mark.parametrize("container", ["h264", "mp4"])
+@pytest.mark.parametrize("options", ["-flags +ildct+ilme -bf 2 -x264-params cqm=jvt", "-bf 0"])
+def test_frames_are_no_fields_whatever_parameters_come_before(container: str, options: str, make: Make) -> None:
+    fields = "-f lavfi -i testsrc2=size=64x64:rate=50:duration=0.5 -vf tinterlace=interleave_top,setfield=tff"
+    path = make(f"frames.{container}", *fields.split(), "-c:v", "libx264", *options.split())
+
+    assert second_fields(path) == (12 * [False], "ildct" in options)
+
+
+def test_a_field_whose_other_one_is_lost_stays_a_picture(tmp_path: Path) -> None:
+    units = stream("FFF").split(unit(9, "1111"))
+    path = tmp_path / "lost.h264"
+    path.write_bytes(unit(9, "1111").join([*units[:4], *units[5:]]))
+
+    assert second_fields(path) == ([False, True, False, False, True], True)
+
+
+def test_damaged_headers_are_read_to_their_end(tmp_path: Path) -> None:
+    whole = stream("FpF")
+    random = np.random.default_rng(1)
+    for _ in range(40):
+        data = bytearray(whole)
+        for place in random.integers(0, 60, 6):
+            data[place] = random.choice([0, 0xFF, int(random.integers(256))])
+        SecondFields(bytes(data)).met_in(FakePacket(bytes(data)))
+    for extradata in (None, b"", b"\1", b"\1" * 9, b"\0\0\1", b"\1" + bytes(80)):
+        SecondFields(extradata)
+
+
+class FakePacket(bytes):
+    """Bytes that a key picture's packet might hold."""
+
+    is_keyframe = True
 
 
 def test_stamps_that_merely_count_are_no_times() -> None:
-    counted = walk(list(range(30)), [])
-    counted.packet_duration = 40000
-    assert counted.stamps_are_counters()
-    assert not walk([1800 * k for k in range(30)], []).stamps_are_counters()
+    def walk(stored: list[int], duration: int) -> _Walk:
+        made = _Walk.__new__(_Walk)
+        made.ticks, made.packet_duration, made.joins = array("q", stored), duration, []
+        return made
+
+    assert walk(list(range(30)), 40000).stamps_are_counters()
+    assert not walk([1800 * k for k in range(30)], 1800).stamps_are_counters()
