@@ -157,7 +157,7 @@ def _run(
     """Every frame of the plan, from the decoder to the encoder."""
     from slomo_cli.interpolate import Interpolator  # loads torch: not before the plan stands
 
-    deinterlace = job.info.interlaced and time.deinterlace == "auto"
+    deinterlace = time.deinterlace == "auto"
     with (
         Interpolator(**{f.name: getattr(compute, f.name) for f in fields(compute)}) as network,
         Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end, deinterlace=deinterlace) as decoder,

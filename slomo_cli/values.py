@@ -193,6 +193,8 @@ class VideoInfo:
     """Tags of the picture stream itself (language, title, handler)."""
     picture_disposition: int = 0
     """AV_DISPOSITION_* bits of the picture stream."""
+    field_order: int = 0
+    """The header's AVFieldOrder: 0 unknown, 1 progressive; top field shown first in 2 and 4, bottom in 3 and 5."""
 
     @property
     def rotation(self) -> int:

@@ -48,7 +48,8 @@ class Decoder:
     """The pictures of one source, once, in presentation order; a context manager.
 
     From the last picture at or before ``start`` through the first at or after ``end`` (seconds from the first picture;
-    None: the beginning, the end). ``deinterlace`` makes each interlaced picture whole (bwdif: same count, same times).
+    None: the beginning, the end). ``deinterlace`` makes each interlaced picture whole (bwdif: same count, same times)
+    and costs nothing until one is met; without it, or where ``info`` says nothing of fields, a warning tells of them.
     ``threads`` of the decoder: 0 chooses.
 
     Iterate in any one thread; ``close`` may be called from another and ends the iteration at the next picture.
@@ -149,13 +150,18 @@ class Decoder:
     def _whole_pictures(self) -> Generator[Timed]:
         """Timed pictures, their two fields made one picture where asked."""
         source = self._timed()
-        if not self._deinterlace:
-            yield from source
-            return
         filter = Deinterlacer(self.info)
         times: deque[Fraction] = deque()
+        told = self.info.interlaced
         try:
             for time, picture in source:
+                if not told and picture.interlaced_frame:
+                    told = True
+                    how = "made whole (bwdif)" if self._deinterlace else "taken as they are: expect combed motion"
+                    self.warnings.append(f"interlaced pictures begin at {float(time):.2f} s; they are {how}")
+                if not self._deinterlace:
+                    yield time, picture
+                    continue
                 times.append(time)
                 for whole in filter.push(picture):
                     yield times.popleft(), whole

@@ -19,16 +19,27 @@ _FLAGGING_CODECS = frozenset(
     {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "cavs", "prores", "dnxhd"}
 )
 """Codecs that say of every picture whether it is interlaced; of others the container's word counts for all."""
+_BOTTOM_FIRST = (3, 5)
+"""AVFieldOrder BB and BT. The second letter is no matter of time: FFmpeg writes BT, and Matroska stores (RFC 9559,
+5.1.4.1.28.2), for interleaved fields of which the bottom one is shown first; TB where the top one is."""
 
 
 class Deinterlacer:
-    """Feeds pictures through bwdif; each comes out once, one picture later, in its own format."""
+    """Feeds pictures through bwdif; each comes out once, in its own format.
+
+    Pictures pass as they are until the first interlaced one; from there on each comes one picture later.
+    """
 
     def __init__(self, info: VideoInfo) -> None:
-        self._codec = info.codec
+        self._interlaced_unsaid = info.interlaced and info.codec not in _FLAGGING_CODECS
+        self._parity = "bff" if info.field_order in _BOTTOM_FIRST else "tff"
         self._graph: Any = None
         self._shape: tuple[Any, ...] = ()
         self._count = 0
+        self._before: VideoFrame | None = None
+        """The latest picture that passed as it is."""
+        self._unwanted = 0
+        """Pictures inside that have passed already."""
 
     def push(self, picture: VideoFrame) -> Iterator[VideoFrame]:
         """Takes a picture, yields those that are ready."""
@@ -36,12 +47,17 @@ class Deinterlacer:
         if shape != self._shape:
             yield from self.finish()
             self._shape = shape
+            self._before = None
+        if self._graph is None:
+            if not self._interlaced_unsaid and not picture.interlaced_frame:
+                self._before = picture
+                yield picture
+                return
             self._graph = self._build(picture)
-        # Times travel beside the filter: bwdif wants evenly growing stamps, and a picture's number is one.
-        picture.pts = self._count
-        picture.time_base = Fraction(1, 1000)
-        self._count += 1
-        self._graph.push(picture)
+            if self._before is not None:  # bwdif looks at the picture before
+                self._feed(self._before)
+                self._unwanted = 1
+        self._feed(picture)
         yield from self._ready()
 
     def finish(self) -> Iterator[VideoFrame]:
@@ -55,15 +71,23 @@ class Deinterlacer:
         """Frees the filter."""
         self._graph = None
 
+    def _feed(self, picture: VideoFrame) -> None:
+        # Times travel beside the filter: bwdif wants evenly growing stamps, and a picture's number is one.
+        picture.pts = self._count
+        picture.time_base = Fraction(1, 1000)
+        self._count += 1
+        self._graph.push(picture)
+
     def _build(self, picture: VideoFrame) -> Any:
         graph: Any = Graph()
         if hasattr(graph, "threads"):  # PyAV 17 on; one picture at a time is too little for many
             graph.threads = 1
         name = picture.format.name
-        always = self._codec not in _FLAGGING_CODECS and not picture.interlaced_frame
+        always = self._interlaced_unsaid and not picture.interlaced_frame
+        how = f"parity={self._parity}:deint=all" if always else "parity=auto:deint=interlaced"
         steps = [
             graph.add_buffer(width=picture.width, height=picture.height, format=name, time_base=Fraction(1, 1000)),
-            graph.add("bwdif", f"mode=send_frame:parity=auto:deint={'all' if always else 'interlaced'}"),
+            graph.add("bwdif", f"mode=send_frame:{how}"),
             graph.add("format", f"pix_fmts={name}"),
             graph.add("buffersink"),
         ]
@@ -75,6 +99,10 @@ class Deinterlacer:
     def _ready(self) -> Iterator[VideoFrame]:
         while True:
             try:
-                yield self._graph.pull()
+                picture = self._graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
+            if self._unwanted:
+                self._unwanted -= 1
+            else:
+                yield picture

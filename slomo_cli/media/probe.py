@@ -37,7 +37,7 @@ _RAW_STREAMS = frozenset(
 )
 _DOLBY_TAGS = frozenset({"dvh1", "dvhe", "dvav", "dva1", "dav1"})
 _FIELD_ORDERS_INTERLACED = frozenset({2, 3, 4, 5})
-"""AVFieldOrder: 0 unknown, 1 progressive, then top or bottom field first in coding and display order."""
+"""AVFieldOrder: 0 unknown, 1 progressive, then top (2, 4) or bottom (3, 5) field first."""
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -85,6 +85,7 @@ def probe(path: str | Path) -> VideoInfo:
             rate_is_nominal=_rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
             picture_disposition=disposition_of(stream),
+            field_order=field_order,
         )
 
 

@@ -315,6 +315,47 @@ def test_a_deinterlaced_window_is_a_slice_of_the_whole(make: Callable[..., Path]
     assert [f.tobytes() for f in part] == [f.tobytes() for f in whole[100:126]]
 
 
+@pytest.mark.parametrize("side", ["top", "bottom"])
+def test_where_pictures_are_silent_the_container_tells_which_field_is_first(
+    side: str, make: Callable[..., Path]
+) -> None:
+    fields = f"testsrc2=size=64x48:rate=50:duration=0.5,tinterlace=interleave_{side},setfield={side[0]}ff"
+    picture = ["-f", "lavfi", "-i", fields, "-pix_fmt", "yuv422p", "-c:v"]
+    telling, _ = decoded(make(f"{side}.ffv1.mkv", *picture, "ffv1"), deinterlace=True)
+
+    silent, _ = decoded(make(f"{side}.utvideo.mkv", *picture, "utvideo"), deinterlace=True)
+
+    assert [f.tobytes() for f in silent] == [f.tobytes() for f in telling]
+    motion = make(f"{side}.mjpeg.mov", *picture, "mjpeg", "-q:v", "1", "-pix_fmt", "yuvj422p")
+    for frame, exact in zip(decoded(motion, deinterlace=True)[0], telling, strict=True):
+        np.testing.assert_allclose(frame.planes[0].astype(int), exact.planes[0].astype(int), atol=40)
+
+
+def test_fields_that_come_after_whole_pictures_are_made_whole(make: Callable[..., Path], tmp_path: Path) -> None:
+    fast = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=50:duration=2"]
+    codec = ["-c:v", "libx264", "-preset", "veryfast", "-flags", "+ildct+ilme", "-g", "10"]
+    woven = make("woven.ts", *fast, "-vf", "tinterlace=interleave_top,setfield=tff", *codec)
+    whole = make("whole.ts", *fast, "-vf", "fps=25,setfield=prog", *codec[:4])
+    path = tmp_path / "later.ts"
+    path.write_bytes(whole.read_bytes() + woven.read_bytes())
+
+    plain, untouched = decoded(path)
+    mended, decoder = decoded(path, deinterlace=True)
+
+    assert not decoder.info.interlaced
+    assert decoder.warnings == ["interlaced pictures begin at 2.00 s; they are made whole (bwdif)"]
+    assert untouched.warnings == [
+        "interlaced pictures begin at 2.00 s; they are taken as they are: expect combed motion"
+    ]
+    assert [f.pts_seconds for f in mended] == [f.pts_seconds for f in plain] == [F(k, 25) for k in range(100)]
+    assert [f.tobytes() for f in mended[:50]] == [f.tobytes() for f in plain[:50]]
+    # bwdif looks one picture back: after the first, all are those of the interlaced film alone.
+    assert [f.tobytes() for f in mended[51:]] == [f.tobytes() for f in decoded(woven, deinterlace=True)[0][1:]]
+    assert mended[50].tobytes() != plain[50].tobytes()
+    part, _ = decoded(path, deinterlace=True, start=F(3), end=F(4))
+    assert [f.tobytes() for f in part] == [f.tobytes() for f in mended[75:]]
+
+
 def test_a_tiny_picture_is_not_deinterlaced(clip: Clip) -> None:
     frames, _ = decoded(clip("tiny.mkv"), deinterlace=True)
 
