@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.deinterlace import Deinterlacer
 from slomo_cli.media.grid import snapped
-from slomo_cli.media.pixels import can_be_copied, copy_planes
+from slomo_cli.media.pixels import can_be_copied, copy_planes, is_opaque, layout_of
 from slomo_cli.media.scan import Joins
 from slomo_cli.media.sequence import open_picture
 from slomo_cli.media.source import stamps_are_of_decoding
@@ -279,6 +279,8 @@ class Decoder:
         same_size = picture.width == info.width and picture.height == info.height
         if not same_size or picture.format.name != info.pix_fmt:
             self._warn_of_change(picture)
+        elif not info.layout.alpha and layout_of(picture.format.name).alpha and not is_opaque(picture):
+            self._warn_of_alpha(time)
         if not same_size or not can_be_copied(picture.format.name, info.layout):
             if self._reformatter is None:
                 self._reformatter = VideoReformatter()
@@ -311,6 +313,12 @@ class Decoder:
                 f"{picture.width}x{picture.height} {picture.format.name} on the way; "
                 "every picture is brought to the first one's size and format"
             )
+
+    def _warn_of_alpha(self, time: Fraction) -> None:
+        """A palette picture is transparent, after a first one that was not and so decided for all."""
+        closing = "on, which the first one is not; they are taken as opaque"
+        if not any(line.endswith(closing) for line in self.warnings):
+            self.warnings.append(f"pictures are transparent from {float(time):.2f} s {closing}")
 
 
 def _seek(picture: Picture, clock: _Clock, wanted: Fraction) -> tuple[int, Iterator[Packet[Any]]] | None:

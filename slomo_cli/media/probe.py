@@ -1,7 +1,7 @@
 """Reads what the headers of a source say, and decodes its first picture for what only a picture tells.
 
 The first picture gives the pixel format, the colour tags, HDR10 and display data as the decoder will really deliver
-them; headers alone are often silent or wrong about these.
+them; headers alone are often silent or wrong about these. Only of a GIF that begins opaque are all pictures looked at.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ def probe(path: str | Path) -> VideoInfo:
         if isinstance(picture, ImageSequence) and layout_of(frame.format.name).family == "gray":
             frame = _first_in_colour(picture, shown) or frame
         codec = stream.codec_context
+        layout = delivered_layout(frame, codec.codec.canonical_name)
+        if codec.codec.canonical_name == "gif" and not layout.alpha and _turns_transparent(picture):
+            layout = layout_of(frame.format.name)
         several = isinstance(picture, ImageSequence)
         count = len(picture.files) if isinstance(picture, ImageSequence) else stream.frames or 0
         length = count * picture.time_base if several else _header_duration(container, stream)
@@ -67,7 +70,7 @@ def probe(path: str | Path) -> VideoInfo:
             codec=codec.codec.canonical_name,
             width=width,
             height=height,
-            layout=delivered_layout(frame, codec.codec.canonical_name),
+            layout=layout,
             pix_fmt=frame.format.name,
             color=_color(frame, codec, chroma_location),
             hdr=_hdr(frame, str(codec.codec_tag or "").strip("\0 ")),
@@ -100,6 +103,17 @@ def _first_in_colour(sequence: ImageSequence, shown: str) -> VideoFrame | None:
         except InputError:
             continue
     return None
+
+
+def _turns_transparent(picture: Picture) -> bool:
+    """Whether any picture from here on uses its alpha. Decodes them all, which is little in a GIF."""
+    for packet in picture.packets():
+        try:
+            if not all(is_opaque(frame) for frame in picture.decode(packet)):
+                return True
+        except av.error.FFmpegError:
+            continue
+    return False
 
 
 def delivered_layout(frame: VideoFrame, codec: str) -> PixelLayout:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from fractions import Fraction as F
 from pathlib import Path
 
 import pytest
 
+from slomo_cli.media.decode import Decoder
 from slomo_cli.media.probe import probe
+from slomo_cli.media.scan import scan
 from slomo_cli.values import ColorInfo, VideoInfo
 
 Clip = Callable[[str], Path]
@@ -78,6 +82,37 @@ def test_a_transparent_gif_keeps_its_alpha(make: Callable[..., Path]) -> None:
     path = make("transparent.gif", "-f", "lavfi", "-i", "color=s=64x48:d=0.2:r=10", "-filter_complex", graph)
 
     assert probe(path).layout.name == "gbrap"
+
+
+def test_a_gif_that_turns_transparent_keeps_its_alpha(make: Callable[..., Path]) -> None:
+    graph = "color=c=red:s=64x48:d=0.5:r=10,format=rgba,geq=r=255:g=0:b=0:a=255*gt(X\\,31*gt(N\\,1)-1),split[a][b];"
+    graph += "[a]palettegen[p];[b][p]paletteuse"
+    path = make("turns.gif", "-filter_complex", graph, "-gifflags", "-offsetting-transdiff")
+
+    info = probe(path)
+    with Decoder(info, scan(info).timing) as decoder:
+        opaque = [bool((frame.planes[-1] == 255).all()) for frame in decoder]
+
+    assert info.layout.name == "gbrap"
+    assert (opaque[0], opaque[-1]) == (True, False)
+
+
+def test_palette_pictures_that_turn_transparent_are_told(make: Callable[..., Path], tmp_path: Path) -> None:
+    """All of a long sequence would be too many to look at before the first is shown."""
+    still = make("pal8.png", *"-f lavfi -i testsrc2=size=63x47 -frames:v 1 -pix_fmt pal8".split()).read_bytes()
+    body = b"tRNS" + bytes(256)
+    alpha = struct.pack(">I", 256) + body + struct.pack(">I", zlib.crc32(body))
+    at = still.index(b"IDAT") - 4
+    for number, data in enumerate((still, still[:at] + alpha + still[at:], still[:at] + alpha + still[at:])):
+        (tmp_path / f"im_{number}.png").write_bytes(data)
+
+    info = probe(tmp_path)
+    with Decoder(info, scan(info).timing) as decoder:
+        assert len(list(decoder)) == 3
+
+    assert info.layout.name == "gbrp"
+    told = "pictures are transparent from 0.03 s on, which the first one is not; they are taken as opaque"
+    assert decoder.warnings == [told]
 
 
 def test_colour_tags_are_the_sources_own(clip: Clip, make: Callable[..., Path]) -> None:
