@@ -63,6 +63,8 @@ _SINGLE_JPEG = ("jpeg_pipe", "image2")
 
 _LEADING_BYTES = 4096
 _ATTACHED_PIC, _TIMED_THUMBNAILS = 0x400, 0x800
+_WEBP_ANIMATION = 0x02
+"""The bit in the flags of a WebP's VP8X chunk (RFC 9649, 2.7)."""
 
 
 def open_container(path: str | os.PathLike[str]) -> InputContainer:
@@ -294,7 +296,9 @@ def first_picture(picture: Picture, shown: str, *, enough_bytes: int = 64 << 20)
     Raises InputError when nothing decodes in the first ``enough_bytes`` of the stream.
     """
     read = 0
+    head = b""
     for packet in picture.packets():
+        head = head or bytes(memoryview(packet)[:21])
         read += packet.size
         try:
             frames = picture.decode(packet)
@@ -312,4 +316,8 @@ def first_picture(picture: Picture, shown: str, *, enough_bytes: int = 64 << 20)
         return frames[0]
     if read == 0:
         raise InputError(f"{shown} has a video stream without a single picture in it")
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & _WEBP_ANIMATION:
+        raise InputError(
+            f"{shown} is an animated WebP, which this libav cannot decode: convert it to .apng or .mp4 first"
+        )
     raise InputError(f"{shown} has a video stream in which no picture can be decoded: the file is damaged")

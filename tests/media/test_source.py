@@ -163,6 +163,16 @@ def test_cover_art_is_no_video(clip: Clip, make: Callable[..., Path]) -> None:
     assert "only cover art" in refusal(song)
 
 
+def test_an_animated_webp_is_not_called_damaged(make: Callable[..., Path], tmp_path: Path) -> None:
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=0.3"]
+    animated = make("animated.webp", *picture)
+    cut = tmp_path / "still.webp"
+    cut.write_bytes(make("still.webp", *picture, "-frames:v", "1").read_bytes()[:20])
+
+    assert "is an animated WebP" in refusal(animated) and ".apng" in refusal(animated)
+    assert "the file is damaged" in refusal(cut)
+
+
 def test_the_film_is_chosen_not_the_cover_before_it(clip: Clip, make: Callable[..., Path]) -> None:
     cover = make("big.png", "-f", "lavfi", "-i", "testsrc2=size=640x480", "-frames:v", "1")
     inputs = ["-i", str(cover), "-i", str(clip("cfr.mp4")), "-map", "0", "-map", "1"]
