@@ -1,11 +1,12 @@
 """Subtitles and chapter marks on the picture's new time, written to files that ffmpeg then reads beside the picture.
 
 ffmpeg can scale when a subtitle starts but not how long it stays, so the packets are rewritten here: both ends go
-through the plan's map. Bitmap subtitles that carry their own clock inside (DVD, DVB) have that scaled too.
+through the plan's map. Subtitles that carry their own clock inside (DVD, DVB, effects of ASS) have that scaled too.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -65,7 +66,7 @@ def retime(
                 if moved is None:
                     continue
                 start, length = moved
-                data = _inner_clock(bytes(packet), codec, plan, max(begin, plan.start), length)
+                data = _inner_clock(bytes(packet), codec, plan, begin, lasts, length)
                 fresh: Any = av.Packet(data)
                 clock = Fraction(1, 1000)
                 fresh.stream = outputs[index]
@@ -101,14 +102,58 @@ def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan) -> tuple[Fractio
     return (start, end - start) if end > start else None
 
 
-def _inner_clock(data: bytes, codec: str, plan: Plan, begin: Fraction, length: Fraction | None) -> bytes:
-    """The packet with the times inside it scaled: DVD's control dates and DVB's page time-out."""
+def _inner_clock(
+    data: bytes, codec: str, plan: Plan, begin: Fraction, lasts: Fraction | None, length: Fraction | None
+) -> bytes:
+    """The packet with the times inside it scaled: DVD's control dates, DVB's page time-out, the effects of ASS.
+
+    begin, lasts: of the source; length: what ``_moved`` made of the part that is shown.
+    """
+    start = max(begin, plan.start)
+    if codec in ("ass", "ssa") and lasts is not None and length is not None:
+        return _scale_ass(data, length / (min(begin + lasts, plan.end) - start))
     if codec not in ("dvd_subtitle", "dvb_subtitle"):
         return data
-    ahead = plan.time_map.output_at(min(plan.end, begin + 1)) - plan.time_map.output_at(begin)
-    reach = min(plan.end, begin + 1) - begin
+    ahead = plan.time_map.output_at(min(plan.end, start + 1)) - plan.time_map.output_at(start)
+    reach = min(plan.end, start + 1) - start
     factor = ahead / reach if reach > 0 and ahead > 0 else Fraction(1)
     return _scale_dvd(data, factor) if codec == "dvd_subtitle" else _scale_dvb(data, factor)
+
+
+_ASS_TAGS = re.compile(rb"\{[^}]*\}")
+_ASS_SYLLABLE = re.compile(rb"(\\(?:kf|ko|k|K)\s*)(\d+)")
+_ASS_EFFECT = re.compile(rb"(\\(fade?|move|t)\s*\()([\d\s,.+-]+)")
+_ASS_TIMES = {
+    **{(b"t", count): (0, 2) for count in (3, 4)},
+    **{(name, 2): (0, 2) for name in (b"fad", b"fade")},
+    **{(name, 7): (3, 7) for name in (b"fad", b"fade")},
+    (b"move", 6): (4, 6),
+}
+"""Which arguments are times, from and to, by the name and the number of them; the tags in a ``t`` count as one."""
+
+
+def _scale_ass(data: bytes, factor: Fraction) -> bytes:
+    """ASS event: the times in its override tags, centiseconds of karaoke and milliseconds of fades, moves and changes.
+
+    Tags: k20, fad(100,200), fade(a1,a2,a3,t1,t2,t3,t4), move(x1,y1,x2,y2,t1,t2), t(t1,t2,[accel,]tags).
+    """
+
+    def scaled(number: bytes) -> bytes:
+        try:
+            return str(round(Fraction(number.decode()) * factor)).encode()
+        except ValueError:
+            return number
+
+    def effect(match: re.Match[bytes]) -> bytes:
+        values = match[3].split(b",")
+        first, last = _ASS_TIMES.get((match[2], len(values)), (0, 0))
+        return match[1] + b",".join([*values[:first], *map(scaled, values[first:last]), *values[last:]])
+
+    def tags(match: re.Match[bytes]) -> bytes:
+        syllables = _ASS_SYLLABLE.sub(lambda syllable: syllable[1] + scaled(syllable[2]), match[0])
+        return _ASS_EFFECT.sub(effect, syllables)
+
+    return data if factor == 1 else _ASS_TAGS.sub(tags, data)
 
 
 def _scale_dvd(data: bytes, factor: Fraction) -> bytes:

@@ -760,6 +760,34 @@ class TestInnerClocks:
         assert len(subtitles._scale_dvd(data, Fraction(4))) == len(data)
         assert len(subtitles._scale_dvb(data, Fraction(4))) == len(data)
 
+    @pytest.mark.parametrize(
+        ("text", "slow"),
+        [
+            (r"{\fad(100,200)\t(0,400,\fs40)\k20}La", r"{\fad(300,600)\t(0,1200,\fs40)\k60}La"),
+            (r"{\k5\b1}a{\K6}b{\kf7}c{\ko8}d", r"{\k15\b1}a{\K18}b{\kf21}c{\ko24}d"),
+            (r"{\fade(255,0,9,1,2,3,4)\move(1,2,3,4,50,60)}", r"{\fade(255,0,9,3,6,9,12)\move(1,2,3,4,150,180)}"),
+            (r"{\t(10, 20,1.5,\fscx9\clip(1,2,3,4))}", r"{\t(30,60,1.5,\fscx9\clip(1,2,3,4))}"),
+            (r"{\t(1.5,\fs40)\t(\fs9)\move(1,2,3,4)\pos(5,6)\fs20}", None),
+            (r"\k20 {kept} \fad(1,2)", None),
+            (r"{\t(1-2,3,\fs1)\fad(,)\k}", r"{\t(1-2,9,\fs1)\fad(,)\k}"),
+        ],
+    )
+    def test_effects_of_ass(self, text, slow):
+        event = b"0,0,Default,,0,0,0,,%b"
+        assert subtitles._scale_ass(event % text.encode(), Fraction(3)) == event % (slow or text).encode()
+        assert subtitles._scale_ass(event % text.encode(), Fraction(1)) == event % text.encode()
+
+    def test_effects_of_ass_follow_the_event(self, tmp_path, clip, make):
+        script = tmp_path / "karaoke.ass"
+        style = "[Script Info]\n[V4+ Styles]\nFormat: Name\nStyle: Default\n[Events]\n"
+        columns = "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+        lines = [f"Dialogue: 0,0:00:00.{at},0:00:00.{at + 20},Default,,0,0,0,,{{\\k20}}La\n" for at in (10, 60)]
+        script.write_text(style + columns + "".join(lines))
+        source = make("karaoke.mkv", "-i", str(clip("cfr.mp4")), "-i", str(script), "-c", "copy", "-c:s", "ass")
+        done = convert(source, tmp_path / "slow.mkv", TimeSettings(speed="0-0.5:1, 0.5-:0.25"))
+        texts = [data.rpartition(b",")[2] for _, _, data in packets(done.path, "subtitle")]
+        assert texts == [b"{\\k20}La", b"{\\k80}La"]
+
     def test_dvb_page_time_out(self):
         page = bytes([0x0F, 0x10, 0, 1, 0, 2, 30, 0])
         other = bytes([0x0F, 0x11, 0, 1, 0, 1, 30])
