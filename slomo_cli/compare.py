@@ -177,7 +177,7 @@ class _Film:
     def __init__(
         self, info: VideoInfo, scanned: Timing, view: View, start: Fraction | None = None, end: Fraction | None = None
     ) -> None:
-        self._decoder = Decoder(info, scanned.timing, start=start, end=end, deinterlace=info.interlaced)
+        self._decoder = Decoder(info, scanned.timing, start=start, end=end, deinterlace=True)
         self._frames: Iterator[Frame] = iter(self._decoder)
         self._view = view
         self._name = printable(info.path)

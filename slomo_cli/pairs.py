@@ -53,7 +53,7 @@ def pairs(
     detector = CutDetector(time.cut_threshold)
     duplicates = DuplicateFilter(enabled=time.duplicates == "replace")
     seen: deque[Fraction] = deque()
-    deinterlace = info.interlaced and time.deinterlace == "auto"
+    deinterlace = time.deinterlace == "auto"
     with Decoder(info, timing, start=start, end=end, deinterlace=deinterlace) as decoder:
         left: Frame | None = None
         for right in duplicates.thin(_noted(decoder, seen)):

@@ -53,7 +53,7 @@ class VideoPictures:
     def __iter__(self) -> Iterator[tuple[Fraction, RGB]]:
         """(seconds from the first picture, (height, width, 3) ``uint8``)."""
         reformatter = VideoReformatter()
-        with Decoder(self._info, self._timing, deinterlace=self._info.interlaced) as decoder:
+        with Decoder(self._info, self._timing, deinterlace=True) as decoder:
             for frame in decoder:
                 picture = reformatter.reformat(to_libav(frame), format="rgb24").to_ndarray()
                 yield frame.pts_seconds, np.asarray(picture, np.uint8)

@@ -233,7 +233,7 @@ def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, npt.NDArray
     if min(width, height) < 2 * GRID:
         raise InputError(f"expected pictures of {2 * GRID} pixels a side or more, found {info.width}x{info.height}")
     reformatter = VideoReformatter()
-    with Decoder(info, scan(info).timing, deinterlace=info.interlaced) as decoder:
+    with Decoder(info, scan(info).timing, deinterlace=True) as decoder:
         for frame in decoder:
             small = reformatter.reformat(
                 to_libav(frame),
