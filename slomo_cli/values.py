@@ -141,6 +141,8 @@ class StreamInfo:
     metadata: tuple[tuple[str, str], ...] = ()
     disposition: int = 0
     """AV_DISPOSITION_* bits."""
+    layout: str = ""
+    """Audio only: FFmpeg's name of the loudspeakers (``stereo``, ``5.1(side)``); '' when the file does not say."""
 
 
 @dataclass(frozen=True, slots=True)

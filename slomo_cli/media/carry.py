@@ -176,11 +176,12 @@ class _Planner:
                 self._notes.append(f"{name} is cut to the range, and so encoded anew: only the whole can be copied")
         else:
             self._maps += ["-map", self._inputs.use(source, track)]
-            if layouts := sound.layout_filter(codec, track):
+            if layouts := sound.layout_filter(codec, track, self._container):
                 self._codecs += [f"-filter:a:{number}", layouts]
             self._notes.append(f"{name} becomes {codec}: .{ending} does not hold it as it is")
-        if sound.is_mixed_down(codec, track):
-            self._notes.append(f"{name} is mixed to stereo: {codec} holds no more")
+        if mixed := sound.mixed_to(codec, track, self._container):
+            layout = sound.layout_name(track) or f"{track.channels} channels"
+            self._notes.append(f"{name} is mixed to {mixed}: {codec} does not hold {layout}")
         self._codecs += [f"-c:a:{number}", encoder, *sound.audio_quality(codec, track, number)]
         return True
 
@@ -190,7 +191,7 @@ class _Planner:
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(self._settings, self._tools)
         if method != "pitch" and sound.is_bent(self._plan) and sound.can_be_fed(track):
-            self._fed(track, number)
+            self._fed(track, number, codec)
             return
         if self._stretched_input is None:
             self._stretched_input = self._inputs.source(stretch.LEAD)
@@ -198,11 +199,11 @@ class _Planner:
                 self._notes.append("this ffmpeg has no rubberband filter: sound is stretched less exactly, with atempo")
         parts = stretch.segments(self._plan, rate)
         pads = (self._inputs.use(self._stretched_input, track), f"a{number}")
-        layouts = sound.layout_filter(codec, track)
+        layouts = sound.layout_filter(codec, track, self._container)
         self._graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}", layouts))
         self._maps += ["-map", f"[a{number}]"]
 
-    def _fed(self, track: StreamInfo, number: int) -> None:
+    def _fed(self, track: StreamInfo, number: int, codec: str) -> None:
         """The track as samples from a pipe that a thread of ours fills during the run."""
         path = self._folder / f"sound{number}.f32"
         source, timing, plan, rate = self._info.path, self._timing, self._plan, track.sample_rate
@@ -214,7 +215,9 @@ class _Planner:
                 round(plan.duration * rate),
             )
         )
-        self._maps += ["-map", f"{self._inputs.samples(path, rate, track.channels)}:0"]
+        self._maps += ["-map", f"{self._inputs.samples(path, rate, track.channels, sound.layout_name(track))}:0"]
+        if layouts := sound.layout_filter(codec, track, self._container):
+            self._codecs += [f"-filter:a:{number}", layouts]
 
     # ---------------------------------------------------------------------------------------------------- subtitles
 

@@ -27,6 +27,7 @@ class Inputs:
     def __init__(self, info: VideoInfo, timing: SourceTiming, ffmpeg_version: tuple[int, int]) -> None:
         self._info = info
         self._timing = timing
+        self._version = ffmpeg_version
         # Before 6.1 ffmpeg counts -itsoffset twice where it mends clocks that jump.
         self._old = ffmpeg_version < (6, 1)
         self._jumps = not self._old and _is_discontinuous(info.container.partition(",")[0])
@@ -46,9 +47,11 @@ class Inputs:
         self._inputs.append(_Input(path, demuxer, (), None))
         return len(self._inputs)
 
-    def samples(self, path: Path, rate: int, channels: int) -> int:
-        """A pipe of interleaved float samples, on the output's clock from 0."""
-        self._inputs.append(_Input(path, "f32le", ("-ar", str(rate), "-ac", str(channels)), None))
+    def samples(self, path: Path, rate: int, channels: int, layout: str) -> int:
+        """A pipe of interleaved float samples, on the output's clock from 0; layout: '' where unknown."""
+        # Told their number only, ffmpeg guesses which loudspeakers they are. Before 5.1 it can be told nothing else.
+        said = ("-ch_layout", layout) if layout and self._version >= (5, 1) else ("-ac", str(channels))
+        self._inputs.append(_Input(path, "f32le", ("-ar", str(rate), *said), None))
         return len(self._inputs)
 
     def use(self, number: int, stream: StreamInfo) -> str:

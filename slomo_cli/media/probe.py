@@ -299,9 +299,16 @@ def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[Str
                 channels=int(context.channels or 0) if is_audio else 0,
                 metadata=_pairs(stream.metadata),
                 disposition=disposition_of(stream),
+                layout=_loudspeakers(context) if is_audio else "",
             )
         )
     return tuple(found)
+
+
+def _loudspeakers(context: Any) -> str:
+    """FFmpeg's name of a sound track's channels; '' where it is only their number, or they are no loudspeakers."""
+    name = str(context.layout.name)
+    return "" if re.fullmatch(r"\d+ channels|ambisonic.*", name) else name
 
 
 def _codec_name(stream: Any, context: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import av
+
 from slomo_cli.media import soundfeed, stretch
 from slomo_cli.media.containers import LOSSLESS_AUDIO, Container
 from slomo_cli.media.ffmpeg import Tools
@@ -20,6 +22,26 @@ _ENCODERS = {
 _KBITS_PER_CHANNEL = {"aac": 96, "mp3": 96, "opus": 80, "ac3": 112, "eac3": 112, "mp2": 128}
 _MOST_KBITS = {"mp3": 320, "ac3": 640, "mp2": 384}
 
+_XIPH = "mono stereo 3.0 quad 5.0 5.1 6.1 7.1"
+_DOLBY = "mono stereo 2.1 3.0 quad 3.1 4.0 4.1 5.0 5.1"
+_LAYOUTS = {
+    "alac": "mono stereo 3.0 4.0 5.0 5.1 6.1(back) 7.1(wide)",
+    "aac": "mono stereo 2.1 3.0 quad 4.0 5.0 5.1 hexagonal 6.1(back) 7.0 7.1 7.1(wide) octagonal",
+    "flac": _XIPH,
+    "opus": _XIPH,
+    "vorbis": _XIPH,
+    "ac3": _DOLBY,
+    "eac3": _DOLBY,
+    "mp3": "mono stereo",
+    "mp2": "mono stereo",
+}
+"""Codec -> loudspeakers it has a word for, tried; codecs not listed take any. Beside these, encoders refuse or mix."""
+_MOST_CHANNELS = 8
+"""Of every codec above but Opus, which takes any number of unrelated channels."""
+_USUAL = ("", "mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
+"""What a number of channels stands for where the file names no loudspeakers."""
+_SAME_PLACE = {"DL": "FL", "DR": "FR", "BIL": "FL", "BIR": "FR"}
+
 
 def is_bent(plan: Plan) -> bool:
     """Whether any of the source is shown at another speed than its own."""
@@ -29,14 +51,17 @@ def is_bent(plan: Plan) -> bool:
 def audio_encoder(track: StreamInfo, container: Container, tools: Tools) -> tuple[str, str | None]:
     """(codec, encoder) for a track in this container: its own family where that is held, else the container's usual.
 
-    The encoder is None when this ffmpeg has none that fits.
+    A codec that holds the track's loudspeakers goes before one that would mix them. The encoder is None when this
+    ffmpeg has none that fits.
     """
     families = dict(container.audio_encoders)
     family = "lossless" if track.codec in LOSSLESS_AUDIO else track.codec
     wanted = [track.codec] if track.codec == container.audio_default else []
     wanted += [families[family]] if family in families else []
+    if family == "lossless":
+        wanted += [codec for codec, kind in (("flac", "flac"), ("pcm", "pcm_s24le")) if kind in container.audio]
     wanted.append(container.audio_default)
-    for codec in wanted:
+    for codec in sorted(wanted, key=lambda codec: mixed_to(codec, track, container) != ""):
         if codec == "pcm":
             codec = track.codec if track.codec in container.audio else "pcm_s24le"
         for name in _ENCODERS.get(codec, (codec,)):
@@ -59,21 +84,51 @@ def audio_quality(codec: str, track: StreamInfo, number: int) -> list[str]:
         ]  # 96 kbit/s a channel at 44.1 kHz; of bit rates, each rate of samples takes few
     if codec == "opus" and channels > 2:
         # Family 1 knows surround layouts up to 7.1; 255 takes any number of unrelated channels.
-        words += [f"-mapping_family:a:{number}", "1" if channels <= 8 else "255"]
-    if codec in ("mp3", "mp2") and channels > 2:
-        words += [f"-ac:a:{number}", "2"]
+        words += [f"-mapping_family:a:{number}", "1" if channels <= _MOST_CHANNELS else "255"]
     return words
 
 
-def layout_filter(codec: str, track: StreamInfo) -> str:
-    """The filter that names surround channels as Opus knows them (it has no 5.1 with side speakers); '' elsewhere."""
-    layouts = {3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-    return f"aformat=channel_layouts={layouts[track.channels]}" if codec == "opus" and track.channels in layouts else ""
+def layout_filter(codec: str, track: StreamInfo, container: Container) -> str:
+    """The filters that name a track's loudspeakers as the codec knows them; '' where nothing is to be done."""
+    own, held = layout_name(track), _held(codec, track, container)
+    steps = [f"channelmap=channel_layout={own}"] if own and not track.layout and track.channels > 2 else []
+    steps += [f"aformat=channel_layouts={held}"] if held != own else []
+    return ",".join(steps)
 
 
-def is_mixed_down(codec: str, track: StreamInfo) -> bool:
-    """Whether the codec holds fewer channels than the track has."""
-    return codec in ("mp3", "mp2") and track.channels > 2
+def mixed_to(codec: str, track: StreamInfo, container: Container) -> str:
+    """The layout a track is mixed to because the codec has no place for some of its loudspeakers; '' where it has."""
+    own, held = layout_name(track), _held(codec, track, container)
+    return held if (held and not own) or _speakers(own) - _speakers(held) else ""
+
+
+def layout_name(track: StreamInfo) -> str:
+    """FFmpeg's name of the track's loudspeakers; '' for more channels than have a usual meaning."""
+    return track.layout or (_USUAL[track.channels] if track.channels < len(_USUAL) else "")
+
+
+def _held(codec: str, track: StreamInfo, container: Container) -> str:
+    """The layout in which the codec keeps most of the track's loudspeakers, and of those the smallest.
+
+    What is added is silent; nothing but a loudspeaker without a place is mixed into others.
+    """
+    own, layouts = layout_name(track), _LAYOUTS.get(codec, "").split()
+    if track.channels > _MOST_CHANNELS:
+        return own if codec == "opus" or not layouts else layouts[-1]
+    # Matroska says beside the FLAC which channels it has; elsewhere their number alone tells.
+    takes_any = not layouts or (codec == "flac" and container.muxer == "matroska")
+    wanted = _speakers(own)
+    if takes_any or not wanted or own in layouts:
+        return own
+    return min(layouts, key=lambda name: (-len(wanted & _speakers(name)), len(_speakers(name))))
+
+
+def _speakers(layout: str) -> frozenset[str]:
+    """FFmpeg's names of the loudspeakers; of one pair of them, sides and backs are the same."""
+    channels = av.AudioLayout(layout).channels if layout else ()
+    names = {_SAME_PLACE.get(channel.name, channel.name) for channel in channels}
+    backs = {} if "BL" in names else {"SL": "BL", "SR": "BR"}
+    return frozenset(backs.get(name, name) for name in names)
 
 
 def sample_rate(codec: str, track: StreamInfo) -> int:

@@ -528,6 +528,46 @@ class TestTracks:
                 assert output.streams.audio[0].channels == channels
 
     @pytest.mark.parametrize(
+        ("layout", "name", "codec", "held"),
+        [
+            ("3.0", "out.mp4", "alac", "3.0"),
+            ("3.0", "out.mkv", "flac", "3.0"),
+            ("3.0", "out.mov", "pcm_s16le", "3.0"),
+            ("3.0", "out.webm", "opus", "3.0"),
+            ("quad", "out.mkv", "flac", "quad"),
+            ("quad", "out.mp4", "alac", "5.0"),
+            ("4.0", "out.webm", "opus", "6.1"),
+            ("2.1", "out.webm", "opus", "5.1"),
+            ("5.1(side)", "out.mkv", "flac", "5.1(side)"),
+            ("7.1", "out.mp4", "flac", "7.1"),
+        ],
+    )
+    def test_slowed_sound_stays_in_its_loudspeakers(self, tmp_path, make, layout, name, codec, held):
+        """The tone is in the last one alone. Where a codec lacks the layout, a larger one holds all of it."""
+        speakers = [channel.name for channel in av.AudioLayout(layout).channels]
+        tone = "|".join(["0"] * (len(speakers) - 1) + ["0.5*sin(880*t)"])
+        source = make(
+            f"speakers_{len(speakers)}_{layout.replace('(', '_').rstrip(')')}.mov",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=0.4"),
+            *("-f", "lavfi", "-i", f"aevalsrc={tone}:s={RATE}:d=0.4:c={layout}"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "pcm_s16le"),
+        )
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(2)))
+        assert not any("mixed" in note for note in done.carry.notes)
+        with av.open(str(done.path)) as output:
+            assert tracks(done.path, "audio")[0]["codec"] == codec
+            frames = list(output.decode(audio=0))
+        assert frames[0].layout.name == held
+        heard: dict[str, float] = {}
+        resampler = av.AudioResampler("flt", held, RATE)
+        for frame in frames:
+            for piece in resampler.resample(frame):
+                loudest = np.abs(piece.to_ndarray().reshape(-1, len(frame.layout.channels))).max(0)
+                for channel, level in zip(frame.layout.channels, loudest, strict=True):
+                    heard[channel.name] = max(heard.get(channel.name, 0), float(level))
+        assert [name for name, level in heard.items() if level > 0.05] == [speakers[-1]]
+
+    @pytest.mark.parametrize(
         ("codec", "name", "written"),
         [
             ("pcm_s16le", "out.mkv", "pcm_s16le"),
@@ -672,6 +712,26 @@ class TestPlanning:
     def test_an_unknown_codec_is_dropped_aloud(self):
         carry = self.plan(streams=(replace(self.AUDIO, codec=""),))
         assert carry.notes == ("audio track 1 (unknown, deu) dropped: its codec is unknown",)
+
+    @pytest.mark.parametrize(
+        ("channels", "layout", "source", "name", "codec", "filters", "mixed"),
+        [
+            (8, "octagonal", "pcm_s24le", "a.webm", "libopus", "aformat=channel_layouts=7.1", "octagonal"),
+            (6, "5.1", "adpcm_ms", "a.avi", "libmp3lame", "aformat=channel_layouts=stereo", "5.1"),
+            (4, "", "pcm_s24le", "a.webm", "libopus", "channelmap=channel_layout=quad", ""),
+            (16, "", "pcm_s24le", "a.webm", "libopus", "", ""),
+            (16, "", "pcm_s24le", "a.mkv", "pcm_s24le", "", ""),
+            (16, "", "pcm_s24le", "a.mp4", "alac", "aformat=channel_layouts=7.1(wide)", "16 channels"),
+        ],
+    )
+    def test_loudspeakers_a_codec_does_not_hold(self, channels, layout, source, name, codec, filters, mixed):
+        track = replace(self.AUDIO, codec=source, channels=channels, layout=layout)
+        carry = self.plan(name, TimeSettings(factor=Fraction(2)), streams=(track,))
+        words = dict(pairwise(carry.map_args))
+        assert words["-c:a:0"] == codec
+        assert words.get("-filter:a:0", "") == filters
+        said = [note.partition("does not hold ")[2] for note in carry.notes if "is mixed to" in note]
+        assert said == ([mixed] if mixed else [])
 
     def test_no_encoder(self):
         poor = FakeTools(encoders=frozenset({"libvpx-vp9"}))
