@@ -16,7 +16,7 @@ from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
-from slomo_cli.errors import UsageError
+from slomo_cli.errors import UsageError, printable
 from slomo_cli.media import sound, soundfeed, stretch, subtitles, tags
 from slomo_cli.media.carried import Carry
 from slomo_cli.media.containers import BY_MUXER, TEXT_SUBTITLES, Container
@@ -353,7 +353,15 @@ class _Planner:
             self._tags += ["-map_metadata", "-1"]
             return
         self._tags += ["-map_metadata", str(source)]
-        self._tags += tags.file_tags(dict(self._info.metadata))
+        metadata = dict(self._info.metadata)
+        self._tags += tags.file_tags(metadata)
+        if any(name == "map_metadata" for name, _ in self._target.user_options):
+            return  # who leaves the tags behind means the place of the recording too
+        kept, lost = tags.apple_tags(metadata, self._target.container)
+        self._tags += kept
+        if lost:
+            names = ", ".join(printable(name) for name in lost)
+            self._notes.append(f"tags dropped that .{self._target.extension} has no place for: {names}")
 
 
 def _counted(count: int, what: str) -> str:

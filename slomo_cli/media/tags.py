@@ -35,6 +35,17 @@ _COUNTED: tuple[str, ...] = (
 _COUNTED += ("_STATISTICS_WRITING_DATE_UTC",)
 _STALE_IN_TRACK = ("encoder", "vendor_id", *_COUNTED, *(f"{name}-eng" for name in _COUNTED))
 
+_APPLE = "com.apple.quicktime."
+"""What the keys begin with under which iPhones and Final Cut keep their tags."""
+_PLAIN = {"creationdate": "date", "location.iso6709": "location", "author": "artist"}
+"""Apple's names, without the beginning, that are others in ffmpeg; the rest is called the same."""
+_PLACES = {
+    "mov": ("title", "artist", "album", "comment", "genre", "copyright", "date", "location", "make", "model"),
+    "mp4": ("title", "artist", "album", "comment", "genre", "copyright", "date", "location", "description", "keywords"),
+}
+"""Tags ffmpeg writes into each, tried. It could keep Apple's own keys instead (``use_metadata_tags``), but then writes
+all tags in that way: readers other than itself miss the title, and it reads back two dates of recording in one."""
+
 # QuickTime knows some languages by other names than ISO 639-2/T.
 _MOV_LANGUAGES = {"deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "fas": "per"}
 
@@ -48,6 +59,23 @@ def label(stream: StreamInfo) -> str:
 def file_tags(metadata: Mapping[str, str]) -> list[str]:
     """Arguments that remove from the copied tags what only the old file was."""
     return [word for key in metadata if key.lower() in _STALE_IN_FILE for word in ("-metadata", f"{key}=")]
+
+
+def apple_tags(metadata: Mapping[str, str], muxer: str) -> tuple[list[str], list[str]]:
+    """(arguments that keep an iPhone's tags where MP4 and QuickTime have a place for them, names of those without)."""
+    words: list[str] = []
+    lost: list[str] = []
+    taken = {key.lower() for key in metadata}
+    for key, value in metadata.items():
+        if muxer not in _PLACES or not key.lower().startswith(_APPLE):
+            continue
+        own = key.lower().removeprefix(_APPLE)
+        plain = _PLAIN.get(own, own)
+        if plain not in _PLACES[muxer]:
+            lost.append(own)
+        elif plain not in taken:
+            words += ["-metadata", f"{plain}={value}"]
+    return words, lost
 
 
 def picture_tags(source: int, index: int, demuxer: str, muxer: str) -> list[str]:

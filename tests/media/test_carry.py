@@ -502,6 +502,30 @@ class TestTracks:
                 assert tracks(done.path, "subtitle")[0]["disposition"] & 64
                 assert tracks(done.path, "video")[0]["language"] == "jpn"
 
+    @pytest.mark.parametrize(
+        ("name", "kept", "lost"),
+        [("out.mov", {"make": "Apple", "model": "iPhone 15"}, "software"), ("out.mp4", {}, "make, model, software")],
+    )
+    def test_where_and_when_a_phone_filmed(self, tmp_path, make, clip, name, kept, lost):
+        said = {"make": "Apple", "model": "iPhone 15", "software": "17.4"}
+        said |= {"creationdate": "2024-05-01T12:00:00+0200", "location.ISO6709": "+48.1234+011.5678+520.000/"}
+        words = [word for key, value in said.items() for word in ("-metadata", f"com.apple.quicktime.{key}={value}")]
+        source = make(
+            "phone.mov",
+            *("-i", str(clip("cfr.mp4")), "-c", "copy", "-movflags", "use_metadata_tags", "-metadata", "title=Walk"),
+            *words,
+        )
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(2)))
+        with av.open(str(done.path)) as output:
+            found = dict(output.metadata)
+        wanted = {"title": "Walk", "date": said["creationdate"], "location": said["location.ISO6709"], **kept}
+        assert {key: found.get(key, "").replace("520.000000", "520.000") for key in wanted} == wanted
+        assert done.carry.notes == (f"tags dropped that .{name[-3:]} has no place for: {lost}",)
+        assert convert(source, tmp_path / "out.mkv").carry.notes == ()
+        bare = convert(source, tmp_path / name, encoder_args=("-map_metadata", "-1"))
+        with av.open(str(bare.path)) as output:
+            assert "location" not in output.metadata
+
     def test_tags_of_the_old_encoding_do_not_stay(self, tmp_path, make, clip):
         source = make(
             "stale.mkv",
