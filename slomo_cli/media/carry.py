@@ -98,14 +98,17 @@ class _Planner:
             return Carry()
         delay = self._picture_delay()
         source = self._inputs.source(None if self._changed else delay)
-        self._tags += tags.picture_tags(source, self._info.stream_index, self._info.container, self._target.container)
+        timecode = self._keeps_timecode()
+        self._tags += tags.picture_tags(
+            source, self._info.stream_index, self._info.container, self._target.container, timecode
+        )
         self._audio(source)
         self._subtitles(source)
         self._attachments(source)
         self._covers(source)
         self._rest()
         self._chapters(source)
-        self._global_tags(source)
+        self._global_tags(source, timecode)
         graphs = ["-filter_complex", ";".join(self._graphs)] if self._graphs else []
         return Carry(
             picture_delay=delay,
@@ -127,6 +130,14 @@ class _Planner:
         if ahead <= _PRIMING:
             return Fraction(0)
         return ceil(ahead * self._plan.rate) / self._plan.rate
+
+    def _keeps_timecode(self) -> bool:
+        """Whether every frame still has the number that a timecode counts it by; a note where it has not."""
+        found = tags.timecode(self._info)
+        same = self._plan.start == 0 and self._plan.rate == self._timing.rate and not sound.is_bent(self._plan)
+        if found and not same:
+            self._notes.append(f"timecode {printable(found)} dropped: it counts the old frames")
+        return same
 
     def _of(self, kind: str) -> list[StreamInfo]:
         return [stream for stream in self._info.streams if stream.kind == kind]
@@ -307,13 +318,14 @@ class _Planner:
         self._attached = len(files)
 
     def _rest(self) -> None:
-        # QuickTime lists its chapters a second time, as a track of text.
+        # QuickTime lists its chapters a second time, as a track of text, and the timecode has been told of.
         has_chapter_track = bool(self._info.chapters) and "mov" in self._info.container
         rest = [
             stream
             for stream in self._info.streams
             if stream.kind not in ("audio", "subtitle", "attachment", "cover")
             and not (has_chapter_track and stream.codec == "bin_data")
+            and "timecode" not in dict(stream.metadata)
         ]
         if rest:
             names = ", ".join(tags.label(stream) for stream in rest)
@@ -348,13 +360,13 @@ class _Planner:
             self._jobs.append(text_job(path, subtitles.chapter_file(moved)))
             self._tags += ["-map_chapters", str(self._inputs.file(path, "ffmetadata"))]
 
-    def _global_tags(self, source: int) -> None:
+    def _global_tags(self, source: int, timecode: bool) -> None:
         if not self._container.metadata:
             self._tags += ["-map_metadata", "-1"]
             return
         self._tags += ["-map_metadata", str(source)]
         metadata = dict(self._info.metadata)
-        self._tags += tags.file_tags(metadata)
+        self._tags += tags.file_tags(metadata, timecode)
         if any(name == "map_metadata" for name, _ in self._target.user_options):
             return  # who leaves the tags behind means the place of the recording too
         kept, lost = tags.apple_tags(metadata, self._target.container)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from slomo_cli.errors import printable
-from slomo_cli.values import StreamInfo
+from slomo_cli.values import StreamInfo, VideoInfo
 
 # AV_DISPOSITION_* bits that mean something beside a new picture, in ffmpeg's words.
 _DISPOSITIONS = (
@@ -56,9 +56,16 @@ def label(stream: StreamInfo) -> str:
     return f"{stream.kind} track {stream.index} ({stream.codec or 'unknown'}{language})"
 
 
-def file_tags(metadata: Mapping[str, str]) -> list[str]:
-    """Arguments that remove from the copied tags what only the old file was."""
-    return [word for key in metadata if key.lower() in _STALE_IN_FILE for word in ("-metadata", f"{key}=")]
+def timecode(info: VideoInfo) -> str:
+    """The timecode of the first picture, whichever of its places the container keeps it in; '' without one."""
+    places = (info.picture_metadata, info.metadata, *(s.metadata for s in info.streams if s.kind == "data"))
+    return next((value for place in places for key, value in place if key.lower() == "timecode"), "")
+
+
+def file_tags(metadata: Mapping[str, str], timecode: bool) -> list[str]:
+    """Arguments that remove from the copied tags what only the old file was. timecode: it is still true."""
+    stale = (*_STALE_IN_FILE, *(() if timecode else ("timecode",)))
+    return [word for key in metadata if key.lower() in stale for word in ("-metadata", f"{key}=")]
 
 
 def apple_tags(metadata: Mapping[str, str], muxer: str) -> tuple[list[str], list[str]]:
@@ -78,11 +85,14 @@ def apple_tags(metadata: Mapping[str, str], muxer: str) -> tuple[list[str], list
     return words, lost
 
 
-def picture_tags(source: int, index: int, demuxer: str, muxer: str) -> list[str]:
-    """The picture keeps its title and language. Which tags it has is not known here, so all stale ones are removed."""
+def picture_tags(source: int, index: int, demuxer: str, muxer: str, timecode: bool) -> list[str]:
+    """The picture keeps its title and language. Which tags it has is not known here, so all stale ones are removed.
+
+    timecode: it is still true.
+    """
     words = ["-map_metadata:s:v:0", f"{source}:s:{index}"]
     stale = _STALE_IN_TRACK if "matroska" in demuxer else ("encoder", "vendor_id")
-    for key in (*stale, *(_handler(muxer) if "mov" in demuxer else ())):
+    for key in (*stale, *(_handler(muxer) if "mov" in demuxer else ()), *(() if timecode else ("timecode",))):
         words += ["-metadata:s:v:0", f"{key}="]
     return words
 

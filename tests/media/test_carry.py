@@ -526,6 +526,26 @@ class TestTracks:
         with av.open(str(bare.path)) as output:
             assert "location" not in output.metadata
 
+    @pytest.mark.parametrize("name", ["out.mov", "out.mp4", "out.mkv"])
+    @pytest.mark.parametrize(
+        ("time", "kept"),
+        [
+            (TimeSettings(), True),
+            (TimeSettings(end=Fraction(1, 2)), True),
+            (TimeSettings(start=Fraction(1, 2)), False),
+            (TimeSettings(rate=Fraction(60)), False),
+            (TimeSettings(factor=Fraction(2)), False),
+        ],
+        ids=["same", "end", "start", "rate", "factor"],
+    )
+    def test_a_timecode_stays_where_it_is_true(self, tmp_path, make, clip, name, time, kept):
+        source = make("timecode.mov", "-i", str(clip("cfr.mp4")), "-c", "copy", "-timecode", "01:00:00:24")
+        done = convert(source, tmp_path / name, time)
+        with av.open(str(done.path)) as output:
+            tags = [key.lower() for place in (output, *output.streams) for key in place.metadata]
+        assert ("timecode" in tags) == kept
+        assert done.carry.notes == (() if kept else ("timecode 01:00:00:24 dropped: it counts the old frames",))
+
     def test_tags_of_the_old_encoding_do_not_stay(self, tmp_path, make, clip):
         source = make(
             "stale.mkv",
