@@ -197,6 +197,8 @@ class VideoInfo:
     """AV_DISPOSITION_* bits of the picture stream."""
     field_order: int = 0
     """The header's AVFieldOrder: 0 unknown, 1 progressive; top field shown first in 2 and 4, bottom in 3 and 5."""
+    picture_extras: tuple[str, ...] = ()
+    """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic'."""
 
     @property
     def rotation(self) -> int:

@@ -89,6 +89,7 @@ def probe(path: str | Path) -> VideoInfo:
             picture_metadata=_pairs(stream.metadata),
             picture_disposition=disposition_of(stream),
             field_order=field_order,
+            picture_extras=_extras(frame),
         )
 
 
@@ -169,7 +170,9 @@ def _chroma_location(stream: VideoStream) -> int:
     return {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[(across[1][0], down[1][0])]
 
 
+_EXTRAS = {"A53_CC": "closed captions", "SPHERICAL": "360-degree", "STEREO3D": "stereoscopic"}
 _SIDE_DATA = (
+    *_EXTRAS,
     "MASTERING_DISPLAY_METADATA",
     "CONTENT_LIGHT_LEVEL",
     "DISPLAYMATRIX",
@@ -188,6 +191,13 @@ def _side_data(frame: VideoFrame) -> dict[str, bytes]:
     except ValueError:  # PyAV before 19 stumbles over kinds newer than itself
         return {}
     return {name: bytes(item) for name, item in found.items() if item is not None}
+
+
+def _extras(frame: VideoFrame) -> tuple[str, ...]:
+    """What the picture carries that is not written again, in the words of ``VideoInfo.picture_extras``."""
+    data = _side_data(frame)
+    flat = data.get("STEREO3D", b"")[:4] == bytes(4)  # AV_STEREO3D_2D: marked as nothing unusual
+    return tuple(word for name, word in _EXTRAS.items() if name in data and not (name == "STEREO3D" and flat))
 
 
 def _hdr(frame: VideoFrame, codec_tag: str) -> HdrInfo:

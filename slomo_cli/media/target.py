@@ -33,6 +33,12 @@ from slomo_cli.media.wishes import UserOption, parse_encoder_args
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
 
 _NAME_BYTES = 255
+_EXTRAS = {
+    "closed captions": "closed captions dropped: they lie inside the old pictures",
+    "360-degree": "the mark for 360-degree display is lost: players show the picture flat",
+    "stereoscopic": "the mark for stereoscopic display is lost: players show both views at once",
+}
+"""What is said of ``VideoInfo.picture_extras``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,7 @@ def choose_target(
     hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
     warnings = [
         *pixels.warnings,
+        *(_EXTRAS[name] for name in info.picture_extras),
         *_turn_warnings(info, extension, orientation, as_tag),
         *_pad_warnings(encoder, info, pad),
         *hdr_warnings,

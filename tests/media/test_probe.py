@@ -157,6 +157,47 @@ def test_hdr10_plus_is_noticed(clip: Clip, make: Callable[..., Path], tmp_path: 
     assert probe(path).hdr.dynamic == ("HDR10+",)
 
 
+def test_closed_captions_are_noticed(clip: Clip, tmp_path: Path) -> None:
+    # One SEI message (ITU-T T.35, ATSC A/53 part 4) with one pair of EIA-608 bytes, before the first slice.
+    payload = bytes.fromhex("b50031474139340341fffc9425ff")
+    unit = b"\0\0\0\1" + bytes([6, 4, len(payload)]) + payload + b"\x80"
+    data = clip("cfr.h264").read_bytes()
+    at = data.index(b"\0\0\1\x65")
+    at -= data[at - 1] == 0
+    path = tmp_path / "captions.h264"
+    path.write_bytes(data[:at] + unit + data[at:])
+
+    assert probe(path).picture_extras == ("closed captions",)
+    assert probe(clip("cfr.h264")).picture_extras == ()
+
+
+@pytest.mark.parametrize(("mode", "found"), [(2, ("360-degree", "stereoscopic")), (0, ("360-degree",))])
+def test_marks_of_360_degrees_and_of_two_views(mode: int, found: tuple[str, ...], clip: Clip, tmp_path: Path) -> None:
+    # Google's Spatial Media: st3d with its mode (2 side by side, 0 one view), sv3d with an equirectangular projection.
+    equi = box("equi", bytes(20))
+    projection = box("sv3d", box("svhd", bytes(5)) + box("proj", box("prhd", bytes(16)) + equi))
+    path = tmp_path / "round.mp4"
+    path.write_bytes(with_boxes(clip("cfr.mp4"), box("st3d", bytes([0, 0, 0, 0, mode])) + projection))
+
+    assert probe(path).picture_extras == found
+
+
+def box(name: str, content: bytes) -> bytes:
+    """An MP4 box."""
+    return (8 + len(content)).to_bytes(4, "big") + name.encode() + content
+
+
+def with_boxes(path: Path, boxes: bytes) -> bytes:
+    """An MP4 of one H.264 track, its index at the end, with further boxes in its sample description."""
+    data, at = path.read_bytes(), 4
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        at = data.index(name, at) - 4
+        size = int.from_bytes(data[at : at + 4], "big")
+        end = at + size
+        data = data[:at] + (size + len(boxes)).to_bytes(4, "big") + data[at + 4 :]
+    return data[:end] + boxes + data[end:]
+
+
 def with_hdr10_plus(raw: Path) -> bytes:
     """Raw HEVC with one HDR10+ message (ITU-T T.35, SMPTE ST 2094-40) before its first picture."""
     bits = ""
