@@ -95,6 +95,8 @@ class HdrInfo:
     """Maximum frame-average light level, cd/m2."""
     dynamic: tuple[str, ...] = ()
     """Dynamic metadata found, which cannot be interpolated: 'Dolby Vision', 'HDR10+'."""
+    dolby_profile: int | None = None
+    """Dolby Vision's profile; in 5 the pictures alone have colours of no other standard (IPTPQc2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,8 @@ class VideoInfo:
     """AV_DISPOSITION_* bits of the picture stream."""
     field_order: int = 0
     """The header's AVFieldOrder: 0 unknown, 1 progressive; top field shown first in 2 and 4, bottom in 3 and 5."""
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Columns and rows that the container hides: left, top, right, bottom."""
     picture_extras: tuple[str, ...] = ()
     """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic'."""
 

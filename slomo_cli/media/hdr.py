@@ -15,6 +15,11 @@ _LUMINANCE_UNIT = 10_000
 def hdr_options(hdr: HdrInfo, encoder: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     """(encoder options, warnings); the options are lists that may have to be joined with others of the same name."""
     warnings = [f"{name} metadata describes single frames and cannot be interpolated: dropped" for name in hdr.dynamic]
+    if hdr.dolby_profile == 5:
+        warnings.append(
+            "the colours will be wrong, green and purple: in Dolby Vision profile 5 the pictures alone are in no "
+            "standard's colours; convert the source to HDR10 first"
+        )
     light = (hdr.max_cll or 0, hdr.max_fall or 0)
     has_light = hdr.max_cll is not None or hdr.max_fall is not None
     if hdr.mastering is None and not has_light:

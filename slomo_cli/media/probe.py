@@ -48,7 +48,7 @@ def probe(path: str | Path) -> VideoInfo:
     shown = f"'{printable(os.fspath(path))}'"
     with open_picture(path, threads=1) as picture:
         container, stream = picture.container, picture.stream
-        chroma_location = _chroma_location(stream)
+        header = _track_header(stream)
         frame = first_picture(picture, shown)
         if frame.width < 1 or frame.height < 1:
             raise InputError(f"{shown} has a video stream without a picture size")
@@ -72,8 +72,8 @@ def probe(path: str | Path) -> VideoInfo:
             height=height,
             layout=layout,
             pix_fmt=frame.format.name,
-            color=_color(frame, codec, chroma_location),
-            hdr=_hdr(frame, str(codec.codec_tag or "").strip("\0 ")),
+            color=_color(frame, codec, _chroma_location(header)),
+            hdr=_hdr(frame, str(codec.codec_tag or "").strip("\0 "), _dolby_profile(header)),
             rate_from_header=_header_rate(stream),
             duration_from_header=length,
             frames_from_header=count,
@@ -89,6 +89,7 @@ def probe(path: str | Path) -> VideoInfo:
             picture_metadata=_pairs(stream.metadata),
             picture_disposition=disposition_of(stream),
             field_order=field_order,
+            crop=_crop(header),
             picture_extras=_extras(frame),
         )
 
@@ -147,20 +148,23 @@ def _color(frame: VideoFrame, codec: Any, chroma_location: int) -> ColorInfo:
     )
 
 
-def _chroma_location(stream: VideoStream) -> int:
-    """AVCHROMA_LOC_* of the stream, 0 when unspecified or of no four common kinds.
-
-    PyAV has no accessor for it, but libav's Matroska writer stores it as two one-byte elements (ChromaSitingHorz 55B7
-    and ChromaSitingVert 55B8: 1 = on the luma sample, 2 = half way), so the header of an empty Matroska tells.
-    """
+def _track_header(stream: VideoStream) -> bytes:
+    """The stream's headers as libav's Matroska writer puts them, in which things lie that PyAV has no accessor for."""
     try:
         buffer = io.BytesIO()
         with av.open(buffer, "w", format="matroska") as writer:
             writer.add_stream_from_template(stream, opaque=True)
             writer.start_encoding()
-            header = buffer.getvalue()
+            return buffer.getvalue()
     except (av.error.FFmpegError, ValueError, TypeError):
-        return 0
+        return b""
+
+
+def _chroma_location(header: bytes) -> int:
+    """AVCHROMA_LOC_* of the stream, 0 when unspecified or of no four common kinds.
+
+    Two one-byte elements, ChromaSitingHorz 55B7 and ChromaSitingVert 55B8: 1 = on the luma sample, 2 = half way.
+    """
     # Only within the Colour element (55B0), lest the codec's own data look like it.
     header = header[header.find(b"\x55\xb0") :][:96] if b"\x55\xb0" in header else b""
     across = re.search(rb"\x55\xb7\x81([\x01\x02])", header)
@@ -168,6 +172,28 @@ def _chroma_location(stream: VideoStream) -> int:
     if across is None or down is None:
         return 0
     return {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[(across[1][0], down[1][0])]
+
+
+_NUMBER = rb"(\x81.|\x82..)"
+"""An unsigned element of Matroska after its name: its size, then one or two bytes."""
+_CROP = re.compile(b"".join(rb"\x54" + name + _NUMBER for name in (rb"\xaa", rb"\xbb", rb"\xcc", rb"\xdd")), re.DOTALL)
+"""PixelCropBottom, -Top, -Left and -Right, which are written one after another."""
+
+
+def _crop(header: bytes) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom): what the container hides of the picture (MP4's ``clap``, Matroska's PixelCrop)."""
+    found = _CROP.search(header)
+    if found is None:
+        return 0, 0, 0, 0
+    bottom, top, left, right = (int.from_bytes(number[1:], "big") for number in found.groups())
+    return left, top, right, bottom
+
+
+def _dolby_profile(header: bytes) -> int | None:
+    """The profile in the Dolby Vision configuration: in its third byte, above one bit of the level."""
+    # BlockAddIDType (41E7) with the name of MP4's box, then BlockAddIDExtraData (41ED) with what the box holds.
+    found = re.search(rb"\x41\xe7\x84(?:dvcC|dvvC|dvwC)\x41\xed.{1,8}?\x01\x00(.)", header, re.DOTALL)
+    return found[1][0] >> 1 if found else None
 
 
 _EXTRAS = {"A53_CC": "closed captions", "SPHERICAL": "360-degree", "STEREO3D": "stereoscopic"}
@@ -200,7 +226,7 @@ def _extras(frame: VideoFrame) -> tuple[str, ...]:
     return tuple(word for name, word in _EXTRAS.items() if name in data and not (name == "STEREO3D" and flat))
 
 
-def _hdr(frame: VideoFrame, codec_tag: str) -> HdrInfo:
+def _hdr(frame: VideoFrame, codec_tag: str, dolby_profile: int | None) -> HdrInfo:
     """HDR10 static data, and which dynamic kinds are present."""
     data = _side_data(frame)
     mastering = None
@@ -213,13 +239,13 @@ def _hdr(frame: VideoFrame, codec_tag: str) -> HdrInfo:
     if len(block := data.get("CONTENT_LIGHT_LEVEL", b"")) >= 8:
         max_cll, max_fall = struct.unpack("=2I", block[:8])
     dynamic = []
-    if codec_tag in _DOLBY_TAGS or {"DOVI_METADATA", "DOVI_RPU_BUFFER"} & data.keys():
+    if dolby_profile is not None or codec_tag in _DOLBY_TAGS or {"DOVI_METADATA", "DOVI_RPU_BUFFER"} & data.keys():
         dynamic.append("Dolby Vision")
     if "DYNAMIC_HDR_PLUS" in data:
         dynamic.append("HDR10+")
     if "DYNAMIC_HDR_VIVID" in data:
         dynamic.append("HDR Vivid")
-    return HdrInfo(mastering, max_cll, max_fall, tuple(dynamic))
+    return HdrInfo(mastering, max_cll, max_fall, tuple(dynamic), dolby_profile)
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:

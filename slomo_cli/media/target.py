@@ -170,6 +170,7 @@ def choose_target(
     hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
     warnings = [
         *pixels.warnings,
+        *_crop_warnings(info),
         *(_EXTRAS[name] for name in info.picture_extras),
         *_turn_warnings(info, extension, orientation, as_tag),
         *_pad_warnings(encoder, info, pad),
@@ -234,6 +235,17 @@ def _pad_warnings(encoder: Encoder, info: VideoInfo, pad: tuple[int, int]) -> li
     return [
         f"{encoder.name} needs even sizes: {info.width}x{info.height} is padded to "
         f"{info.width + pad[0]}x{info.height + pad[1]} by repeating the last {lines}"
+    ]
+
+
+def _crop_warnings(info: VideoInfo) -> list[str]:
+    if not any(info.crop):
+        return []
+    left, top, right, bottom = info.crop
+    return [
+        f"players show {info.width - left - right}x{info.height - top - bottom} of the source's "
+        f"{info.width}x{info.height}: its hidden margins ({left} left, {top} top, {right} right, {bottom} bottom) "
+        "become visible"
     ]
 
 

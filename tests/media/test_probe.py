@@ -182,15 +182,36 @@ def test_marks_of_360_degrees_and_of_two_views(mode: int, found: tuple[str, ...]
     assert probe(path).picture_extras == found
 
 
+def test_margins_the_container_hides(clip: Clip, tmp_path: Path) -> None:
+    # A clean aperture of 44x40 about a centre 2 to the right of the picture's (ISO/IEC 14496-12, 12.1.4).
+    aperture = b"".join(number.to_bytes(4, "big") for number in (44, 1, 40, 1, 2, 1, 0, 1))
+    path = tmp_path / "clap.mp4"
+    path.write_bytes(with_boxes(clip("cfr.mp4"), box("clap", aperture)))
+
+    assert probe(path).crop == (12, 4, 8, 4)
+    assert not any(probe(clip("cfr.mp4")).crop)
+
+
+def test_the_profile_of_dolby_vision(clip: Clip, tmp_path: Path) -> None:
+    # Version 1.0, profile 5, level 1, with metadata beside the base layer.
+    path = tmp_path / "profile5.mp4"
+    path.write_bytes(with_boxes(clip("hdr10.mp4"), box("dvcC", bytes([1, 0, 5 << 1, 1 << 3 | 5]) + bytes(20)), b"hvc1"))
+
+    hdr = probe(path).hdr
+
+    assert (hdr.dynamic, hdr.dolby_profile) == (("Dolby Vision",), 5)
+    assert probe(clip("hdr10.mp4")).hdr.dolby_profile is None
+
+
 def box(name: str, content: bytes) -> bytes:
     """An MP4 box."""
     return (8 + len(content)).to_bytes(4, "big") + name.encode() + content
 
 
-def with_boxes(path: Path, boxes: bytes) -> bytes:
-    """An MP4 of one H.264 track, its index at the end, with further boxes in its sample description."""
+def with_boxes(path: Path, boxes: bytes, entry: bytes = b"avc1") -> bytes:
+    """An MP4 of one track, its index at the end, with further boxes in its sample description."""
     data, at = path.read_bytes(), 4
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", entry):
         at = data.index(name, at) - 4
         size = int.from_bytes(data[at : at + 4], "big")
         end = at + size

@@ -455,6 +455,11 @@ def test_what_lies_in_the_old_pictures_is_dropped_aloud(extra):
     assert extra in warning
 
 
+def test_margins_that_become_visible_are_told():
+    (warning,) = target_for("a.mp4", video_info(width=160, height=96, crop=(10, 8, 10, 8))).warnings
+    assert "players show 140x80 of the source's 160x96" in warning
+
+
 class TestSizes:
     @pytest.mark.parametrize(
         ("codec", "pix_fmt", "pad"),
@@ -480,6 +485,12 @@ class TestHdr:
     def test_dynamic_metadata_is_dropped_aloud(self):
         info = video_info("yuv420p10le", hdr=replace(HDR, dynamic=("Dolby Vision",)))
         assert "Dolby Vision metadata" in target_for("a.mp4", info).warnings[0]
+
+    @pytest.mark.parametrize(("profile", "wrong"), [(5, True), (8, False)])
+    def test_dolby_vision_without_a_base_layer_for_others(self, profile, wrong):
+        hdr = HdrInfo(dynamic=("Dolby Vision",), dolby_profile=profile)
+        warnings = target_for("a.mp4", video_info("yuv420p10le", hdr=hdr)).warnings
+        assert any("colours will be wrong" in warning for warning in warnings) == wrong
 
     def test_encoders_that_cannot_be_told_say_so(self):
         info = video_info("yuv420p10le", hdr=HDR)
