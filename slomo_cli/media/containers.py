@@ -37,6 +37,8 @@ class Container:
     """Holds titles, languages and the like."""
     display_matrix: tuple[int, int] | None = None
     """The first version of ffmpeg that writes rotation and flips into it; before, the picture itself is turned."""
+    marks: bool = False
+    """Says of any picture which colours are meant; elsewhere only codecs that say it themselves do."""
     tracks: bool = False
     """Holds more than the picture."""
     still: bool = False
@@ -63,6 +65,7 @@ _MP4 = Container(
     chapters=True,
     metadata=True,
     display_matrix=(6, 0),
+    marks=True,
     tracks=True,
 )
 _MOV = Container(
@@ -77,6 +80,7 @@ _MOV = Container(
     chapters=True,
     metadata=True,
     display_matrix=(6, 0),
+    marks=True,
     tracks=True,
 )
 _MKV = Container(
@@ -103,6 +107,7 @@ _MKV = Container(
     chapters=True,
     metadata=True,
     display_matrix=(7, 1),
+    marks=True,
     tracks=True,
 )
 _WEBM = Container(
@@ -117,6 +122,7 @@ _WEBM = Container(
     chapters=True,
     metadata=True,
     display_matrix=(7, 1),
+    marks=True,
     tracks=True,
 )
 _TS = Container(
@@ -164,6 +170,12 @@ STREAMED = _MKV
 BY_EXTENSION: dict[str, Container] = {ending: container for container in CONTAINERS for ending in container.extensions}
 
 BY_MUXER: dict[str, Container] = {container.muxer: container for container in CONTAINERS}
+
+COLOURED = _set("h264 hevc vvc av1 mpeg2video png apng")
+"""Picture codecs that say by themselves which colours are meant."""
+
+SHAPELESS = _set("webp bmp")
+"""Picture codecs whose files do not say which shape the pixels have."""
 
 LOSSLESS_AUDIO = _set(
     f"flac alac tta wavpack truehd mlp ape shorten tak {_PCM_LE} {_PCM_BE} pcm_bluray pcm_dvd pcm_alaw"

@@ -24,7 +24,7 @@ from slomo_cli.media.choose import (
 )
 from slomo_cli.media.codecs import Encoder, quality_options
 from slomo_cli.media.conform import conform
-from slomo_cli.media.containers import Container
+from slomo_cli.media.containers import COLOURED, SHAPELESS, Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
 from slomo_cli.media.hdr import hdr_options
 from slomo_cli.media.names import numbered
@@ -173,6 +173,7 @@ def choose_target(
         *_crop_warnings(info),
         *(_EXTRAS[name] for name in info.picture_extras),
         *_turn_warnings(info, extension, orientation, as_tag),
+        *_mark_warnings(info, container, encoder, extension),
         *_pad_warnings(encoder, info, pad),
         *hdr_warnings,
         *_rate_warnings(encoder, rate),
@@ -236,6 +237,28 @@ def _pad_warnings(encoder: Encoder, info: VideoInfo, pad: tuple[int, int]) -> li
         f"{encoder.name} needs even sizes: {info.width}x{info.height} is padded to "
         f"{info.width + pad[0]}x{info.height + pad[1]} by repeating the last {lines}"
     ]
+
+
+_UNUSUAL = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}, {16: "PQ", 18: "HLG"}
+"""Primaries and transfers with which a picture without its marks looks plainly wrong."""
+
+
+def _mark_warnings(info: VideoInfo, container: Container, encoder: Encoder, extension: str) -> list[str]:
+    """What players will take wrong because nothing in the file says better."""
+    if container.marks:
+        return []
+    found = zip(_UNUSUAL, (info.color.primaries, info.color.transfer), strict=True)
+    colours = [names[number] for names, number in found if number in names]
+    warnings = []
+    if colours and encoder.codec not in COLOURED:
+        named = " ".join(colours)
+        warnings.append(
+            f"the marks of {named} colours are lost: {encoder.codec} in .{extension} holds none, players show them pale"
+        )
+    if info.sample_aspect != 1 and encoder.codec in SHAPELESS:
+        shape = f"{info.sample_aspect.numerator}:{info.sample_aspect.denominator}"
+        warnings.append(f"the shape of the pixels, {shape}, is lost: .{extension} has no mark for it")
+    return warnings
 
 
 def _crop_warnings(info: VideoInfo) -> list[str]:

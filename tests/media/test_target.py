@@ -455,6 +455,32 @@ def test_what_lies_in_the_old_pictures_is_dropped_aloud(extra):
     assert extra in warning
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "colours", "shape"),
+    [
+        ("a.mp4", None, False, False),
+        ("a.mkv", "ffv1", False, False),
+        ("a.ts", None, False, False),
+        ("a.ts", "mpeg4", True, False),
+        ("a.avi", None, True, False),
+        ("a.apng", None, False, False),
+        ("%d.png", None, False, False),
+        ("%d.jpg", None, True, False),
+        ("%d.tiff", None, True, False),
+        ("%d.bmp", None, True, True),
+        ("a.gif", None, True, False),
+        ("a.webp", None, True, True),
+    ],
+)
+def test_marks_a_file_cannot_hold_are_lost_aloud(name, codec, colours, shape):
+    info = video_info("yuv420p10le", color=ColorInfo(1, 9, 9, 18), sample_aspect=Fraction(4, 3))
+    warnings = target_for(name, info, rate=Fraction(25), codec=codec).warnings
+    assert any("marks of BT.2020 HLG colours are lost" in warning for warning in warnings) == colours
+    assert any("pixels, 4:3, is lost" in warning for warning in warnings) == shape
+    usual = target_for(name, video_info(), rate=Fraction(25), codec=codec).warnings
+    assert not any("lost" in warning and "mark" in warning for warning in usual)
+
+
 def test_margins_that_become_visible_are_told():
     (warning,) = target_for("a.mp4", video_info(width=160, height=96, crop=(10, 8, 10, 8))).warnings
     assert "players show 140x80 of the source's 160x96" in warning
