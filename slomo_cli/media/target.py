@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -170,6 +171,7 @@ def choose_target(
     hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
     warnings = [
         *pixels.warnings,
+        *_float_warnings(info),
         *_crop_warnings(info),
         *(_EXTRAS[name] for name in info.picture_extras),
         *_turn_warnings(info, extension, orientation, as_tag),
@@ -259,6 +261,15 @@ def _mark_warnings(info: VideoInfo, container: Container, encoder: Encoder, exte
         shape = f"{info.sample_aspect.numerator}:{info.sample_aspect.denominator}"
         warnings.append(f"the shape of the pixels, {shape}, is lost: .{extension} has no mark for it")
     return warnings
+
+
+def _float_warnings(info: VideoInfo) -> list[str]:
+    if not re.search(r"f16|f32", info.pix_fmt):
+        return []
+    return [
+        f"samples in floating point become integers of {info.layout.bits} bits: what is brighter than 1 or below 0 is "
+        "cut off"
+    ]
 
 
 def _crop_warnings(info: VideoInfo) -> list[str]:

@@ -481,6 +481,11 @@ def test_marks_a_file_cannot_hold_are_lost_aloud(name, codec, colours, shape):
     assert not any("lost" in warning and "mark" in warning for warning in usual)
 
 
+def test_floating_point_is_cut_off_aloud():
+    said = [target_for("%d.png", video_info(name)).warnings for name in ("gbrpf32le", "rgbaf16be", "gbrp16le")]
+    assert ["floating point" in " ".join(warnings) for warnings in said] == [True, True, False]
+
+
 def test_margins_that_become_visible_are_told():
     (warning,) = target_for("a.mp4", video_info(width=160, height=96, crop=(10, 8, 10, 8))).warnings
     assert "players show 140x80 of the source's 160x96" in warning
