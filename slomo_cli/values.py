@@ -145,6 +145,8 @@ class StreamInfo:
     """AV_DISPOSITION_* bits."""
     layout: str = ""
     """Audio only: FFmpeg's name of the loudspeakers (``stereo``, ``5.1(side)``); '' when the file does not say."""
+    hidden_seconds: Fraction = Fraction(0)
+    """Audio only: what an edit list hides before the beginning, the codec's priming included."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ __all__ = ["Carry", "is_time_changed", "plan_carry"]
 
 _PRIMING = Fraction(1, 10)
 """Sound this much ahead of the picture is a decoder's priming or a rounding, not an offset someone made."""
+_HIDING = ("mp4", "mov", "matroska", "webm")
+"""Muxers that can keep sound in the file which is not to be heard; elsewhere a copy brings it all back."""
 
 
 def is_time_changed(plan: Plan, timing: SourceTiming) -> bool:
@@ -154,7 +156,8 @@ class _Planner:
             raise UsageError("sound cannot be copied while time changes: use --audio stretch, pitch or drop")
         number = 0
         for track in tracks:
-            copied = not self._changed and track.codec in self._container.audio
+            bared = track.hidden_seconds > _PRIMING and self._target.container not in _HIDING
+            copied = not self._changed and track.codec in self._container.audio and not bared
             if copied:
                 self._maps += ["-map", self._inputs.use(source, track)]
                 self._codecs += [f"-c:a:{number}", "copy"]
@@ -189,7 +192,11 @@ class _Planner:
             self._maps += ["-map", self._inputs.use(source, track)]
             if layouts := sound.layout_filter(codec, track, self._container):
                 self._codecs += [f"-filter:a:{number}", layouts]
-            self._notes.append(f"{name} becomes {codec}: .{ending} does not hold it as it is")
+            if track.codec in self._container.audio:
+                hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
+                self._notes.append(f"{name} is encoded anew: .{ending} cannot hide {hidden} as the source does")
+            else:
+                self._notes.append(f"{name} becomes {codec}: .{ending} does not hold it as it is")
         if mixed := sound.mixed_to(codec, track, self._container):
             layout = sound.layout_name(track) or f"{track.channels} channels"
             self._notes.append(f"{name} is mixed to {mixed}: {codec} does not hold {layout}")

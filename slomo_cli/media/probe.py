@@ -336,6 +336,7 @@ def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[Str
                 metadata=_pairs(stream.metadata),
                 disposition=disposition_of(stream),
                 layout=_loudspeakers(context) if is_audio else "",
+                hidden_seconds=_hidden(container, stream) if is_audio else Fraction(0),
             )
         )
     return tuple(found)
@@ -345,6 +346,14 @@ def _loudspeakers(context: Any) -> str:
     """FFmpeg's name of a sound track's channels; '' where it is only their number, or they are no loudspeakers."""
     name = str(context.layout.name)
     return "" if re.fullmatch(r"\d+ channels|ambisonic.*", name) else name
+
+
+def _hidden(container: InputContainer, stream: Any) -> Fraction:
+    """How much of a sound track lies before its beginning: MP4's index has it all, with what its edit list hides."""
+    if "mov" not in container.format.name or stream.start_time is None or not len(stream.index_entries):
+        return Fraction(0)
+    ticks = stream.start_time - stream.index_entries[0].timestamp
+    return max(Fraction(0), seconds(ticks, stream.time_base) or Fraction(0))
 
 
 def _codec_name(stream: Any, context: Any) -> str:

@@ -687,6 +687,16 @@ class TestOffsets:
         assert max(abs(a - b) for a, b in zip(beeps(done.path), beeps(source), strict=True)) < 0.003
         assert len(packets(done.path, "audio")) == len(packets(source, "audio"))
 
+    @pytest.mark.parametrize("name", ["out.ts", "out.mp4", "out.mkv"])
+    def test_sound_an_edit_list_hides_stays_hidden(self, tmp_path, beeping, make, name):
+        """Cut without encoding, an mp4 keeps what lies before the cut and hides it: here the first two bursts."""
+        whole = beeping("mp4", 0, 0, "aac")
+        source = make("hiding.mp4", "-ss", "1", "-i", str(whole), "-c", "copy")
+        assert probe(source).streams[0].hidden_seconds > Fraction(1, 2)
+        done = convert(source, tmp_path / name, TimeSettings(rate=Fraction(60)))
+        assert beeps(done.path) == pytest.approx([0.25, 0.75], abs=0.03)
+        assert any("cannot hide" in note for note in done.carry.notes) == (name == "out.ts")
+
     def test_a_picture_that_begins_late_still_does(self, tmp_path, beeping):
         done = convert(beeping("mp4", 0, 0.5, "aac"), tmp_path / "out.mp4")
         assert done.carry.picture_delay == Fraction(1, 2)
