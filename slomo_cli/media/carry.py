@@ -334,10 +334,13 @@ class _Planner:
             and not (has_chapter_track and stream.codec == "bin_data")
             and "timecode" not in dict(stream.metadata)
         ]
-        if rest:
-            names = ", ".join(tags.label(stream) for stream in rest)
+        videos = [tags.label(stream) for stream in rest if stream.kind == "video"]
+        others = [tags.label(stream) for stream in rest if stream.kind != "video"]
+        if videos:
+            self._notes.append(f"{', '.join(videos)} dropped: only one picture track is converted")
+        if others:
             self._notes.append(
-                f"{names} dropped: {'it describes' if len(rest) == 1 else 'they describe'} the old frames"
+                f"{', '.join(others)} dropped: {'it describes' if len(others) == 1 else 'they describe'} the old frames"
             )
 
     def _note_nothing_fits(self) -> None:

@@ -763,6 +763,13 @@ class TestPlanning:
         carry = self.plan(streams=(self.AUDIO, data))
         assert carry.notes == ("data track 3 (tmcd) dropped: it describes the old frames",)
 
+    def test_a_second_camera(self):
+        streams = (StreamInfo(1, "video", "h264"), StreamInfo(2, "data", "gpmd"))
+        assert self.plan(streams=streams).notes == (
+            "video track 1 (h264) dropped: only one picture track is converted",
+            "data track 2 (gpmd) dropped: it describes the old frames",
+        )
+
     def test_an_unknown_codec_is_dropped_aloud(self):
         carry = self.plan(streams=(replace(self.AUDIO, codec=""),))
         assert carry.notes == ("audio track 1 (unknown, deu) dropped: its codec is unknown",)
