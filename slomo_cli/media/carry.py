@@ -154,6 +154,7 @@ class _Planner:
         bent = sound.is_bent(self._plan)
         if mode == "copy" and bent:
             raise UsageError("sound cannot be copied while time changes: use --audio stretch, pitch or drop")
+        self._note_sound_outside(tracks)
         number = 0
         for track in tracks:
             bared = track.hidden_seconds > _PRIMING and self._target.container not in _HIDING
@@ -167,6 +168,24 @@ class _Planner:
                 continue
             self._tags += tags.stream_tags("a", number, source, track, self._target.container, fresh=not copied)
             number += 1
+
+    def _note_sound_outside(self, tracks: list[StreamInfo]) -> None:
+        """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
+        starts = [track.start_seconds for track in tracks if track.start_seconds is not None]
+        ends = [
+            track.start_seconds + track.duration_seconds
+            for track in tracks
+            if track.start_seconds is not None and track.duration_seconds is not None
+        ]
+        first, last = self._timing.first_seconds, self._timing.first_seconds + self._timing.duration
+        parts = []
+        if self._plan.start == 0 and (before := first - min(starts, default=first)) > _PRIMING:
+            parts.append(f"{float(before):.1f} s before the first picture")
+        if self._plan.end >= self._timing.duration and (after := max(ends, default=last) - last) > _PRIMING:
+            parts.append(f"{float(after):.1f} s after the last picture")
+        # Where clocks jump, they do not tell what lies outside.
+        if parts and self._changed and self._timing.continuous:
+            self._notes.append(f"sound is left out where nothing is shown: {' and '.join(parts)}")
 
     def _is_experimental(self, codec: str) -> bool:
         """What ffmpeg writes into mp4 only when told so."""

@@ -280,15 +280,20 @@ def _rate_is_real(container: InputContainer, stream: VideoStream) -> bool:
     return not (name in _RAW_STREAMS and not stream.codec_context.framerate)
 
 
-def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """The picture's declared length: the stream's, its DURATION tag (Matroska), else the container's."""
+def _stream_duration(stream: Any) -> Fraction | None:
+    """The stream's declared length; Matroska has it in a tag."""
     own = seconds(stream.duration, stream.time_base)
-    if own is None:
-        match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\0*", stream.metadata.get("DURATION", "").strip())
-        if match:
-            # Matroska's tag is the end on the container's clock; what precedes the first picture is not its length.
-            start = seconds(stream.start_time, stream.time_base) or Fraction(0)
-            own = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3]) - max(start, Fraction(0))
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\0*", stream.metadata.get("DURATION", "").strip())
+    if own is None and match:
+        # The tag is the end on the container's clock; what precedes the beginning is not its length.
+        start = seconds(stream.start_time, stream.time_base) or Fraction(0)
+        own = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3]) - max(start, Fraction(0))
+    return own
+
+
+def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """The picture's declared length: the stream's, else the container's."""
+    own = _stream_duration(stream)
     if own is None and container.duration is not None:
         own = Fraction(container.duration, _MICROSECONDS)
     return own if own is not None and own > 0 else None
@@ -330,7 +335,7 @@ def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[Str
                 codec=_codec_name(stream, context),
                 language=stream.metadata.get("language", "") or "",
                 start_seconds=seconds(stream.start_time, stream.time_base),
-                duration_seconds=seconds(stream.duration, stream.time_base),
+                duration_seconds=_stream_duration(stream) if is_audio else seconds(stream.duration, stream.time_base),
                 sample_rate=int(context.sample_rate or 0) if is_audio else 0,
                 channels=int(context.channels or 0) if is_audio else 0,
                 metadata=_pairs(stream.metadata),

@@ -236,6 +236,32 @@ class TestSync:
         copied = convert(source, tmp_path / "copied.mkv", TimeSettings(rate=Fraction(60)))
         assert abs(len(sound(copied.path)[1]) / RATE - length) < 0.03
 
+    @pytest.mark.parametrize("ending", ["mkv", "mp4", "ts"])
+    @pytest.mark.parametrize(
+        ("time", "said"),
+        [
+            (TimeSettings(factor=Fraction(2)), ["1.0 s before the first picture", "1.0 s after the last picture"]),
+            (TimeSettings(factor=Fraction(2), start=Fraction(1, 2)), ["1.0 s after the last picture"]),
+            (TimeSettings(end=Fraction(1, 2)), ["1.0 s before the first picture"]),
+            (TimeSettings(rate=Fraction(20)), []),
+        ],
+        ids=["slow", "start", "end", "fps"],
+    )
+    def test_sound_outside_of_the_picture_is_left_out_aloud(self, tmp_path, make, ending, time, said):
+        source = make(
+            f"outside.{ending}",
+            *("-itsoffset", "1", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1"),
+            *("-f", "lavfi", "-i", f"sine=sample_rate={RATE}:duration=3"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-c:a", "mp2"),
+        )
+        info = probe(source)
+        scanned = scan(info)
+        plan = make_plan(scanned.timing, time)
+        target = target_for(tmp_path / "out.mkv", info, rate=plan.rate)
+        notes = plan_carry(info, scanned.timing, plan, target, EncodeSettings(), FakeTools()).notes
+        found = [note.partition("nothing is shown: ")[2].split(" and ") for note in notes if "left out" in note]
+        assert found == ([said] if said else [])
+
     def test_a_hole_in_the_sound_stays_a_hole(self, tmp_path, make):
         """Stretching by sample count alone would close it, and all that follows would come too early."""
         tone = f"sine=frequency=1000:sample_rate={RATE}:duration=2,aselect=not(between(t\\,0.6\\,1.2))"
