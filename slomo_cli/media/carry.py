@@ -162,8 +162,7 @@ class _Planner:
             if copied:
                 self._maps += ["-map", self._inputs.use(source, track)]
                 self._codecs += [f"-c:a:{number}", "copy"]
-                if self._target.container == "mp4" and self._is_experimental(track.codec):
-                    self._final += ["-strict", "experimental"]
+                self._allow(track.codec)
             elif not self._encoded(track, source, number, bent):
                 continue
             self._tags += tags.stream_tags("a", number, source, track, self._target.container, fresh=not copied)
@@ -187,9 +186,12 @@ class _Planner:
         if parts and self._changed and self._timing.continuous:
             self._notes.append(f"sound is left out where nothing is shown: {' and '.join(parts)}")
 
-    def _is_experimental(self, codec: str) -> bool:
+    def _allow(self, codec: str) -> None:
         """What ffmpeg writes into mp4 only when told so."""
-        return codec == "truehd" or (codec == "flac" and self._target.ffmpeg_version < (7, 0))
+        if self._target.container == "mp4" and (
+            codec == "truehd" or (codec == "flac" and self._target.ffmpeg_version < (7, 0))
+        ):
+            self._final += ["-strict", "experimental"]
 
     def _encoded(self, track: StreamInfo, source: int, number: int, bent: bool) -> bool:
         """A track that is encoded anew, stretched where time changes; False when that cannot be had."""
@@ -220,6 +222,7 @@ class _Planner:
             layout = sound.layout_name(track) or f"{track.channels} channels"
             self._notes.append(f"{name} is mixed to {mixed}: {codec} does not hold {layout}")
         self._codecs += [f"-c:a:{number}", encoder, *sound.audio_quality(codec, track, number)]
+        self._allow(codec)
         return True
 
     def _bent(self, track: StreamInfo, number: int, codec: str) -> None:

@@ -820,6 +820,13 @@ class TestPlanning:
         said = [note.partition("does not hold ")[2] for note in carry.notes if "is mixed to" in note]
         assert said == ([mixed] if mixed else [])
 
+    @pytest.mark.parametrize(("version", "told"), [("6.1", True), ("8.0", False)])
+    def test_flac_in_mp4_by_an_old_ffmpeg(self, version, told):
+        track = replace(self.AUDIO, codec="pcm_s24le", channels=8, layout="7.1")
+        carry = self.plan("a.mp4", TimeSettings(factor=Fraction(2)), FakeTools(version=version), streams=(track,))
+        assert "flac" in carry.map_args
+        assert ("experimental" in carry.output_args) == told
+
     def test_no_encoder(self):
         poor = FakeTools(encoders=frozenset({"libvpx-vp9"}))
         carry = self.plan("a.webm", tools_=poor)
