@@ -101,6 +101,8 @@ def compare(
         hdr=HdrInfo(),
         sample_aspect=Fraction(1),
         display_matrix=None,
+        crop=(0, 0, 0, 0),
+        picture_extras=(),
     )
     ffmpeg = tools(encode.ffmpeg)
     target = choose_target(output, shown, _PLANAR_RGB, encode, ffmpeg, plan.rate, frames=plan.frames)
