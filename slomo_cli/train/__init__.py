@@ -39,13 +39,13 @@ from them (parts are joined by ``cat``):
 The coarse-to-fine, warping and smoothness losses lead a new network to the motion; one that has found it does better
 without them (0.2 dB within minutes for ``fast``), as in a last schedule of its own. Light that changes contradicts them
 too. By then the gradient of ``flow`` comes from the few windows whose motion is out of reach (it was five times as long
-as that of ``decibel`` over ten batches, three quarters of it from three of them): ``fine_flow`` weighs what can still be
+as that of ``decibel`` over ten batches, three quarters of it from three): ``fine_flow`` weighs what can still be
 won:
 
     slomo train --init runs/a/weights.safetensors --data videos/ --photos photos/ --minutes 24 --lr 4e-4 --crop 320 \\
         --synthetic 0.4 --lengths 2,3,4,6,8 --spoiled 0.08 --captions 0.25 --relit 0.25 --loss warping=0 \\
-        --loss smoothness=0 --loss ladder=0 --loss flow=0.02 --loss fine_flow=1 --loss visibility=1 --loss decibel=1.5 \\
-        --loss laplacian=0.03 --loss reconstruction=0.3 --out runs/d
+        --loss smoothness=0 --loss ladder=0 --loss flow=0.02 --loss fine_flow=1 --loss visibility=1 \\
+        --loss decibel=1.5 --loss laplacian=0.03 --loss reconstruction=0.3 --out runs/d
 
 The paper's comparisons are the same command with equal ``--steps`` and one thing left out; each run's ``record.json``
 holds its scores:
