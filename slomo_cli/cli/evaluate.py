@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +15,6 @@ from slomo_cli.errors import UsageError, printable
 from slomo_cli.media.names import refuse_overwriting_input
 
 if TYPE_CHECKING:
-    from slomo_cli.evaluate.datasets import Dataset
     from slomo_cli.evaluate.methods import Method
 
 
@@ -86,6 +83,7 @@ def command(
     """
     from rich.console import Console
 
+    from slomo_cli.evaluate.datasets import open_datasets
     from slomo_cli.evaluate.report import print_tables, to_csv, to_json
     from slomo_cli.evaluate.run import evaluate
     from slomo_cli.evaluate.worst import worst_sheet
@@ -97,7 +95,7 @@ def command(
             return
         if sheet_file is not None and not sheet_file.lower().endswith(".png"):
             raise UsageError(f"--sheet writes PNG: expected a name ending in .png, found '{printable(sheet_file)}'")
-        sets = _sets(paths, _factors(factor))
+        sets = open_datasets(paths, _factors(factor))
         methods = _methods(values, against, ffmpeg, stack)
         total = sum(one.count(limit) * (one.factor - 1) for one in sets) * len(methods)
         reporter.start(total, "eval")
@@ -124,23 +122,6 @@ def _factors(text: str) -> list[int]:
     if not words or not all(word.isascii() and word.isdecimal() and 2 <= int(word) <= 64 for word in words):
         raise UsageError(f"--factor: expected whole numbers from 2 to 64 such as 2,4,8, found '{printable(text)}'")
     return list(dict.fromkeys(int(word) for word in words))
-
-
-def _sets(paths: tuple[Path, ...], factors: list[int]) -> list[Dataset]:
-    """Every set at every factor; triplets know only halves."""
-    from slomo_cli.evaluate.datasets import open_dataset
-
-    names = Counter(path.resolve().name for path in dict.fromkeys(paths))
-    sets: list[Dataset] = []
-    for path in paths:
-        for factor in factors:
-            one = open_dataset(path, factor)
-            if names[short := path.resolve().name] > 1:
-                one = replace(one, name=f"{path}{one.name.removeprefix(short)}")
-            sets.append(one)
-            if one.layout == "triplets":
-                break
-    return sets
 
 
 def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, stack: ExitStack) -> dict[str, Method]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import sys
@@ -171,7 +170,11 @@ def wants_events(words: list[str]) -> bool:
 def say(text: str, exit_code: int | None = None) -> None:
     """One message on stderr, led by the program's name; with ``exit_code`` as an event."""
     if exit_code is not None:
-        click.echo(json.dumps({"event": "error", "text": text, "exit_code": exit_code}), err=True)
+        from slomo_cli.progress import make_progress
+
+        failure = SlomoError(text)
+        failure.exit_code = exit_code
+        make_progress("json").error(failure)
         return
     from slomo_cli.text import fitted
 

@@ -7,8 +7,9 @@ One window is in memory at a time.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -227,6 +228,24 @@ def open_dataset(path: str | Path, factor: int = 2) -> Dataset:
     if root.suffix.lower() in PICTURES:
         raise InputError(f"expected a folder of pictures or a video, found one picture: {printable(root)}")
     return _dataset(root, "video", factor, [VideoClip(root, factor)])
+
+
+def open_datasets(paths: Sequence[Path], factors: Sequence[int]) -> list[Dataset]:
+    """The sets at all paths at every factor (triplets know only halves), as ``open_dataset``.
+
+    Where several paths give one name, each set goes by its path as given.
+    """
+    found: list[tuple[Path, Dataset]] = []
+    for path in paths:
+        for factor in factors:
+            found.append((path, open_dataset(path, factor)))
+            if found[-1][1].layout == "triplets":
+                break
+    names = Counter(name for _, name in {(path, one.name) for path, one in found})
+    return [
+        one if names[one.name] == 1 else replace(one, name=f"{path}{one.name.removeprefix(_name(path))}")
+        for path, one in found
+    ]
 
 
 def _open_folder(root: Path, factor: int) -> Dataset:

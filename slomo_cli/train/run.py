@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 from slomo_cli.errors import DeviceError, InputError, UsageError, printable
-from slomo_cli.evaluate.datasets import Dataset, open_dataset
+from slomo_cli.evaluate.datasets import Dataset, open_datasets
 from slomo_cli.interpolate import choose_dtype
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
@@ -145,19 +144,8 @@ def _train(
 
 
 def _sets(request: Request) -> dict[str, Dataset]:
-    """Every validation set at every factor, by the name its scores go by; triplets know only halves."""
-    sets: list[tuple[Path, Dataset]] = []
-    for path in dict.fromkeys(request.validate):
-        for factor in request.factors:
-            sets.append((path, open_dataset(path, factor)))
-            if sets[-1][1].layout == "triplets":
-                break
-    names = Counter(one.name for _, one in sets)
-    return {one.name if names[one.name] == 1 else _whole_name(path, one): one for path, one in sets}
-
-
-def _whole_name(path: Path, one: Dataset) -> str:
-    return printable(path) if one.layout == "triplets" else f"{printable(path)} x{one.factor}"
+    """Every validation set at every factor, by the name its scores go by."""
+    return {printable(one.name): one for one in open_datasets(request.validate, request.factors)}
 
 
 def _dtype(name: str, device: torch.device) -> str:
