@@ -302,8 +302,7 @@ class Interpolator:
         proxy = to_proxy(
             [p[None] for p in planes], frame.layout, frame.color, scale.divisor, self._net.stride, scale.magnify
         )
-        size = scale.of(frame.height), scale.of(frame.width)
-        return _Prepared(SourcePlanes.of(planes, frame.layout), self._guarded(lambda: self._net.look(proxy, size)))
+        return _Prepared(SourcePlanes.of(planes, frame.layout), self._guarded(lambda: self._net.look(proxy)))
 
     @torch.inference_mode()
     def _flow(self, ready: Sequence[Future[_Prepared]]) -> PairState:

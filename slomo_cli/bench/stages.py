@@ -120,7 +120,6 @@ def parts(
             run = runner(load(settings.weights, device).model, device, net.dtype)
             left, right = frames[len(frames) // 2 - 1 : len(frames) // 2 + 1]
             scale = net.proxy_scale(left.width, left.height)
-            size = scale.of(left.height), scale.of(left.width)
             together = 1 if device.type == "cpu" else len(times)
             t = torch.tensor([float(time) for time in times[:together]], device=device)
             index = torch.zeros(together, dtype=torch.int64, device=device)
@@ -129,7 +128,7 @@ def parts(
             def prepare(k: int) -> tuple[SourcePlanes, Any]:
                 batched = [p[None] for p in planes[k]]
                 proxy = to_proxy(batched, left.layout, left.color, scale.divisor, run.stride, scale.magnify)
-                return SourcePlanes.of(planes[k], left.layout), run.look(proxy, size)
+                return SourcePlanes.of(planes[k], left.layout), run.look(proxy)
 
             (samples_0, seen_0), (samples_1, seen_1) = prepare(0), prepare(1)
             state = run.pair(seen_0, seen_1)

@@ -9,8 +9,6 @@ What is rearranged, and why:
 * ``conv3x3(cat(enlarge(x), skip))`` is ``conv3x3(skip)`` plus, for each of the four positions in a square, a 2x2
   convolution of x: enlarging by repetition gives neighbouring taps the same sample, so their weights can be added
   beforehand. That is four ninths of the arithmetic, and nothing enlarged is written down.
-* Timesteps are made of the frame's own part of the proxy only, as far as the refinement's levels allow. (At its new
-  edge it sees zeros, as in training, where it saw repeated pixels: on 42 pairs of 360 lines PSNR rose by 0.001 dB.)
 
 Pinned to ``Fast`` by a test. One pair at a time; results do not depend on how many timesteps are asked for together.
 """
@@ -49,8 +47,6 @@ class Seen(NamedTuple):
     """(1, 3, H / 2, W / 2) float32: RGB minus a half."""
     levels: tuple[Level, ...]
     """Finest first."""
-    size: tuple[int, int]
-    """Rows and columns that a Motion must cover, in its own steps."""
 
 
 class FastOnCpu:
@@ -62,21 +58,15 @@ class FastOnCpu:
         self._ladder = [_Step(level, dtype) for level in net.ladder]
         self._fine = net.fine
         self._refinement = _Refinement(net.refinement, dtype)
-        self._fold = 2 * self._refinement.stride
 
-    def look(self, proxy: Tensor, size: tuple[int, int] | None = None) -> Seen:
-        """``proxy``: (1, 3, H, W) float32 RGB in [0, 1], H and W multiples of ``stride``.
-
-        ``size``: rows and columns of it that show the frame, the others being copies; None: all.
-        """
+    def look(self, proxy: Tensor) -> Seen:
+        """``proxy``: (1, 3, H, W) float32 RGB in [0, 1], H and W multiples of ``stride``."""
         proxy = proxy - 0.5
         picture = _halved(proxy)
         more = more_levels(*proxy.shape[-2:])
         features = pyramid(self._features, proxy, picture, self._fine, len(self._encoder) - 1, more)
         levels = tuple(step.describe(own) for step, own in zip(route(self._ladder, more), features, strict=True))
-        rows, cols = size or proxy.shape[-2:]
-        height, width = (-(-side // (self.cell * self._fold)) * self._fold for side in (rows, cols))
-        return Seen(picture, levels, (height, width))
+        return Seen(picture, levels)
 
     def _features(self, picture: Tensor, most: int) -> list[Tensor]:
         """The ``most`` finest levels of the encoder, from 1/4 of the picture on."""
@@ -88,7 +78,7 @@ class FastOnCpu:
         return features[1:]
 
     def pair(self, first: Seen, second: Seen) -> PairState:
-        """Both flows on the Motion grid; ``extra`` holds what ``at`` needs, of the frame's part only."""
+        """Both flows on the Motion grid; ``extra`` holds what ``at`` needs."""
         flow: Tensor | None = None
         context: Tensor | None = None
         steps = route(self._ladder, len(first.levels) - len(self._ladder))
@@ -99,18 +89,18 @@ class FastOnCpu:
         assert flow is not None and context is not None
         full = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
         height, width = full.shape[-2:]
-        folded = _folded(full[:, :, : first.size[0], : first.size[1]])
+        folded = _folded(full)
         places = folded * folded.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1, 1)
         means = folded.mean(2).mul_(0.0625)
         contexts = (_planes(context[k : k + 1]).float()[None] for k in range(2))
         return PairState(full[0:1], full[1:2], (first.picture, second.picture, *contexts, folded, places, means))
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
-        """Motion of M timesteps of the one pair, as large as the frame needs; ``index`` is not looked at."""
+        """Motion of M timesteps of the one pair; ``index`` is not looked at."""
         pictures, contexts, (folded, places, means) = state.extra[:2], state.extra[2:4], state.extra[4:]
         h, w = folded.shape[-2:]
         width = contexts[0].shape[1]
-        own_places = _own_places(*state.flow_01.shape[-2:])[:, :, :h, :w]
+        own_places = _own_places(*state.flow_01.shape[-2:])
         motion = places.new_empty(t.shape[0], 6, h, 2, w, 2)
         for m, time in enumerate(t.tolist()):
             shares = _shares(time)
@@ -233,8 +223,6 @@ class _Refinement:
     """The refinement U-Net: (1, 29 + 2 * context, h, w) channels last -> (24, h, w) float32."""
 
     def __init__(self, net: Any, dtype: torch.dtype) -> None:
-        self.stride = 2 ** (len(net.down) - 1)
-        """Sides of its input must be multiples of it."""
         self._down = [_Conv.of(conv, dtype) for conv in _convolutions(net.down)]
         (bottom,) = _convolutions(net.bottom)
         self._bottom = _Conv.of(bottom, dtype)

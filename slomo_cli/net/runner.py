@@ -25,9 +25,8 @@ class Runner(Protocol):
     def cell(self) -> int:
         """Proxy pixels per step of the Motion grid."""
 
-    def look(self, proxy: Tensor, size: tuple[int, int] | None = None) -> Any:
-        """What one frame alone tells. ``proxy``: (1, 3, H, W) float32 RGB in [0, 1], of which ``size`` (rows, columns;
-        None: all) shows the frame: a Motion need not cover more."""
+    def look(self, proxy: Tensor) -> Any:
+        """What one frame alone tells. ``proxy``: (1, 3, H, W) float32 RGB in [0, 1]."""
 
     def pair(self, first: Any, second: Any) -> PairState:
         """What two frames tell together, from what each tells alone."""
@@ -49,7 +48,7 @@ class Automatic:
         self._pair: Any = self._net.pair
         self._at: Any = self._net.at
 
-    def look(self, proxy: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    def look(self, proxy: Tensor) -> Tensor:
         return proxy.contiguous(memory_format=torch.channels_last)
 
     def pair(self, first: Tensor, second: Tensor) -> PairState:

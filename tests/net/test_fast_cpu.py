@@ -11,7 +11,7 @@ from slomo_cli.net.fast_cpu import FastOnCpu
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.runner import Automatic, runner
 
-SHAPES = [(64, 96), (32, 32), (96, 224), (352, 224), (672, 704)]
+SHAPES = [(64, 96), (16, 32), (112, 208), (368, 208), (720, 688)]
 TIMES = (0.125, 0.5, 0.9)
 
 
@@ -46,6 +46,7 @@ def by(run: FastOnCpu | Automatic, i0: Tensor, i1: Tensor, times: tuple[float, .
 def test_same_answer_as_the_plain_network(shape: tuple[int, int]) -> None:
     """To the rounding of float32, flows being several pixels long."""
     net, (i0, i1) = network(), pictures(*shape)
+    assert not any(side % net.stride for side in shape)
     with torch.inference_mode():
         truth = net.pair(i0, i1)
         expected = net.at(truth, torch.zeros(3, dtype=torch.int64), torch.tensor(TIMES))
@@ -72,21 +73,6 @@ def test_short_format_is_no_worse_than_autocast() -> None:
         error, usual = (found - wanted).square().mean().sqrt(), (other - wanted).square().mean().sqrt()
         assert usual > 0
         assert error < 1.5 * usual + 1e-4
-
-
-def test_motion_covers_the_frame_and_little_more() -> None:
-    """Where the proxy is larger than the frame; away from the new edge nothing changes."""
-    net, (i0, i1) = network(), pictures(192, 448)
-    run, t = FastOnCpu(net, torch.float32), torch.tensor([0.5])
-    with torch.inference_mode():
-        whole = run.pair(run.look(i0), run.look(i1))
-        part = run.pair(run.look(i0, (130, 416)), run.look(i1, (130, 416)))
-        full, cut = run.at(whole, t, t), run.at(part, t, t)
-
-    assert torch.equal(whole.flow_01, part.flow_01)
-    assert cut.flow_t0.shape == (1, 2, 72, 208)
-    for found, wanted in zip(cut, full, strict=True):
-        assert torch.allclose(found[..., :24, :160], wanted[..., :24, :160], atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
