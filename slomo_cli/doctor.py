@@ -14,6 +14,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from slomo_cli.errors import SlomoError, printable
+from slomo_cli.threads import usable_cores
 from slomo_cli.values import ComputeSettings
 
 Status = Literal["ok", "warn", "fail"]
@@ -65,23 +66,32 @@ def check_torch() -> Iterator[Check]:
     yield _cpu(torch)
     yield from _cuda(torch)
     if torch.backends.mps.is_available():
-        yield Check("mps", "ok", "Apple GPU: float32, float16", details={"native": ["float32", "float16"]})
+        yield _mps()
     yield _chosen(torch)
 
 
 def _cpu(torch: Any) -> Check:
-    from slomo_cli.interpolate import choose_dtype
+    from slomo_cli.devices import choose_dtype
 
     short = _name(choose_dtype("auto", torch.device("cpu")))
     native = ["float32", *[short] * (short != "float32")]
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
     capability = torch.backends.cpu.get_cpu_capability()
     text = f"{usable} core{'s' * (usable != 1)}, {capability}: {', '.join(native)}"
     return Check("cpu", "ok", text, details={"cores": usable, "capability": capability, "native": native})
 
 
+def _mps() -> Check:
+    from slomo_cli.devices import mps_lacks
+
+    lacks = mps_lacks()
+    if lacks:
+        return Check("mps", "warn", f"Apple GPU: found {lacks}", "the CPU is used; a newer torch may do better")
+    return Check("mps", "ok", "Apple GPU: float32, float16", details={"native": ["float32", "float16"]})
+
+
 def _chosen(torch: Any) -> Check:
-    from slomo_cli.interpolate import choose_device, choose_dtype
+    from slomo_cli.devices import choose_device, choose_dtype
 
     device = choose_device("auto")
     dtype = _name(choose_dtype("auto", device))
@@ -94,9 +104,9 @@ def _name(dtype: Any) -> str:
 
 def _cuda(torch: Any) -> Iterator[Check]:
     if not torch.cuda.is_available():
-        built = torch.version.cuda or torch.version.hip
-        if built and os.path.exists("/proc/driver/nvidia/version"):
-            text = f"torch is built for {built}, but finds no GPU it can use"
+        if os.path.exists("/proc/driver/nvidia/version"):
+            built = torch.version.cuda or torch.version.hip or "CPUs alone"
+            text = f"there is an NVIDIA driver, but this torch is built for {built} and finds no GPU it can use"
             yield Check("cuda", "warn", text, "update the driver, or install the torch built for yours")
         else:
             yield Check("cuda", "ok", "no CUDA device; the CPU is used", details={"devices": 0})

@@ -11,7 +11,6 @@ fetched later, so that a pipeline can keep every core busy:
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import threading
@@ -29,16 +28,18 @@ if "torch" not in sys.modules:
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from slomo_cli.arrays import enlarged, image_frame, on_device, to_numpy, to_tensor
+from slomo_cli.devices import choose_device, choose_dtype, keep_freed_memory
 from slomo_cli.errors import DeviceError, UsageError
 from slomo_cli.net.fuse import SourcePlanes, fuse
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.proxy import PROXY_SIDE, ProxyScale, proxy_scale, to_proxy
 from slomo_cli.net.runner import Automatic, runner
 from slomo_cli.net.weights import load
-from slomo_cli.values import ColorInfo, Frame, PixelLayout
+from slomo_cli.threads import usable_cores
+from slomo_cli.values import Frame
 
 if TYPE_CHECKING:
     from slomo_cli.net.presets import Network
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Planes = tuple["Plane", ...]
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"
+"""How torch tells that the host's memory ran out: by an error of no kind of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +91,20 @@ class Pending:
             if arrived is not None:
                 arrived.synchronize()
             result = [plane[self._pick] for plane in tensors]
-        return tuple(_to_numpy(plane) for plane in result)
+        return tuple(to_numpy(plane) for plane in result)
 
 
 class Interpolator:
     """A loaded network that makes the pictures between two pictures.
 
     ``weights``: a released name or a path. ``device``: auto, cpu, cuda, cuda:N or mps. ``dtype``: auto (bfloat16 or
-    float16 where the device computes it natively, else float32), float32, bfloat16 or float16. ``proxy``: auto, full,
-    or the longest short side, in pixels, of what the network sees. ``batch``: timesteps computed together, 0 chooses.
-    ``threads``: of the network on a CPU, 0 uses every core. ``compile``: torch.compile the network, if it can be.
+    float16 where a CPU, NVIDIA or AMD GPU computes it natively, else float32), float32, bfloat16 or float16. ``proxy``:
+    auto, full, or the longest short side, in pixels, of what the network sees. ``batch``: timesteps computed together,
+    0 chooses. ``threads``: of the network on a CPU, 0 uses every core. ``compile``: torch.compile the network, if it
+    can be.
+
+    On a CPU it changes two things for the whole process: the C library keeps freed memory for the next arrays (Linux),
+    and torch computes with one thread in threads started later.
 
     Raises DeviceError for a device or format that is not there, WeightsError for unusable weights, UsageError for
     values out of range. Close it, or use it as a context manager, to end its threads.
@@ -127,13 +133,12 @@ class Interpolator:
         self._net = self._compiled(loaded.model) if compile else runner(loaded.model, self.device, self.dtype)
         self._proxy_side = _proxy_side(proxy)
         self._on_cpu = self.device.type == "cpu"
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.threads = (threads or cores) if self._on_cpu else 1
+        self.threads = (threads or usable_cores()) if self._on_cpu else 1
         self._batch = batch or (1 if self._on_cpu else 16)
         self.pairs_ahead = max(3, self.threads + 1)
         """How many pairs should be asked for before the first is fetched: one more than can be worked on at a time."""
         if self._on_cpu:
-            _keep_freed_memory()
+            keep_freed_memory()
         self._sparing = False
         """Fuse with as little memory as can be: set once the device's ran out at a single picture."""
         self._closing = False
@@ -186,8 +191,9 @@ class Interpolator:
         step = self.step(left.width, left.height)
         times = [float(t) for t in timesteps]
         pending: list[Pending] = []
-        for start in range(0, len(times), self._batch):
-            some = times[start : start + self._batch]
+        batch = self._batch  # read once: a thread whose memory runs out halves it
+        for start in range(0, len(times), batch):
+            some = times[start : start + batch]
             done: Future[Any] = Future()
 
             # The flow is handed over, not remembered: it would hold this function, which would hold it, and both would
@@ -212,7 +218,7 @@ class Interpolator:
         ``first``, ``second``: (H, W, 3) RGB, uint8 or uint16 using the full range, equal in size and type. Returns
         arrays like them; at 0 and 1 they are copies of the images themselves.
         """
-        left, right = _image_frame(first, second), _image_frame(second, first)
+        left, right = image_frame(first, second), image_frame(second, first)
         inner = iter(self.request(left, right, [t for t in timesteps if 0 < t < 1]))
         images = []
         for t in timesteps:
@@ -229,22 +235,22 @@ class Interpolator:
         self, first: npt.NDArray[Any] | Frame, second: npt.NDArray[Any] | Frame, timesteps: Sequence[Fraction | float]
     ) -> MotionMaps:
         """Flows and visibility behind ``between`` (or ``frames``), for looking at."""
-        left = first if isinstance(first, Frame) else _image_frame(first, second)  # type: ignore[arg-type]
-        right = second if isinstance(second, Frame) else _image_frame(second, first)  # type: ignore[arg-type]
+        left = first if isinstance(first, Frame) else image_frame(first, second)  # type: ignore[arg-type]
+        right = second if isinstance(second, Frame) else image_frame(second, first)  # type: ignore[arg-type]
         step = self.step(left.width, left.height)
         state = self._state(left, right).result()
         times = [float(t) for t in timesteps]
-        motion: Motion = self._pool.submit(self._at, state, times).result()[0]
+        motion: Motion = self._pool.submit(self._guarded, lambda: self._at(state, times)).result()[0]
 
         def flow(field: Tensor) -> npt.NDArray[np.float32]:
-            return _enlarged(field.float() * step, step, left).transpose(0, 2, 3, 1)
+            return enlarged(field.float() * step, step, left).transpose(0, 2, 3, 1)
 
         return MotionMaps(
             flow(state.flow_01)[0],
             flow(state.flow_10)[0],
             flow(motion.flow_t0),
             flow(motion.flow_t1),
-            _enlarged(motion.visibility.float(), step, left)[:, 0],
+            enlarged(motion.visibility.float(), step, left)[:, 0],
         )
 
     # ------------------------------------------------------------------------------------------------ tasks
@@ -297,12 +303,16 @@ class Interpolator:
 
     @torch.inference_mode()
     def _upload(self, frame: Frame) -> _Prepared:
-        planes = [_to_tensor(plane, self.device) for plane in frame.planes]
         scale = self.proxy_scale(frame.width, frame.height)
-        proxy = to_proxy(
-            [p[None] for p in planes], frame.layout, frame.color, scale.divisor, self._net.stride, scale.magnify
-        )
-        return _Prepared(SourcePlanes.of(planes, frame.layout), self._guarded(lambda: self._net.look(proxy)))
+
+        def upload() -> _Prepared:
+            planes = [to_tensor(plane, self.device) for plane in frame.planes]
+            proxy = to_proxy(
+                [p[None] for p in planes], frame.layout, frame.color, scale.divisor, self._net.stride, scale.magnify
+            )
+            return _Prepared(SourcePlanes.of(planes, frame.layout), self._net.look(proxy))
+
+        return self._guarded(upload)
 
     @torch.inference_mode()
     def _flow(self, ready: Sequence[Future[_Prepared]]) -> PairState:
@@ -312,7 +322,7 @@ class Interpolator:
     @torch.inference_mode()
     def _at(self, state: PairState, times: Sequence[float]) -> tuple[Motion, Tensor]:
         """The Motion at ``times``, and these as a tensor beside it."""
-        t = _on_device(torch.tensor(times, dtype=torch.float32), self.device)
+        t = on_device(torch.tensor(times, dtype=torch.float32), self.device)
         index = torch.zeros(len(times), dtype=torch.int64, device=self.device)
         return self._net.at(state, index, t), t
 
@@ -357,12 +367,15 @@ class Interpolator:
         """``work`` with the device's out-of-memory told as what it is."""
         try:
             return work()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and _CPU_IS_FULL not in str(error):
+                raise
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+            instead = "fewer --threads" if self._on_cpu else "--device cpu"
             raise DeviceError(
                 f"{self.describe()} has too little free memory for this picture size: "
-                "use a smaller --proxy (such as 540), or --device cpu"
+                f"use a smaller --proxy (such as 540), or {instead}"
             ) from error
 
     def _compiled(self, model: Network) -> Runner:
@@ -376,47 +389,6 @@ class Interpolator:
             self.notes.append(f"the network could not be compiled and runs as it is: {reason[:160]}")
             return runner(model, self.device, self.dtype)
         return compiled
-
-
-# ----------------------------------------------------------------------------------------------------- choices
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is the first GPU, else Apple's, else the CPU. DeviceError if not there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"expected a device such as auto, cpu, cuda, cuda:1 or mps, found '{name}'") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            found = f"{count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device this torch can use"
-            raise DeviceError(f"expected {name}, found {found}: `slomo doctor` says more, --device cpu always works")
-    elif device.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise DeviceError("expected Apple's mps device, found none: --device cpu always works")
-    elif device.type != "cpu":
-        raise UsageError(f"expected a device such as auto, cpu, cuda, cuda:1 or mps, found '{name}'")
-    return device
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number format of the network; ``auto`` is the shortest the device computes natively."""
-    if name != "auto":
-        if name not in _DTYPES:
-            raise UsageError(f"expected a number format of auto, {', '.join(_DTYPES)}, found '{name}'")
-        return _DTYPES[name]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    if device.type == "cpu" and any(
-        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    ):
-        return torch.bfloat16
-    return torch.float32
 
 
 def _proxy_side(text: str | int) -> int:
@@ -433,72 +405,3 @@ def _proxy_side(text: str | int) -> int:
 
 def _single_thread() -> None:
     torch.set_num_threads(1)
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep the memory of arrays that are gone, for the next ones.
-
-    By default it returns blocks of some megabytes to the system at once; being given them back, cleared and page by
-    page, at every step of the network took a tenth of all time. And what one thread has left, another may use: memory
-    would else grow with every pool of threads there has ever been. Only glibc can be told so.
-    """
-    if sys.platform != "linux":
-        return
-    # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD and M_ARENA_MAX of malloc.h.
-    threshold_of_own_maps, threshold_of_trimming, padding, arenas = -3, -1, -2, -8
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        return
-    mallopt(threshold_of_own_maps, 32 << 20)
-    mallopt(threshold_of_trimming, 2**31 - 1)
-    mallopt(padding, 64 << 20)
-    mallopt(arenas, 1)
-
-
-# ----------------------------------------------------------------------------------------------- numpy <-> torch
-
-
-def _to_tensor(plane: Plane, device: torch.device) -> Tensor:
-    """One plane on the device: uint8 as it is; uint16 as int32, which every device computes with."""
-    if plane.dtype == np.uint8:
-        tensor = torch.from_numpy(np.require(plane, requirements=["C", "W"]))
-    else:
-        tensor = torch.from_numpy(plane.astype(np.int32))
-    return _on_device(tensor, device)
-
-
-def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy there; to a GPU from pinned memory, so that nothing waits for it."""
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
-
-
-def _to_numpy(plane: Tensor) -> Plane:
-    array = plane.numpy()
-    return array if array.dtype == np.uint8 else array.astype(np.uint16)
-
-
-def _image_frame(image: npt.NDArray[Any], other: npt.NDArray[Any]) -> Frame:
-    """An RGB image as a frame of planes G, B, R."""
-    if image.ndim != 3 or image.shape[2] != 3 or not image.size or image.dtype not in (np.uint8, np.uint16):
-        raise UsageError(
-            f"expected an image of shape (H, W, 3), uint8 or uint16, found shape {image.shape}, {image.dtype}"
-        )
-    if image.shape != other.shape or image.dtype != other.dtype:
-        raise UsageError(
-            f"expected two images of one shape and type, found {image.shape} {image.dtype} "
-            f"and {other.shape} {other.dtype}"
-        )
-    bits = 8 if image.dtype == np.uint8 else 16
-    layout = PixelLayout("gbrp" if bits == 8 else "gbrp16le", "rgb", bits)
-    planes = tuple(np.ascontiguousarray(image[..., channel]) for channel in (1, 2, 0))
-    return Frame(planes, layout, ColorInfo(range=2, matrix=0), Fraction(0))
-
-
-def _enlarged(field: Tensor, step: int, like: Frame) -> npt.NDArray[np.float32]:
-    """(N, C, h, w) on the Motion grid -> (N, C, H, W) at the frame's size, values unchanged."""
-    if step > 1:
-        field = F.interpolate(field, scale_factor=float(step), mode="bilinear", align_corners=False)
-    return field[..., : like.height, : like.width].cpu().numpy()

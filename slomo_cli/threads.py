@@ -1,8 +1,13 @@
-"""How idle threads of the numeric libraries wait. Light: imports nothing of weight."""
+"""Cores to run on, and how idle threads of the numeric libraries wait. Light: imports nothing of weight."""
 
 from __future__ import annotations
 
 import os
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def wait_quietly() -> None:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from tiny_network import save_tiny
 
+from slomo_cli.devices import choose_device, choose_dtype
 from slomo_cli.errors import DeviceError, UsageError, WeightsError
-from slomo_cli.interpolate import Interpolator, choose_device, choose_dtype
+from slomo_cli.interpolate import Interpolator
 from slomo_cli.net.fuse import fuse
 from slomo_cli.values import ColorInfo, Frame, PixelLayout
 
@@ -160,16 +161,53 @@ def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
             assert all(np.array_equal(a, b) for a, b in zip(planes, expected, strict=True))
 
 
-def test_a_device_with_too_little_memory_says_so(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["fuse", "to_proxy", "SourcePlanes.of"])
+@pytest.mark.parametrize("full", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_device_with_too_little_memory_says_so(
+    weights: str, where: str, full: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def none(*args: Any, **kwargs: Any) -> list[torch.Tensor]:
-        raise torch.OutOfMemoryError
+        raise full
 
-    monkeypatch.setattr("slomo_cli.interpolate.fuse", none)
+    monkeypatch.setattr(f"slomo_cli.interpolate.{where}", none)
     with (
         Interpolator(weights, device="cpu", dtype="float32", threads=1) as small,
         pytest.raises(DeviceError, match="smaller --proxy"),
     ):
         small.frames(frame(1, YUV420), frame(2, YUV420), [0.5])
+
+
+def test_no_picture_is_lost_when_memory_runs_out_while_more_are_asked_for(
+    weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked for together is halved by another thread."""
+    with Interpolator(weights, device="cpu", dtype="float32", threads=1, batch=4) as net:
+        submit = net._submit_into
+
+        def halving(*args: Any) -> None:
+            net._batch = 2
+            submit(*args)
+
+        first, second = frame(1, YUV420), frame(2, YUV420)
+        net._state(first, second).result()
+        monkeypatch.setattr(net, "_submit_into", halving)
+        assert len(net.frames(first, second, [k / 9 for k in range(1, 9)])) == 8
+
+
+def test_auto_leaves_an_apple_gpu_that_cannot_warp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with every torch of some years: the CPU does it, and asking for the GPU says why not."""
+
+    def unsupported(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("MPS: Unsupported Border padding mode")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(size))
+    assert choose_device("auto").type == "mps"
+    monkeypatch.setattr("torch.nn.functional.grid_sample", unsupported)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(DeviceError, match=r"cannot warp pictures on \(MPS: Unsupported Border padding mode\)"):
+        choose_device("mps")
 
 
 def test_a_smaller_proxy_keeps_the_size_of_the_result(weights: str) -> None:

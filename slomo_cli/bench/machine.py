@@ -63,11 +63,6 @@ def repeat(work: Callable[[], Any], times: int, wait: Callable[[], None] = lambd
     return median(found)
 
 
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def load() -> float | None:
     """Processes that wanted to run during the last minute, on average; None where the system does not say."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -11,11 +11,12 @@ from pathlib import Path
 from slomo_cli.bench import rival, stages
 from slomo_cli.bench.child import Request, Whole, measure
 from slomo_cli.bench.clip import write_clip
-from slomo_cli.bench.machine import Spent, load, usable_cores
+from slomo_cli.bench.machine import Spent, load
 from slomo_cli.bench.stages import Stage
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.probe import probe
 from slomo_cli.pipeline import ConversionPlan, plan_conversion
+from slomo_cli.threads import usable_cores
 from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
 
 PIXELS = 13_000_000
@@ -140,7 +141,7 @@ def bench(
 
 
 def _on_cpu(compute: ComputeSettings) -> bool:
-    from slomo_cli.interpolate import choose_device
+    from slomo_cli.devices import choose_device
 
     return choose_device(compute.device).type == "cpu"
 

@@ -17,8 +17,6 @@ from slomo_cli.media.encode import Encoder
 from slomo_cli.values import ComputeSettings, Frame
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from slomo_cli.interpolate import Interpolator
     from slomo_cli.pipeline import ConversionPlan
     from slomo_cli.values import Plane
@@ -106,6 +104,7 @@ def parts(
     """
     import torch
 
+    from slomo_cli.arrays import to_tensor
     from slomo_cli.net.fuse import SourcePlanes, fuse
     from slomo_cli.net.proxy import to_proxy
     from slomo_cli.net.runner import runner
@@ -123,7 +122,7 @@ def parts(
             together = 1 if device.type == "cpu" else len(times)
             t = torch.tensor([float(time) for time in times[:together]], device=device)
             index = torch.zeros(together, dtype=torch.int64, device=device)
-            planes = [[_tensor(plane, device) for plane in frame.planes] for frame in (left, right)]
+            planes = [[to_tensor(plane, device) for plane in frame.planes] for frame in (left, right)]
 
             def prepare(k: int) -> tuple[SourcePlanes, Any]:
                 batched = [p[None] for p in planes[k]]
@@ -166,13 +165,6 @@ def operations(work: Callable[[], Any]) -> float:
     with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops())
-
-
-def _tensor(plane: Plane, device: Any) -> Tensor:
-    import numpy as np
-    import torch
-
-    return torch.from_numpy(plane if plane.dtype == np.uint8 else plane.astype(np.int32)).to(device)
 
 
 def encode(job: ConversionPlan, pictures: Sequence[Planes], count: int, repeats: int) -> Stage:

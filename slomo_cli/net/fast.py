@@ -257,8 +257,8 @@ class Fast(nn.Module):
         check_sizes("encoder", encoder)
         check_sizes("refine", refine)
         check_sizes("fine", [fine])
-        # What the refinement needs. The flow levels take odd sizes, and are better off with the picture's own border than
-        # with lines repeated behind it: on 18 clips at x4, of 360 lines mostly, by 0.11 dB.
+        # What the refinement needs. The flow levels take odd sizes, and are better off with the picture's own border
+        # than with lines repeated behind it: on 18 clips at x4, of 360 lines mostly, by 0.11 dB.
         self.stride = 2 * 2 ** len(refine)
         self.cell = 2
         self.encoder = _Encoder(encoder)

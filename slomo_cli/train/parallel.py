@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from slomo_cli.devices import choose_device
 from slomo_cli.errors import DeviceError, UsageError
-from slomo_cli.interpolate import choose_device
 
 PATIENCE = timedelta(hours=6)
 """How long processes wait for one that decodes videos or validates."""

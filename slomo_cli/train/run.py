@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from slomo_cli.devices import choose_dtype
 from slomo_cli.errors import DeviceError, InputError, UsageError, printable
 from slomo_cli.evaluate.datasets import Dataset, open_datasets
-from slomo_cli.interpolate import choose_dtype
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
 from slomo_cli.train.cache import Clip, find_videos, load_clips

@@ -1,0 +1,96 @@
+"""Where the network runs: devices, the number formats they compute in, and what torch on a CPU needs of the process.
+
+Everything that asks torch for a device asks here: the interpolator, training, measurements and ``slomo doctor``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+import torch
+import torch.nn.functional as F
+
+from slomo_cli.errors import DeviceError, UsageError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Number formats by the names users give them."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; ``auto``: the first GPU, else Apple's if it can, else the CPU. DeviceError if not there,
+    UsageError if there is no such kind."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("cpu" if mps_lacks() else "mps")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"expected a device such as auto, cpu, cuda, cuda:1 or mps, found '{name}'") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            found = f"{count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device this torch can use"
+            raise DeviceError(f"expected {name}, found {found}: `slomo doctor` says more, --device cpu always works")
+    elif device.type == "mps":
+        lacks = mps_lacks()
+        if lacks:
+            raise DeviceError(f"expected Apple's mps device, found {lacks}: --device cpu always works")
+    elif device.type != "cpu":
+        raise UsageError(f"expected a device such as auto, cpu, cuda, cuda:1 or mps, found '{name}'")
+    return device
+
+
+def mps_lacks() -> str:
+    """What keeps the network from Apple's GPU, in a few words; empty where nothing does."""
+    if not torch.backends.mps.is_available():
+        return "none"
+    try:
+        # Looking pictures up with their borders repeated is what torch could not do there for years.
+        picture, place = torch.zeros(1, 1, 2, 2, device="mps"), torch.zeros(1, 1, 1, 2, device="mps")
+        F.grid_sample(picture, place, padding_mode="border", align_corners=False).sum().item()
+    except RuntimeError as error:  # NotImplementedError is one
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        return f"one that torch {torch.__version__} cannot warp pictures on ({reason})"
+    return ""
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format of the network. ``auto``: bfloat16 or float16 where an NVIDIA or AMD GPU or the CPU computes it
+    natively and fast, else float32. UsageError for a name that is none."""
+    if name != "auto":
+        if name not in DTYPES:
+            raise UsageError(f"expected a number format of auto, {', '.join(DTYPES)}, found '{name}'")
+        return DTYPES[name]
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        # Before 7.0 float16 is there, but slower than float32.
+        formats = ((8, torch.bfloat16), (7, torch.float16), (0, torch.float32))
+        return next(dtype for least, dtype in formats if capability >= (least, 0))
+    if device.type == "cpu" and any(
+        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    ):
+        return torch.bfloat16
+    return torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep the memory of arrays that are gone, for the next ones.
+
+    By default it returns blocks of some megabytes to the system at once; being given them back, cleared and page by
+    page, at every step of the network took a tenth of all time. And what one thread has left, another may use: memory
+    would else grow with every pool of threads there has ever been. Only glibc can be told so.
+    """
+    if sys.platform != "linux":
+        return
+    # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD and M_ARENA_MAX of malloc.h.
+    threshold_of_own_maps, threshold_of_trimming, padding, arenas = -3, -1, -2, -8
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        return
+    mallopt(threshold_of_own_maps, 32 << 20)
+    mallopt(threshold_of_trimming, 2**31 - 1)
+    mallopt(padding, 64 << 20)
+    mallopt(arenas, 1)
