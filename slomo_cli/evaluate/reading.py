@@ -1,4 +1,5 @@
-"""Pictures and videos as 8-bit RGB: exact for stills that are RGB already, by the stated matrix and range for YUV."""
+"""Pictures and videos as 8-bit RGB: exact for stills that are RGB already; for YUV by the matrix and range stated, or,
+where none is, by those a conversion takes."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from slomo_cli.errors import InputError, printable
@@ -16,7 +16,7 @@ from slomo_cli.media.decode import Decoder
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.source import Picture, first_picture
-from slomo_cli.values import Frame
+from slomo_cli.media.view import to_libav
 
 RGB = npt.NDArray[np.uint8]
 
@@ -58,15 +58,3 @@ class VideoPictures:
                 picture = reformatter.reformat(to_libav(frame), format="rgb24").to_ndarray()
                 yield frame.pts_seconds, np.asarray(picture, np.uint8)
             self._met = tuple(decoder.warnings)
-
-
-def to_libav(frame: Frame) -> VideoFrame:
-    """The frame's planes in a picture of libav's, its colour matrix and range marked."""
-    picture = VideoFrame(frame.width, frame.height, frame.layout.name)
-    for target, plane in zip(picture.planes, frame.planes, strict=True):
-        rows = np.frombuffer(memoryview(target), np.uint8).reshape(-1, target.line_size)[: plane.shape[0]]
-        rows[:, : plane.shape[1] * plane.itemsize] = plane.view(np.uint8).reshape(plane.shape[0], -1)
-    if frame.layout.family == "yuv":
-        picture.colorspace = frame.color.matrix
-    picture.color_range = frame.color.range
-    return picture

@@ -75,8 +75,10 @@ class MethodResult:
     @property
     def timesteps(self) -> dict[Fraction, list[FrameScore]]:
         """The frames of each timestep, rising."""
-        times = sorted({score.timestep for score in self.frames})
-        return {t: [score for score in self.frames if score.timestep == t] for t in times}
+        grouped: dict[Fraction, list[FrameScore]] = {}
+        for score in self.frames:
+            grouped.setdefault(score.timestep, []).append(score)
+        return dict(sorted(grouped.items()))
 
 
 @dataclass

@@ -222,10 +222,10 @@ def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, npt.NDArray
     """(seconds, packed YUV 4:2:0) of all frames, scaled down so that the short side is at most ``short_side``."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
-    from slomo_cli.evaluate.reading import to_libav
     from slomo_cli.media.decode import Decoder
     from slomo_cli.media.probe import probe
     from slomo_cli.media.scan import scan
+    from slomo_cli.media.view import to_libav
 
     info = probe(video)
     scale = min(1.0, short_side / min(info.width, info.height))

@@ -14,6 +14,7 @@ from slomo_cli.errors import InputError, UsageError
 from slomo_cli.evaluate import open_dataset
 from slomo_cli.evaluate.datasets import cut_windows
 from slomo_cli.evaluate.reading import VideoPictures, read_picture
+from slomo_cli.media.probe import probe
 
 HALF = Fraction(1, 2)
 
@@ -196,6 +197,26 @@ def test_yuv_video_is_read_by_its_matrix_and_range(tmp_path: Path) -> None:
         )
         for packet in [*stream.encode(frame), *stream.encode()]:
             container.mux(packet)
+    ((_, picture),) = list(VideoPictures(path))
+    assert np.abs(picture.astype(int) - color).max() <= 2
+
+
+@pytest.mark.parametrize(("lines", "matrix"), [(64, 5), (720, 1)])
+def test_yuv_video_that_states_no_matrix_is_read_as_a_conversion_reads_it(
+    tmp_path: Path, lines: int, matrix: int
+) -> None:
+    """BT.601 up to 576 lines, BT.709 above."""
+    path = tmp_path / "c.mkv"
+    color = np.empty((lines, 32, 3), np.uint8)
+    color[...] = (200, 40, 90)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = lines, 32, "yuv444p"
+        frame = av.VideoFrame.from_ndarray(color, format="rgb24").reformat(format="yuv444p", dst_colorspace=matrix)
+        frame.colorspace, frame.color_range = 2, 0
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+    assert probe(path).color.matrix == 2
     ((_, picture),) = list(VideoPictures(path))
     assert np.abs(picture.astype(int) - color).max() <= 2
 
