@@ -20,6 +20,7 @@ _AVINASH20: dict[str, Any] = {
     "show_flows": True,
     "shrunken_grid": True,
     "mean": (0.429, 0.431, 0.397),
+    "detail": 0.0,
 }
 
 PRESETS: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {

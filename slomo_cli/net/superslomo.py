@@ -23,10 +23,6 @@ from slomo_cli.net.warp import approximate_flows, warp
 MEAN = (0.4311, 0.4281, 0.3979)
 
 
-DETAIL = 0.35
-"""Given back everywhere, as the paper's network has no word on it: between the best of clean and of noisy pictures."""
-
-
 class SuperSloMo(nn.Module):
     """See the module's text. Follows :class:`~slomo_cli.net.motion.InterpolationNet`; one Motion step is one pixel.
 
@@ -34,7 +30,9 @@ class SuperSloMo(nn.Module):
     ``head_kernel``, ``head_slope`` as :class:`~slomo_cli.net.unet.UNet` has them. ``cross_link``: give the flow net's
     bottleneck to the interpolation net. ``show_flows``: give it F_01 and F_10 too (20 inputs, the last four).
     ``shrunken_grid``: flows are meant for a lookup that scales positions by (W-1)/W and (H-1)/H, as networks trained
-    with that slip need; the Motion answered is free of it.
+    with that slip need; the Motion answered is free of it. ``detail``: given back everywhere, as the paper's network
+    has no word on it; 0 samples bilinearly, as the paper does, and 0.35 is between the best of clean and of noisy
+    pictures.
     """
 
     cell = 1
@@ -52,6 +50,7 @@ class SuperSloMo(nn.Module):
         show_flows: bool = False,
         shrunken_grid: bool = False,
         mean: Sequence[float] = MEAN,
+        detail: float = 0.35,
     ) -> None:
         super().__init__()
 
@@ -70,6 +69,7 @@ class SuperSloMo(nn.Module):
         self.cross_link = cross_link
         self.show_flows = show_flows
         self.shrunken_grid = shrunken_grid
+        self.detail = detail
         self.flow = unet(6, 4, 0)
         self.interpolation = unet(20 if show_flows else 16, 5, widths[-1] if cross_link else 0)
         self.stride = self.flow.stride
@@ -93,7 +93,7 @@ class SuperSloMo(nn.Module):
         answer, _ = self.interpolation(self._for_network(torch.cat(seen, 1)), bottleneck if self.cross_link else None)
         change_t0, change_t1, logit = answer.float().split((2, 2, 1), 1)
         flows = self._true(guess_t0 + change_t0), self._true(guess_t1 + change_t1)
-        return Motion(*flows, torch.sigmoid(logit), torch.full_like(logit, DETAIL))
+        return Motion(*flows, torch.sigmoid(logit), torch.full_like(logit, self.detail))
 
     def forward(self, i0: Tensor, i1: Tensor, t: Tensor) -> Motion:
         """One timestep per pair: ``t`` is (N,)."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from slomo_cli.errors import WeightsError
 from slomo_cli.net import weights
 from slomo_cli.net.checkpoints import import_checkpoint
-from slomo_cli.net.warp import blend, warp
+from slomo_cli.net.warp import render
 
 WIDTHS = (4, 6, 8, 8, 10, 10)
 KERNELS = (7, 5, 3, 3, 3, 3)
@@ -128,7 +128,7 @@ def test_an_imported_network_makes_the_published_frames(tmp_path: Path, t: float
     i0, i1 = F.interpolate(torch.rand(2, 3, 8, 12, generator=generator), size=(64, 96), mode="bilinear").split(1)
     with torch.inference_mode():
         motion = loaded.model(i0, i1, torch.tensor([t]))
-        made = blend(warp(i0, motion.flow_t0), warp(i1, motion.flow_t1), motion.visibility, torch.tensor([t]))
+        made = render(i0, i1, motion, torch.tensor([t]))
         wanted = published_frame(content, i0, i1, t)
     assert motion.flow_t0.abs().max() > 0.3  # the test moves something
     assert (made - wanted).abs().max() < 1e-4
