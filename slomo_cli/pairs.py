@@ -51,7 +51,7 @@ def pairs(
     so it needs some. Only a few pictures are in memory at a time.
     """
     detector = CutDetector(time.cut_threshold)
-    duplicates = DuplicateFilter(enabled=time.duplicates == "replace")
+    duplicates = DuplicateFilter(enabled=time.duplicates == "replace", cut_threshold=time.cut_threshold)
     seen: deque[Fraction] = deque()
     deinterlace = time.deinterlace == "auto"
     with Decoder(info, timing, start=start, end=end, deinterlace=deinterlace) as decoder:

@@ -201,7 +201,7 @@ class Painter:
         self._network = network
         self._at_cuts = time.cuts
         self._detector = CutDetector(time.cut_threshold)
-        self._repeats = DuplicateFilter(enabled=time.duplicates == "replace")
+        self._repeats = DuplicateFilter(enabled=time.duplicates == "replace", cut_threshold=time.cut_threshold)
         low, high = _WAITING_FRAMES
         frame_bytes = job.info.layout.frame_bytes(job.info.width, job.info.height)
         self._most = max(low, min(high, _WAITING_BYTES // max(1, frame_bytes)))

@@ -159,7 +159,7 @@ _ENCODERS = (
     Encoder("apng", "apng", ("rgb24", "rgba", "rgb48be", "rgba64be", "gray", "gray16be"), fixed=(("pred", "mixed"),)),
     Encoder("png", "png", ("rgb24", "rgba", "rgb48be", "rgba64be", "gray", "gray16be"), fixed=(("pred", "mixed"),)),
     Encoder(
-        "libwebp_anim", "webp", ("yuv420p", "yuva420p"), ("quality", 0, 100, 90), fixed=(("compression_level", "4"),)
+        "libwebp_anim", "webp", ("yuv420p", "yuva420p"), ("quality", 0, 100, 10), fixed=(("compression_level", "4"),)
     ),
     Encoder("mjpeg", "mjpeg", ("yuvj420p", "yuvj422p", "yuvj444p"), ("q", 1, 31, 2)),
     Encoder(
@@ -307,6 +307,8 @@ def _crf(name: str, option: str, value: float) -> Options:
     if name.endswith("_videotoolbox"):
         # Its scale is 1 (worst) to 100; 18 becomes 65, about what its own documentation calls visually lossless.
         return (("q", f"{max(1.0, 100 - value * 100 / 51):.0f}"),)
+    if name == "libwebp_anim":
+        return ((option, f"{100 - value:g}"),)  # its scale is 0 (worst) to 100
     return ((option, f"{value:g}"),)
 
 

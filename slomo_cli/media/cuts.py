@@ -249,11 +249,17 @@ class DuplicateFilter:
     """
 
     def __init__(
-        self, *, enabled: bool = True, tolerance: float = DUPLICATE_TOLERANCE, max_run: int = LONGEST_RUN
+        self,
+        *,
+        enabled: bool = True,
+        tolerance: float = DUPLICATE_TOLERANCE,
+        max_run: int = LONGEST_RUN,
+        cut_threshold: float | None = None,
     ) -> None:
         """``tolerance``: levels by which a repeat may differ (see ``difference``), if that is at most 2/5 of the
         changes around it; where those are large, up to 8/3 of the tolerance and 4/25 of them. 0 knows exact repeats
-        only. Not ``enabled``, nothing is dropped. UsageError for negative numbers."""
+        only. Not ``enabled``, nothing is dropped. ``cut_threshold``: as CutDetector has it. UsageError for negative
+        numbers."""
         if tolerance < 0 or max_run < 0:
             raise UsageError(f"expected a duplicate tolerance and run of 0 or more, found {tolerance} and {max_run}")
         self.enabled = enabled
@@ -261,7 +267,7 @@ class DuplicateFilter:
         self.max_run = max_run
         self.count = 0
         """Repeats dropped so far."""
-        self._cuts = CutDetector()
+        self._cuts = CutDetector(cut_threshold)
 
     def thin(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The frames that are no repeats, in order; up to ``max_run`` frames are read ahead and held."""

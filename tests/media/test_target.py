@@ -364,7 +364,8 @@ class TestOwnScales:
             ("a.mov", {"codec": "prores", "preset": "lt"}, "-profile:v:0 1"),
             ("a.mov", {"codec": "prores"}, "-profile:v:0 3"),
             ("%d.jpg", {"crf": 5}, "-q:v:0 5"),
-            ("a.webp", {"crf": 70}, "-quality:v:0 70"),
+            ("a.webp", {"crf": 30}, "-quality:v:0 70"),
+            ("a.webp", {}, "-quality:v:0 90"),
             ("a.mkv", {"codec": "librav1e", "preset": "medium"}, "-qp:v:0 80 -speed:v:0 6"),
         ],
     )

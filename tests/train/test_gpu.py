@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ def test_scenes_are_those_of_the_cpu(cuda: torch.device) -> None:
 def test_no_step_waits_for_the_device(cuda: torch.device, tmp_path: Path, preset: str) -> None:
     config = {} if preset == "fast" else {"widths": [8, 8, 16, 16, 16, 16]}
     windows = WindowSettings(crop=64, targets=2)
-    losses = LossWeights(1.0, 0.0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
+    losses = LossWeights(**{loss.name: 0.1 * (loss.name != "perceptual") for loss in fields(LossWeights)})
     settings = replace(preset_settings(preset), steps=9, batch=8, dtype="bfloat16", windows=windows, losses=losses)
     real = WindowSampler([moving_clip(30)], windows, cuda, place="device")
     synthetic = SyntheticSampler([photo(seed=1)], 64, 2, cuda, place="device")
