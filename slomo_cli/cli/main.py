@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -117,6 +118,20 @@ class Signals:
         os.kill(os.getpid(), number)
 
 
+def hold_closed_streams() -> None:
+    """Standard streams closed by who called (``>&-``) get a stand-in, lest files opened later take their numbers and
+    the words meant for them. What is written to a closed standard output fails, and is not lost in silence.
+    """
+    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_RDWR)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest free number, which is this one
+            if number == 1 and sys.stdout is None:
+                # Unbuffered: what could not be written is not tried again at the end.
+                sys.stdout = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), write_through=True)
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``slomo`` and leave with its exit code: 0 ok, 1 failed, 2 usage, 3 input, 4 encoder, 5 device, 128 + signal.
 
@@ -124,6 +139,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """
     signals = Signals()
     signals.install()
+    hold_closed_streams()
     wait_quietly()
     if not sys.warnoptions:
         # Libraries warn in Python's own way about things no user can change; -W brings the warnings back.
@@ -149,9 +165,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if not events:
             click.echo(err=True)  # the terminal's ^C, or the question, keeps its line
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO):
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EPIPE,
+            errno.EIO,
+            *((errno.EBADF,) if sys.__stdout__ is None else ()),
+        ):
             raise
-        message, code = f"cannot write: {error.strerror}", SlomoError.exit_code
+        why = "standard output is closed" if error.errno == errno.EBADF else error.strerror
+        message, code = f"cannot write: {why}", SlomoError.exit_code
     except MemoryError:
         message, code = "out of memory", DeviceError.exit_code
     code = code if isinstance(code, int) else 0

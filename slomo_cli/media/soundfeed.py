@@ -169,7 +169,14 @@ class SoundFeed:
     def open(self) -> int:
         """Makes the pipe: the end to be read, which is the caller's to close. Raises OSError."""
         reader, self._number = os.pipe()
-        return reader
+        if reader > 2:
+            return reader
+        # Where a standard stream was closed: ffmpeg gets its own under that number.
+        import fcntl
+
+        above = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 3)
+        os.close(reader)
+        return above
 
     def start(self) -> None:
         """Begins to fill the pipe."""

@@ -207,6 +207,19 @@ def test_closed_stdout_is_quiet() -> None:
     assert (run.returncode, err) == (141, "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes streams by the shell")
+def test_words_for_a_closed_stdout_are_not_lost_in_silence() -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m slomo_cli weights list >&-', sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])},
+    )
+
+    assert (done.returncode, done.stderr) == (1, "slomo: cannot write: standard output is closed\n")
+
+
 def test_version_names_what_matters_without_torch() -> None:
     check = """
 import atexit, sys

@@ -281,6 +281,18 @@ class TestSoundFeed:
         assert not feed._thread.is_alive()
         os.close(reader)
 
+    def test_the_number_is_no_standard_stream(self):
+        kept = os.dup(0)
+        os.close(0)
+        try:
+            feed = SoundFeed("pipe", lambda: silence(2, 1000), 2, 1000)
+            reader = feed.open()
+        finally:
+            os.dup2(kept, 0)
+            os.close(kept)
+        assert reader > 2
+        os.close(reader)
+
     def test_a_pipe_whose_reader_never_came_is_closed(self):
         feed = SoundFeed("pipe", lambda: silence(2, 1000), 2, 1000)
         reader = feed.open()
