@@ -120,16 +120,19 @@ class Signals:
 
 def hold_closed_streams() -> None:
     """Standard streams closed by who called (``>&-``) get a stand-in, lest files opened later take their numbers and
-    the words meant for them. What is written to a closed standard output fails, and is not lost in silence.
+    the words meant for them. Messages to a closed stderr go nowhere; what is written to a closed standard output fails,
+    and is not lost in silence.
     """
-    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_RDWR)):
+    modes = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_RDWR}
+    for number, (name, mode) in enumerate(modes.items()):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, mode)  # takes the lowest free number, which is this one
-            if number == 1 and sys.stdout is None:
+            if name != "stdin" and getattr(sys, name) is None:
                 # Unbuffered: what could not be written is not tried again at the end.
-                sys.stdout = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), write_through=True)
+                stream = io.FileIO(number, "w", closefd=False)
+                setattr(sys, name, io.TextIOWrapper(stream, errors="backslashreplace", write_through=True))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -208,16 +208,23 @@ def test_closed_stdout_is_quiet() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes streams by the shell")
-def test_words_for_a_closed_stdout_are_not_lost_in_silence() -> None:
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("weights list >&-", 1, "slomo: cannot write: standard output is closed\n"),
+        ("info nonesuch.mp4 2>&-", 3, ""),
+    ],
+)
+def test_closed_streams_change_no_exit_code_and_lose_no_words(words: str, code: int, said: str) -> None:
     done = subprocess.run(
-        ["sh", "-c", '"$0" -m slomo_cli weights list >&-', sys.executable],
+        ["sh", "-c", f'"$0" -m slomo_cli {words}', sys.executable],
         capture_output=True,
         text=True,
         timeout=60,
         env={**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])},
     )
 
-    assert (done.returncode, done.stderr) == (1, "slomo: cannot write: standard output is closed\n")
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 def test_version_names_what_matters_without_torch() -> None:
