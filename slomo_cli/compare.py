@@ -119,7 +119,7 @@ def compare(
         with (
             _Film(left_info, left_scan, left_view, times.start, times.end) as left,
             _Film(right_info, right_scan, right_view) as right,
-            Encoder(args, target, plan.frames) as encoder,
+            Encoder(args, target, plan.frames, feeds=carry.feeds) as encoder,
         ):
             for k in range(plan.frames):
                 moment = k / plan.rate

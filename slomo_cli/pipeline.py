@@ -161,7 +161,9 @@ def _run(
     with (
         Interpolator(**{f.name: getattr(compute, f.name) for f in fields(compute)}) as network,
         Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end, deinterlace=deinterlace) as decoder,
-        Encoder(job.encoder_args, job.target, job.plan.frames, time_base=job.time_base) as encoder,
+        Encoder(
+            job.encoder_args, job.target, job.plan.frames, time_base=job.time_base, feeds=job.carry.feeds
+        ) as encoder,
     ):
         for note in network.notes:
             progress.note(note)

@@ -161,7 +161,7 @@ def check_source(source: Path | None) -> None:
 def check_target(target: Path | None, *, create: bool = False, dry: bool = False) -> None:
     """SlomoError unless a file can be put there; ``create`` makes a missing folder (--out-dir) unless ``dry``."""
     if target is None:
-        if sys.stdout is None:
+        if sys.stdout is None or sys.__stdout__ is None:
             raise UsageError("stdout (-o -) is closed: redirect it to a file or a pipe")
         if sys.stdout.isatty() and not dry:
             raise UsageError("stdout (-o -) is a terminal: redirect it to a file or a pipe")

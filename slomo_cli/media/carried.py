@@ -35,7 +35,7 @@ class Carry:
     """Where temporary files will be."""
     jobs: tuple[Job, ...] = field(default=(), repr=False)
     feeds: tuple[SoundFeed, ...] = field(default=(), repr=False)
-    """Sound made during the run."""
+    """Sound made during the run; the encoder hands it over."""
 
     def prepare(self) -> None:
         """Writes the temporary files the arguments name; to be called once, before ffmpeg starts."""
@@ -45,8 +45,6 @@ class Carry:
             self.folder.mkdir(mode=0o700)
             for job in self.jobs:
                 job()
-            for feed in self.feeds:
-                feed.start()
         except OSError as error:
             self.close()
             raise SlomoError(f"cannot write to '{printable(self.folder.parent)}': {error.strerror}") from None
@@ -56,9 +54,9 @@ class Carry:
 
     def close(self) -> None:
         """Removes the temporary files; harmless when repeated."""
+        for feed in self.feeds:
+            feed.stop()
         if self.folder is not None:
-            for feed in self.feeds:
-                feed.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:

@@ -118,7 +118,7 @@ class _Planner:
             map_args=(*graphs, *self._maps, *self._codecs),
             output_args=(*self._tags, *self._final),
             notes=tuple(self._notes),
-            folder=self._folder if self._jobs or self._feeds else None,
+            folder=self._folder if self._jobs else None,
             jobs=tuple(self._jobs),
             feeds=tuple(self._feeds),
         )
@@ -245,17 +245,17 @@ class _Planner:
 
     def _fed(self, track: StreamInfo, number: int, codec: str) -> None:
         """The track as samples from a pipe that a thread of ours fills during the run."""
-        path = self._folder / f"sound{number}.f32"
+        word = f"pipe:sound{number}"
         source, timing, plan, rate = self._info.path, self._timing, self._plan, track.sample_rate
         self._feeds.append(
             soundfeed.SoundFeed(
-                path,
+                word,
                 lambda: soundfeed.stretched(source, track, timing, plan, rate),
                 track.channels,
                 round(plan.duration * rate),
             )
         )
-        self._maps += ["-map", f"{self._inputs.samples(path, rate, track.channels, sound.layout_name(track))}:0"]
+        self._maps += ["-map", f"{self._inputs.samples(word, rate, track.channels, sound.layout_name(track))}:0"]
         if layouts := sound.layout_filter(codec, track, self._container):
             self._codecs += [f"-filter:a:{number}", layouts]
 

@@ -1,7 +1,7 @@
 """Decodes a source's pictures in presentation order, as the file's own samples with exact times.
 
 Damaged packets are passed over and counted; they never end the film. Every picture has the size and layout ``probe``
-found: a picture that differs is scaled to it, with one warning.
+found: a picture that differs is brought to it, with one warning.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av.error
-from av.video.reformatter import VideoReformatter
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.deinterlace import Deinterlacer
 from slomo_cli.media.grid import snapped
-from slomo_cli.media.pixels import can_be_copied, copy_planes, is_opaque, layout_of
 from slomo_cli.media.scan import Joins
 from slomo_cli.media.sequence import open_picture
 from slomo_cli.media.source import stamps_are_of_decoding
+from slomo_cli.media.uniform import Uniform
 from slomo_cli.values import Frame, SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ _SEEKABLE = frozenset({"mov", "matroska", "webm", "mp4", "mpegts", "nut", "flv",
 """Containers (a name of the demuxer) in which a keyframe's stamp is the same after a jump as without one."""
 _WORTH_SEEKING = Fraction(2)
 """Seconds; a start nearer to the beginning is reached by decoding."""
-_BICUBIC_EXACT = 4 | 0x40000
-"""SWS_BICUBIC | SWS_ACCURATE_RND."""
 
 
 class Decoder:
@@ -79,7 +76,6 @@ class Decoder:
         self._end = end
         self._deinterlace = deinterlace and min(info.width, info.height) >= 3
         self._threads = threads
-        self._reformatter: VideoReformatter | None = None
         self._iterator: Generator[Frame] | None = None
         self._stopped = False
         self._latest_fed = -(1 << 63)
@@ -87,6 +83,7 @@ class Decoder:
         stored = stamps_are_of_decoding(info.container, info.codec)
         self._may_seek = seekable and timing.stamped and timing.continuous and not stored
         self._shown = f"'{printable(os.fspath(info.path))}'"
+        self._uniform = Uniform(info, self._shown, self.warnings)
 
     def __enter__(self) -> Decoder:
         return self
@@ -145,7 +142,6 @@ class Decoder:
             self._warn_of_loss()
         finally:
             pictures.close()
-            self._reformatter = None
 
     def _whole_pictures(self) -> Generator[Timed]:
         """Timed pictures, their two fields made one picture where asked."""
@@ -274,26 +270,10 @@ class Decoder:
             again.close()
 
     def _delivered(self, time: Fraction, picture: VideoFrame) -> Frame:
-        """The picture's samples, copied once, in the layout and size probe found."""
-        info = self.info
-        same_size = picture.width == info.width and picture.height == info.height
-        if not same_size or picture.format.name != info.pix_fmt:
-            self._warn_of_change(picture)
-        elif not info.layout.alpha and layout_of(picture.format.name).alpha and not is_opaque(picture):
-            self._warn_of_alpha(time)
-        if not same_size or not can_be_copied(picture.format.name, info.layout):
-            if self._reformatter is None:
-                self._reformatter = VideoReformatter()
-            try:
-                picture = self._reformatter.reformat(
-                    picture, info.width, info.height, info.layout.name, interpolation=_BICUBIC_EXACT
-                )
-            except av.error.FFmpegError:
-                raise InputError(
-                    f"{self._shown}: libav cannot turn its {picture.format.name} pictures into {info.layout.name}"
-                ) from None
+        """The picture's samples, copied once, in the layout, size and colours probe found."""
+        frame = self._uniform.frame(time, picture)
         self.frames_decoded += 1
-        return Frame(copy_planes(picture, info.layout), info.layout, info.color, time)
+        return frame
 
     def _warn_of_loss(self) -> None:
         """After a whole film: says how many promised pictures did not come."""
@@ -304,21 +284,6 @@ class Decoder:
                 f"{lost} of {self.timing.frames_from_packets} pictures could not be decoded; "
                 "the time they had is bridged from their neighbours"
             )
-
-    def _warn_of_change(self, picture: VideoFrame) -> None:
-        opening = "the picture changes"
-        if not any(line.startswith(opening) for line in self.warnings):
-            self.warnings.append(
-                f"{opening} from {self.info.width}x{self.info.height} {self.info.pix_fmt} to "
-                f"{picture.width}x{picture.height} {picture.format.name} on the way; "
-                "every picture is brought to the first one's size and format"
-            )
-
-    def _warn_of_alpha(self, time: Fraction) -> None:
-        """A palette picture is transparent, after a first one that was not and so decided for all."""
-        closing = "on, which the first one is not; they are taken as opaque"
-        if not any(line.endswith(closing) for line in self.warnings):
-            self.warnings.append(f"pictures are transparent from {float(time):.2f} s {closing}")
 
 
 def _seek(picture: Picture, clock: _Clock, wanted: Fraction) -> tuple[int, Iterator[Packet[Any]]] | None:

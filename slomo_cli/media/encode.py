@@ -21,6 +21,7 @@ from slomo_cli.errors import EncoderError, OutputClosed, printable
 from slomo_cli.media.feed import Nut, Pipe, Shaper
 from slomo_cli.media.ffmpeg import last_words
 from slomo_cli.media.place import Place, left_over, refuse_existing
+from slomo_cli.media.soundfeed import SoundFeed
 from slomo_cli.media.target import Target
 from slomo_cli.values import Frame
 
@@ -37,19 +38,27 @@ class Encoder:
     """An ffmpeg process being fed frames; a context manager that leaves either the whole target or nothing.
 
     args: the command from ``build_encode_args``. expected_frames: how many must be written, None when unknown.
-    time_base: given when frames carry stamps of their own (the command then reads NUT).
+    time_base: given when frames carry stamps of their own (the command then reads NUT). feeds: sound that the command
+    names and ffmpeg inherits.
 
     ``write`` and ``finish`` belong to one thread; ``abort`` may be called from any, at any time.
     Raises UsageError when the target exists and must not be replaced, EncoderError for everything else.
     """
 
     def __init__(
-        self, args: Sequence[str], target: Target, expected_frames: int | None, *, time_base: Fraction | None = None
+        self,
+        args: Sequence[str],
+        target: Target,
+        expected_frames: int | None,
+        *,
+        time_base: Fraction | None = None,
+        feeds: Sequence[SoundFeed] = (),
     ) -> None:
         self.target = target
         self.expected_frames = expected_frames
         self.frames_written = 0
         self._args = list(args)
+        self._feeds = feeds
         self._tail = bytearray()
         self._aborted = False
         self._done = False
@@ -168,19 +177,30 @@ class Encoder:
         if self.target.path is None:
             sys.stdout.flush()
             output = sys.__stdout__ if sys.__stdout__ is not None else subprocess.DEVNULL
+        pipes: dict[str, int] = {}
         try:
+            for feed in self._feeds:
+                pipes[feed.word] = feed.open()
             # A session of its own: Ctrl-C then reaches slomo alone, which decides what becomes of the encoder.
-            return subprocess.Popen(
-                self._args,
+            process = subprocess.Popen(
+                [f"pipe:{pipes[word]}" if word in pipes else word for word in self._args],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
+                pass_fds=tuple(pipes.values()),
                 env={**os.environ, "SVT_LOG": "1"},  # SVT-AV1 prints its settings past ffmpeg's log level
             )
         except OSError as error:
             raise EncoderError(f"ffmpeg cannot be started: {error.strerror}") from None
+        finally:
+            # From here on they are ffmpeg's alone: when it ends, whoever writes is told.
+            for number in pipes.values():
+                os.close(number)
+        for feed in self._feeds:
+            feed.start()
+        return process
 
     def _listen(self) -> None:
         """Drains ffmpeg's messages so that it can never block on them; keeps the end."""

@@ -13,7 +13,7 @@ from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
 
 @dataclass
 class _Input:
-    path: Path
+    name: str
     demuxer: str
     more: tuple[str, ...]
     later: Fraction | None
@@ -39,19 +39,19 @@ class Inputs:
 
         It is opened as the very format it was probed as, and as no other.
         """
-        self._inputs.append(_Input(self._info.path, self._info.container.partition(",")[0], (), later))
+        self._inputs.append(_Input(literal(self._info.path), self._info.container.partition(",")[0], (), later))
         return len(self._inputs)
 
     def file(self, path: Path, demuxer: str) -> int:
         """A temporary file already on the output's clock."""
-        self._inputs.append(_Input(path, demuxer, (), None))
+        self._inputs.append(_Input(literal(path), demuxer, (), None))
         return len(self._inputs)
 
-    def samples(self, path: Path, rate: int, channels: int, layout: str) -> int:
-        """A pipe of interleaved float samples, on the output's clock from 0; layout: '' where unknown."""
+    def samples(self, word: str, rate: int, channels: int, layout: str) -> int:
+        """A pipe, called ``word``, of interleaved float samples on the output's clock; layout: '' where unknown."""
         # Told their number only, ffmpeg guesses which loudspeakers they are. Before 5.1 it can be told nothing else.
         said = ("-ch_layout", layout) if layout and self._version >= (5, 1) else ("-ac", str(channels))
-        self._inputs.append(_Input(path, "f32le", ("-ar", str(rate), *said), None))
+        self._inputs.append(_Input(word, "f32le", ("-ar", str(rate), *said), None))
         return len(self._inputs)
 
     def use(self, number: int, stream: StreamInfo) -> str:
@@ -65,7 +65,7 @@ class Inputs:
         for item in self._inputs:
             shift = self._shift(item)
             words += ["-itsoffset", seconds_text(shift)] if shift else []
-            words += ["-f", item.demuxer, *item.more, "-i", literal(item.path)]
+            words += ["-f", item.demuxer, *item.more, "-i", item.name]
         return tuple(words)
 
     def _shift(self, item: _Input) -> Fraction:

@@ -107,8 +107,10 @@ class _Walk:
         self.furthest = Fraction(0)
         """The latest end of any stream, seconds on the container's clock; only where all streams were read."""
         self.failure = ""
-        # Where only the container declares a length, it may be the sound's: then every stream's end counts.
-        undeclared = self.stream.duration is None and "DURATION" not in dict(info.picture_metadata)
+        # Where only the container declares a length, it may be the sound's: then every stream's end counts. ASF's is
+        # the file's too, and libav gives it to each stream.
+        own = info.container != "asf" and self.stream.duration is not None
+        undeclared = not own and "DURATION" not in dict(info.picture_metadata)
         self.reads_all = undeclared and len(picture.container.streams) > 1
         self._joins = Joins(info.container, 1 / picture.time_base)
         self._previous: int | None = None

@@ -1,7 +1,7 @@
-"""Stretched sound, made while ffmpeg runs: decoded, bent by the vocoder, and handed over through a named pipe.
+"""Stretched sound, made while ffmpeg runs: decoded, bent by the vocoder, and handed over through a pipe.
 
-The pipe lies in the conversion's temporary folder. One thread for each track fills it; ffmpeg reads it as one more
-input of raw samples, so nothing is stored and memory stays bounded whatever the length.
+ffmpeg inherits the pipe's other end. One thread for each track fills it; ffmpeg reads it as one more input of raw
+samples, so nothing is stored and memory stays bounded whatever the length.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from slomo_cli.media.vocoder import Samples, Source, Vocoder
 from slomo_cli.timeline import Plan
 from slomo_cli.values import SourceTiming, StreamInfo
 
-IS_POSSIBLE = hasattr(os, "mkfifo")
-"""Named pipes are there on every system but Windows."""
+IS_POSSIBLE = os.name == "posix"
+"""A program inherits pipes by their number on every system but Windows."""
 
 _JITTER_SECONDS = 0.02
 """Stamps this near to where the samples end say nothing: containers round them."""
@@ -146,25 +146,40 @@ def stretched(path: Path, track: StreamInfo, timing: SourceTiming, plan: Plan, r
 
 
 class SoundFeed:
-    """A named pipe and the thread that fills it with interleaved little-endian float samples.
+    """A pipe and the thread that fills it with interleaved little-endian float samples.
 
-    make: gives the blocks, (channels, n). total: how many samples have to arrive whatever happens; where the source
-    fails, the rest is silence, since a damaged sound is no reason to lose the picture.
+    A pipe without a name: when slomo is killed, it ends. At a named one an ffmpeg that came too late waits for ever.
+
+    word: stands for the pipe in ffmpeg's arguments until it has a number. make: gives the blocks, (channels, n).
+    total: how many samples have to arrive whatever happens; where the source fails, the rest is silence, since a
+    damaged sound is no reason to lose the picture.
     """
 
-    def __init__(self, path: Path, make: Callable[[], Iterator[Samples]], channels: int, total: int) -> None:
-        self.path = path
+    def __init__(self, word: str, make: Callable[[], Iterator[Samples]], channels: int, total: int) -> None:
+        self.word = word
         self.problem: Exception | None = None
         """What went wrong, if anything did; the caller decides what to do about a bug."""
         self._make = make
         self._channels = channels
         self._total = total
+        self._number = -1
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"slomo-sound-{path.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"slomo-sound-{word}", daemon=True)
+
+    def open(self) -> int:
+        """Makes the pipe: the end to be read, which is the caller's to close. Raises OSError."""
+        reader, self._number = os.pipe()
+        if reader > 2:
+            return reader
+        # Where a standard stream was closed: ffmpeg gets its own under that number.
+        import fcntl
+
+        above = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 3)
+        os.close(reader)
+        return above
 
     def start(self) -> None:
-        """Makes the pipe and begins to fill it as soon as someone reads. Raises OSError."""
-        os.mkfifo(self.path, 0o600)
+        """Begins to fill the pipe."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -172,11 +187,12 @@ class SoundFeed:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
+        elif self._thread.ident is None and self._number >= 0:
+            os.close(self._number)  # ffmpeg never started
+            self._number = -1
 
     def _run(self) -> None:
-        number = self._open()
-        if number is None:
-            return
+        number = self._number
         given = 0
         try:
             try:
@@ -195,18 +211,6 @@ class SoundFeed:
             pass  # ffmpeg has gone; it says why itself
         finally:
             os.close(number)
-
-    def _open(self) -> int | None:
-        """The pipe, once ffmpeg has opened its side; None when stopped before."""
-        while not self._stopped.is_set():
-            try:
-                number = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError:
-                self._stopped.wait(0.02)
-                continue
-            os.set_blocking(number, True)
-            return number
-        return None
 
 
 def _write(number: int, samples: Any) -> None:

@@ -207,6 +207,26 @@ def test_closed_stdout_is_quiet() -> None:
     assert (run.returncode, err) == (141, "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes streams by the shell")
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("weights list >&-", 1, "slomo: cannot write: standard output is closed\n"),
+        ("info nonesuch.mp4 2>&-", 3, ""),
+    ],
+)
+def test_closed_streams_change_no_exit_code_and_lose_no_words(words: str, code: int, said: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m slomo_cli {words}', sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])},
+    )
+
+    assert (done.returncode, done.stderr) == (code, said)
+
+
 def test_version_names_what_matters_without_torch() -> None:
     check = """
 import atexit, sys

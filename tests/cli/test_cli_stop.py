@@ -82,6 +82,41 @@ def test_a_stopped_conversion_leaves_nothing(folder: Path, number: signal.Signal
     assert processes_with(mark) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds child processes in /proc")
+def test_a_conversion_killed_while_ffmpeg_starts_leaves_no_process(folder: Path) -> None:
+    """With sound to be stretched: ffmpeg must not wait for it once nobody is left to make it."""
+    mark = f"slomo-test-{uuid.uuid4()}"
+    home = folder / "killed"
+    home.mkdir()
+    sound = ["-i", str(folder / "clip.mp4"), "-f", "lavfi", "-i", "sine=duration=2", "-c:v", "copy"]
+    subprocess.run([find_ffmpeg(), "-v", "error", *sound, str(home / "clip.mp4")], check=True)
+    slow = home / "ffmpeg"
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *pipe:0*) touch "{home}/begun"; sleep 1;; esac\nexec "{find_ffmpeg()}" "$@"\n'
+    )
+    slow.chmod(0o755)
+    words = ["convert", "clip.mp4", "--factor", "2", "-o", "out.mp4", "--weights", "../raw.safetensors"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "slomo_cli", *words, "--ffmpeg", str(slow)],
+        cwd=home,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(slomo_cli.__file__).parents[1]), "SLOMO_TEST_MARK": mark},
+    )
+    deadline = time.monotonic() + 60
+    while not (home / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.kill()
+    run.wait()
+    deadline = time.monotonic() + 15
+    while (left := processes_with(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for number in left:
+        os.kill(number, signal.SIGKILL)
+
+    assert left == []
+    assert not (home / "out.mp4").exists()
+
+
 def test_an_interpolator_closes_while_work_is_waiting(folder: Path) -> None:
     samples = np.random.default_rng(0).integers(0, 255, (6, 64, 64), dtype=np.uint8)
     frames = [Frame((plane,), GRAY, ColorInfo(), Fraction(k)) for k, plane in enumerate(samples)]

@@ -54,7 +54,7 @@ def convert(source: Path, output: Path, time: TimeSettings | None = None, **wish
     carry = plan_carry(info, scanned.timing, plan, target, chosen, tools())
     args = build_encode_args(target, plan.rate, carry, tools().path, frames=plan.frames)
     picture = bytes([128]) * info.layout.frame_bytes(info.width, info.height)
-    with carry, Encoder(args, target, plan.frames) as encoder:
+    with carry, Encoder(args, target, plan.frames, feeds=carry.feeds) as encoder:
         for _ in range(plan.frames):
             encoder.write(picture)
         encoder.finish()

@@ -120,7 +120,9 @@ def test_a_file_cut_short_is_told(name: str, clip: Clip, make: Callable[..., Pat
     assert 1 < found.timing.duration < 7
 
 
-@pytest.mark.parametrize("name", ["short_sound.mkv", "long_sound.mkv", "long_sound.ts", "long_sound.flv"])
+@pytest.mark.parametrize(
+    "name", ["short_sound.mkv", "long_sound.mkv", "long_sound.ts", "long_sound.flv", "long_sound.wmv"]
+)
 def test_sound_of_another_length_is_no_missing_picture(name: str, clip: Clip, make: Callable[..., Path]) -> None:
     seconds = "0.3" if name.startswith("short") else "3"
     sound = ["-f", "lavfi", "-i", f"sine=duration={seconds}:sample_rate=44100"]

@@ -231,60 +231,77 @@ def replace_channels(track: StreamInfo) -> StreamInfo:
     return track
 
 
-@pytest.mark.skipif(not IS_POSSIBLE, reason="this system has no named pipes")
+@pytest.mark.skipif(not IS_POSSIBLE, reason="this system cannot hand pipes over")
 class TestSoundFeed:
-    def feed(self, folder: Path, make: Callable[[], Iterator[Any]], total: int = 1000) -> SoundFeed:
-        return SoundFeed(folder / "pipe", make, 2, total)
+    def started(self, make: Callable[[], Iterator[Any]], total: int = 1000) -> tuple[SoundFeed, int]:
+        feed = SoundFeed("pipe", make, 2, total)
+        reader = feed.open()
+        feed.start()
+        return feed, reader
 
-    def read(self, feed: SoundFeed) -> Any:
-        with open(feed.path, "rb") as pipe:
+    def read(self, reader: int) -> Any:
+        with open(reader, "rb") as pipe:
             return np.frombuffer(pipe.read(), "<f4").reshape(-1, 2)
 
-    def test_samples_arrive_interleaved(self, tmp_path):
+    def test_samples_arrive_interleaved(self):
         sent = np.random.default_rng(0).normal(0, 1, (2, 1000)).astype(np.float32)
-        feed = self.feed(tmp_path, lambda: iter([sent[:, :10], sent[:, 10:]]))
-        feed.start()
-        assert np.array_equal(self.read(feed), sent.T)
+        feed, reader = self.started(lambda: iter([sent[:, :10], sent[:, 10:]]))
+        assert np.array_equal(self.read(reader), sent.T)
         feed.stop()
         assert feed.problem is None
 
-    def test_what_fails_ends_in_silence_and_is_remembered(self, tmp_path):
+    def test_what_fails_ends_in_silence_and_is_remembered(self):
         def make() -> Iterator[Any]:
             yield np.ones((2, 10), np.float32)
             raise ZeroDivisionError
 
-        feed = self.feed(tmp_path, make)
-        feed.start()
-        found = self.read(feed)
+        feed, reader = self.started(make)
+        found = self.read(reader)
         feed.stop()
         assert found.shape == (1000, 2)
         assert found[:10].min() == 1
         assert np.abs(found[10:]).max() == 0
         assert isinstance(feed.problem, ZeroDivisionError)
 
-    def test_a_source_that_cannot_be_read_is_silence_and_no_bug(self, tmp_path):
+    def test_a_source_that_cannot_be_read_is_silence_and_no_bug(self):
         def make() -> Iterator[Any]:
             raise InputError("gone")
             yield
 
-        feed = self.feed(tmp_path, make)
-        feed.start()
-        assert np.abs(self.read(feed)).max() == 0
+        feed, reader = self.started(make)
+        assert np.abs(self.read(reader)).max() == 0
         feed.stop()
         assert feed.problem is None
 
-    def test_stopping_before_anyone_reads(self, tmp_path):
-        feed = self.feed(tmp_path, lambda: silence(2, 1000))
-        feed.start()
+    def test_stopping_before_anyone_reads(self):
+        feed, reader = self.started(lambda: silence(2, 1000))
         begun = time.monotonic()
         feed.stop()
         assert time.monotonic() - begun < 1
         assert not feed._thread.is_alive()
+        os.close(reader)
 
-    def test_a_reader_that_goes_away(self, tmp_path):
-        feed = self.feed(tmp_path, lambda: silence(2, 10**9), 10**9)
-        feed.start()
-        reader = os.open(feed.path, os.O_RDONLY)
+    def test_the_number_is_no_standard_stream(self):
+        kept = os.dup(0)
+        os.close(0)
+        try:
+            feed = SoundFeed("pipe", lambda: silence(2, 1000), 2, 1000)
+            reader = feed.open()
+        finally:
+            os.dup2(kept, 0)
+            os.close(kept)
+        assert reader > 2
+        os.close(reader)
+
+    def test_a_pipe_whose_reader_never_came_is_closed(self):
+        feed = SoundFeed("pipe", lambda: silence(2, 1000), 2, 1000)
+        reader = feed.open()
+        feed.stop()
+        feed.stop()
+        assert self.read(reader).size == 0
+
+    def test_a_reader_that_goes_away(self):
+        feed, reader = self.started(lambda: silence(2, 10**9), 10**9)
         os.read(reader, 100)
         os.close(reader)
         feed.stop()
