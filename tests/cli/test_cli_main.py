@@ -207,6 +207,32 @@ def test_closed_stdout_is_quiet() -> None:
     assert (run.returncode, err) == (141, "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes a stream with the shell's own words")
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["weights", "list"], ["completion", "bash"]])
+def test_a_result_for_a_stdout_that_was_closed_from_the_start_is_not_lost_unsaid(words: list[str]) -> None:
+    closed = subprocess.run(
+        ["sh", "-c", '"$0" -m slomo_cli "$@" >&-', sys.executable, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])},
+    )
+
+    assert closed.returncode == 1
+    assert closed.stderr.startswith("slomo: standard output is closed: ") and closed.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams with the shell's own words")
+def test_no_file_gets_the_number_of_a_closed_standard_stream() -> None:
+    script = FAKE + "fake.convert = lambda *a, **k: open('number', 'w').write(str(os.open('in.mp4', os.O_RDONLY)))\n"
+    subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" convert in.mp4 -o out.mp4 <&- >&- 2>&-', sys.executable, script + RUN],
+        env={**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])},
+        check=True,
+    )
+
+    assert int(Path("number").read_text()) > 2
+
+
 def test_version_names_what_matters_without_torch() -> None:
     check = """
 import atexit, sys
