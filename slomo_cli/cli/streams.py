@@ -32,7 +32,7 @@ def hold_standard_streams() -> None:
             # The lowest number that is free is this one; children get it too, for the same reason.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stdout is None:
-        sys.stdout = io.TextIOWrapper(_Closed(), "utf-8", write_through=True)  # type: ignore[type-var]
+        sys.stdout = io.TextIOWrapper(_Closed(), "utf-8", write_through=True)
 
 
 def stdout_is_closed() -> bool:
