@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from slomo_cli.media.decode import Decoder
-from slomo_cli.media.inputs import open_picture
 from slomo_cli.media.probe import _chroma_location, _track_header, probe
 from slomo_cli.media.scan import scan
+from slomo_cli.media.sequence import open_picture
 from slomo_cli.values import ColorInfo, VideoInfo
 
 Clip = Callable[[str], Path]
