@@ -40,7 +40,10 @@ def to_numpy(plane: Tensor) -> Plane:
 
 
 def image_frame(image: npt.NDArray[Any], other: npt.NDArray[Any]) -> Frame:
-    """An RGB image as a frame of planes G, B, R."""
+    """An RGB image as a frame of planes G, B, R. UsageError for what is no image, and for two that differ in kind."""
+    for given in (image, other):
+        if not isinstance(given, np.ndarray):
+            raise UsageError(f"expected an image as a numpy array, found a {type(given).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or not image.size or image.dtype not in (np.uint8, np.uint16):
         raise UsageError(
             f"expected an image of shape (H, W, 3), uint8 or uint16, found shape {image.shape}, {image.dtype}"

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -180,7 +180,7 @@ class Interpolator:
 
     # ------------------------------------------------------------------------------------------------- work
 
-    def request(self, left: Frame, right: Frame, timesteps: Sequence[Fraction | float]) -> list[Pending]:
+    def request(self, left: Frame, right: Frame, timesteps: Iterable[Fraction | float]) -> list[Pending]:
         """Ask for the pictures at each time in (0, 1) between two frames of equal size and layout; returns at once.
 
         Frames and pairs are told apart by identity: asking for the same pair again, or for one that shares a frame with
@@ -189,7 +189,7 @@ class Interpolator:
         state = self._state(left, right)
         ready = [self._prepare(frame) for frame in (left, right)]
         step = self.step(left.width, left.height)
-        times = [float(t) for t in timesteps]
+        times = _times(timesteps)
         pending: list[Pending] = []
         batch = self._batch  # read once: a thread whose memory runs out halves it
         for start in range(0, len(times), batch):
@@ -206,12 +206,12 @@ class Interpolator:
             pending += [Pending(done, k) for k in range(len(some))]
         return pending
 
-    def frames(self, left: Frame, right: Frame, timesteps: Sequence[Fraction | float]) -> list[Planes]:
+    def frames(self, left: Frame, right: Frame, timesteps: Iterable[Fraction | float]) -> list[Planes]:
         """The planes of the pictures at each time in (0, 1) between two frames."""
         return [pending.planes() for pending in self.request(left, right, timesteps)]
 
     def between(
-        self, first: npt.NDArray[Any], second: npt.NDArray[Any], timesteps: Sequence[Fraction | float]
+        self, first: npt.NDArray[Any], second: npt.NDArray[Any], timesteps: Iterable[Fraction | float]
     ) -> list[npt.NDArray[Any]]:
         """The images at each time in [0, 1] between two images.
 
@@ -219,11 +219,10 @@ class Interpolator:
         arrays like them; at 0 and 1 they are copies of the images themselves.
         """
         left, right = image_frame(first, second), image_frame(second, first)
-        inner = iter(self.request(left, right, [t for t in timesteps if 0 < t < 1]))
+        times = _times(timesteps)
+        inner = iter(self.request(left, right, [t for t in times if 0 < t < 1]))
         images = []
-        for t in timesteps:
-            if not 0 <= t <= 1:
-                raise UsageError(f"expected a timestep from 0 to 1, found {t}")
+        for t in times:
             if 0 < t < 1:
                 green, blue, red = next(inner).planes()
                 images.append(np.stack((red, green, blue), axis=-1))
@@ -232,14 +231,14 @@ class Interpolator:
         return images
 
     def motion(
-        self, first: npt.NDArray[Any] | Frame, second: npt.NDArray[Any] | Frame, timesteps: Sequence[Fraction | float]
+        self, first: npt.NDArray[Any] | Frame, second: npt.NDArray[Any] | Frame, timesteps: Iterable[Fraction | float]
     ) -> MotionMaps:
-        """Flows and visibility behind ``between`` (or ``frames``), for looking at."""
+        """Flows and visibility behind ``between`` (or ``frames``) at each time in [0, 1], for looking at."""
         left = first if isinstance(first, Frame) else image_frame(first, second)  # type: ignore[arg-type]
         right = second if isinstance(second, Frame) else image_frame(second, first)  # type: ignore[arg-type]
         step = self.step(left.width, left.height)
         state = self._state(left, right).result()
-        times = [float(t) for t in timesteps]
+        times = _times(timesteps)
         motion: Motion = self._pool.submit(self._guarded, lambda: self._at(state, times)).result()[0]
 
         def flow(field: Tensor) -> npt.NDArray[np.float32]:
@@ -405,3 +404,12 @@ def _proxy_side(text: str | int) -> int:
 
 def _single_thread() -> None:
     torch.set_num_threads(1)
+
+
+def _times(timesteps: Iterable[Fraction | float]) -> list[float]:
+    """Every timestep as a float; UsageError for one that is no time between two pictures."""
+    times = [float(t) for t in timesteps]
+    for t in times:
+        if not 0 <= t <= 1:
+            raise UsageError(f"expected a timestep from 0 to 1, found {t:g}")
+    return times

@@ -20,3 +20,7 @@ def test_import_contracts_hold() -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_programs_that_use_slomo_see_its_types() -> None:
+    assert (ROOT / "slomo_cli" / "py.typed").is_file(), "PEP 561: without it type checkers take the package as untyped"

@@ -257,6 +257,26 @@ def test_images_that_do_not_match_are_refused(net: Interpolator) -> None:
         net.between(image(1), image(2), [1.5])
     with pytest.raises(UsageError, match="one size and format"):
         net.frames(frame(1, YUV420), frame(2, YUV422_10), [0.5])
+    with pytest.raises(UsageError, match="numpy array, found a list"):
+        net.between(image(1), image(2).tolist(), [0.5])  # type: ignore[arg-type]
+
+
+def test_times_may_come_from_anything_that_gives_them(net: Interpolator) -> None:
+    """A generator, which can be read once, and an array."""
+    first, second = image(1), image(2)
+    expected = net.between(first, second, [0, 0.25, 0.5])
+
+    for times in ((t for t in (0, 0.25, 0.5)), np.array([0, 0.25, 0.5], np.float32)):
+        made = net.between(first, second, times)
+        assert len(made) == 3 and all(np.array_equal(a, b) for a, b in zip(made, expected, strict=True))
+
+
+@pytest.mark.parametrize("time", [float("nan"), -0.1, 2])
+def test_no_motion_is_told_for_a_time_outside_the_pair(net: Interpolator, time: float) -> None:
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        net.motion(image(1), image(2), [time])
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        net.frames(frame(1, YUV420), frame(2, YUV420), [time])
 
 
 def test_automatic_choices_are_ones_the_machine_has() -> None:

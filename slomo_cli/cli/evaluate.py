@@ -107,10 +107,12 @@ def command(
         console = Console(stderr=files.STREAM in written)
         if not console.is_terminal:
             console.width = 200  # a file or pipe has no width of its own: cut nothing
-        print_tables(results, console, clips)
-        for name, to_text in ((json_file, to_json), (csv_file, to_csv)):
-            if name is not None:
-                _write(name, to_text(results))
+        try:
+            print_tables(results, console, clips)
+        finally:  # the files hold the scores also where nobody reads the tables to their end
+            for name, to_text in ((json_file, to_json), (csv_file, to_csv)):
+                if name is not None:
+                    _write(name, to_text(results))
         # Last, as it asks the network once more: the scores are safe by now.
         if sheet_file is not None:
             write_png(sheet_file, worst_sheet(results, next(iter(methods.values()))))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from slomo_cli.cli.streams import stdout_is_closed
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
 from slomo_cli.media import codecs, containers
 from slomo_cli.media.names import first_file, refuse_overwriting_input
@@ -161,10 +162,10 @@ def check_source(source: Path | None) -> None:
 def check_target(target: Path | None, *, create: bool = False, dry: bool = False) -> None:
     """SlomoError unless a file can be put there; ``create`` makes a missing folder (--out-dir) unless ``dry``."""
     if target is None:
-        if sys.stdout is None or sys.__stdout__ is None:
-            raise UsageError("stdout (-o -) is closed: redirect it to a file or a pipe")
+        if stdout_is_closed():
+            raise UsageError("stdout (-) is closed: redirect it to a file or a pipe")
         if sys.stdout.isatty() and not dry:
-            raise UsageError("stdout (-o -) is a terminal: redirect it to a file or a pipe")
+            raise UsageError("stdout (-) is a terminal: redirect it to a file or a pipe")
         return
     name, folder = printable(target), target.parent
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ import click
 
 from slomo_cli import __version__
 from slomo_cli.cli.help import PREFIX, Lazy, LazyGroup
+from slomo_cli.cli.streams import hold_standard_streams
 from slomo_cli.errors import DeviceError, OutputClosed, SlomoError
 from slomo_cli.threads import wait_quietly
 
@@ -118,31 +118,14 @@ class Signals:
         os.kill(os.getpid(), number)
 
 
-def hold_closed_streams() -> None:
-    """Standard streams closed by who called (``>&-``) get a stand-in, lest files opened later take their numbers and
-    the words meant for them. Messages to a closed stderr go nowhere; what is written to a closed standard output fails,
-    and is not lost in silence.
-    """
-    modes = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_RDWR}
-    for number, (name, mode) in enumerate(modes.items()):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, mode)  # takes the lowest free number, which is this one
-            if name != "stdin" and getattr(sys, name) is None:
-                # Unbuffered: what could not be written is not tried again at the end.
-                stream = io.FileIO(number, "w", closefd=False)
-                setattr(sys, name, io.TextIOWrapper(stream, errors="backslashreplace", write_through=True))
-
-
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``slomo`` and leave with its exit code: 0 ok, 1 failed, 2 usage, 3 input, 4 encoder, 5 device, 128 + signal.
 
     A bug keeps its traceback.
     """
+    hold_standard_streams()
     signals = Signals()
     signals.install()
-    hold_closed_streams()
     wait_quietly()
     if not sys.warnoptions:
         # Libraries warn in Python's own way about things no user can change; -W brings the warnings back.
@@ -168,15 +151,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if not events:
             click.echo(err=True)  # the terminal's ^C, or the question, keeps its line
     except OSError as error:
-        if error.errno not in (
-            errno.ENOSPC,
-            errno.EPIPE,
-            errno.EIO,
-            *((errno.EBADF,) if sys.__stdout__ is None else ()),
-        ):
+        if error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO):
             raise
-        why = "standard output is closed" if error.errno == errno.EBADF else error.strerror
-        message, code = f"cannot write: {why}", SlomoError.exit_code
+        message, code = f"cannot write: {error.strerror}", SlomoError.exit_code
     except MemoryError:
         message, code = "out of memory", DeviceError.exit_code
     code = code if isinstance(code, int) else 0

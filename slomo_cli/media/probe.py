@@ -152,7 +152,8 @@ def _track_header(stream: VideoStream) -> bytes:
     """The stream's headers as libav's Matroska writer puts them, in which things lie that PyAV has no accessor for."""
     try:
         buffer = io.BytesIO()
-        with av.open(buffer, "w", format="matroska") as writer:
+        # Without random numbers, in which a name looked for may lie.
+        with av.open(buffer, "w", format="matroska", options={"fflags": "+bitexact"}) as writer:
             writer.add_stream_from_template(stream, opaque=True)
             writer.start_encoding()
             return buffer.getvalue()
@@ -163,15 +164,13 @@ def _track_header(stream: VideoStream) -> bytes:
 def _chroma_location(header: bytes) -> int:
     """AVCHROMA_LOC_* of the stream, 0 when unspecified or of no four common kinds.
 
-    Two one-byte elements, ChromaSitingHorz 55B7 and ChromaSitingVert 55B8: 1 = on the luma sample, 2 = half way.
+    Two one-byte elements, one after the other: ChromaSitingHorz 55B7 and ChromaSitingVert 55B8; 1 = on the luma sample,
+    2 = half way. Eight bytes together, as shorter ones are also found by chance in the codec's own data.
     """
-    # Only within the Colour element (55B0), lest the codec's own data look like it.
-    header = header[header.find(b"\x55\xb0") :][:96] if b"\x55\xb0" in header else b""
-    across = re.search(rb"\x55\xb7\x81([\x01\x02])", header)
-    down = re.search(rb"\x55\xb8\x81([\x01\x02])", header)
-    if across is None or down is None:
+    found = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", header)
+    if found is None:
         return 0
-    return {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[(across[1][0], down[1][0])]
+    return {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[(found[1][0], found[2][0])]
 
 
 _NUMBER = rb"(\x81.|\x82..)"

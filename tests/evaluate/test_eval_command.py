@@ -82,6 +82,19 @@ def test_everything_in_one_run(triplets: Path, tmp_path: Path, network: list[dic
         assert next(container.decode(video=0)).width > 8 * 48
 
 
+def test_files_hold_the_scores_also_where_nobody_reads_the_table(
+    triplets: Path, tmp_path: Path, network: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("slomo_cli.evaluate.report.print_tables", gone)
+    result = run(triplets, "--json", tmp_path / "out.json", "--csv", tmp_path / "out.csv")
+    assert isinstance(result.exception, BrokenPipeError | SystemExit)
+    assert json.loads((tmp_path / "out.json").read_text())["sets"]
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 2
+
+
 def test_several_sets_and_factors(triplets: Path, tmp_path: Path) -> None:
     """A video at two factors, triplets once; JSON alone on stdout, the table on stderr."""
     write_video(tmp_path / "clip.mkv", [moving(k) for k in range(9)])

@@ -28,6 +28,7 @@ from slomo_cli.media.encode import Encoder
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
+from slomo_cli.media.source import disposition_of
 from slomo_cli.media.target import choose_target
 from slomo_cli.timeline import Plan, make_plan
 from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, TimeSettings
@@ -74,7 +75,7 @@ def tracks(path: Path, kind: str) -> list[Any]:
                 "codec": stream.codec_context.name if stream.codec_context else "",
                 "language": stream.metadata.get("language", ""),
                 "title": stream.metadata.get("title", "") or stream.metadata.get("name", ""),
-                "disposition": int(stream.disposition),
+                "disposition": disposition_of(stream),
                 "metadata": dict(stream.metadata),
             }
             for stream in source.streams

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from slomo_cli.media.decode import Decoder
-from slomo_cli.media.probe import probe
+from slomo_cli.media.probe import _chroma_location, _track_header, probe
 from slomo_cli.media.scan import scan
+from slomo_cli.media.sequence import open_picture
 from slomo_cli.values import ColorInfo, VideoInfo
 
 Clip = Callable[[str], Path]
@@ -355,3 +356,11 @@ def test_a_raw_stream_without_a_rate_says_so(make: Callable[..., Path], clip: Cl
 
     assert info.rate_from_header == 25
     assert not info.rate_is_nominal
+
+
+def test_where_chroma_lies_is_found_by_no_chance(clip: Clip) -> None:
+    """The headers hold nothing random, and bytes that begin as the element does hide nothing."""
+    with open_picture(clip("cfr.mkv"), threads=1) as picture:
+        assert _track_header(picture.stream) == _track_header(picture.stream) != b""
+
+    assert _chroma_location(b"\x55\xb0\x80" + bytes(200) + b"\x55\xb0\x88\x55\xb7\x81\x01\x55\xb8\x81\x02") == 1

@@ -1,0 +1,43 @@
+"""Standard streams that the caller has closed (``>&-``): their numbers are held, and no result is lost unsaid."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any
+
+from slomo_cli.errors import SlomoError
+
+
+class _Closed(io.RawIOBase):
+    """Standard output that is closed: whoever has something to write there is told."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        raise SlomoError("standard output is closed: redirect it to a file, a pipe or the null device")
+
+
+def hold_standard_streams() -> None:
+    """Give the numbers of closed standard streams to the null device. Writing to a closed stdout fails; messages to a
+    closed stderr go nowhere.
+
+    Else the next file that is opened has such a number, and what a library or a child process prints ends up in it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free is this one; children get it too, for the same reason.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(_Closed(), "utf-8", write_through=True)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # as long as the program
+
+
+def stdout_is_closed() -> bool:
+    """Was standard output closed when the program began?"""
+    return sys.stdout is None or isinstance(getattr(sys.stdout, "buffer", None), _Closed)
