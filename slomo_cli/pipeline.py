@@ -172,7 +172,8 @@ def _run(
             encoder.write(picture, output.seconds)
             progress.advance(1)
         encoder.finish()
-        for warning in decoder.warnings:
+        met = (*decoder.warnings, *encoder.warnings)
+        for warning in met:
             progress.note(warning)
         summary = Summary(
             source=job.info.path,
@@ -189,7 +190,7 @@ def _run(
             seconds=clock.monotonic() - begun,
             encoder=job.target.encoder,
             device=network.describe(),
-            warnings=(*job.notes, *network.notes, *decoder.warnings),
+            warnings=(*job.notes, *network.notes, *met),
         )
     progress.finish(summary)
     return summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -297,4 +298,56 @@ def test_failure_half_way_leaves_nothing(
 
     assert out.read_bytes() == b"old"
     assert leftovers(tmp_path, "out.mp4") == []
-    assert "slomo-part" not in subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True).stdout
+    assert str(tmp_path) not in subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def sounding(make: Callable[..., Path]) -> Path:
+    """Two seconds of picture and of FLAC."""
+    return make(
+        "sounding.mkv",
+        *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2"),
+        *("-f", "lavfi", "-i", "sine=frequency=300:sample_rate=48000:duration=2"),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "flac"),
+    )
+
+
+def test_sound_that_is_damaged_is_told(sounding: Path, run: Convert, tmp_path: Path) -> None:
+    """What cannot be decoded becomes silence, and never without a word."""
+    damaged = tmp_path / "damaged.mkv"
+    with av.open(str(sounding)) as source, av.open(str(damaged), "w") as target:
+        streams = [target.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "audio" and 0.5 <= float(packet.pts * packet.time_base) < 1:
+                broken = av.Packet(bytes(packet.size))
+                broken.pts, broken.dts, broken.time_base = packet.pts, packet.dts, packet.time_base
+                broken.stream = packet.stream
+                packet = broken
+            packet.stream = streams[packet.stream.index]
+            target.mux(packet)
+
+    whole = run(sounding, tmp_path / "whole.mkv", factor=2)
+    summary = run(damaged, tmp_path / "out.mkv", factor=2)
+
+    assert whole.warnings == ()
+    (told,) = summary.warnings
+    assert re.fullmatch(r"audio track 1 \(flac\): 2\d packets could not be decoded and became silence", told)
+
+
+def test_a_sound_that_fails_by_a_bug_is_no_result(
+    sounding: Path, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing appears, and what was there stays."""
+    out = tmp_path / "out.mkv"
+    out.write_bytes(b"before")
+
+    def failing(*args: Any) -> Any:
+        yield np.zeros((1, 1000), np.float32)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("slomo_cli.media.soundfeed.stretched", failing)
+    with pytest.raises(ZeroDivisionError):
+        run(sounding, out, factor=2, overwrite=True)
+    assert out.read_bytes() == b"before" and not leftovers(tmp_path, "out.mkv")

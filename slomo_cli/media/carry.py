@@ -250,7 +250,8 @@ class _Planner:
         self._feeds.append(
             soundfeed.SoundFeed(
                 word,
-                lambda: soundfeed.stretched(source, track, timing, plan, rate),
+                tags.label(track),
+                lambda damage: soundfeed.stretched(source, track, timing, plan, rate, damage),
                 track.channels,
                 round(plan.duration * rate),
             )

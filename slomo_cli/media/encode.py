@@ -59,6 +59,8 @@ class Encoder:
         self.frames_written = 0
         self._args = list(args)
         self._feeds = feeds
+        self.warnings: list[str] = []
+        """What of the sound could not be read, one line each; complete after ``finish``."""
         self._tail = bytearray()
         self._aborted = False
         self._done = False
@@ -132,6 +134,11 @@ class Encoder:
             raise EncoderError("the encoder was stopped before the end")
         if code != 0:
             raise self._failure(code)
+        for feed in self._feeds:
+            feed.stop()
+            if feed.problem is not None:
+                raise feed.problem  # a bug: the sound ends in silence, and that must not pass for a result
+            self.warnings += feed.warnings
         if self.target.path is None:
             return
         found = self._place.count(self.target, self.frames_written)

@@ -10,6 +10,7 @@ import os
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,24 @@ _BLOCK = 1 << 16
 """Samples of silence handed over at once."""
 
 
+@dataclass(slots=True)
+class Damage:
+    """What of a track could not be read; silence stands for it."""
+
+    packets: int = 0
+    """Packets that could not be decoded."""
+    end: str = ""
+    """Why reading ended before the file did; '' when it did not."""
+
+
 def decoded(
-    path: Path, track: StreamInfo, timing: SourceTiming, start: int, rate: int, channels: int
+    path: Path, track: StreamInfo, timing: SourceTiming, start: int, rate: int, channels: int, damage: Damage
 ) -> Iterator[Samples]:
     """The track's samples from index ``start`` on, (channels, n) float32 in [-1, 1], without gaps.
 
-    Index 0 is the first picture's time. Pauses in the stamps, and what cannot be decoded, become silence; where
-    recordings were joined, as the picture tells it, the sound goes on as the picture does. Layout and rate may change
-    on the way. Raises InputError when the file cannot be opened.
+    Index 0 is the first picture's time. Pauses in the stamps, and what cannot be decoded, become silence; the latter is
+    counted in ``damage``. Where recordings were joined, as the picture tells it, the sound goes on as the picture does.
+    Layout and rate may change on the way. Raises InputError when the file cannot be opened.
     """
     import av
 
@@ -54,7 +65,7 @@ def decoded(
         at = start
         due: int | None = None  # where the next samples belong if nothing happens
         clock = Fraction(0)
-        for frame in _frames(container, stream):
+        for frame in _frames(container, stream, damage):
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 layout = frame.layout if len(frame.layout.channels) == channels else None
                 # Interleaved: arrays of eight planes or more crash PyAV 18.
@@ -79,18 +90,25 @@ def decoded(
                 yield np.ascontiguousarray(samples, np.float32)
 
 
-def _frames(container: Any, stream: Any) -> Iterator[Any]:
+def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
     """What can be decoded of a track, in order."""
     import av
 
+    early = 0  # where reading begins in the middle, some decoders need a few packets to find their feet
+    begun = False
     try:
         for packet in container.demux(stream):
             try:
-                yield from packet.decode()
+                for frame in packet.decode():
+                    begun = True
+                    yield frame
             except av.error.FFmpegError:
-                continue
-    except av.error.FFmpegError:
-        return  # a file that breaks off
+                damage.packets += begun
+                early += not begun
+    except av.error.FFmpegError as error:
+        damage.end = error.strerror or str(error)
+    if not begun:
+        damage.packets = early
 
 
 def _seek(container: Any, stream: Any, seconds: Fraction) -> None:
@@ -132,11 +150,13 @@ def clock(plan: Plan, rate: int) -> Callable[[float], float]:
     return source_at
 
 
-def stretched(path: Path, track: StreamInfo, timing: SourceTiming, plan: Plan, rate: int) -> Iterator[Samples]:
+def stretched(
+    path: Path, track: StreamInfo, timing: SourceTiming, plan: Plan, rate: int, damage: Damage
+) -> Iterator[Samples]:
     """The track on the output's clock: exactly as many samples as the output lasts."""
     source_at = clock(plan, rate)
     start = int(np.floor(source_at(0)))
-    source = Source(decoded(path, track, timing, start, rate, track.channels), track.channels, start)
+    source = Source(decoded(path, track, timing, start, rate, track.channels, damage), track.channels, start)
     total = round(plan.duration * rate)
 
     def output_at(sample: float) -> float:
@@ -150,15 +170,19 @@ class SoundFeed:
 
     A pipe without a name: when slomo is killed, it ends. At a named one an ffmpeg that came too late waits for ever.
 
-    word: stands for the pipe in ffmpeg's arguments until it has a number. make: gives the blocks, (channels, n).
-    total: how many samples have to arrive whatever happens; where the source fails, the rest is silence, since a
-    damaged sound is no reason to lose the picture.
+    word: stands for the pipe in ffmpeg's arguments until it has a number. name: of the track, for messages. make:
+    gives the blocks, (channels, n), and says what was damaged. total: how many samples have to arrive whatever happens;
+    where the source fails, the rest is silence, since a damaged sound is no reason to lose the picture.
     """
 
-    def __init__(self, word: str, make: Callable[[], Iterator[Samples]], channels: int, total: int) -> None:
+    def __init__(
+        self, word: str, name: str, make: Callable[[Damage], Iterator[Samples]], channels: int, total: int
+    ) -> None:
         self.word = word
+        self.damage = Damage()
         self.problem: Exception | None = None
         """What went wrong, if anything did; the caller decides what to do about a bug."""
+        self._name = name
         self._make = make
         self._channels = channels
         self._total = total
@@ -191,18 +215,31 @@ class SoundFeed:
             os.close(self._number)  # ffmpeg never started
             self._number = -1
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What of the track is silence because it could not be read; complete when ffmpeg has ended."""
+        count, end = self.damage.packets, self.damage.end
+        found = []
+        if count:
+            found.append(f"{self._name}: {count} packet{'s' * (count > 1)} could not be decoded and became silence")
+        if end:
+            found.append(f"{self._name} ends early, in silence: {end}")
+        return tuple(found)
+
     def _run(self) -> None:
         number = self._number
         given = 0
         try:
             try:
-                for block in self._make():
+                for block in self._make(self.damage):
                     _write(number, np.ascontiguousarray(block.T, "<f4"))
                     given += block.shape[1]
                     if self._stopped.is_set():
                         return
-            except (BrokenPipeError, InputError):
+            except BrokenPipeError:
                 pass
+            except InputError as error:
+                self.damage.end = str(error)
             except Exception as problem:
                 self.problem = problem
             for block in silence(self._channels, self._total - given):

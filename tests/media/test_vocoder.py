@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from slomo_cli.errors import InputError
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
-from slomo_cli.media.soundfeed import IS_POSSIBLE, SoundFeed, clock, decoded, silence, stretched
+from slomo_cli.media.soundfeed import IS_POSSIBLE, Damage, SoundFeed, clock, decoded, silence, stretched
 from slomo_cli.media.vocoder import Source, Vocoder
 from slomo_cli.timeline import make_plan
 from slomo_cli.values import SourceTiming, StreamInfo, TimeSettings
@@ -160,7 +160,9 @@ class TestDecoded:
         info = probe(path)
         track = next(stream for stream in info.streams if stream.kind == "audio")
         timing = scan(info).timing
-        return np.concatenate([*decoded(path, track, timing, start, rate, 1), np.zeros((1, 1), np.float32)], 1)[0]
+        return np.concatenate(
+            [*decoded(path, track, timing, start, rate, 1, Damage()), np.zeros((1, 1), np.float32)], 1
+        )[0]
 
     @pytest.fixture
     def counting(self, make: Callable[..., Path]) -> Callable[..., Path]:
@@ -213,6 +215,7 @@ class TestDecoded:
                     0,
                     48_000,
                     1,
+                    Damage(),
                 )
             )
 
@@ -222,7 +225,7 @@ class TestDecoded:
         timing = scan(info).timing
         plan = make_plan(timing, TimeSettings(factor=Fraction(2), start=Fraction(1), end=Fraction(2)))
         track = replace_channels(next(stream for stream in info.streams if stream.kind == "audio"))
-        made = np.concatenate(list(stretched(path, track, timing, plan, 48_000)), 1)
+        made = np.concatenate(list(stretched(path, track, timing, plan, 48_000, Damage())), 1)
         assert made.shape == (1, round(plan.duration * 48_000))
 
 
@@ -233,8 +236,8 @@ def replace_channels(track: StreamInfo) -> StreamInfo:
 
 @pytest.mark.skipif(not IS_POSSIBLE, reason="this system cannot hand pipes over")
 class TestSoundFeed:
-    def started(self, make: Callable[[], Iterator[Any]], total: int = 1000) -> tuple[SoundFeed, int]:
-        feed = SoundFeed("pipe", make, 2, total)
+    def started(self, make: Callable[[Damage], Iterator[Any]], total: int = 1000) -> tuple[SoundFeed, int]:
+        feed = SoundFeed("pipe", "audio track 1", make, 2, total)
         reader = feed.open()
         feed.start()
         return feed, reader
@@ -245,13 +248,13 @@ class TestSoundFeed:
 
     def test_samples_arrive_interleaved(self):
         sent = np.random.default_rng(0).normal(0, 1, (2, 1000)).astype(np.float32)
-        feed, reader = self.started(lambda: iter([sent[:, :10], sent[:, 10:]]))
+        feed, reader = self.started(lambda damage: iter([sent[:, :10], sent[:, 10:]]))
         assert np.array_equal(self.read(reader), sent.T)
         feed.stop()
         assert feed.problem is None
 
     def test_what_fails_ends_in_silence_and_is_remembered(self):
-        def make() -> Iterator[Any]:
+        def make(damage: Damage) -> Iterator[Any]:
             yield np.ones((2, 10), np.float32)
             raise ZeroDivisionError
 
@@ -263,8 +266,8 @@ class TestSoundFeed:
         assert np.abs(found[10:]).max() == 0
         assert isinstance(feed.problem, ZeroDivisionError)
 
-    def test_a_source_that_cannot_be_read_is_silence_and_no_bug(self):
-        def make() -> Iterator[Any]:
+    def test_a_source_that_cannot_be_read_is_silence_and_no_bug_and_told(self):
+        def make(damage: Damage) -> Iterator[Any]:
             raise InputError("gone")
             yield
 
@@ -272,9 +275,10 @@ class TestSoundFeed:
         assert np.abs(self.read(reader)).max() == 0
         feed.stop()
         assert feed.problem is None
+        assert feed.warnings == ("audio track 1 ends early, in silence: gone",)
 
     def test_stopping_before_anyone_reads(self):
-        feed, reader = self.started(lambda: silence(2, 1000))
+        feed, reader = self.started(lambda damage: silence(2, 1000))
         begun = time.monotonic()
         feed.stop()
         assert time.monotonic() - begun < 1
@@ -285,7 +289,7 @@ class TestSoundFeed:
         kept = os.dup(0)
         os.close(0)
         try:
-            feed = SoundFeed("pipe", lambda: silence(2, 1000), 2, 1000)
+            feed = SoundFeed("pipe", "", lambda damage: silence(2, 1000), 2, 1000)
             reader = feed.open()
         finally:
             os.dup2(kept, 0)
@@ -294,14 +298,14 @@ class TestSoundFeed:
         os.close(reader)
 
     def test_a_pipe_whose_reader_never_came_is_closed(self):
-        feed = SoundFeed("pipe", lambda: silence(2, 1000), 2, 1000)
+        feed = SoundFeed("pipe", "", lambda damage: silence(2, 1000), 2, 1000)
         reader = feed.open()
         feed.stop()
         feed.stop()
         assert self.read(reader).size == 0
 
     def test_a_reader_that_goes_away(self):
-        feed, reader = self.started(lambda: silence(2, 10**9), 10**9)
+        feed, reader = self.started(lambda damage: silence(2, 10**9), 10**9)
         os.read(reader, 100)
         os.close(reader)
         feed.stop()
