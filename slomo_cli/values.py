@@ -206,16 +206,6 @@ class VideoInfo:
     picture_extras: tuple[str, ...] = ()
     """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic'."""
 
-    @property
-    def rotation(self) -> int:
-        """Counter-clockwise display rotation in degrees, 0..359, from the display matrix."""
-        if self.display_matrix is None:
-            return 0
-        import math
-
-        a, b = self.display_matrix[0], self.display_matrix[1]
-        return round(math.degrees(math.atan2(-b, a))) % 360
-
 
 @dataclass(frozen=True, slots=True)
 class SourceTiming:

@@ -7,6 +7,7 @@ Keys of the JSON object (rationals are strings such as ``"30000/1001"``; seconds
         shown_width, shown_height, frames, rate (null: variable), nominal_rate, first_seconds, duration,
         color {range, matrix, primaries, transfer, chroma_location: code points of H.273 as FFmpeg numbers them},
         hdr {mastering [10 rationals], max_cll, max_fall, dynamic} or null
+        rotation: degrees counter-clockwise; flipped: mirrored left to right after that
     streams: index, kind, codec, language, start_seconds, duration_seconds, sample_rate, channels, metadata
     chapters: start_seconds, end_seconds, metadata
 """
@@ -27,6 +28,7 @@ from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.options import FILE
 from slomo_cli.cli.plan import columns
 from slomo_cli.errors import UsageError, printable
+from slomo_cli.media.orientation import orientation_of
 from slomo_cli.text import clock_text, decimal, plain
 from slomo_cli.values import HdrInfo, SourceTiming, StreamInfo, VideoInfo
 
@@ -55,7 +57,7 @@ _BRANDS = {"major_brand", "minor_version", "compatible_brands"}
 def command(file: str, as_json: bool) -> None:
     """Show what a video file holds: picture, exact rate and frame count, colour, sound, subtitles, chapters.
 
-    The packets are counted, nothing is decoded, so the frame count is what the file really has.
+    The packets are counted, so the frame count is what the file really has; all but the first picture stay undecoded.
     """
     if file == files.STREAM:
         raise UsageError("info needs a file it can seek in, found stdin (-)")
@@ -93,7 +95,7 @@ def info_lines(info: VideoInfo, timing: SourceTiming, warnings: Sequence[str]) -
 def info_json(info: VideoInfo, timing: SourceTiming, warnings: Sequence[str]) -> dict[str, Any]:
     """The same for programs; the keys are listed at the top of this module."""
     shown_width, shown_height = shown_size(info)
-    color, hdr = info.color, info.hdr
+    color, hdr, orientation = info.color, info.hdr, orientation_of(info.display_matrix)
     return {
         "file": str(info.path),
         "size_bytes": size_bytes(info.path),
@@ -111,8 +113,8 @@ def info_json(info: VideoInfo, timing: SourceTiming, warnings: Sequence[str]) ->
             "alpha": info.layout.alpha,
             "interlaced": info.interlaced,
             "sample_aspect": plain(info.sample_aspect),
-            "rotation": info.rotation,
-            "flipped": flipped(info),
+            "rotation": orientation.degrees,
+            "flipped": orientation.flipped,
             "shown_width": shown_width,
             "shown_height": shown_height,
             "frames": timing.frames_from_packets,
@@ -155,18 +157,10 @@ def size_bytes(path: Path) -> int | None:
     return os.stat(path).st_size if path.is_file() else None
 
 
-def flipped(info: VideoInfo) -> bool:
-    """Does the display matrix mirror the picture (negative determinant)?"""
-    if info.display_matrix is None:
-        return False
-    a, b, _, c, d = info.display_matrix[:5]
-    return a * d < b * c
-
-
 def shown_size(info: VideoInfo) -> tuple[int, int]:
-    """Width and height as a player shows them: sample aspect applied, then the rotation."""
+    """Width and height as a player shows them: sample aspect applied, then turned."""
     width, height = round(info.width * info.sample_aspect), info.height
-    return (height, width) if info.rotation in (90, 270) else (width, height)
+    return (height, width) if orientation_of(info.display_matrix).swaps_sides else (width, height)
 
 
 def _container(info: VideoInfo) -> str:
@@ -189,9 +183,10 @@ def _size(info: VideoInfo) -> str:
     facts = [f"{info.width}x{info.height}"]
     if info.sample_aspect != 1:
         facts.append(f"samples {info.sample_aspect.numerator}:{info.sample_aspect.denominator}")
-    if info.rotation:
-        facts.append(f"rotated {360 - info.rotation}° clockwise")
-    if flipped(info):
+    orientation = orientation_of(info.display_matrix)
+    if orientation.degrees:
+        facts.append(f"rotated {360 - orientation.degrees:g}° clockwise")
+    if orientation.flipped:
         facts.append("mirrored")
     shown = shown_size(info)
     if shown != (info.width, info.height):

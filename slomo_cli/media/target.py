@@ -174,7 +174,7 @@ def choose_target(
         *_float_warnings(info),
         *_crop_warnings(info),
         *(_EXTRAS[name] for name in info.picture_extras),
-        *_turn_warnings(info, extension, orientation, as_tag),
+        *_turn_warnings(extension, orientation, as_tag),
         *_mark_warnings(info, container, encoder, extension),
         *_pad_warnings(encoder, info, pad),
         *hdr_warnings,
@@ -283,12 +283,12 @@ def _crop_warnings(info: VideoInfo) -> list[str]:
     ]
 
 
-def _turn_warnings(info: VideoInfo, extension: str, orientation: Orientation, as_tag: bool) -> list[str]:
+def _turn_warnings(extension: str, orientation: Orientation, as_tag: bool) -> list[str]:
     if as_tag or orientation.is_upright:
         return []
     if orientation.is_right_angled:
         return [f"the picture is turned upright: .{extension} written by this ffmpeg has no mark for orientation"]
-    return [f"the rotation of {info.rotation} degrees is lost: .{extension} has no mark for it"]
+    return [f"the rotation of {orientation.degrees:.4g} degrees is lost: .{extension} has no mark for it"]
 
 
 def _check_size(encoder: Encoder, width: int, height: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -154,6 +155,23 @@ def test_unusual_facts_on_screen(tmp_path: Path) -> None:
         "  tags",
         "    a\\nb  c\\x1bd",
     ]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        ((-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), "mirrored"),
+        ((65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30), "rotated 180° clockwise, mirrored"),
+        ((-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30), "rotated 180° clockwise"),
+    ],
+)
+def test_mirrored_pictures_are_told_as_they_are(tmp_path: Path, matrix: tuple[int, ...], words: str) -> None:
+    """As ffmpeg's -display_hflip, -display_vflip and both write it."""
+    path = tmp_path / "x.mkv"
+    path.write_bytes(b"")
+    info, timing = example(path)
+    size = info_lines(replace(info, sample_aspect=Fraction(1), display_matrix=matrix), timing, [])[3]
+    assert size == f"  size       640x480, {words}"
 
 
 def test_unusual_facts_as_json(tmp_path: Path) -> None:

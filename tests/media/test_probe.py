@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from slomo_cli.media.decode import Decoder
+from slomo_cli.media.orientation import Orientation, orientation_of
 from slomo_cli.media.probe import _chroma_location, _track_header, probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.sequence import open_picture
@@ -250,20 +251,20 @@ def with_hdr10_plus(raw: Path) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "matrix", "rotation"),
+    ("name", "matrix", "orientation"),
     [
-        ("cfr.mp4", None, 0),
-        ("rotated.mp4", (0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30), 90),
-        ("flipped.mp4", (0, -65536, 0, -65536, 0, 0, 0, 0, 1 << 30), 90),
+        ("cfr.mp4", None, Orientation(0, False)),
+        ("rotated.mp4", (0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30), Orientation(90, False)),
+        ("flipped.mp4", (0, -65536, 0, -65536, 0, 0, 0, 0, 1 << 30), Orientation(90, True)),
     ],
 )
 def test_rotation_and_flips_are_the_matrix(
-    name: str, matrix: tuple[int, ...] | None, rotation: int, clip: Clip
+    name: str, matrix: tuple[int, ...] | None, orientation: Orientation, clip: Clip
 ) -> None:
     info = probe(clip(name))
 
     assert info.display_matrix == matrix
-    assert info.rotation == rotation
+    assert orientation_of(info.display_matrix) == orientation
     assert (info.width, info.height) == (64, 48)
 
 
