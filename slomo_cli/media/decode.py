@@ -74,7 +74,7 @@ class Decoder:
         """One line each, for the user; complete when the iteration has ended."""
         self._start = start
         self._end = end
-        self._deinterlace = deinterlace and min(info.width, info.height) >= 3
+        self._deinterlace = deinterlace and min(info.width, info.height) >= 3 and not info.single_fields
         self._threads = threads
         self._iterator: Generator[Frame] | None = None
         self._stopped = False
@@ -148,7 +148,7 @@ class Decoder:
         source = self._timed()
         filter = Deinterlacer(self.info)
         times: deque[Fraction] = deque()
-        told = self.info.interlaced
+        told = self.info.interlaced or self.info.single_fields
         try:
             for time, picture in source:
                 if not told and picture.interlaced_frame:
