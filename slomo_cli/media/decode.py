@@ -17,6 +17,7 @@ import av.error
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.deinterlace import Deinterlacer
+from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import snapped
 from slomo_cli.media.scan import Joins
 from slomo_cli.media.sequence import open_picture
@@ -230,10 +231,13 @@ class Decoder:
 
     def _decoded(self, picture: Picture, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
         """Pictures of these packets and of the drained decoder; damaged packets are passed over, each counted once."""
+        fields = SecondFields(picture.stream.codec_context.extradata) if self.info.codec == "h264" else None
         for packet in packets:
             if self._stopped:
                 return
-            if packet.pts is not None and not packet.is_discard:
+            # A second field is no picture to be missed at the end.
+            second = fields is not None and fields.met_in(packet)
+            if packet.pts is not None and not packet.is_discard and not second:
                 self._latest_fed = max(self._latest_fed, packet.pts)
             try:
                 frames = picture.decode(packet)
