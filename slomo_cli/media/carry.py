@@ -401,6 +401,9 @@ class _Planner:
         self._tags += tags.file_tags(metadata, timecode)
         if any(name == "map_metadata" for name, _ in self._target.user_options):
             return  # who leaves the tags behind means the place of the recording too
+        if date := metadata.get("creation_time"):
+            # A file that has it in two places gives ffmpeg 9 "a;b", which no muxer reads.
+            self._tags += ["-metadata", f"creation_time={date.partition(';')[0]}"]
         kept, lost = tags.apple_tags(metadata, self._target.container)
         self._tags += kept
         if lost:

@@ -552,6 +552,16 @@ class TestTracks:
         with av.open(str(bare.path)) as output:
             assert "location" not in output.metadata
 
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+    def test_a_date_that_is_stored_in_two_places(self, tmp_path, make, clip, name):
+        words = ["-movflags", "use_metadata_tags", "-metadata", "creation_time=2020-01-02T03:04:05Z"]
+        source = make("twice.mp4", "-i", str(clip("cfr.mp4")), "-c", "copy", *words)
+        with av.open(str(convert(source, tmp_path / name).path)) as output:
+            assert output.metadata.get("creation_time") == "2020-01-02T03:04:05.000000Z"
+        bare = convert(source, tmp_path / name, encoder_args=("-map_metadata", "-1"))
+        with av.open(str(bare.path)) as output:
+            assert "creation_time" not in output.metadata
+
     @pytest.mark.parametrize("name", ["out.mov", "out.mp4", "out.mkv"])
     @pytest.mark.parametrize(
         ("time", "kept"),
