@@ -163,6 +163,11 @@ class _Planner:
                 self._maps += ["-map", self._inputs.use(source, track)]
                 self._codecs += [f"-c:a:{number}", "copy"]
                 self._allow(track.codec)
+                if sound.is_unnamed(track, self._container):
+                    name, ending = tags.label(track), self._target.extension
+                    self._notes.append(
+                        f"{name} is copied, but .{ending} does not say that its channels are {track.layout}"
+                    )
             elif not self._encoded(track, source, number, bent):
                 continue
             self._tags += tags.stream_tags("a", number, source, track, self._target.container, fresh=not copied)
