@@ -322,6 +322,11 @@ def _source_notes(info: VideoInfo, time: TimeSettings) -> list[str]:
     if info.interlaced:
         how = "made whole (bwdif)" if time.deinterlace == "auto" else "taken as they are: expect combed motion"
         notes.append(f"the source is interlaced; its pictures are {how}")
+    if info.single_fields:
+        notes.append(
+            "the source is interlaced HEVC, of which each field comes as a picture of its own, half as high; "
+            "they are taken as they are: expect a flat picture that trembles by a line"
+        )
     return notes
 
 

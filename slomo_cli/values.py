@@ -190,6 +190,9 @@ class VideoInfo:
     display_matrix: tuple[int, ...] | None = None
     """The 9 fixed-point numbers of the display matrix (rotation, flips), None when absent."""
     interlaced: bool = False
+    """Whether a picture holds two fields of different times."""
+    single_fields: bool = False
+    """Whether each picture is one field alone, half as high, as libav gives out interlaced HEVC."""
     streams: tuple[StreamInfo, ...] = ()
     chapters: tuple[Chapter, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()

@@ -84,6 +84,7 @@ def info_lines(info: VideoInfo, timing: SourceTiming, warnings: Sequence[str]) -
         ("colour", _colour(info)),
         *([("HDR", _hdr(info.hdr))] if info.hdr != HdrInfo() else []),
         *([("fields", "interlaced")] if info.interlaced else []),
+        *([("fields", "each a picture of its own")] if info.single_fields else []),
         *[(f"stream {stream.index}", _stream(stream)) for stream in info.streams],
         *([("chapters", str(len(info.chapters)))] if info.chapters else []),
         *[("note", warning) for warning in warnings],

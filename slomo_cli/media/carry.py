@@ -163,6 +163,11 @@ class _Planner:
                 self._maps += ["-map", self._inputs.use(source, track)]
                 self._codecs += [f"-c:a:{number}", "copy"]
                 self._allow(track.codec)
+                if sound.is_unnamed(track, self._container):
+                    name, ending = tags.label(track), self._target.extension
+                    self._notes.append(
+                        f"{name} is copied, but .{ending} does not say that its channels are {track.layout}"
+                    )
             elif not self._encoded(track, source, number, bent):
                 continue
             self._tags += tags.stream_tags("a", number, source, track, self._target.container, fresh=not copied)
@@ -402,6 +407,9 @@ class _Planner:
         self._tags += tags.file_tags(metadata, timecode)
         if any(name == "map_metadata" for name, _ in self._target.user_options):
             return  # who leaves the tags behind means the place of the recording too
+        if date := metadata.get("creation_time"):
+            # A file that has it in two places gives ffmpeg 9 "a;b", which no muxer reads.
+            self._tags += ["-metadata", f"creation_time={date.partition(';')[0]}"]
         kept, lost = tags.apple_tags(metadata, self._target.container)
         self._tags += kept
         if lost:

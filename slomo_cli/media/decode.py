@@ -17,6 +17,7 @@ import av.error
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.deinterlace import Deinterlacer
+from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import snapped
 from slomo_cli.media.scan import Joins
 from slomo_cli.media.sequence import open_picture
@@ -74,7 +75,7 @@ class Decoder:
         """One line each, for the user; complete when the iteration has ended."""
         self._start = start
         self._end = end
-        self._deinterlace = deinterlace and min(info.width, info.height) >= 3
+        self._deinterlace = deinterlace and min(info.width, info.height) >= 3 and not info.single_fields
         self._threads = threads
         self._iterator: Generator[Frame] | None = None
         self._stopped = False
@@ -148,7 +149,7 @@ class Decoder:
         source = self._timed()
         filter = Deinterlacer(self.info)
         times: deque[Fraction] = deque()
-        told = self.info.interlaced
+        told = self.info.interlaced or self.info.single_fields
         try:
             for time, picture in source:
                 if not told and picture.interlaced_frame:
@@ -230,10 +231,13 @@ class Decoder:
 
     def _decoded(self, picture: Picture, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
         """Pictures of these packets and of the drained decoder; damaged packets are passed over, each counted once."""
+        fields = SecondFields(picture.stream.codec_context.extradata) if self.info.codec == "h264" else None
         for packet in packets:
             if self._stopped:
                 return
-            if packet.pts is not None and not packet.is_discard:
+            # A second field is no picture to be missed at the end.
+            second = fields is not None and fields.met_in(packet)
+            if packet.pts is not None and not packet.is_discard and not second:
                 self._latest_fed = max(self._latest_fed, packet.pts)
             try:
                 frames = picture.decode(packet)

@@ -62,6 +62,8 @@ def probe(path: str | Path) -> VideoInfo:
         several = isinstance(picture, ImageSequence)
         count = len(picture.files) if isinstance(picture, ImageSequence) else stream.frames or 0
         length = count * picture.time_base if several else _header_duration(container, stream)
+        # libav calls HEVC interlaced where each picture is one field (ITU-T H.265, D.3.3), and joins none.
+        single = codec.codec.canonical_name == "hevc" and bool(frame.interlaced_frame)
         field_order = int(getattr(codec, "field_order", 0) or 0)
         return VideoInfo(
             path=Path(path),
@@ -81,7 +83,8 @@ def probe(path: str | Path) -> VideoInfo:
             bit_rate=(codec.bit_rate or container.bit_rate) or None,
             sample_aspect=_sample_aspect(stream),
             display_matrix=_display_matrix(frame),
-            interlaced=bool(frame.interlaced_frame) or field_order in _FIELD_ORDERS_INTERLACED,
+            interlaced=not single and (bool(frame.interlaced_frame) or field_order in _FIELD_ORDERS_INTERLACED),
+            single_fields=single,
             streams=_other_streams(container, stream),
             chapters=_chapters(container),
             metadata=_pairs(container.metadata),

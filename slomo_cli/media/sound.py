@@ -131,6 +131,13 @@ def _speakers(layout: str) -> frozenset[str]:
     return frozenset(backs.get(name, name) for name in names)
 
 
+def is_unnamed(track: StreamInfo, container: Container) -> bool:
+    """Whether a copied track's loudspeakers are taken for the usual ones of their number: of PCM these keep no more."""
+    usual = _USUAL[track.channels] if track.channels < len(_USUAL) else ""
+    nameless = container.muxer in ("matroska", "nut") and track.codec.startswith("pcm_")
+    return nameless and track.layout != "" and _speakers(track.layout) != _speakers(usual)
+
+
 def sample_rate(codec: str, track: StreamInfo) -> int:
     """Samples per second of a stretched track; Opus knows 48 kHz best."""
     return 48_000 if codec == "opus" or not track.sample_rate else track.sample_rate

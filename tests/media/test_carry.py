@@ -553,6 +553,36 @@ class TestTracks:
         with av.open(str(bare.path)) as output:
             assert "location" not in output.metadata
 
+    @pytest.mark.parametrize(
+        ("name", "layout", "told"),
+        [
+            ("out.mkv", "7.1(wide)", True),
+            ("out.nut", "7.1(wide)", True),
+            ("out.mov", "7.1(wide)", False),
+            ("out.mkv", "5.1(side)", False),
+            ("out.mkv", "stereo", False),
+        ],
+    )
+    def test_loudspeakers_that_a_copy_of_pcm_does_not_name(self, tmp_path, make, clip, name, layout, told):
+        tone = f"sine=duration=1,aformat=channel_layouts={layout}"
+        source = make(f"pcm{name}.mov", "-i", str(clip("cfr.mp4")), "-f", "lavfi", "-i", tone, "-c:a", "pcm_s24le")
+        done = convert(source, tmp_path / name)
+        with av.open(str(done.path)) as output:
+            named = output.streams.audio[0].layout.name == layout
+        expected = f"audio track 1 (pcm_s24le) is copied, but .{name[-3:]} does not say that its channels are {layout}"
+        assert done.carry.notes == ((expected,) if told else ())
+        assert not (named and told)
+
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+    def test_a_date_that_is_stored_in_two_places(self, tmp_path, make, clip, name):
+        words = ["-movflags", "use_metadata_tags", "-metadata", "creation_time=2020-01-02T03:04:05Z"]
+        source = make("twice.mp4", "-i", str(clip("cfr.mp4")), "-c", "copy", *words)
+        with av.open(str(convert(source, tmp_path / name).path)) as output:
+            assert output.metadata.get("creation_time") == "2020-01-02T03:04:05.000000Z"
+        bare = convert(source, tmp_path / name, encoder_args=("-map_metadata", "-1"))
+        with av.open(str(bare.path)) as output:
+            assert "creation_time" not in output.metadata
+
     @pytest.mark.parametrize("name", ["out.mov", "out.mp4", "out.mkv"])
     @pytest.mark.parametrize(
         ("time", "kept"),

@@ -356,6 +356,25 @@ def test_fields_that_come_after_whole_pictures_are_made_whole(make: Callable[...
     assert [f.tobytes() for f in part] == [f.tobytes() for f in mended[75:]]
 
 
+def test_fields_that_come_one_by_one_are_not_deinterlaced(make: Callable[..., Path]) -> None:
+    """Interlaced HEVC: in half a picture there are no two fields to be told apart."""
+    fields = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=64x64:rate=50:duration=0.4",
+        "-vf",
+        "tinterlace=interleave_top,separatefields",
+    ]
+    parameters = "interlace=tff:log-level=none:bframes=0:lossless=1"
+    path = make("fields.mkv", *fields, "-r", "50", "-c:v", "libx265", "-x265-params", parameters)
+    frames, decoder = decoded(path, deinterlace=True)
+
+    assert (decoder.info.interlaced, decoder.info.single_fields, decoder.info.height) == (False, True, 32)
+    assert decoder.warnings == []
+    assert [b"".join(p.tobytes() for p in f.planes) for f in frames] == by_ffmpeg(path, "yuv420p")
+
+
 def test_a_tiny_picture_is_not_deinterlaced(clip: Clip) -> None:
     frames, _ = decoded(clip("tiny.mkv"), deinterlace=True)
 

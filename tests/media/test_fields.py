@@ -86,6 +86,19 @@ def test_two_fields_are_one_picture(kinds: str, container: str, make: Make, tmp_
     assert [line for line in decoder.warnings if "interlaced pictures begin" not in line] == []
 
 
+def test_a_last_picture_of_two_fields_is_not_missed(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its second field has a later stamp than the picture; that is no reason to decode the end again."""
+    raw = tmp_path / "fields.h264"
+    raw.write_bytes(stream(8 * "F"))
+    path = make("end.ts", "-i", str(raw), "-c", "copy")
+    info = probe(path)
+    monkeypatch.setattr(Decoder, "_rescued", lambda *_: pytest.fail("the end was decoded again"))
+    with Decoder(info, scan(info).timing) as decoder:
+        assert len(list(decoder)) == 8
+
+
 def test_a_conversion_makes_fields_whole_that_come_after_frames(tmp_path: Path) -> None:
     path, out = tmp_path / "late.h264", tmp_path / "out.mkv"
     path.write_bytes(stream(28 * "p" + 20 * "F"))
