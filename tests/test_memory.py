@@ -18,7 +18,8 @@ from tiny_network import save_tiny
 import slomo_cli.pipeline
 from slomo_cli.interpolate import Interpolator
 from slomo_cli.media.decode import Decoder
-from slomo_cli.pipeline import Painter, plan_conversion
+from slomo_cli.painter import Painter
+from slomo_cli.pipeline import plan_conversion
 from slomo_cli.values import TimeSettings
 
 Make = Callable[..., Path]
@@ -101,7 +102,10 @@ def painted(source: Path, weights: str, time: TimeSettings, **compute: Any) -> l
         Interpolator(weights, **settings) as network,
         Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end) as decoder,
     ):
-        return [b"".join(p.tobytes() for p in planes) for planes, _ in Painter(job, network, time).pictures(decoder)]
+        return [
+            b"".join(p.tobytes() for p in planes)
+            for planes, _ in Painter(job.plan, job.info, network, time).pictures(decoder)
+        ]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -170,8 +170,8 @@ def test_same_output_whatever_the_queues(clip: Clip, run: Convert, tmp_path: Pat
     """Frame for frame, byte for byte: threads, batch and queue depth change nothing."""
     source = clip("cfr.mp4")
     run(source, tmp_path / "a.mkv", factor=4, codec="ffv1", end="0.4")
-    monkeypatch.setattr("slomo_cli.pipeline._WAITING_FRAMES", (1, 2))
-    monkeypatch.setattr("slomo_cli.pipeline._DECODED_AHEAD", 1)
+    monkeypatch.setattr("slomo_cli.painter._WAITING_FRAMES", (1, 2))
+    monkeypatch.setattr("slomo_cli.painter._DECODED_AHEAD", 1)
     run(source, tmp_path / "b.mkv", factor=4, codec="ffv1", end="0.4", threads=3, batch=2)
 
     a, b = read(tmp_path / "a.mkv"), read(tmp_path / "b.mkv")
@@ -351,3 +351,15 @@ def test_a_sound_that_fails_by_a_bug_is_no_result(
     with pytest.raises(ZeroDivisionError):
         run(sounding, out, factor=2, overwrite=True)
     assert out.read_bytes() == b"before" and not leftovers(tmp_path, "out.mkv")
+
+
+def test_the_log_tells_network_and_encoder(
+    clip: Clip, run: Convert, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What -v shows."""
+    caplog.set_level("INFO", "slomo_cli")
+    run(clip("cfr.mp4"), tmp_path / "out.mkv", factor=2)
+
+    network, encoder = caplog.messages
+    assert network == "network: tiny, cpu, float32, 1 threads; it sees 128x96"
+    assert encoder.startswith("encoder: ") and "-f rawvideo" in encoder

@@ -167,7 +167,8 @@ def _without_encoder(request: Request, time: TimeSettings, watch: _Watch) -> tup
     """The same line of work, with nothing at its end."""
     from slomo_cli.interpolate import Interpolator
     from slomo_cli.media.decode import Decoder
-    from slomo_cli.pipeline import Painter, plan_conversion
+    from slomo_cli.painter import Painter
+    from slomo_cli.pipeline import plan_conversion
 
     encode = EncodeSettings(overwrite=True, ffmpeg=request.ffmpeg)
     job: ConversionPlan = plan_conversion(request.source, None, time=time, encode=encode)
@@ -175,7 +176,7 @@ def _without_encoder(request: Request, time: TimeSettings, watch: _Watch) -> tup
         Interpolator(**asdict(request.compute)) as network,
         Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end) as decoder,
     ):
-        painter = Painter(job, network, time)
+        painter = Painter(job.plan, job.info, network, time)
         for _ in painter.pictures(decoder):
             watch.advance(1)
     return job.plan.frames, painter.interpolated

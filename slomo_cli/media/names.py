@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -19,9 +20,19 @@ def numbered(path: Path, number: int) -> Path:
 
 
 def first_file(path: Path) -> Path:
-    """The file that is there when the output is: of numbered pictures the first."""
+    """The file that is there when the output is: of numbered pictures the first there is, else number 1."""
     kind = containers.BY_EXTENSION.get(path.suffix.lower().removeprefix("."))
-    return numbered(path, 1) if kind is not None and kind.still else path
+    if kind is None or not kind.still:
+        return path
+    first = numbered(path, 1)
+    if os.path.lexists(first) or not NUMBERED.search(path.name):
+        return first
+    before, *_, after = NUMBERED.split(path.name, maxsplit=1)
+    digits = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    with contextlib.suppress(OSError):
+        numbers = sorted(int(found[1]) for name in os.listdir(path.parent) if (found := digits.fullmatch(name)))
+        return next((there for n in numbers if n and os.path.lexists(there := numbered(path, n))), first)
+    return first
 
 
 def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:

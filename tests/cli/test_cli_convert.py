@@ -267,12 +267,14 @@ def test_y_replaces_and_n_leaves_existing_output(fake: FakePipeline, slomo: Any)
     assert Path("out.mp4").read_bytes() == b"done"
 
 
-def test_numbered_pictures_are_there_when_their_first_is(fake: FakePipeline, slomo: Any) -> None:
+@pytest.mark.parametrize("there", ["f_001.png", "f_002.png", "f_1000.png"])
+def test_numbered_pictures_are_there_when_any_is(there: str, fake: FakePipeline, slomo: Any) -> None:
     words = ("convert", "in.mp4", "-o", "f_%03d.png")
-    Path("f_001.png").write_bytes(b"old")
+    for name in (there, "f_.png", "f_7.png", "f_000.png"):  # the others are none of them
+        Path(name).write_bytes(b"old")
     refused, left, replaced = slomo(*words), slomo(*words, "-n"), slomo(*words, "-y")
 
-    assert (refused.code, refused.err) == (1, "slomo: 'f_001.png' exists: -y replaces it, -n leaves it\n")
+    assert (refused.code, refused.err) == (1, f"slomo: '{there}' exists: -y replaces it, -n leaves it\n")
     assert (left.code, left.err) == (0, "note: 'f_%03d.png' exists and stays as it is\n")
     assert replaced.code == 0
     assert [call.encode.overwrite for call in fake.calls] == [True]

@@ -1,0 +1,160 @@
+"""What each output frame shows: a source frame, one between two, or a side of a cut.
+
+Kept a few frames ahead of the encoder, so that decoder, network and encoder all have work.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from slomo_cli.media.cuts import CutDetector, DuplicateFilter
+from slomo_cli.timeline import Output, Plan, Step, schedule
+from slomo_cli.values import Frame, TimeSettings, VideoInfo
+
+if TYPE_CHECKING:
+    from slomo_cli.interpolate import Interpolator, Pending
+    from slomo_cli.values import Plane
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_DECODED_AHEAD = 4
+"""Frames waiting between the decoder and the schedule."""
+_WAITING_BYTES = 192 << 20
+"""Output frames asked for and not yet written take about this much at most..."""
+_WAITING_FRAMES = (4, 48)
+"""...but are never fewer or more than this; nor from more pairs than ``Interpolator.pairs_ahead``."""
+
+
+class Painter:
+    """Decides what each output frame shows: a source frame, an in-between one, or a side of a cut."""
+
+    def __init__(self, plan: Plan, info: VideoInfo, network: Interpolator, time: TimeSettings) -> None:
+        self._plan = plan
+        self._network = network
+        self._at_cuts = time.cuts
+        self._detector = CutDetector(time.cut_threshold)
+        self._repeats = DuplicateFilter(enabled=time.duplicates == "replace", cut_threshold=time.cut_threshold)
+        low, high = _WAITING_FRAMES
+        frame_bytes = info.layout.frame_bytes(info.width, info.height)
+        self._most = max(low, min(high, _WAITING_BYTES // max(1, frame_bytes)))
+        self.cuts = 0
+        self.interpolated = 0
+
+    @property
+    def duplicates(self) -> int:
+        """Repeated source frames left out."""
+        return self._repeats.count
+
+    def pictures(self, frames: Iterable[Frame]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
+        """Finished pictures in order, a few frames behind what has been asked of the network.
+
+        ``frames``: of the source, in presentation order; they are fetched on a thread of their own.
+        """
+        source = self._repeats.thin(_ahead(frames, _DECODED_AHEAD))
+        return self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in source)))
+
+    def _paint(self, steps: Iterable[Step[Frame]]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
+        waiting: deque[tuple[tuple[Plane, ...] | Pending, Output, int]] = deque()
+        before: tuple[Frame, Frame | None] | None = None
+        cut = still = False
+        for number, step in enumerate(steps):
+            left, right = step.left, step.right
+            if right is not None and (before is None or before[0] is not left or before[1] is not right):
+                cut = self._at_cuts != "off" and self._detector.is_cut(left, right)
+                still = not cut and _same(left, right)
+                self.cuts += cut
+                if cut:
+                    _log.debug("cut at %.3f s", right.pts_seconds)
+                elif still:
+                    _log.debug("nothing moves at %.3f s", left.pts_seconds)
+            before = (left, right)
+            for start in range(0, len(step.outputs), self._most):
+                outputs = step.outputs[start : start + self._most]
+                for picture, output in zip(self._pictures(left, right, outputs, cut, still), outputs, strict=True):
+                    waiting.append((picture, output, number))
+                while len(waiting) > self._most or waiting[0][2] + self._network.pairs_ahead <= number:
+                    yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+
+    def _pictures(
+        self, left: Frame, right: Frame | None, outputs: tuple[Output, ...], cut: bool, still: bool
+    ) -> Iterator[tuple[Plane, ...] | Pending]:
+        between = [output.t for output in outputs if output.t]
+        if right is None or cut or still:
+            for output in outputs:
+                if right is None or still or not output.t:
+                    yield left.planes
+                elif self._at_cuts == "blend":
+                    yield _mixed(left, right, output.t)
+                else:
+                    yield (left if output.t < Fraction(1, 2) else right).planes
+            return
+        self.interpolated += len(between)
+        asked = iter(self._network.request(left, right, between) if between else ())
+        for output in outputs:
+            yield next(asked) if output.t else left.planes
+
+
+def _finished(picture: tuple[Plane, ...] | Pending, output: Output, _: int) -> tuple[tuple[Plane, ...], Output]:
+    return (picture if isinstance(picture, tuple) else picture.planes()), output
+
+
+def _same(left: Frame, right: Frame) -> bool:
+    """Nothing moved: the samples are the same ones, and so is every picture between."""
+    return all(np.array_equal(a, b) for a, b in zip(left.planes, right.planes, strict=True))
+
+
+def _mixed(left: Frame, right: Frame, t: Fraction) -> tuple[Plane, ...]:
+    """A plain cross-fade, rounded to nearest."""
+    share = np.float32(t)
+
+    def mix(a: Plane, b: Plane) -> Plane:
+        mixed = np.rint((1 - share) * a + share * b)
+        return mixed.astype(np.uint8) if a.dtype == np.uint8 else mixed.astype(np.uint16)
+
+    return tuple(mix(a, b) for a, b in zip(left.planes, right.planes, strict=True))
+
+
+def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+    """The same items, fetched on a thread that runs at most ``depth`` of them ahead; its errors are raised here."""
+    ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(item: tuple[T] | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((item,))
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, name="slomo-decode", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item[0]
+    finally:
+        stopped.set()
+        thread.join(timeout=5)
