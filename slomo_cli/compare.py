@@ -113,7 +113,9 @@ def compare(
         args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames)
         hdr = ("HDR is shown without tone mapping",) if right_info.color.transfer in (16, 18) else ()
         # That a picture drawn for showing loses chroma resolution is no news.
-        notes = (*hdr, *(line for line in target.warnings if "chroma resolution" not in line), *carry.notes)
+        about = (*hdr, *(line for line in target.warnings if "chroma resolution" not in line), *carry.notes)
+        films = ((left_info, left_scan), (right_info, right_scan))
+        notes = [f"'{printable(info.path)}': {line}" for info, found in films for line in found.warnings] + [*about]
         for note in notes:
             progress.note(note)
         with (
@@ -127,6 +129,9 @@ def compare(
                 encoder.write(_planes(canvas.drawn(k, left.at(place, method), right.at(moment, "repeat"))))
                 progress.advance(1)
             encoder.finish()
+            met = [*left.warnings, *right.warnings, *encoder.warnings]
+            for note in met:
+                progress.note(note)
             summary = Summary(
                 source=left_info.path,
                 output=target.path or Path("-"),
@@ -138,7 +143,7 @@ def compare(
                 rate_out=plan.rate,
                 seconds=clock.monotonic() - begun,
                 encoder=target.encoder,
-                warnings=notes,
+                warnings=(*notes, *met),
             )
     progress.finish(summary)
     return summary
@@ -197,6 +202,11 @@ class _Film:
 
     def __exit__(self, *_: object) -> None:
         self._decoder.close()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was met on the way, one line each."""
+        return [f"'{self._name}': {line}" for line in self._decoder.warnings]
 
     def at(self, moment: Fraction, method: Method) -> RGB:
         """What is shown at a moment (seconds from the first picture), or a cross-fade to the picture after it."""

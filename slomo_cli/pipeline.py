@@ -207,6 +207,14 @@ _READ: dict[str, Any] = {
 }
 
 
+def _number(name: str, text: str, *, whole: bool) -> float:
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        kind = "a whole number" if whole else "a number"
+        raise UsageError(f"expected {name} to be {kind}, found '{printable(text)}'") from None
+
+
 def _settings(
     time: TimeSettings | None, encode: EncodeSettings | None, compute: ComputeSettings | None, wishes: dict[str, Any]
 ) -> tuple[TimeSettings, EncodeSettings, ComputeSettings]:
@@ -222,9 +230,12 @@ def _settings(
         else:
             known = sorted(f.name for group in settings for f in fields(group))
             raise UsageError(f"expected a setting among {', '.join(known)}; found '{name}'")
-    for group in settings:
+    for place, group in enumerate(settings):
         for name, hint in get_type_hints(type(group)).items():
             value = getattr(group, name)
+            kinds = {hint, *get_args(hint)}
+            if isinstance(value, str) and str not in kinds and kinds & {int, float}:
+                settings[place] = replace(settings[place], **{name: _number(name, value, whole=float not in kinds)})
             if get_origin(hint) is Literal and value not in get_args(hint):
                 raise UsageError(f"expected {name} to be one of {', '.join(get_args(hint))}; found '{value}'")
     return settings[0], settings[1], settings[2]

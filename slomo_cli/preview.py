@@ -77,6 +77,7 @@ def preview(
         made = network.frames(pair.left, pair.right, timesteps)
         motion = network.motion(pair.left, pair.right, timesteps)
         facts = (*_facts(info, scanned, at, place, motion, time), _network_line(network, info), *network.notes)
+        facts += tuple(f"note: {line}" for line in scanned.warnings)
     low, high = _TILE_WIDTHS
     width = min(high, max(low, _SHEET_WIDTH // (frames + 2)))
     view = view_of(info, width=width, height=_TILE_HEIGHT, least=low)

@@ -232,3 +232,16 @@ def test_refusals(
     assert (error.exit_code if isinstance(error, SlomoError) else result.exit_code) == kind.exit_code
     assert words in f"{error} {result.stderr}"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "in.x4.mkv"]
+
+
+def test_what_is_damaged_is_told(tmp_path: Path) -> None:
+    """Of either film, by its name."""
+    source = video(tmp_path / "in.mkv", [20, 60, 100, 140] * 5)
+    made = video(tmp_path / "made.mkv", [20, 40] * 20)
+    whole = source.read_bytes()
+    source.write_bytes(whole[: len(whole) * 2 // 3])
+
+    summary = compare(source, made, tmp_path / "out.mkv", encode=LOSSLESS, time=TimeSettings(factor=F(2)))
+
+    (told,) = summary.warnings
+    assert told.startswith(f"'{source}': the source ends at 0.40 s of the 0.67 s its header names")

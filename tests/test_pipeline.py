@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -201,6 +202,11 @@ def test_settings_by_name_and_typos_refused(clip: Clip, tmp_path: Path) -> None:
     assert plan.plan.start == Fraction(1, 2)
     with pytest.raises(UsageError, match="factor"):
         plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", factr=2)
+    assert "-crf:v:0 16" in shlex.join(plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", crf="16").encoder_args)
+    with pytest.raises(UsageError, match="expected crf to be a number, found 'fine'"):
+        plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", crf="fine")
+    with pytest.raises(UsageError, match=r"expected threads to be a whole number, found '1\.5'"):
+        plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", threads="1.5")
     with pytest.raises(UsageError, match="audio to be one of auto, copy, stretch, pitch, drop; found 'none'"):
         plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", audio="none")
     with pytest.raises(UsageError, match="vfr to be one of"):

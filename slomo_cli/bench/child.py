@@ -151,7 +151,7 @@ def _answer(request: Request) -> dict[str, Any]:
         "first_frame_at": first_at,
         "peak_bytes": peak_memory(),
         "encoder_peak_bytes": encoder_peak or None,
-        "device_peak_bytes": _device_memory(),
+        "device_peak_bytes": _device_memory(request.compute),
     }
 
 
@@ -182,10 +182,13 @@ def _without_encoder(request: Request, time: TimeSettings, watch: _Watch) -> tup
     return job.plan.frames, painter.interpolated
 
 
-def _device_memory() -> int | None:
+def _device_memory(compute: ComputeSettings) -> int | None:
     import torch
 
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    from slomo_cli.devices import choose_device
+
+    device = choose_device(compute.device)
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def main(arguments: Sequence[str] = ()) -> None:
