@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING
@@ -90,7 +90,7 @@ def with_measured_factor(
     choose_factor((), time.auto_factor, None)  # refuses nonsense before the work
     from slomo_cli.interpolate import Interpolator  # loads torch: only for those who ask
 
-    with Interpolator(**{f.name: getattr(compute, f.name) for f in fields(compute)}) as network:
+    with Interpolator(**asdict(compute)) as network:
         pace = measure(info, scanned, time, network, count=PAIRS_MEASURED)
     rate = None if time.vfr == "keep" else time.rate or scanned.timing.nominal_rate
     factor = choose_factor(pace.samples, time.auto_factor, rate)

@@ -24,8 +24,6 @@ RGB = npt.NDArray[np.uint8]
 """An 8-bit RGB picture, (height, width, 3)."""
 Color = tuple[int, int, int]
 
-WHITE: Color = (255, 255, 255)
-BLACK: Color = (0, 0, 0)
 _PAPER: Color = (32, 32, 36)
 _INK: Color = (235, 235, 235)
 _FAINT: Color = (84, 84, 92)

@@ -11,7 +11,7 @@ import logging
 import os
 import shlex
 import time as clock
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -144,7 +144,7 @@ def _run(
 
     deinterlace = time.deinterlace == "auto"
     with (
-        Interpolator(**{f.name: getattr(compute, f.name) for f in fields(compute)}) as network,
+        Interpolator(**asdict(compute)) as network,
         Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end, deinterlace=deinterlace) as decoder,
         Encoder(
             job.encoder_args, job.target, job.plan.frames, time_base=job.time_base, feeds=job.carry.feeds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +72,7 @@ def preview(
     pair = place.pair
     from slomo_cli.interpolate import Interpolator  # loads torch: not before there is something to draw
 
-    with Interpolator(**{f.name: getattr(compute, f.name) for f in fields(compute)}) as network:
+    with Interpolator(**asdict(compute)) as network:
         timesteps = [Fraction(k, frames + 1) for k in range(1, frames + 1)]
         made = network.frames(pair.left, pair.right, timesteps)
         motion = network.motion(pair.left, pair.right, timesteps)

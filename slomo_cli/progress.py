@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichBar
 
 Kind = Literal["auto", "bar", "plain", "json", "none"]
-KINDS: tuple[Kind, ...] = ("auto", "bar", "plain", "json", "none")
 Clock = Callable[[], float]
 
 WINDOW_SECONDS = 15.0

@@ -6,7 +6,7 @@ import os
 import time as clock
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ def between(
     from slomo_cli.interpolate import Interpolator  # loads torch: not before the request has proved sound
 
     with (
-        Interpolator(**{f.name: getattr(compute, f.name) for f in fields(compute)}) as network,
+        Interpolator(**asdict(compute)) as network,
         Encoder(args, target, total) as encoder,
     ):
         for note in network.notes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -170,7 +170,7 @@ def _alone(
     say("decoder alone")
     frames = stages.read_frames(job)
     found = [stages.decode(job, len(frames), 1 / float(factor), repeats)]
-    with Interpolator(**{f.name: getattr(compute, f.name) for f in fields(compute)}) as net:
+    with Interpolator(**asdict(compute)) as net:
         say("network alone")
         stage, made = stages.network(net, frames, times, len(times) / steps, repeats)
         found.append(stage)

@@ -48,14 +48,12 @@ def plan_carry(
     target: Target,
     settings: EncodeSettings,
     tools: Tools,
-    time_changed: bool | None = None,
 ) -> Carry:
     """Decide what comes along and how. Reads nothing and writes nothing.
 
-    time_changed: None finds out from the plan. Raises UsageError for ``--audio copy`` where sound cannot be copied.
+    Raises UsageError for ``--audio copy`` where sound cannot be copied.
     """
-    changed = is_time_changed(plan, timing) if time_changed is None else time_changed
-    return _Planner(info, timing, plan, target, settings, tools, changed).carry()
+    return _Planner(info, timing, plan, target, settings, tools, is_time_changed(plan, timing)).carry()
 
 
 class _Planner:

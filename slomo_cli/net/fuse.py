@@ -23,11 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slomo_cli.net.motion import Motion
-from slomo_cli.net.proxy import to_proxy
 from slomo_cli.net.warp import curvature, fusion_weight
 from slomo_cli.values import PixelLayout
 
-__all__ = ["SourcePlanes", "fuse", "to_proxy"]
+__all__ = ["SourcePlanes", "fuse"]
 
 # Pixels of a band on a CPU: what it reads and makes should stay in a core's second-level cache.
 _BAND_PIXELS = 48_000

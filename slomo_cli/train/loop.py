@@ -54,7 +54,6 @@ class Run:
         perceptual: PerceptualFeatures | None = None,
         team: Team | None = None,
         report: Callable[[str], None] = print,
-        advance: Callable[[int], None] = lambda steps: None,
         about: Mapping[str, Any] | None = None,
         split_bytes: int | None = None,
         tensorboard: bool = False,
@@ -69,7 +68,7 @@ class Run:
         self.settings, self.out, self.device = settings, out, device
         self.team = team or Team()
         self._report = report if self.team.leads else lambda line: None
-        self._advance, self._split_bytes = advance, split_bytes
+        self._split_bytes = split_bytes
         self._sources = [(sampler, count) for sampler, count in sources if count]
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if perceptual is not None:
@@ -186,7 +185,6 @@ class Run:
         for name, value in parts.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._summed += 1
-        self._advance(1)
 
     def _tell(self, progress: float, logged: tuple[float, int]) -> tuple[float, int]:
         """Log and report what happened since the last time; raises SlomoError when the loss is lost."""

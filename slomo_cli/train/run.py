@@ -61,11 +61,7 @@ class Request:
     export_dtype: str = "float32"
 
 
-def train(
-    request: Request,
-    report: Callable[[str], None] = print,
-    advance: Callable[[int], None] = lambda steps: None,
-) -> dict[str, Any]:
+def train(request: Request, report: Callable[[str], None] = print) -> dict[str, Any]:
     """Train as asked, resuming what ``request.out`` holds, and export the weights when the schedule is over.
 
     Returns the record of the run. Raises a SlomoError when something is missing, damaged, or does not fit.
@@ -80,7 +76,7 @@ def train(
     report = report if team.leads else _silent
     try:
         with hold(request.out) if team.leads else nullcontext():
-            return _train(request, settings, team, device, report, advance)
+            return _train(request, settings, team, device, report)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"out of memory on {device}: a smaller --batch, --crop or --targets needs less, or keep the frames "
@@ -96,10 +92,9 @@ def _train(
     team: Team,
     device: torch.device,
     report: Callable[[str], None],
-    advance: Callable[[int], None],
 ) -> dict[str, Any]:
     if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # shapes never change
+        torch.backends.cudnn.benchmark = True  # the same few shapes again and again
     begun = _begun(request, team)
     perceptual = _features(request, settings, report)
     sources, held_out, data = _sources(request, settings, team, device, report)
@@ -117,7 +112,6 @@ def _train(
         perceptual=perceptual,
         team=team,
         report=report,
-        advance=advance,
         about={**origin, "data": data, "machine": machine(device, team.size)},
         split_bytes=request.split_bytes,
         tensorboard=request.tensorboard,
