@@ -121,6 +121,8 @@ def _why_not(head: bytes, error: Exception) -> str:
         return "cannot be read: permission denied"
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         return "is an MP4 or MOV without a readable index (moov): an unfinished recording or an incomplete download"
+    if head[4:8] in (b"styp", b"sidx", b"moof"):
+        return "is one segment of a stream, without the initialization segment that says what it holds: join them first"
     if not head.strip(b"\0"):
         return "holds only zero bytes where a video should begin: an incomplete download?"
     text = sum(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte >= 128 for byte in head)
