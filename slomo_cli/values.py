@@ -147,6 +147,8 @@ class StreamInfo:
     """Audio only: FFmpeg's name of the loudspeakers (``stereo``, ``5.1(side)``); '' when the file does not say."""
     hidden_seconds: Fraction = Fraction(0)
     """Audio only: what an edit list hides before the beginning, the codec's priming included."""
+    is_cut: bool = False
+    """Audio only: whether an edit list hides something in the middle."""
 
 
 @dataclass(frozen=True, slots=True)

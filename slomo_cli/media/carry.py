@@ -156,7 +156,9 @@ class _Planner:
         number = 0
         for track in tracks:
             bared = track.hidden_seconds > _PRIMING and self._target.container not in _HIDING
-            copied = not self._changed and track.codec in self._container.audio and not bared
+            # A copy plays what lies in a gap, and ends too early for it.
+            hidden = bared or track.is_cut
+            copied = not self._changed and track.codec in self._container.audio and not hidden
             if copied:
                 self._maps += ["-map", self._inputs.use(source, track)]
                 self._codecs += [f"-c:a:{number}", "copy"]
@@ -216,7 +218,11 @@ class _Planner:
             self._maps += ["-map", self._inputs.use(source, track)]
             if layouts := sound.layout_filter(codec, track, self._container):
                 self._codecs += [f"-filter:a:{number}", layouts]
-            if track.codec in self._container.audio:
+            if track.codec in self._container.audio and track.is_cut:
+                self._notes.append(
+                    f"{name} is encoded anew: a copy would bring back what the source's edit list leaves out"
+                )
+            elif track.codec in self._container.audio:
                 hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
                 self._notes.append(f"{name} is encoded anew: .{ending} cannot hide {hidden} as the source does")
             else:

@@ -12,6 +12,7 @@ import os
 import re
 import struct
 from fractions import Fraction
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -344,6 +345,7 @@ def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[Str
                 disposition=disposition_of(stream),
                 layout=_loudspeakers(context) if is_audio else "",
                 hidden_seconds=_hidden(container, stream) if is_audio else Fraction(0),
+                is_cut=is_audio and _is_cut(container, stream),
             )
         )
     return tuple(found)
@@ -361,6 +363,14 @@ def _hidden(container: InputContainer, stream: Any) -> Fraction:
         return Fraction(0)
     ticks = stream.start_time - stream.index_entries[0].timestamp
     return max(Fraction(0), seconds(ticks, stream.time_base) or Fraction(0))
+
+
+def _is_cut(container: InputContainer, stream: Any) -> bool:
+    """Whether MP4's edit list leaves something out of a sound track after its beginning."""
+    if "mov" not in container.format.name:
+        return False
+    entries = (entry.is_discard for entry in stream.index_entries)
+    return any(hidden for hidden in dropwhile(bool, entries))
 
 
 def _codec_name(stream: Any, context: Any) -> str:

@@ -20,6 +20,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
+from slomo_cli.media.source import THEORA_HEADER
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ class _Walk:
             self.hidden += 1
             return
         if self._is_vp8 and not memoryview(packet)[0] & 0x10:  # RFC 6386, 9.1: a picture others lean on, never shown
+            return
+        if self.picture.is_theora and memoryview(packet)[0] & THEORA_HEADER:
             return
         self.packets += 1
         self.packet_duration = self.packet_duration or packet.duration or 0

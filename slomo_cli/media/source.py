@@ -62,6 +62,8 @@ _SINGLE_JPEG = ("jpeg_pipe", "image2")
 """What libav calls the container of a JPEG that is no film."""
 
 _LEADING_BYTES = 4096
+THEORA_HEADER, THEORA_COMMENTS = 0x80, 0x81
+"""Theora's first byte: this bit is set in headers, of which comments are no matter of decoding (Theora, 6.1)."""
 _ATTACHED_PIC, _TIMED_THUMBNAILS = 0x400, 0x800
 _WEBP_ANIMATION = 0x02
 """The bit in the flags of a WebP's VP8X chunk (RFC 9649, 2.7)."""
@@ -119,6 +121,8 @@ def _why_not(head: bytes, error: Exception) -> str:
         return "cannot be read: permission denied"
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         return "is an MP4 or MOV without a readable index (moov): an unfinished recording or an incomplete download"
+    if head[4:8] in (b"styp", b"sidx", b"moof"):
+        return "is one segment of a stream, without the initialization segment that says what it holds: join them first"
     if not head.strip(b"\0"):
         return "holds only zero bytes where a video should begin: an incomplete download?"
     text = sum(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte >= 128 for byte in head)
@@ -204,11 +208,13 @@ class Picture:
             else:
                 self.stream = next(s for s in self.container.streams.video if s.index == stream_index)
             self.context = _decoder(self.stream)
+            self.is_theora = self.context.name == "theora"
+            """A file may hold several films, each with headers among the packets, which frame threads do not take."""
             if not self.context.is_open:
                 if self.context.name == "mjpeg" and self.container.format.name in _SINGLE_JPEG:
                     # libav's decoder else fills in grey what is missing of a file cut off, and says nothing.
                     self.context.options = {"err_detect": "explode"}
-                self.context.thread_type = "AUTO" if frame_threads else "SLICE"
+                self.context.thread_type = "AUTO" if frame_threads and not self.is_theora else "SLICE"
                 self.context.thread_count = threads
         except StopIteration:
             self.container.close()
@@ -246,6 +252,8 @@ class Picture:
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """Pictures that come out when this packet goes in; None drains. Raises av.error.FFmpegError on damage."""
+        if self.is_theora and packet is not None and packet.size and memoryview(packet)[0] == THEORA_COMMENTS:
+            return []
         if self._stamps is None:
             frames: list[VideoFrame] = self.context.decode(packet)
             return frames

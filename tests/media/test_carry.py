@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -142,6 +142,20 @@ def beeps(path: Path, number: int = 0) -> list[float]:
     audible = np.flatnonzero(envelope > 0.1 * height)
     firsts = [audible[0], *audible[1:][np.diff(audible) > RATE * 0.06]]
     return [float(begin / RATE + start - first_picture(path)) for begin in firsts]
+
+
+def edited(path: Path, edits: Sequence[tuple[int, int]]) -> bytes:
+    """A .mov whose last track, by a list of its own, plays only these (length in ms, begin in samples)."""
+    data = path.read_bytes()
+    box = b"elst" + struct.pack(">II", 0, len(edits)) + b"".join(struct.pack(">IiI", *edit, 1 << 16) for edit in edits)
+    at = data.rindex(b"elst") - 4
+    (size,) = struct.unpack(">I", data[at : at + 4])
+    grown = bytearray(data[:at] + struct.pack(">I", 4 + len(box)) + box + data[at + size :])
+    # The index lies at the end of the file, so that nothing it points to moves.
+    for holder in (b"moov", b"trak", b"edts"):
+        place = data.rindex(holder, 0, at) - 4
+        struct.pack_into(">I", grown, place, struct.unpack_from(">I", data, place)[0] + 4 + len(box) - size)
+    return bytes(grown)
 
 
 @pytest.fixture(scope="session")
@@ -753,6 +767,18 @@ class TestOffsets:
         done = convert(source, tmp_path / name, TimeSettings(rate=Fraction(60)))
         assert beeps(done.path) == pytest.approx([0.25, 0.75], abs=0.03)
         assert any("cannot hide" in note for note in done.carry.notes) == (name == "out.ts")
+
+    @pytest.mark.parametrize("name", ["out.mov", "out.mkv"])
+    def test_sound_that_an_edit_list_cuts_out_stays_out(self, tmp_path, beeping, make, name):
+        """Of two seconds the sound's edit list plays the first half second and the last."""
+        words = ["-c", "copy", "-movie_timescale", "1000"]
+        source = tmp_path / "cut.mov"
+        edits = [(500, 0), (500, RATE * 3 // 2)]
+        source.write_bytes(edited(make("uncut.mov", "-i", str(beeping("mov", codec="pcm_s16le")), *words), edits))
+        assert [track.is_cut for track in probe(source).streams] == [True]
+        done = convert(source, tmp_path / name, TimeSettings(rate=Fraction(60)))
+        assert beeps(done.path) == pytest.approx([0.25, 0.75], abs=0.03)
+        assert [note for note in done.carry.notes if "edit list leaves out" in note]
 
     def test_a_picture_that_begins_late_still_does(self, tmp_path, beeping):
         done = convert(beeping("mp4", 0, 0.5, "aac"), tmp_path / "out.mp4")

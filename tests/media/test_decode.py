@@ -356,6 +356,22 @@ def test_fields_that_come_after_whole_pictures_are_made_whole(make: Callable[...
     assert [f.tobytes() for f in part] == [f.tobytes() for f in mended[75:]]
 
 
+def test_theora_films_one_after_another_in_a_file(make: Callable[..., Path], tmp_path: Path) -> None:
+    """As Icecast records: the headers of the second, which may have another size, are no pictures and no damage."""
+    parts = [
+        make(f"{size}.ogv", "-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration=1", "-c:v", "libtheora")
+        for size in ("96x64", "128x96")
+    ]
+    path = tmp_path / "chained.ogv"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    frames, decoder = decoded(path)
+
+    assert (decoder.timing.frames_from_packets, decoder.timing.duration) == (50, 2)
+    assert [frame.pts_seconds for frame in frames] == [F(k, 25) for k in range(50)]
+    assert decoder.packets_skipped == 0
+    assert [line for line in decoder.warnings if not line.startswith("the picture changes from 96x64")] == []
+
+
 def test_fields_that_come_one_by_one_are_not_deinterlaced(make: Callable[..., Path]) -> None:
     """Interlaced HEVC: in half a picture there are no two fields to be told apart."""
     fields = [

@@ -34,6 +34,7 @@ def refusal(path: Path | str) -> str:
         (b"\0" * 5000, "holds only zero bytes"),
         (bytes(range(256)) * 40, "is not a video"),
         (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + b"\0\0\x10\0mdat" + b"x" * 4000, "without a readable index"),
+        (b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix\0\0\0\x68moof" + b"x" * 96, "is one segment of a stream"),
     ],
 )
 def test_what_is_no_video_is_called_what_it_is(content: bytes, said: str, tmp_path: Path) -> None:
