@@ -176,7 +176,7 @@ def check_target(target: Path | None, *, create: bool = False, dry: bool = False
         if create and not folder.exists():
             if dry:
                 return
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)  # another slomo may be making it too
         if folder.exists() and not folder.is_dir():
             raise SlomoError(f"cannot write '{name}': '{printable(folder)}' is not a folder")
         if not folder.exists():

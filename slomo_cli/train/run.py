@@ -221,6 +221,7 @@ def _sources(
     held_out: WindowSampler | None = None
     data: dict[str, Any] = {}
     targets = settings.windows.targets
+    _tell_unused(request, real, synthetic, report)
     if request.data and real:
         clips = _clips(request, team, report)
         windows = WindowSampler(clips, settings.windows, device, place=request.frames)
@@ -254,9 +255,17 @@ def _sources(
         sources.append((scenes, synthetic))
         data["photos"] = describe_files(dict.fromkeys(photos))
         report(f"{len(photos)} photos for synthetic motion, {synthetic} of {real + synthetic} windows")
-    elif request.data and settings.synthetic and not request.photos:
+    if request.data and settings.synthetic and not request.photos:
         report("no --photos: training on real windows alone, without synthetic motion")
     return sources, held_out, data
+
+
+def _tell_unused(request: Request, real: int, synthetic: int, report: Callable[[str], None]) -> None:
+    """What was given and will not be seen."""
+    if request.photos and not synthetic:
+        report("--photos is not used: no window of a step is synthetic; raise --synthetic or --batch")
+    if request.data and not real:
+        report("--data is not used: every window of a step is synthetic; lower --synthetic or raise --batch")
 
 
 def _tell_left_out(given: Sequence[Path], used: Container[Path], why: str, report: Callable[[str], None]) -> None:

@@ -6,6 +6,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -198,7 +199,7 @@ def test_terminals_are_neither_source_nor_target(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
     with pytest.raises(UsageError, match=r"stdin \(-\) is a terminal"):
         files.check_source(None)
-    with pytest.raises(UsageError, match=r"stdout \(-o -\) is a terminal"):
+    with pytest.raises(UsageError, match=r"stdout \(-\) is a terminal"):
         files.check_target(None)
     files.check_target(None, dry=True)
 
@@ -254,3 +255,18 @@ def test_empty_stdin_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=nothing, isatty=lambda: False))
         with pytest.raises(InputError, match="stdin is empty: pipe a video into it"), files.readable(None):
             pass
+
+
+def test_a_folder_that_another_run_makes_at_the_same_time_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Path.mkdir
+
+    def late(folder: Path, *words: Any, **settings: Any) -> None:
+        make(folder)  # the other one's
+        make(folder, *words, **settings)
+
+    monkeypatch.setattr(Path, "mkdir", late)
+    files.check_target(tmp_path / "slow" / "out.mp4", create=True)
+
+    assert (tmp_path / "slow").is_dir()

@@ -194,6 +194,15 @@ def test_photos_alone_are_enough(files: Path, tmp_path: Path) -> None:
     assert weights.load(tmp_path / "weights.safetensors").record["windows"] == 4
 
 
+@pytest.mark.parametrize(("share", "unused"), [(0.1, "--photos"), (1, "--data")])
+def test_what_was_given_and_is_not_used_is_told(files: Path, tmp_path: Path, share: float, unused: str) -> None:
+    words = ["--data", files / "videos", "--photos", files / "photos", "--synthetic", share, "--steps", 1]
+    result = slomo(*words, "--out", tmp_path, *SMALL, *QUICK)
+
+    assert result.exit_code == 0
+    assert [line.split()[1] for line in result.stderr.splitlines() if "is not used: " in line] == [unused]
+
+
 def test_an_ablation_scores_but_writes_no_weights(files: Path, tmp_path: Path) -> None:
     words = ["--data", files / "videos", "--cache", tmp_path / "cache", "--out", tmp_path / "run", *SMALL, *QUICK]
     result = slomo(*words, "--steps", 1, "--no-visibility", "--loss", "flow=0", "--no-samples")
