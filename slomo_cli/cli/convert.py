@@ -34,7 +34,7 @@ from slomo_cli.errors import UsageError
     type=Number(float, 0.01, 10_000),
     metavar="PIXELS",
     group="Time",
-    help="Measure the motion instead, and choose the factor at which nothing moves further from frame to frame.",
+    help="Measure the motion instead, and choose the factor at which hardly anything moves further a frame.",
 )
 @option("--rate", type=RATE, metavar="FPS", group="Time", help="Frames per second of the result; else the source's.")
 @options.span

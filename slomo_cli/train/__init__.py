@@ -15,8 +15,8 @@ On one's own video:
     slomo train --data videos/ --photos photos/ --preset fast --minutes 600 --out runs/mine
     slomo convert in.mp4 --factor 8 --weights runs/mine/weights.safetensors -o out.mp4
 
-The same command again goes on where the last one stopped, bit for bit where the arithmetic allows it (same device, same
-number of processes). Several GPUs of one machine (``--batch`` counts windows over all of them):
+The same command again goes on where the last one stopped, bit for bit where clock and arithmetic allow it (``--steps``,
+a CPU, the same number of processes). Several GPUs of one machine (``--batch`` counts windows over all of them):
 
     torchrun --nproc-per-node 8 -m slomo_cli train --data videos/ --preset superslomo --steps 300000 --out runs/a
 
