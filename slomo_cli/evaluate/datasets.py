@@ -19,15 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from slomo_cli.errors import InputError, UsageError, printable
+from slomo_cli.media.containers import VIDEO_SUFFIXES
 
 RGB = npt.NDArray[np.uint8]
 """An 8-bit RGB picture, (height, width, 3)."""
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
-VIDEOS = frozenset(
-    {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp"}
-    | {".ogv", ".y4m", ".gif"}
-)
 
 TRIPLETS = (
     ("frame_00", "frame_01_gt", "frame_02"),
@@ -258,7 +255,7 @@ def _open_folder(root: Path, factor: int) -> Dataset:
     clips = [FramesClip(name, tuple(paths), factor) for name, paths in folders if paths]
     if clips:
         return _dataset(root, "frames", factor, clips)
-    videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEOS and entry.is_file()]
+    videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEO_SUFFIXES and entry.is_file()]
     if videos:
         return _dataset(root, "video", factor, [VideoClip(video, factor) for video in videos])
     raise InputError(

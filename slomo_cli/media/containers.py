@@ -182,3 +182,9 @@ LOSSLESS_AUDIO = _set(
 )
 
 TEXT_SUBTITLES = _set("subrip srt ass ssa mov_text webvtt text ttml microdvd subviewer sami realtext jacosub mpl2 stl")
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".flv", ".wmv", ".ogv"}
+    | {".3gp", ".y4m", ".mxf", ".gif"}
+)
+"""By which videos are told from what else lies in a folder; a file that is named is read whatever it is called."""

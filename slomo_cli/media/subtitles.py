@@ -91,7 +91,8 @@ def retime(
 def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan) -> tuple[Fraction, Fraction | None] | None:
     """(start, duration) on the output's clock, cut to the range; None when nothing of it is left."""
     if lasts is None:
-        # A bitmap set without a length holds until the next; before the range only the last one would matter.
+        # A bitmap set without a length holds until the next: those before the range follow each other at its start,
+        # and the last of them stays.
         if begin >= plan.end:
             return None
         return plan.time_map.output_at(max(begin, plan.start)), None

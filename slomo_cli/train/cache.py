@@ -20,11 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from slomo_cli.errors import InputError, SlomoError, printable
+from slomo_cli.media.containers import VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".flv", ".wmv", ".ogv"}
-    | {".3gp", ".y4m", ".mxf"}
-)
 GRID = 16
 """Cells along each side of the motion record of a frame."""
 _NEWS_SECONDS = 15.0
