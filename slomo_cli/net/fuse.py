@@ -259,9 +259,10 @@ def _detail_shares(field: Tensor, height: int, width: int) -> Tensor:
     between = torch.empty_like(field[:, 0:4])
     for axis, size in ((0, width), (1, height)):
         place = between[:, axis::2]
-        torch.mul(field[:, axis:4:2], size / 2, out=place)
-        place.add_(size / 2 - 0.5).clamp_(0, size - 1).frac_()
-    return between.sub_(between * between).mul_(field[:, 5:6])
+        # A number before a tensor times another: in one pass.
+        torch.add(torch.tensor(size / 2 - 0.5), field[:, axis:4:2], alpha=size / 2, out=place)
+        place.clamp_(0, size - 1).frac_()
+    return between.addcmul_(between, between, value=-1).mul_(field[:, 5:6])
 
 
 def _sharpened(sampled: Tensor, shares: Tensor) -> Tensor:
