@@ -83,13 +83,15 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
     """What can be decoded of a track, in order."""
     import av
 
+    from slomo_cli.media.source import READ_ERRORS
+
     try:
         for packet in container.demux(stream):
             try:
                 yield from packet.decode()
             except av.error.FFmpegError:
                 continue
-    except av.error.FFmpegError:
+    except READ_ERRORS:
         return  # a file that breaks off
 
 
