@@ -20,7 +20,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
-from slomo_cli.media.source import THEORA_HEADER
+from slomo_cli.media.source import JUMPING_FORMATS, THEORA_HEADER
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
-JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,8 @@ class _Walk:
         try:
             for packet in container.demux() if self.reads_all else container.demux(self.stream):
                 self._take(packet)
+        except IndexError:  # at the very end, see READ_ERRORS
+            pass
         except av.error.FFmpegError as error:
             self.failure = printable(error.strerror or error)
         if not self.pictures_seen:
@@ -182,7 +183,7 @@ class _Walk:
         if len(self.ticks) < 3 or self.joins or not self.packet_duration:
             return False
         steps = np.diff(ascending(np.frombuffer(self.ticks, np.int64)))
-        return 100 * int(np.median(steps)) < self.packet_duration
+        return len(steps) > 0 and 100 * int(np.median(steps)) < self.packet_duration
 
 
 def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fraction, *, stamped: bool) -> Timing:

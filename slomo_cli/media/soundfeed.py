@@ -94,6 +94,8 @@ def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
     """What can be decoded of a track, in order."""
     import av
 
+    from slomo_cli.media.source import READ_ERRORS
+
     early = 0  # where reading begins in the middle, some decoders need a few packets to find their feet
     begun = False
     try:
@@ -105,8 +107,8 @@ def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
             except av.error.FFmpegError:
                 damage.packets += begun
                 early += not begun
-    except av.error.FFmpegError as error:
-        damage.end = error.strerror or str(error)
+    except READ_ERRORS as error:  # a file that breaks off
+        damage.end = getattr(error, "strerror", None) or str(error)
     if not begun:
         damage.packets = early
 

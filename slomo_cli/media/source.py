@@ -61,6 +61,12 @@ _PLAYLISTS = (
 _SINGLE_JPEG = ("jpeg_pipe", "image2")
 """What libav calls the container of a JPEG that is no film."""
 
+READ_ERRORS = (av.error.FFmpegError, IndexError)
+"""What ends reading; PyAV 18 stumbles at the end over streams that begin in the middle of a file."""
+JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
+"""Containers of broadcasts, whose clock may jump."""
+_LONGEST_DELAY = 10
+"""Seconds a picture of theirs may wait between decoding and showing (ITU-T H.222.0, 2.14.3)."""
 _LEADING_BYTES = 4096
 THEORA_HEADER, THEORA_COMMENTS = 0x80, 0x81
 """Theora's first byte: this bit is set in headers, of which comments are no matter of decoding (Theora, 6.1)."""
@@ -117,8 +123,6 @@ def _first_bytes(path: str | os.PathLike[str], shown: str) -> bytes:
 
 def _why_not(head: bytes, error: Exception) -> str:
     """What to say of a file that libav could not open."""
-    if isinstance(error, PermissionError):
-        return "cannot be read: permission denied"
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         return "is an MP4 or MOV without a readable index (moov): an unfinished recording or an incomplete download"
     if head[4:8] in (b"styp", b"sidx", b"moof"):
@@ -227,6 +231,7 @@ class Picture:
         """Of the packets whose pictures are still to come."""
         self._delay: int | None = None
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
+        self._farthest = _LONGEST_DELAY / self.time_base
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """The picture's packets in stored order, without the empty one at the end; a read error ends them."""
@@ -235,12 +240,18 @@ class Picture:
                 if packet.size:
                     self.restamp(packet)
                     yield packet
-        except av.error.FFmpegError:
+        except READ_ERRORS:
             return
 
     def restamp(self, packet: Packet[VideoStream]) -> None:
-        """Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end."""
+        """Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end.
+
+        In broadcasts a stamp may be damaged on the way: then there is none.
+        """
         if self._stamps is None or packet.dts is None:
+            far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
+            if far and self.container.format.name in JUMPING_FORMATS:
+                packet.pts = None
             return
         if self._delay is None:
             self._delay = 0 if packet.pts is None else packet.pts - packet.dts

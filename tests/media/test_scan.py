@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from slomo_cli.errors import InputError
+from slomo_cli.media.decode import Decoder
 from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import Timing, scan
+from slomo_cli.media.scan import Timing, _Walk, scan
+from slomo_cli.media.source import Picture
 
 Clip = Callable[[str], Path]
 NTSC, FILM = F(30000, 1001), F(24000, 1001)
@@ -132,6 +134,31 @@ def test_sound_of_another_length_is_no_missing_picture(name: str, clip: Clip, ma
 
     assert found.warnings == ()
     assert found.timing.duration == 1
+
+
+def test_a_stamp_damaged_on_the_air_moves_no_picture(clip: Clip, tmp_path: Path) -> None:
+    """Its highest bit flipped says that a picture is to be shown in thirteen hours."""
+    data = bytearray(clip("cfr.ts").read_bytes())
+    # The start code of a PES packet of pictures; nine bytes on lies its stamp, where it also has one of decoding.
+    places = [at for at in range(len(data) - 20) if data[at : at + 4] == b"\0\0\1\xe0" and data[at + 7] >> 6 == 3]
+    data[places[5] + 9] ^= 0x08
+    path = tmp_path / "damaged.ts"
+    path.write_bytes(data)
+
+    found = timed(path)
+
+    assert (found.timing.duration, found.timing.nominal_rate, found.timing.continuous) == (1, 30, True)
+    with Decoder(probe(path), found.timing) as decoder:
+        assert [frame.pts_seconds for frame in decoder] == [F(k, 30) for k in range(30)]
+
+
+def test_stamps_that_are_all_the_same_tell_no_time(clip: Clip) -> None:
+    info = probe(clip("cfr.mp4"))
+    with Picture(info.path) as picture:
+        walk = _Walk(picture, info)
+        walk.ticks = array("q", [7, 7, 7])
+        walk.packet_duration = 512
+        assert not walk.stamps_are_counters()
 
 
 def test_joined_broadcasts_play_one_after_another(clip: Clip, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -211,3 +213,15 @@ def test_open_container_gives_what_av_gives(clip: Clip) -> None:
 def test_a_stream_that_is_gone_is_reported(clip: Clip) -> None:
     with pytest.raises(InputError, match="has changed"):
         Picture(clip("cfr.mp4"), stream_index=5)
+
+
+def test_reading_ends_where_pyav_stumbles_over_a_later_stream(clip: Clip) -> None:
+    with Picture(clip("cfr.flv")) as picture:
+        real, packets = picture.container, picture.container.demux(picture.stream)
+
+        def stumbling(*_: object) -> Iterator[object]:
+            yield from itertools.islice(packets, 5)
+            raise IndexError("list index out of range")
+
+        picture.container = SimpleNamespace(demux=stumbling, format=real.format, close=real.close)
+        assert len(list(picture.packets())) == 5
