@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -95,9 +96,13 @@ def _name(dtype: Any) -> str:
 def _cuda(torch: Any) -> Iterator[Check]:
     if not torch.cuda.is_available():
         built = torch.version.cuda or torch.version.hip
-        if built and os.path.exists("/proc/driver/nvidia/version"):
+        driver = os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi") is not None
+        if driver and built:
             text = f"torch is built for {built}, but finds no GPU it can use"
             yield Check("cuda", "warn", text, "update the driver, or install the torch built for yours")
+        elif driver:
+            text = "NVIDIA's driver is there, but this torch is built for the CPU alone"
+            yield Check("cuda", "warn", text, "install the torch built for CUDA: https://pytorch.org/get-started/locally/")
         else:
             yield Check("cuda", "ok", "no CUDA device; the CPU is used", details={"devices": 0})
         return
