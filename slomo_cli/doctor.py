@@ -102,7 +102,9 @@ def _cuda(torch: Any) -> Iterator[Check]:
             yield Check("cuda", "warn", text, "update the driver, or install the torch built for yours")
         elif driver:
             text = "NVIDIA's driver is there, but this torch is built for the CPU alone"
-            yield Check("cuda", "warn", text, "install the torch built for CUDA: https://pytorch.org/get-started/locally/")
+            yield Check(
+                "cuda", "warn", text, "install the torch built for CUDA: https://pytorch.org/get-started/locally/"
+            )
         else:
             yield Check("cuda", "ok", "no CUDA device; the CPU is used", details={"devices": 0})
         return
