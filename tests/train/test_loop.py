@@ -244,7 +244,7 @@ def test_a_full_disk_at_the_first_checkpoint_promises_none_before(tmp_path: Path
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
-        with pytest.raises(SlomoError, match="cannot write the checkpoint .*; it is the first. .* to begin"):
+        with pytest.raises(SlomoError, match=r"cannot write the checkpoint .*; it is the first\. .* to begin"):
             run.save()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
