@@ -66,6 +66,7 @@ def compare(
     *,
     layout: Layout = "side",
     method: Method = "repeat",
+    factor: Fraction | None = None,
     time: TimeSettings | None = None,
     width: int = DEFAULT_WIDTH,
     encode: EncodeSettings | None = None,
@@ -74,8 +75,8 @@ def compare(
     """Write a clip that shows ``source`` (left) and ``made`` (right) at the same moments, with the sound of ``made``.
 
     ``layout`` "wipe" puts them on top of each other with a line that moves. ``method``: how the source fills the time
-    between its pictures. ``time``: range and speed curve the conversion had, and its factor where it is not 1; else
-    the durations tell. ``width``: of the whole, at most. Raises the family of :mod:`slomo_cli.errors`.
+    between its pictures. ``factor``: how many times slower ``made`` is; None: the durations tell. ``time``: range and
+    speed curve the conversion had. ``width``: of the whole, at most. Raises the family of :mod:`slomo_cli.errors`.
     """
     begun = clock.monotonic()
     time, encode = time or TimeSettings(), encode or EncodeSettings()
@@ -83,8 +84,10 @@ def compare(
     left_info, right_info = probe(Path(source)), probe(Path(made))
     left_scan, right_scan = scan(left_info, time.input_rate), scan(right_info, time.input_rate)
     plan = make_plan(right_scan.timing, TimeSettings(rate=right_scan.timing.nominal_rate))
-    if time.speed is None and time.factor == 1:
-        time = replace(time, factor=factor_between(left_scan, right_scan, time))
+    told = factor is not None or time.speed is not None
+    if not told:
+        factor = factor_between(left_scan, right_scan, time)
+    time = replace(time, factor=factor or Fraction(1))
     times = make_plan(left_scan.timing, replace(time, rate=plan.rate, auto_factor=None, vfr="constant", loop=False))
 
     each = max(16, width // 2 - _DIVIDER // 2 if layout == "side" else width)
@@ -113,7 +116,9 @@ def compare(
         args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames)
         hdr = ("HDR is shown without tone mapping",) if right_info.color.transfer in (16, 18) else ()
         # That a picture drawn for showing loses chroma resolution is no news.
-        about = (*hdr, *(line for line in target.warnings if "chroma resolution" not in line), *carry.notes)
+        taken = f"taken as x{decimal(time.factor)} by the two durations; --factor, --start and --end say otherwise"
+        length = () if told or time.factor == 1 else (taken,)
+        about = (*length, *hdr, *(line for line in target.warnings if "chroma resolution" not in line), *carry.notes)
         films = ((left_info, left_scan), (right_info, right_scan))
         notes = [f"'{printable(info.path)}': {line}" for info, found in films for line in found.warnings] + [*about]
         for note in notes:

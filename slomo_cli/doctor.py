@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -104,10 +105,16 @@ def _name(dtype: Any) -> str:
 
 def _cuda(torch: Any) -> Iterator[Check]:
     if not torch.cuda.is_available():
-        if os.path.exists("/proc/driver/nvidia/version"):
-            built = torch.version.cuda or torch.version.hip or "CPUs alone"
-            text = f"there is an NVIDIA driver, but this torch is built for {built} and finds no GPU it can use"
+        built = torch.version.cuda or torch.version.hip
+        driver = os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi") is not None
+        if driver and built:
+            text = f"torch is built for {built}, but finds no GPU it can use"
             yield Check("cuda", "warn", text, "update the driver, or install the torch built for yours")
+        elif driver:
+            text = "NVIDIA's driver is there, but this torch is built for the CPU alone"
+            yield Check(
+                "cuda", "warn", text, "install the torch built for CUDA: https://pytorch.org/get-started/locally/"
+            )
         else:
             yield Check("cuda", "ok", "no CUDA device; the CPU is used", details={"devices": 0})
         return

@@ -29,7 +29,7 @@ def decimal(value: Fraction) -> str:
 def summary_text(summary: Summary) -> str:
     """The line that ends a conversion."""
     made = f", {summary.frames_interpolated} of them new" if summary.frames_interpolated else ""
-    facts = [f"{summary.frames_out} frames{made}"]
+    facts = [f"{summary.frames_out} {'frame' if summary.frames_out == 1 else 'frames'}{made}"]
     if summary.duration_out:  # none where pictures are no film
         facts.append(f"{float(summary.duration_out):.2f} s at {decimal(summary.rate_out)} fps")
     for count, one, many in (

@@ -221,6 +221,7 @@ def test_a_real_file_is_measured_on_as_many_frames_as_its_size_asks(
     ("arguments", "words"),
     [
         (["--size", "63x48"], "expected 448x256, 720p, 1080p, 2160p, or even WIDTHxHEIGHT"),
+        (["--size", "16x16"], "WIDTHxHEIGHT of 32 and more, found '16x16'"),
         (["--size", "16x16"], "expected 448x256"),
         (["--factor", "2.5"], "expected a whole number"),
         (["none.mp4"], "none.mp4"),

@@ -111,6 +111,13 @@ def test_a_higher_rate_and_the_same_duration(pair: tuple[Path, Path], tmp_path: 
     assert [halves(p)[0] for p in pictures(tmp_path / "side.mkv")] == [20, 20, 60, 60, 100, 100, 140, 140]
 
 
+def test_a_factor_that_is_given_is_taken_also_where_it_is_one(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """A piece of half the source's length at the source's own pace."""
+    made = video(tmp_path / "piece.mkv", [20, 40, 60, 80], rate=60)
+    compare(pair[0], made, tmp_path / "side.mkv", factor=F(1), encode=LOSSLESS)
+    assert [halves(p)[0] for p in pictures(tmp_path / "side.mkv")] == [20, 20, 60, 60]
+
+
 def test_a_wipe_has_a_line_that_moves(pair: tuple[Path, Path], tmp_path: Path) -> None:
     long = video(tmp_path / "in.x40.mkv", [200] * 160)
     compare(pair[0], long, tmp_path / "wipe.mkv", layout="wipe", encode=LOSSLESS)
@@ -207,6 +214,7 @@ def test_from_the_prompt(slomo: Callable[..., Result], tmp_path: Path) -> None:
     result = slomo("in.mkv", "in.x4.mkv")
     assert result.exit_code == 0, result.output
     assert "16 frames" in result.stderr and "chroma" not in result.stderr
+    assert "note: taken as x4 by the two durations" in result.stderr
     seen = pictures(tmp_path / "in.x4.compare.mp4")
     assert len(seen) == 16 and abs(int(seen[7][5, 5, 0]) - 60) < 4
     assert slomo("in.mkv", "in.x4.mkv", "--wipe", "-o", "w.gif", "--method", "blend").exit_code == 0
@@ -241,7 +249,7 @@ def test_what_is_damaged_is_told(tmp_path: Path) -> None:
     whole = source.read_bytes()
     source.write_bytes(whole[: len(whole) * 2 // 3])
 
-    summary = compare(source, made, tmp_path / "out.mkv", encode=LOSSLESS, time=TimeSettings(factor=F(2)))
+    summary = compare(source, made, tmp_path / "out.mkv", encode=LOSSLESS, factor=F(2))
 
     (told,) = summary.warnings
     assert told.startswith(f"'{source}': the source ends at 0.40 s of the 0.67 s its header names")

@@ -36,7 +36,8 @@ class Size(SizeType):
         found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", str(value))
         size = (int(found[1]), int(found[2])) if found else (0, 0)
         if min(size) < 32 or size[0] % 2 or size[1] % 2:
-            self.fail(f"expected {', '.join(SIZES)}, or even WIDTHxHEIGHT, found '{printable(value)}'", param, ctx)
+            wanted = f"{', '.join(SIZES)}, or even WIDTHxHEIGHT of 32 and more"
+            self.fail(f"expected {wanted}, found '{printable(value)}'", param, ctx)
         return size
 
 

@@ -100,7 +100,6 @@ def command(
         from slomo_cli.values import TimeSettings
 
         time = TimeSettings(
-            factor=factor or Fraction(1),
             start=values["start"],
             end=values["end"],
             speed=speed,
@@ -112,6 +111,7 @@ def command(
             target,
             layout="wipe" if wipe else "side",
             method=method,
+            factor=factor,
             time=time,
             width=width,
             encode=options.encode_settings(values, overwrite=replace),

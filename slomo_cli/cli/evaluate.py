@@ -155,7 +155,7 @@ def _may_write(written: list[str], paths: tuple[Path, ...], overwrite: bool) -> 
         raise UsageError("--json, --csv and --sheet need a name each: two of them would be written to one place")
     for name in written:
         target = None if name == files.STREAM else Path(name)
-        files.check_target(target)
+        files.check_target(target, text=True)
         for path in paths:
             refuse_overwriting_input(target, path)
         if files.may_write(target, overwrite=overwrite) is None:

@@ -159,12 +159,15 @@ def check_source(source: Path | None) -> None:
         raise InputError(f"{name} cannot be read: permission denied")
 
 
-def check_target(target: Path | None, *, create: bool = False, dry: bool = False) -> None:
-    """SlomoError unless a file can be put there; ``create`` makes a missing folder (--out-dir) unless ``dry``."""
+def check_target(target: Path | None, *, create: bool = False, dry: bool = False, text: bool = False) -> None:
+    """SlomoError unless a file can be put there; ``create`` makes a missing folder (--out-dir) unless ``dry``.
+
+    ``text``: a terminal takes it too.
+    """
     if target is None:
         if stdout_is_closed():
             raise UsageError("stdout (-) is closed: redirect it to a file or a pipe")
-        if sys.stdout.isatty() and not dry:
+        if sys.stdout.isatty() and not dry and not text:
             raise UsageError("stdout (-) is a terminal: redirect it to a file or a pipe")
         return
     name, folder = printable(target), target.parent

@@ -46,9 +46,10 @@ def save_checkpoint(
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
+        before, then = ("the one before it is untouched", "resume") if path.exists() else ("it is the first", "begin")
         raise SlomoError(
-            f"cannot write the checkpoint {printable(path)}: {error}; the one before it is untouched. "
-            "Free some space and run the same command again to resume"
+            f"cannot write the checkpoint {printable(path)}: {error}; {before}. "
+            f"Free some space and run the same command again to {then}"
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -61,3 +62,16 @@ def test_lines_stand_in_columns_with_the_advice_below() -> None:
     assert lines[0].startswith("\x1b[33mwarn \x1b[0mcuda:0            a driver that is old")
     assert lines[1].startswith(" " * 23 + "that is old")
     assert lines[-1] == " " * 23 + "-> update it"
+
+
+@pytest.mark.parametrize(("built", "text"), [("13.0", "finds no GPU"), (None, "built for the CPU alone")])
+def test_a_driver_without_a_torch_that_uses_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, built: str | None, text: str
+) -> None:
+    torch = SimpleNamespace(
+        cuda=SimpleNamespace(is_available=lambda: False), version=SimpleNamespace(cuda=built, hip=None)
+    )
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    (check,) = doctor._cuda(torch)
+
+    assert (check.status, text in check.text, "install the torch" in check.advice) == ("warn", True, True)

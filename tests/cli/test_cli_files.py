@@ -202,6 +202,7 @@ def test_terminals_are_neither_source_nor_target(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UsageError, match=r"stdout \(-\) is a terminal"):
         files.check_target(None)
     files.check_target(None, dry=True)
+    files.check_target(None, text=True)
 
 
 @pytest.mark.parametrize(

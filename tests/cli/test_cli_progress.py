@@ -261,6 +261,7 @@ def test_only_terminals_get_broken_lines(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_closing_line_of_stdout() -> None:
     assert summary_text(dataclasses.replace(SUMMARY, output=Path("-"))).startswith("stdout: 240 frames")
+    assert ": 1 frame, " in summary_text(dataclasses.replace(SUMMARY, frames_out=1))
 
 
 def test_closing_line() -> None:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from evaluate_helpers import moving, write_pictures, write_video
 
-from slomo_cli.cli.evaluate import command
+from slomo_cli.cli.evaluate import _may_write, command
 from slomo_cli.errors import SlomoError
 from slomo_cli.evaluate.rivals import blend
 
@@ -93,6 +93,11 @@ def test_files_hold_the_scores_also_where_nobody_reads_the_table(
     assert isinstance(result.exception, BrokenPipeError | SystemExit)
     assert json.loads((tmp_path / "out.json").read_text())["sets"]
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 2
+
+
+def test_a_terminal_takes_the_scores_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    assert _may_write(["-"], (), False)
 
 
 def test_several_sets_and_factors(triplets: Path, tmp_path: Path) -> None:

@@ -239,6 +239,17 @@ def test_unsound_weights_are_never_written(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
 
 
+def test_a_full_disk_at_the_first_checkpoint_promises_none_before(tmp_path: Path) -> None:
+    run = make(tmp_path, tiny_settings(steps=2))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(SlomoError, match=r"cannot write the checkpoint .*; it is the first\. .* to begin"):
+            run.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
     run = make(tmp_path, tiny_settings(steps=2))
     run.train()
