@@ -353,7 +353,7 @@ def test_a_sound_that_fails_by_a_bug_is_no_result(
         yield np.zeros((1, 1000), np.float32)
         raise ZeroDivisionError
 
-    monkeypatch.setattr("slomo_cli.media.soundfeed.stretched", failing)
+    monkeypatch.setattr("slomo_cli.media.soundtracks.stretched", failing)
     with pytest.raises(ZeroDivisionError):
         run(sounding, out, factor=2, overwrite=True)
     assert out.read_bytes() == b"before" and not leftovers(tmp_path, "out.mkv")

@@ -1,0 +1,156 @@
+"""The source's sound beside the new picture: copied where nothing changes, encoded anew, or stretched with it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from slomo_cli.errors import UsageError
+from slomo_cli.media import sound, stretch, tags
+from slomo_cli.media.draft import Draft
+from slomo_cli.media.soundfeed import SoundFeed, stretched
+from slomo_cli.values import StreamInfo
+
+PRIMING = Fraction(1, 10)
+"""Sound this much ahead of the picture is a decoder's priming or a rounding, not an offset someone made."""
+_HIDING = ("mp4", "mov", "matroska", "webm")
+"""Muxers that can keep sound in the file which is not to be heard; elsewhere a copy brings it all back."""
+
+
+class SoundTracks:
+    """Puts the tracks of sound into a draft."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._stretched_input: int | None = None
+
+    def add(self, source: int) -> None:
+        """All of them; ``source``: the number of the input they come from. UsageError for a copy of what changes."""
+        draft = self._draft
+        tracks = draft.of("audio")
+        mode = draft.settings.audio
+        if not tracks or mode == "drop":
+            return
+        bent = sound.is_bent(draft.plan)
+        if mode == "copy" and bent:
+            raise UsageError("sound cannot be copied while time changes: use --audio stretch, pitch or drop")
+        self._note_outside(tracks)
+        number = 0
+        for track in tracks:
+            bared = track.hidden_seconds > PRIMING and draft.target.container not in _HIDING
+            # A copy plays what lies in a gap, and ends too early for it.
+            hidden = bared or track.is_cut
+            copied = not draft.changed and track.codec in draft.container.audio and not hidden
+            if copied:
+                draft.maps += ["-map", draft.inputs.use(source, track)]
+                draft.codecs += [f"-c:a:{number}", "copy"]
+                self._allow(track.codec)
+                if sound.is_unnamed(track, draft.container):
+                    name, ending = tags.label(track), draft.target.extension
+                    draft.notes.append(
+                        f"{name} is copied, but .{ending} does not say that its channels are {track.layout}"
+                    )
+            elif not self._encoded(track, source, number, bent):
+                continue
+            draft.tags += tags.stream_tags("a", number, source, track, draft.target.container, fresh=not copied)
+            number += 1
+
+    def _note_outside(self, tracks: list[StreamInfo]) -> None:
+        """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
+        draft = self._draft
+        starts = [track.start_seconds for track in tracks if track.start_seconds is not None]
+        ends = [
+            track.start_seconds + track.duration_seconds
+            for track in tracks
+            if track.start_seconds is not None and track.duration_seconds is not None
+        ]
+        first, last = draft.timing.first_seconds, draft.timing.first_seconds + draft.timing.duration
+        parts = []
+        if draft.plan.start == 0 and (before := first - min(starts, default=first)) > PRIMING:
+            parts.append(f"{float(before):.1f} s before the first picture")
+        if draft.plan.end >= draft.timing.duration and (after := max(ends, default=last) - last) > PRIMING:
+            parts.append(f"{float(after):.1f} s after the last picture")
+        # Where clocks jump, they do not tell what lies outside.
+        if parts and draft.changed and draft.timing.continuous:
+            draft.notes.append(f"sound is left out where nothing is shown: {' and '.join(parts)}")
+
+    def _allow(self, codec: str) -> None:
+        """What ffmpeg writes into mp4 only when told so."""
+        draft = self._draft
+        if draft.target.container == "mp4" and (
+            codec == "truehd" or (codec == "flac" and draft.target.ffmpeg_version < (7, 0))
+        ):
+            draft.final += ["-strict", "experimental"]
+
+    def _encoded(self, track: StreamInfo, source: int, number: int, bent: bool) -> bool:
+        """A track that is encoded anew, stretched where time changes; False when that cannot be had."""
+        draft = self._draft
+        name, ending = tags.label(track), draft.target.extension
+        codec, encoder = sound.audio_encoder(track, draft.container, draft.tools)
+        if not track.codec:
+            draft.notes.append(f"{name} dropped: its codec is unknown")
+            return False
+        if encoder is None:
+            draft.notes.append(f"{name} dropped: this ffmpeg has no encoder for {codec}, which .{ending} would hold")
+            return False
+        if draft.changed:
+            self._bent(track, number, codec)
+            if track.codec != codec:
+                draft.notes.append(f"{name} is {'stretched' if bent else 'cut to the range'} and becomes {codec}")
+            elif draft.settings.audio == "copy":
+                draft.notes.append(f"{name} is cut to the range, and so encoded anew: only the whole can be copied")
+        else:
+            draft.maps += ["-map", draft.inputs.use(source, track)]
+            if layouts := sound.layout_filter(codec, track, draft.container):
+                draft.codecs += [f"-filter:a:{number}", layouts]
+            if track.codec in draft.container.audio and track.is_cut:
+                draft.notes.append(
+                    f"{name} is encoded anew: a copy would bring back what the source's edit list leaves out"
+                )
+            elif track.codec in draft.container.audio:
+                hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
+                draft.notes.append(f"{name} is encoded anew: .{ending} cannot hide {hidden} as the source does")
+            else:
+                draft.notes.append(f"{name} becomes {codec}: .{ending} does not hold it as it is")
+        if mixed := sound.mixed_to(codec, track, draft.container):
+            layout = sound.layout_name(track) or f"{track.channels} channels"
+            draft.notes.append(f"{name} is mixed to {mixed}: {codec} does not hold {layout}")
+        draft.codecs += [f"-c:a:{number}", encoder, *sound.audio_quality(codec, track, number)]
+        self._allow(codec)
+        return True
+
+    def _bent(self, track: StreamInfo, number: int, codec: str) -> None:
+        """The track on the picture's time and as long as it: by the vocoder, or by filters where it is only cut, may
+        fall in pitch, or cannot be fed."""
+        draft = self._draft
+        rate = sound.sample_rate(codec, track)
+        method = sound.stretch_method(draft.settings, draft.tools)
+        if method != "pitch" and sound.is_bent(draft.plan) and sound.can_be_fed(track):
+            self._fed(track, number, codec)
+            return
+        if self._stretched_input is None:
+            self._stretched_input = draft.inputs.source(stretch.LEAD)
+            if sound.is_bent(draft.plan) and method == "atempo":
+                draft.notes.append("this ffmpeg has no rubberband filter: sound is stretched less exactly, with atempo")
+        parts = stretch.segments(draft.plan, rate)
+        pads = (draft.inputs.use(self._stretched_input, track), f"a{number}")
+        layouts = sound.layout_filter(codec, track, draft.container)
+        draft.graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}", layouts))
+        draft.maps += ["-map", f"[a{number}]"]
+
+    def _fed(self, track: StreamInfo, number: int, codec: str) -> None:
+        """The track as samples from a pipe that a thread of ours fills during the run."""
+        draft = self._draft
+        word = f"pipe:sound{number}"
+        source, timing, plan, rate = draft.info.path, draft.timing, draft.plan, track.sample_rate
+        draft.feeds.append(
+            SoundFeed(
+                word,
+                tags.label(track),
+                lambda damage: stretched(source, track, timing, plan, rate, damage),
+                track.channels,
+                round(plan.duration * rate),
+            )
+        )
+        draft.maps += ["-map", f"{draft.inputs.samples(word, rate, track.channels, sound.layout_name(track))}:0"]
+        if layouts := sound.layout_filter(codec, track, draft.container):
+            draft.codecs += [f"-filter:a:{number}", layouts]
