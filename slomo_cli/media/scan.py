@@ -30,6 +30,8 @@ BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
+_TAIL_BYTES = 1 << 20
+"""So much may follow the last picture of a broadcast unsaid: sound that was sent after it."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ class _Walk:
         self.packet_duration = 0
         self.furthest = Fraction(0)
         """The latest end of any stream, seconds on the container's clock; only where all streams were read."""
+        self.position = 0
+        """Where in the file the last packet of the picture begins."""
         self.failure = ""
         # Where only the container declares a length, it may be the sound's: then every stream's end counts. ASF's is
         # the file's too, and libav gives it to each stream.
@@ -151,6 +155,7 @@ class _Walk:
         if self.picture.is_theora and memoryview(packet)[0] & THEORA_HEADER:
             return
         self.packets += 1
+        self.position = packet.pos or self.position
         self.packet_duration = self.packet_duration or packet.duration or 0
         self._notice_join(packet.dts)
         if packet.pts is not None:
@@ -240,6 +245,13 @@ def _shortfall(walk: _Walk, info: VideoInfo, timing: SourceTiming, lead: Fractio
 
     lead: seconds of pictures at the beginning that cannot be shown but count in the header's length.
     """
+    if info.container == "mpegts" and not any(stream.kind == "video" for stream in info.streams):
+        size = os.stat(info.path).st_size if info.path.is_file() else 0
+        if size - walk.position > max(_TAIL_BYTES, size / 10):
+            return [
+                f"the last picture lies at {100 * walk.position // size} % of the file: what follows is sound, or "
+                "belongs to tracks that begin later, and is not read"
+            ]
     if walk.failure:
         return [f"reading the source stopped after {float(timing.duration):.2f} s ({walk.failure}); the rest is lost"]
     declared = info.duration_from_header

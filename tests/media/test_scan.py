@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable
 from fractions import Fraction as F
@@ -292,3 +293,13 @@ def test_a_picture_costs_eight_bytes(clip: Clip) -> None:
     assert isinstance(ticks, np.ndarray)
     assert ticks.nbytes == 8 * 240
     assert array("q").itemsize == 8
+
+
+def test_broadcasts_that_go_on_on_other_tracks_are_told(clip: Callable[[str], Path], tmp_path: Path) -> None:
+    """libav knows tracks that begin late in long files only when it meets them."""
+    packets = clip("cfr.ts").read_bytes()
+    stuffing = b"\x47\x1f\xff\x10" + bytes(184)
+    path = tmp_path / "long.ts"
+    path.write_bytes(packets + stuffing * (2**21 // len(stuffing)))
+    (told,) = scan(probe(path)).warnings
+    assert re.fullmatch(r"the last picture lies at \d % of the file: what follows .* is not read", told)
