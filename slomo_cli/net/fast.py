@@ -13,11 +13,11 @@ one of the two flows is wrong. Both directions are one batch, so F_01 and F_10 c
 level, the narrower it is and the nearer it looks: it has little left to correct, and most of the work. No layer reaches
 far across a level: one that did would see the border of every picture in training, and none where it is used.
 
-Once per timestep: the flows are combined to time t (equation 4), both half-size proxies are warped, and a small U-Net
-working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the logits of
-visibility and detail. It is also shown what the finest level made of both frames, looked up along the same flows: that
-level has searched around each pixel, and knows where it found nothing. Its last layer starts at zero: an untrained
-refinement moves nothing.
+Once per timestep: the flows are combined to time t (equation 4, each flow read where the pixel lies in its frame), both
+half-size proxies are warped, and a small U-Net working at a quarter of the proxy's size (2x2 pixels folded into
+channels) gives residual flows and the logits of visibility and detail. It is also shown what the finest level made of
+both frames, looked up along the same flows: that level has searched around each pixel, and knows where it found
+nothing. Its last layer starts at zero: an untrained refinement moves nothing.
 
 Largest motion: ``radius`` steps at every level, 3 * (64 + 32 + 16 + 8) + 2 * 4 proxy pixels in all, and 3 * 128,
 3 * 256 ... more where the coarsest levels begin further down.
@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.unet import check_sizes
-from slomo_cli.net.warp import approximate_flows, warp
+from slomo_cli.net.warp import flows_along, warp
 
 Level = TypeVar("Level")
 
@@ -306,7 +306,7 @@ class Fast(nn.Module):
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
         i0, i1, context_0, context_1 = state.extra
-        flow_t0, flow_t1 = approximate_flows(state.flow_01[index], state.flow_10[index], t)
+        flow_t0, flow_t1 = flows_along(state.flow_01[index], state.flow_10[index], t)
         warped = torch.cat((warp(i0[index], flow_t0), warp(i1[index], flow_t1)), 1) - 0.5
         flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), 1), 2) * 0.5  # in steps of the contexts' own grid
         known = [warp(c[index], f) for c, f in zip((context_0, context_1), flows.chunk(2, 1), strict=True)]

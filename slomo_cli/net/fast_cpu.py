@@ -89,19 +89,20 @@ class FastOnCpu:
         assert flow is not None and context is not None
         full = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
         height, width = full.shape[-2:]
-        folded = _folded(full)
-        places = folded * folded.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1, 1)
-        means = folded.mean(2).mul_(0.0625)
+        places = _folded(full * full.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1))
         contexts = (_planes(context[k : k + 1]).float()[None] for k in range(2))
-        return PairState(full[0:1], full[1:2], (first.picture, second.picture, *contexts, folded, places, means))
+        return PairState(full[0:1], full[1:2], (first.picture, second.picture, *contexts, places))
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps of the one pair; ``index`` is not looked at."""
-        pictures, contexts, (folded, places, means) = state.extra[:2], state.extra[2:4], state.extra[4:]
-        h, w = folded.shape[-2:]
+        pictures, contexts, places = state.extra[:2], state.extra[2:4], state.extra[4]
+        full = (state.flow_01, state.flow_10)
+        h, w = places.shape[-2:]
         width = contexts[0].shape[1]
-        own_places = _own_places(*state.flow_01.shape[-2:])
+        own_places = _own_places(2 * h, 2 * w)
+        scale = places.new_tensor([1 / w, 1 / h]).view(2, 1, 1, 1)
         motion = places.new_empty(t.shape[0], 6, h, 2, w, 2)
+        along = places.new_empty(2, 2, 4, h, w)  # F_01 and F_10 where the pixel lies in frame 0 and in frame 1
         for m, time in enumerate(t.tolist()):
             shares = _shares(time)
             x = torch.empty(self._refinement.inputs, h, w, dtype=self.dtype)
@@ -110,13 +111,17 @@ class FastOnCpu:
             x[29 + 2 * width :].zero_()
             for frame, share in enumerate(shares):
                 place = _mixed(places, share).add_(own_places)
+                along[frame] = _found(full[frame], place.view(2, 4 * h, w)).view(2, 4, h, w)
+            guesses = [_mixed(along, share) for share in shares]
+            for frame, guess in enumerate(guesses):
+                place = torch.addcmul(own_places, guess, scale)
                 seen[frame].copy_(_found(pictures[frame], place.view(2, 4 * h, w)).view(12, h, w))
-                flows[frame].copy_(_mixed(means, share))
                 # A step of the contexts' grid is a 2x2 square.
+                flows[frame].copy_(guess.mean(1).mul_(0.0625))
                 known[frame].copy_(_found(contexts[frame], place.mean(1)))
             made = self._refinement(_channels_last(x)).view(6, 4, h, w)
-            for frame, share in enumerate(shares):
-                made[2 * frame : 2 * frame + 2].add_(folded[0], alpha=share[0]).add_(folded[1], alpha=share[1])
+            for frame, guess in enumerate(guesses):
+                made[2 * frame : 2 * frame + 2].add_(guess)
             made[4:].sigmoid_()
             motion[m].copy_(made.view(6, 2, 2, h, w).permute(0, 3, 1, 4, 2))
         motion = motion.view(-1, 6, 2 * h, 2 * w)

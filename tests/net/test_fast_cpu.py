@@ -24,7 +24,7 @@ def network(seed: int = 0) -> Fast:
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if "head" in name:
-                parameter.normal_(std=0.2 if name.startswith("ladder") else 0.05)
+                parameter.normal_(std=0.1 if name.startswith("ladder") else 0.05)
     return net.requires_grad_(False).eval()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from slomo_cli.net.fuse import SourcePlanes, fuse
 from slomo_cli.net.motion import Motion
-from slomo_cli.net.warp import curvature, render, warp, warp_sharply
+from slomo_cli.net.warp import approximate_flows, curvature, flows_along, render, warp, warp_sharply
 from slomo_cli.values import PixelLayout
 
 
@@ -60,6 +60,25 @@ def test_whole_pixels_are_copied_whatever_the_detail() -> None:
     image = noise(1, 3, 1)
     assert torch.allclose(warp_sharply(image, even(3, -2), share(1.0)), warp(image, even(3, -2)), atol=1e-6)
     assert torch.allclose(warp_sharply(image, even(-40, 0), share(1.0)), warp(image, even(-40, 0)), atol=1e-6)
+
+
+def test_flows_along_follow_what_moves_before_its_edge() -> None:
+    """A square 12 wide moves 8 to the right over what stands still: half way it is 4 further on. There equation 4 mixes
+    both flows; read along the way, they are the square's own, but for what is further than a quarter of the way off."""
+    x = torch.arange(48).expand(1, 1, 4, 48)
+    flow_01, flow_10 = torch.zeros(1, 2, 4, 48), torch.zeros(1, 2, 4, 48)
+    flow_01[:, :1] = 8.0 * ((x >= 10) & (x < 22))
+    flow_10[:, :1] = -8.0 * ((x >= 18) & (x < 30))
+    t = torch.tensor([0.5])
+
+    plain, along = approximate_flows(flow_01, flow_10, t), flows_along(flow_01, flow_10, t)
+
+    inside = slice(16, 24)  # of 14 to 26
+    assert (plain[0][0, 0, 0, inside] > -4).sum() == 4 and (plain[1][0, 0, 0, inside] < 4).sum() == 4
+    assert (along[0][0, 0, :, inside] == -4).all() and (along[1][0, 0, :, inside] == 4).all()
+    even = torch.full((1, 2, 4, 48), 3.0)
+    for one, other in zip(flows_along(even, -even, t), approximate_flows(even, -even, t), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_training_and_conversion_make_the_same_picture() -> None:
