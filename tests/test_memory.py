@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tiny_network import save_tiny
 
-import slomo_cli.pipeline
+import slomo_cli.painter
 from slomo_cli.interpolate import Interpolator
 from slomo_cli.media.decode import Decoder
 from slomo_cli.painter import Painter
@@ -117,12 +117,12 @@ def test_result_does_not_depend_on_batches_threads_or_queues(
     plain = painted(clip, weights, time, dtype=dtype)
     assert len(plain) == 72 and len(set(plain)) > 60
 
-    monkeypatch.setattr(slomo_cli.pipeline, "_DECODED_AHEAD", 1)
-    monkeypatch.setattr(slomo_cli.pipeline, "_WAITING_FRAMES", (1, 1))
+    monkeypatch.setattr(slomo_cli.painter, "_DECODED_AHEAD", 1)
+    monkeypatch.setattr(slomo_cli.painter, "_WAITING_FRAMES", (1, 1))
     assert painted(clip, weights, time, dtype=dtype, threads=3, batch=3) == plain
 
-    monkeypatch.setattr(slomo_cli.pipeline, "_DECODED_AHEAD", 32)
-    monkeypatch.setattr(slomo_cli.pipeline, "_WAITING_FRAMES", (100, 100))
+    monkeypatch.setattr(slomo_cli.painter, "_DECODED_AHEAD", 32)
+    monkeypatch.setattr(slomo_cli.painter, "_WAITING_FRAMES", (100, 100))
     assert painted(clip, weights, time, dtype=dtype, threads=2, batch=7) == plain
 
 
