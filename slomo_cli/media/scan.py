@@ -245,6 +245,8 @@ def _shortfall(walk: _Walk, info: VideoInfo, timing: SourceTiming, lead: Fractio
 
     lead: seconds of pictures at the beginning that cannot be shown but count in the header's length.
     """
+    if walk.failure:
+        return [f"reading the source stopped after {float(timing.duration):.2f} s ({walk.failure}); the rest is lost"]
     if info.container == "mpegts" and not any(stream.kind == "video" for stream in info.streams):
         size = os.stat(info.path).st_size if info.path.is_file() else 0
         if size - walk.position > max(_TAIL_BYTES, size / 10):
@@ -252,8 +254,6 @@ def _shortfall(walk: _Walk, info: VideoInfo, timing: SourceTiming, lead: Fractio
                 f"the last picture lies at {100 * walk.position // size} % of the file: what follows is sound, or "
                 "belongs to tracks that begin later, and is not read"
             ]
-    if walk.failure:
-        return [f"reading the source stopped after {float(timing.duration):.2f} s ({walk.failure}); the rest is lost"]
     declared = info.duration_from_header
     # An edit list hides part of what the declared length counts, and joins replace the clock it was measured on.
     if declared is None or walk.hidden or not timing.continuous:
