@@ -82,6 +82,10 @@ class ColorInfo:
     chroma_location: int = 0
     """AVCHROMA_LOC_*: 0 unspecified, 1 left, 2 centre, 3 top-left ..."""
 
+    def is_limited(self, layout: PixelLayout) -> bool:
+        """Unspecified is limited for YUV and full for RGB and gray, as FFmpeg reads them."""
+        return self.range == 1 or (self.range == 0 and layout.family == "yuv")
+
 
 @dataclass(frozen=True, slots=True)
 class HdrInfo:

@@ -80,8 +80,9 @@ def alike(first: Still, second: Still) -> tuple[Still, Still, tuple[str, ...]]:
 def _reading(still: Still) -> tuple[int, int]:
     """How samples become colours: range and matrix, 0 where a layout has none."""
     frame = still.frame
-    limited = frame.color.range == 1 or (frame.color.range == 0 and frame.layout.family == "yuv")
-    return (1 if limited else 2), assumed_matrix(frame.color, frame.height) if frame.layout.family == "yuv" else 0
+    return (1 if frame.color.is_limited(frame.layout) else 2), assumed_matrix(
+        frame.color, frame.height
+    ) if frame.layout.family == "yuv" else 0
 
 
 def _common_rgb(a: PixelLayout, b: PixelLayout) -> PixelLayout:

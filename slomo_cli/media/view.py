@@ -35,8 +35,7 @@ def to_libav(frame: Frame) -> VideoFrame:
         rows[:, : plane.shape[1] * plane.itemsize] = np.ascontiguousarray(plane).view(np.uint8)
     if frame.layout.family == "yuv":
         picture.colorspace = assumed_matrix(frame.color, frame.height)
-    limited = frame.color.range == 1 or (frame.color.range == 0 and frame.layout.family == "yuv")
-    picture.color_range = 1 if limited else 2
+    picture.color_range = 1 if frame.color.is_limited(frame.layout) else 2
     return picture
 
 

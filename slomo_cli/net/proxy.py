@@ -75,7 +75,7 @@ def to_proxy(
     frame_height, frame_width = planes[0].shape[-2:]
     height, width = (-(-side // (divisor * stride)) * stride for side in (frame_height, frame_width))
     block_y, block_x = 1 << layout.chroma_shift_y, 1 << layout.chroma_shift_x
-    limited = color.range == 1 or (color.range == 0 and layout.family == "yuv")
+    limited = color.is_limited(layout)
     unit = 1 << (layout.bits - 8)
     black, scale = (16.0 * unit, 1 / (219.0 * unit)) if limited else (0.0, 1 / layout.peak)
 

@@ -6,7 +6,6 @@ import importlib.util
 import itertools
 import json
 import os
-import resource
 import signal
 import sys
 import threading
@@ -20,7 +19,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from train_helpers import CPU, TinyNet, moving_clip, photo, tiny_settings
+from train_helpers import CPU, TinyNet, moving_clip, no_room, photo, tiny_settings
 
 from slomo_cli.errors import SlomoError, WeightsError
 from slomo_cli.net.presets import build
@@ -241,26 +240,22 @@ def test_unsound_weights_are_never_written(tmp_path: Path) -> None:
 
 def test_a_full_disk_at_the_first_checkpoint_promises_none_before(tmp_path: Path) -> None:
     run = make(tmp_path, tiny_settings(steps=2))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    try:
-        with pytest.raises(SlomoError, match=r"cannot write the checkpoint .*; it is the first\. .* to begin"):
-            run.save()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        no_room(2000),
+        pytest.raises(SlomoError, match=r"cannot write the checkpoint .*; it is the first\. .* to begin"),
+    ):
+        run.save()
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
     run = make(tmp_path, tiny_settings(steps=2))
     run.train()
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    try:
-        with pytest.raises(SlomoError, match=r"cannot write the checkpoint .*the one before it is untouched"):
-            run.save()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        no_room(2000),
+        pytest.raises(SlomoError, match=r"cannot write the checkpoint .*the one before it is untouched"),
+    ):
+        run.save()
 
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
     assert [p.name for p in tmp_path.glob("*.part")] == []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from train_helpers import CPU, moving_clip, wave, write_video
+from train_helpers import CPU, moving_clip, no_room, wave, write_video
 
 from slomo_cli.errors import InputError, SlomoError
 from slomo_cli.train.cache import Clip, find_videos, load_clips
@@ -311,20 +311,13 @@ def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    import resource
-
     video = write_video(tmp_path / "a.mp4", moving_clip(8, height=64, width=64))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SlomoError, match=r"cannot write the training cache .*--cache"):
         load_clips([video], tmp_path / "file" / "cache")
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10000, hard))
-    try:
-        with pytest.raises(SlomoError, match="cannot write the training cache"):
-            load_clips([video], tmp_path / "cache")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with no_room(10000), pytest.raises(SlomoError, match="cannot write the training cache"):
+        load_clips([video], tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +105,16 @@ def write_video(path: Path, clip: Clip) -> Path:
         for packet in stream.encode(None):
             container.mux(packet)
     return path
+
+
+@contextmanager
+def no_room(size: int) -> Iterator[None]:
+    """As on a full disk: files end after ``size`` bytes."""
+    import resource  # not on every system
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
