@@ -71,7 +71,7 @@ EXPORTING = {"out", "export", "export_dtype", "split_parts", "overwrite", "progr
     type=SHARE,
     metavar="SHARE",
     group="Data",
-    help="Of windows under text and bars that stand still [0.15, 0].",
+    help="Of windows under text and bars, still or rolling [0.15, 0].",
 )
 @option(
     "--relit",

@@ -3,7 +3,7 @@
     settings    what a run is told                 cache       videos, decoded once into small pictures
     store       squares cut from many pictures     windows     which windows of video, and how they are augmented
     scene       exact moving layers                synthetic   random scenes of photographs
-    spoil       noise, blocks ...                  captions    text and bars that stand still
+    spoil       noise, blocks ...                  captions    text and bars laid over film
     light       fades, shadows ...                 judge       scores and sample sheets
     losses      the paper's and more               perceptual  VGG16 features
     stepper     one update                         loop        a run: steps, log, checkpoints, signals

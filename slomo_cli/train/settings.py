@@ -61,7 +61,7 @@ class WindowSettings:
     spoiled: float = 0.0
     """Chance of a window's inputs to be compressed, and to be made noisy; its targets stay."""
     captions: float = 0.0
-    """Share of windows under captions that stand still, in their inputs and targets."""
+    """Share of windows under captions, that stand still or roll, in their inputs and targets."""
     relit: float = 0.0
     """Share of windows that fade, dissolve or fall into shadow from the first frame to the last."""
     hold_out: float = 0.05

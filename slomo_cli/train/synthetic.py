@@ -82,7 +82,7 @@ class SyntheticSampler:
     ) -> None:
         """``layers`` in front of the background at most; ``largest_motion`` of a layer as a share of the crop;
         ``repeated``: share of the pictures on layers of which a part repeats itself; ``captioned``: share of the scenes
-        under captions that stand still; ``relit``: share of those whose light changes."""
+        under captions; ``relit``: share of those whose light changes."""
         self.crop, self.targets, self.device = crop, targets, device
         self.layers, self.largest_motion = layers, largest_motion
         self.repeated, self.captioned, self.relit = repeated, captioned, relit
@@ -124,8 +124,9 @@ class SyntheticSampler:
         ).view_as(pictures)
         for one in np.flatnonzero(rng.random(count) < self.captioned).tolist():
             caption = captions(self.crop, rng, self.device)
-            pictures[one] = torch.lerp(pictures[one], caption[:3], caption[3:])
-            _stand_still(truth, one, targets, caption[3:] > 0.5)
+            shown = caption.at(np.concatenate(((0.0, 1.0), times[one])), self.crop)
+            pictures[one] = torch.lerp(pictures[one], shown[:, :3], shown[:, 3:])
+            _lay_before(truth, one, shown, caption.shift, times[one])
         pictures = spoil(pictures, rng)
         return Batch(
             i0=pictures[:, 0],
@@ -249,12 +250,26 @@ class SyntheticSampler:
         return self._noise(count, 2, cells, self.crop, scale, rng)
 
 
-def _stand_still(truth: Truth, one: int, targets: int, solid: Tensor) -> None:
-    """Change the truth of window ``one`` where something ``solid`` (1, h, w) bool stands before it, in place."""
+def _lay_before(
+    truth: Truth, one: int, shown: Tensor, shift: tuple[float, float], times: npt.NDArray[np.floating]
+) -> None:
+    """Change the truth of window ``one`` where captions stand before it, in place.
+
+    ``shown``: (2 + T, 4, S, S) the captions in the first and last frame and at the targets' ``times`` (T,); they go by
+    ``shift`` pixels from the first frame to the last.
+    """
+    solid = shown[:, 3:] > 0.5
+    side, targets = shown.shape[-1], len(times)
+    grid = pixel_grid(side, side, shown.device)
+    way = put(np.asarray(shift, np.float32), shown.device).view(1, 2, 1, 1)
+    t = put(times.astype(np.float32), shown.device).view(-1, 1, 1, 1)
     mine = slice(one * targets, (one + 1) * targets)
-    for flow, seen in ((truth.flow_t0[mine], truth.seen_0[mine]), (truth.flow_t1[mine], truth.seen_1[mine])):
-        hidden = warp(solid.float().expand(targets, -1, -1, -1), flow) > 0.5
-        seen.copy_(torch.where(solid, True, seen & ~hidden))
-        flow.masked_fill_(solid, 0.0)
-    for flow in (truth.flow_01[one], truth.flow_10[one]):
-        flow.masked_fill_(solid, 0.0)
+    for frame, (flow, seen) in enumerate(((truth.flow_t0, truth.seen_0), (truth.flow_t1, truth.seen_1))):
+        hidden = warp(solid[frame].float().expand(targets, -1, -1, -1), flow[mine]) > 0.5
+        own = ((frame - t) * way).expand(-1, -1, side, side)
+        place = grid + own
+        inside = ((place >= 0) & (place <= side - 1)).all(1, keepdim=True)
+        seen[mine] = torch.where(solid[2:], inside, seen[mine] & ~hidden)
+        flow[mine] = torch.where(solid[2:], own, flow[mine])
+    truth.flow_01[one] = torch.where(solid[0], way[0], truth.flow_01[one])
+    truth.flow_10[one] = torch.where(solid[1], -way[0], truth.flow_10[one])

@@ -221,7 +221,7 @@ class WindowSampler:
         plan = self._plan(count, rng)
         t = np.concatenate((np.zeros(count), np.ones(count), plan.t))
         pictures = relight(self._read(plan, *_colours(count, rng)), plan.window, t, self.settings.relit, rng)
-        pictures = lay_captions(pictures, plan.window, self.settings.captions, rng)
+        pictures = lay_captions(pictures, plan.window, t, self.settings.captions, rng)
         if self.settings.spoiled:
             inputs = pictures[: 2 * count].view(2, count, *pictures.shape[1:]).transpose(0, 1)
             rough = roughen(inputs, self.settings.spoiled, rng).transpose(0, 1).flatten(0, 1)

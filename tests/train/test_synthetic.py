@@ -210,7 +210,8 @@ def test_a_repeating_field_looks_the_same_a_period_further_on() -> None:
     assert sum(gain > 0 for gain in more) >= 8
 
 
-def test_a_caption_stands_still_in_front_and_hides_what_passes_beneath() -> None:
+def test_a_caption_stands_still_in_front_and_hides_what_passes_beneath(monkeypatch) -> None:
+    monkeypatch.setattr("slomo_cli.train.captions.ROLLING", 0.0)
     one = sampler()
     scene = one._scene(4, np.random.default_rng(2))
     t = np.full((4, 2), 0.4)
@@ -234,3 +235,35 @@ def test_a_caption_stands_still_in_front_and_hides_what_passes_beneath() -> None
         assert not (seen & (warp(over.float(), flow) > 0.5) & ~over).any()
         any_still = (truth.flow_01 == 0).all(1, keepdim=True)[laid.index]  # what stood still before, too
         assert (warp(any_still.float(), flow) > 0.5)[hidden].all()
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_the_truth_leads_to_where_a_rolling_caption_is(monkeypatch, swap: bool) -> None:
+    """Told apart by colour: magenta captions over scenes without any."""
+    monkeypatch.setattr("slomo_cli.train.captions.ROLLING", 1.0)
+    monkeypatch.setattr("slomo_cli.train.captions._colour", lambda *_, **__: torch.tensor([1.0, 0, 1.0]).view(3, 1, 1))
+    monkeypatch.setattr("slomo_cli.train.synthetic.spoil", lambda pictures, rng: pictures)
+    one = sampler()
+    one.captioned = 1.0
+    scene = one._scene(8, np.random.default_rng(2))
+    scene.layers[:, 1] = scene.layers[:, 1].clamp_min(0.5)
+    scene.layers[:, 0] = scene.layers[:, 0].clamp_max(0.5)
+
+    batch = one._batch(scene, np.tile([0.3, 0.6], (8, 1)), swap, np.random.default_rng(4))
+
+    def text(pictures: torch.Tensor) -> torch.Tensor:
+        return ((pictures[:, 0] - pictures[:, 1]).clamp(0, 1))[:, None]
+
+    assert batch.truth is not None
+    plain = text(batch.targets)
+    inside = -torch.nn.functional.max_pool2d(-plain, 3, 1, 1) > 0.9
+    without = torch.nn.functional.max_pool2d(plain, 3, 1, 1) < 0.05
+    assert inside.float().mean() > 0.02 and without.float().mean() > 0.2
+    for end, flow, seen in (
+        (batch.i0, batch.truth.flow_t0, batch.truth.seen_0),
+        (batch.i1, batch.truth.flow_t1, batch.truth.seen_1),
+    ):
+        found = warp(text(end)[batch.index], flow)
+        assert found[inside & seen].mean() > 0.97, "text comes from text"
+        assert found[without & seen].mean() < 0.1, "and what is beside it from beside it"
+    assert not torch.equal(batch.truth.seen_0, batch.truth.seen_1)
