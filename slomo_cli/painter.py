@@ -38,8 +38,13 @@ _WAITING_FRAMES = (4, 48)
 class Painter:
     """Decides what each output frame shows: a source frame, an in-between one, or a side of a cut."""
 
-    def __init__(self, plan: Plan, info: VideoInfo, network: Interpolator, time: TimeSettings) -> None:
+    def __init__(
+        self, plan: Plan, info: VideoInfo, network: Interpolator, time: TimeSettings, *, done: int = 0
+    ) -> None:
+        """``done``: so many output frames are there already; those after them are made. The source is looked at from
+        its beginning all the same: what is a cut or a repeat depends on what came before."""
         self._plan = plan
+        self._done = done
         self._network = network
         self._at_cuts = time.cuts
         self._detector = CutDetector(time.cut_threshold)
@@ -78,7 +83,11 @@ class Painter:
                 elif still:
                     _log.debug("nothing moves at %.3f s", left.pts_seconds)
             before = (left, right)
-            for start in range(0, len(step.outputs), self._most):
+            if not (right is None or cut or still):
+                self.interpolated += sum(bool(output.t) for output in step.outputs)
+            done = min(self._done, len(step.outputs))
+            self._done -= done
+            for start in range(done, len(step.outputs), self._most):
                 outputs = step.outputs[start : start + self._most]
                 for picture, output in zip(self._pictures(left, right, outputs, cut, still), outputs, strict=True):
                     waiting.append((picture, output, number))
@@ -100,7 +109,6 @@ class Painter:
                 else:
                     yield (left if output.t < Fraction(1, 2) else right).planes
             return
-        self.interpolated += len(between)
         asked = iter(self._network.request(left, right, between) if between else ())
         for output in outputs:
             yield next(asked) if output.t else left.planes

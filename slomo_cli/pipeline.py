@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from slomo_cli import __version__
 from slomo_cli.errors import UsageError, printable
 from slomo_cli.media.args import build_encode_args
 from slomo_cli.media.carry import Carry, plan_carry
@@ -24,6 +25,7 @@ from slomo_cli.media.decode import Decoder
 from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.names import refuse_overwriting_input
+from slomo_cli.media.parts import Parts, in_one_piece, refuse_unfit
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.target import Target, choose_target
@@ -47,6 +49,8 @@ class ConversionPlan:
     carry: Carry
     encoder_args: tuple[str, ...]
     """The ffmpeg command, program first."""
+    join_args: tuple[str, ...]
+    """With ``resume``, the command that makes one film of its parts; else empty."""
     time_base: Fraction | None
     """Clock of the output's own stamps, for ``vfr="keep"``."""
     notes: tuple[str, ...]
@@ -131,9 +135,13 @@ def plan_conversion(
     args = build_encode_args(
         target, plan.rate, carry, ffmpeg.path, frames=plan.frames, time_base=time_base, duration=plan.duration
     )
+    join: list[str] = []
+    if encode.resume:
+        refuse_unfit(target, info, plan)
+        join = build_encode_args(in_one_piece(target), plan.rate, carry, ffmpeg.path, frames=plan.frames)
     behind = left_over(target, plan.frames)
     notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes, *behind)
-    return ConversionPlan(info, scanned.timing, plan, target, carry, tuple(args), time_base, notes)
+    return ConversionPlan(info, scanned.timing, plan, target, carry, tuple(args), tuple(join), time_base, notes)
 
 
 def _run(
@@ -146,9 +154,7 @@ def _run(
     with (
         Interpolator(**asdict(compute)) as network,
         Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end, deinterlace=deinterlace) as decoder,
-        Encoder(
-            job.encoder_args, job.target, job.plan.frames, time_base=job.time_base, feeds=job.carry.feeds
-        ) as encoder,
+        _writer(job, _fingerprint(job, time, compute, network.sha256)) as encoder,
     ):
         for note in network.notes:
             progress.note(note)
@@ -156,11 +162,20 @@ def _run(
         seen_size = f"{seen.of(job.info.width)}x{seen.of(job.info.height)}"
         _log.info("network: %s, %s; it sees %s", network.weights_name, network.describe(), seen_size)
         _log.info("encoder: %s", shlex.join(job.encoder_args))
-        painter = Painter(job.plan, job.info, network, time)
-        for picture, output in painter.pictures(decoder):
-            encoder.write(picture, output.seconds)
-            progress.advance(1)
-        encoder.finish()
+        if done := encoder.frames_written:
+            progress.note(f"{done} of {job.plan.frames} frames are there from before: only those after them are made")
+            progress.advance(done)
+        painter = Painter(job.plan, job.info, network, time, done=done)
+        try:
+            for picture, output in painter.pictures(decoder):
+                encoder.write(picture, output.seconds)
+                progress.advance(1)
+            encoder.finish()
+        except BaseException:
+            if isinstance(encoder, Parts) and (kept := encoder.frames_kept):
+                where = f"'{printable(encoder.folder)}'"
+                progress.note(f"{kept} of {job.plan.frames} frames are kept in {where}: the same command goes on there")
+            raise
         met = (*decoder.warnings, *encoder.warnings)
         for warning in met:
             progress.note(warning)
@@ -183,6 +198,33 @@ def _run(
         )
     progress.finish(summary)
     return summary
+
+
+def _writer(job: ConversionPlan, fingerprint: str) -> Encoder | Parts:
+    """What takes the frames: one encoder, or one after another."""
+    target, frames, feeds = job.target, job.plan.frames, job.carry.feeds
+    if not job.join_args:
+        return Encoder(job.encoder_args, target, frames, time_base=job.time_base, feeds=feeds)
+
+    def encode(part: Target, count: int) -> list[str]:
+        return build_encode_args(part, job.plan.rate, None, job.encoder_args[0], frames=count)
+
+    return Parts(target, frames, fingerprint, encode=encode, join=job.join_args, feeds=feeds)
+
+
+def _fingerprint(job: ConversionPlan, time: TimeSettings, compute: ComputeSettings, weights: str) -> str:
+    """All that decides what the frames look like before they are encoded, but for the last digits: device, batch and
+    number format."""
+    file = job.info.path.stat()
+    return "\n".join(
+        (
+            f"slomo {__version__}, ffmpeg {job.target.ffmpeg_version}",
+            f"{file.st_size} bytes of {file.st_mtime_ns}",
+            repr(job.plan),
+            repr(time),
+            f"weights {weights}, proxy {compute.proxy}",
+        )
+    )
 
 
 def _source_notes(info: VideoInfo, time: TimeSettings) -> list[str]:

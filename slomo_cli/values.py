@@ -251,6 +251,8 @@ class EncodeSettings:
     audio: Literal["auto", "copy", "stretch", "pitch", "drop"] = "auto"
     overwrite: bool = False
     faststart: bool = True
+    resume: bool = False
+    """Keep finished parts beside the output until it is whole, and go on from those that are there."""
     ffmpeg: str | None = None
     """Path given by the user; None searches."""
 

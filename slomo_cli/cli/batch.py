@@ -61,6 +61,8 @@ class Batch:
         """May the job run, and replace what is there? None where it may not or need not."""
         values, dry = self.values, self.values["dry_run"]
         try:
+            if values["resume"] and job.source is None:
+                raise UsageError("--resume needs a file: stdin cannot be read a second time")
             files.check_source(job.source)
             files.check_target(job.target, create=values["out_dir"] is not None, dry=dry)
             if dry:

@@ -50,6 +50,12 @@ output = _all(
     ),
     option("-y", "--overwrite", is_flag=True, group="Output", help="Replace what is there without asking."),
     option("-n", "--skip-existing", is_flag=True, group="Output", help="Leave what is there and go on."),
+    option(
+        "--resume",
+        is_flag=True,
+        group="Output",
+        help="Keep finished parts until the output is whole; the same command goes on from them.",
+    ),
     option("--dry-run", is_flag=True, group="Output", help="Print the plan and the ffmpeg arguments; write nothing."),
 )
 
@@ -257,6 +263,7 @@ class Values(Making):
     input_rate: Fraction | None
     out_dir: str | None
     skip_existing: bool
+    resume: bool
     dry_run: bool
     start: Fraction | None
     end: Fraction | None
@@ -297,7 +304,11 @@ def settings(values: Values, **time: Any) -> Settings:
             **time,
         ),
         encode=encode_settings(
-            values, overwrite=values["overwrite"], audio=values["audio"], faststart=values["faststart"]
+            values,
+            overwrite=values["overwrite"],
+            audio=values["audio"],
+            faststart=values["faststart"],
+            resume=values["resume"],
         ),
         compute=compute_settings(values),
     )

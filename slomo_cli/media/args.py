@@ -37,11 +37,13 @@ def build_encode_args(
     frames: how many will be written, if known (chooses how a GIF's palette is made).
     time_base: given for frames with stamps of their own, which then arrive as NUT in this clock.
     duration: seconds of the output, needed with ``time_base``: how long the last of such frames is shown.
+
+    A target whose encoder is ``copy`` takes frames that are encoded already, at a constant rate, as NUT too.
     """
     import ffmpeg as ffmpeg_python
 
-    varying = time_base is not None
-    if varying:
+    copied = target.encoder == COPY
+    if copied or time_base is not None:
         source: dict[str, Any] = {"f": "nut"}
     else:
         source = {
@@ -61,6 +63,8 @@ def build_encode_args(
         if duration is None:
             raise ValueError("frames with stamps of their own need the output's duration")
         ours += _last_duration(target, delay + duration, time_base)
+    elif copied:
+        ours += _even_duration(target, rate)
     options = merge_options(ours, target.user_options)
     if palette := _palette(target, frames):  # last: what the user's own filters did after it would need another
         if not any(name == "filter:v:0" for name, _ in options):
@@ -95,6 +99,8 @@ def _unless_said(ours: Sequence[str], theirs: Iterable[UserOption]) -> list[str]
     return [word for option in zip(ours[::2], ours[1::2], strict=True) if option[0] not in said for word in option]
 
 
+COPY = "copy"
+"""ffmpeg's word for a stream that stays encoded as it is."""
 _MPEG4_TICKS = 65_535
 """Ticks of a second in MPEG-4 Part 2 at most."""
 
@@ -104,7 +110,9 @@ def _clock(target: Target, rate: Fraction, time_base: Fraction | None) -> list[t
     old = target.ffmpeg_version < (5, 1)
     clock = [("vsync", "passthrough")] if old else [("fps_mode:v:0", "passthrough")]
     # The input's own clock: left alone, ffmpeg takes that of a rate it knows near this one, 120 for 120000/1001.
-    if time_base is None and target.codec == "mpeg4" and rate.numerator > _MPEG4_TICKS:
+    if target.encoder == COPY:
+        clock = []  # nothing is encoded, and packets are neither dropped nor repeated
+    elif time_base is None and target.codec == "mpeg4" and rate.numerator > _MPEG4_TICKS:
         near = (1 / rate).limit_denominator(_MPEG4_TICKS)
         clock.append(("enc_time_base:v:0", f"{near.numerator}/{near.denominator}"))
     else:
@@ -135,6 +143,16 @@ def _last_duration(target: Target, end: Fraction, time_base: Fraction) -> list[t
         ends = str(round(end / time_base))
     # Commas part filters of a chain, so they are escaped.
     return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration=max(1\\,round({ends}-PTS))")]
+
+
+def _even_duration(target: Target, rate: Fraction) -> list[tuple[str, str]]:
+    """Frames from NUT at a constant rate each last equally long; see ``_last_duration``."""
+    lasts = f"{float(1 / rate)!r}/TB"
+    if target.ffmpeg_version < (6, 1):
+        if target.container not in ("mp4", "mov"):
+            return []
+        lasts = str(round(track_timescale(rate) / rate))
+    return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration=max(1\\,round({lasts}))")]
 
 
 _PALETTE_MEMORY = 256 * 2**20

@@ -14,11 +14,12 @@ import sys
 import threading
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from slomo_cli.errors import EncoderError, OutputClosed, printable
-from slomo_cli.media.feed import Nut, Pipe, Shaper
+from slomo_cli.media.feed import EncodedNut, Pipe, RawNut, Shaper
 from slomo_cli.media.ffmpeg import last_words
 from slomo_cli.media.place import Place, left_over, refuse_existing
 from slomo_cli.media.soundfeed import SoundFeed
@@ -39,7 +40,7 @@ class Encoder:
 
     args: the command from ``build_encode_args``. expected_frames: how many must be written, None when unknown.
     time_base: given when frames carry stamps of their own (the command then reads NUT). feeds: sound that the command
-    names and ffmpeg inherits.
+    names and ffmpeg inherits. encoded: frames come encoded, by ``append`` (the command copies them from NUT).
 
     ``write`` and ``finish`` belong to one thread; ``abort`` may be called from any, at any time.
     Raises UsageError when the target exists and must not be replaced, EncoderError for everything else.
@@ -53,6 +54,7 @@ class Encoder:
         *,
         time_base: Fraction | None = None,
         feeds: Sequence[SoundFeed] = (),
+        encoded: bool = False,
     ) -> None:
         self.target = target
         self.expected_frames = expected_frames
@@ -74,7 +76,11 @@ class Encoder:
         self._listener = threading.Thread(target=self._listen, name="slomo-encoder-messages", daemon=True)
         self._listener.start()
         self._pipe = Pipe(self._process.stdin)
-        self._nut = Nut(self._pipe, target, time_base) if time_base is not None else None
+        self._nut: RawNut | EncodedNut | None = None
+        if encoded:
+            self._nut = EncodedNut(self._pipe, target.rate)
+        elif time_base is not None:
+            self._nut = RawNut(self._pipe, target, time_base)
         self._shaper = Shaper(target)
 
     def __enter__(self) -> Self:
@@ -97,7 +103,7 @@ class Encoder:
             raise EncoderError("the encoder was stopped before the last frame")
         planes = self._shaper.planes(data)
         try:
-            if self._nut is not None:
+            if isinstance(self._nut, RawNut):
                 if seconds is None:
                     raise ValueError("frames with stamps of their own need their time")
                 self._nut.write(b"".join(plane.tobytes() for plane in planes), seconds)
@@ -107,6 +113,15 @@ class Encoder:
         except OSError as error:
             raise self._broken(error) from None
         self.frames_written += 1
+
+    def append(self, part: Path, frames: int) -> None:
+        """The next ``frames`` frames as ``part`` holds them encoded; for an encoder of ``encoded`` ones."""
+        assert isinstance(self._nut, EncodedNut)
+        try:
+            self._nut.append(part, frames)
+        except OSError as error:
+            raise self._broken(error) from None
+        self.frames_written += frames
 
     # --------------------------------------------------------------------------------------------------- the end
 

@@ -8,10 +8,13 @@ import io
 import os
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from slomo_cli.errors import EncoderError, printable
+from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.target import Target
 from slomo_cli.values import Frame
 
@@ -111,14 +114,42 @@ def _unpacked(data: bytes | memoryview, target: Target, width: int, height: int)
 
 
 class Nut:
-    """Raw frames in NUT, the one streamable container that keeps any stamp exactly."""
+    """Packets in NUT, the one streamable container that keeps any stamp exactly."""
 
-    def __init__(self, pipe: Pipe, target: Target, time_base: Fraction) -> None:
+    def __init__(self, pipe: Pipe, time_base: Fraction) -> None:
         import av
 
         self._time_base = time_base
+        # Decoding stamps before zero are no reason to move all others up.
+        options = {"avoid_negative_ts": "disabled"}
+        self._container: Any = av.open(pipe, "w", format="nut", container_options=options)
+
+    def _mux(self, packet: Any, stream: Any, ticks: int, decoded: int) -> None:
+        import av
+
+        packet.stream = stream
+        packet.time_base = self._time_base
+        packet.pts, packet.dts = ticks, decoded
+        try:
+            self._container.mux(packet)
+        except av.error.FFmpegError as error:
+            raise BrokenPipeError(errno.EPIPE, str(error)) from None
+
+    def close(self) -> None:
+        import av
+
+        try:
+            self._container.close()
+        except av.error.FFmpegError as error:
+            raise BrokenPipeError(errno.EPIPE, str(error)) from None
+
+
+class RawNut(Nut):
+    """Raw frames, each with a stamp of its own."""
+
+    def __init__(self, pipe: Pipe, target: Target, time_base: Fraction) -> None:
+        super().__init__(pipe, time_base)
         self._last: int | None = None
-        self._container: Any = av.open(pipe, "w", format="nut")
         stream: Any = self._container.add_stream("rawvideo", rate=Fraction(1) / time_base)
         stream.width, stream.height, stream.pix_fmt = target.width, target.height, target.feed.name
         stream.time_base = time_base
@@ -133,24 +164,40 @@ class Nut:
             raise ValueError(f"expected growing stamps, found {float(seconds):.6f} s again")
         self._last = ticks
         packet: Any = av.Packet(data)
-        packet.stream = self._stream
-        packet.time_base = self._time_base
-        packet.pts = packet.dts = ticks
         packet.is_keyframe = True
-        self._mux(packet)
+        self._mux(packet, self._stream, ticks, ticks)
 
-    def _mux(self, packet: Any) -> None:
+
+class EncodedNut(Nut):
+    """Encoded frames at a constant rate, from NUT files that were encoded alike and each begin with a key frame."""
+
+    _REORDERED = 16
+    """By so many frames at most a codec decodes ahead of what it shows."""
+
+    def __init__(self, pipe: Pipe, rate: Fraction) -> None:
+        super().__init__(pipe, 1 / rate)
+        self._stream: Any = None
+        self._headers = b""
+        self._frames = 0
+
+    def append(self, part: Path, frames: int) -> None:
+        """The next ``frames`` frames are those of ``part``; EncoderError where it does not hold them."""
         import av
 
-        try:
-            self._container.mux(packet)
-        except av.error.FFmpegError as error:
-            raise BrokenPipeError(errno.EPIPE, str(error)) from None
-
-    def close(self) -> None:
-        import av
-
-        try:
-            self._container.close()
-        except av.error.FFmpegError as error:
-            raise BrokenPipeError(errno.EPIPE, str(error)) from None
+        packets: list[Any] = []
+        with contextlib.suppress(av.error.FFmpegError, IndexError), av.open(literal(part), format="nut") as file:
+            coded = file.streams.video[0]
+            packets = [packet for packet in file.demux(coded) if packet.size and packet.pts is not None]
+            headers = bytes(coded.codec_context.extradata or b"")
+            if self._stream is None:
+                self._stream = self._container.add_stream_from_template(coded, opaque=True)
+                self._stream.time_base = self._time_base
+                self._headers = headers
+        # What is shown when: stamps begin anew in each part, and count in a clock of the encoder's.
+        order = {stamp: at for at, stamp in enumerate(sorted({packet.pts for packet in packets}))}
+        if not len(order) == len(packets) == frames or headers != self._headers:
+            raise EncoderError(f"'{printable(part)}' does not hold what was written there: remove it and begin again")
+        for at, packet in enumerate(packets):
+            shown = self._frames + order[packet.pts]
+            self._mux(packet, self._stream, shown, self._frames + at - self._REORDERED)
+        self._frames += frames

@@ -62,21 +62,13 @@ class Place:
     def _taken(self) -> EncoderError:
         self._release()
         self.path = None
-        return EncoderError("another slomo is writing this output: wait for it or choose another -o")
+        return busy()
 
     def _hold(self) -> None:
         """Two runs on one output would write through each other; the second is told."""
-        try:
-            import fcntl
-        except ImportError:  # not on Windows, where an open file cannot be replaced anyway
-            return
         assert self._lock is not None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise self._taken() from None
-        except OSError:
-            pass  # a file system without locks
+        if not locked(self._lock):
+            raise self._taken()
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -147,6 +139,26 @@ class Place:
                         break
                     time.sleep(0.05)
         self._release()
+
+
+def locked(number: int) -> bool:
+    """Locks an open file or folder until it is closed; False where another run has it."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows, where an open file cannot be replaced anyway
+        return True
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
+def busy() -> EncoderError:
+    """What a run is told whose output another is writing."""
+    return EncoderError("another slomo is writing this output: wait for it or choose another -o")
 
 
 def refuse_existing(target: Target, frames: int = 1) -> None:

@@ -98,6 +98,11 @@ class Target:
         return self.path.with_name(_hidden(stem, f".slomo-part.{self.extension}"))
 
     @property
+    def parts_folder(self) -> Path | None:
+        """Where the finished parts of a film lie that is made in parts: a hidden folder beside the target."""
+        return None if self.path is None else self.path.with_name(_hidden(self.path.name, ".slomo-parts"))
+
+    @property
     def ffmpeg_output(self) -> str:
         """The output as ffmpeg is told it; never a protocol, an option or (for one file) a pattern."""
         if self.temporary is None:

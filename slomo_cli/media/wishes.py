@@ -156,6 +156,23 @@ def _base(name: str) -> str:
     return f"{stem}:{stream[0]}" if stream[:1] in ("a", "s", "t", "d") else stem
 
 
+_OF_THE_FILE = frozenset(
+    """an sn dn acodec ab ac ar af aq atag scodec stag sample_fmt channel_layout ch_layout apre
+    movflags brand use_editlist write_tmcd write_colr write_prft write_btrt moov_size movie_timescale
+    video_track_timescale metadata map_metadata map_chapters disposition timecode tag vtag avoid_negative_ts fflags
+    cues_to_front reserve_index_space cluster_size_limit cluster_time_limit default_mode write_crc32 dash live
+    max_interleave_delta max_muxing_queue_size muxdelay muxpreload""".split()
+)
+"""Options that say nothing of how the picture is encoded, as far as they name no stream."""
+
+
+def is_for_encoder(name: str) -> bool:
+    """Whether an option, with or without a stream, decides how the picture is encoded; others are for the file and
+    the tracks beside it."""
+    stem, _, stream = _base(name).partition(":")
+    return not stream and stem not in _OF_THE_FILE
+
+
 _PICTURE_ONLY = {"vf": "filter:v:0", "filter:v": "filter:v:0"}
 _PICTURE_ONLY |= dict.fromkeys(("c:v", "codec:v", "vcodec"), "c:v:0")
 _RATE_CONTROL = ("crf", "qp", "b", "q", "cq", "global_quality", "qp_i", "qp_p", "lossless", "quality")

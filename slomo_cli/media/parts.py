@@ -1,0 +1,191 @@
+"""A film written in parts that stay until it is whole, so that a run that was stopped can go on where it was.
+
+Each part is a file of its own: so many frames, encoded by an ffmpeg of its own, read back and only then given its name,
+as any output is. When all are there, their packets are copied, one part after another, into the target, together with
+the sound; what is shown when is counted anew, so that the film has the very stamps it would have had in one piece. The
+parts lie in a hidden folder beside the target, with a fingerprint of all that decides what is in them.
+
+That works for codecs which say all about themselves in their own headers: NUT, which holds the parts, says less than
+other containers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from slomo_cli.errors import EncoderError, UsageError, printable
+from slomo_cli.media.args import COPY
+from slomo_cli.media.encode import Encoder
+from slomo_cli.media.place import busy, locked
+from slomo_cli.media.sequence import CONTAINER as PICTURES
+from slomo_cli.media.soundfeed import SoundFeed
+from slomo_cli.media.target import Target
+from slomo_cli.media.wishes import is_for_encoder
+from slomo_cli.timeline import Plan
+from slomo_cli.values import Frame, VideoInfo
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from slomo_cli.values import Plane
+
+PART_FRAMES = 500
+"""Frames of a part: two of x264's longest groups of pictures; at 15 a second, half a minute may be lost."""
+CODECS = ("h264", "hevc", "av1")
+"""Codecs that parts may be in."""
+CONTAINERS = ("mp4", "mov", "matroska", "webm")
+
+Command = Callable[[Target, int], Sequence[str]]
+"""The ffmpeg command that encodes so many frames into such a target."""
+
+
+def refuse_unfit(target: Target, info: VideoInfo, plan: Plan) -> None:
+    """UsageError where the target cannot be made in parts."""
+    if target.path is None:
+        raise UsageError("--resume needs an output that stays: name a file with -o")
+    if info.container == PICTURES:
+        raise UsageError("--resume needs a video file as its source: leave it out for a sequence of pictures")
+    if plan.vfr_keep:
+        raise UsageError("--resume makes pictures that all last equally long: leave out --vfr keep")
+    if target.codec not in CODECS or target.container not in CONTAINERS:
+        raise UsageError(
+            f"--resume makes {', '.join(CODECS)} in .mp4, .mov, .mkv or .webm, found {target.codec} in "
+            f".{target.extension}: leave it out, or choose another --codec"
+        )
+
+
+def in_one_piece(target: Target) -> Target:
+    """The target for frames that are encoded already."""
+    return replace(
+        target,
+        encoder=COPY,
+        filters=(),
+        options=tuple(option for option in target.options if not is_for_encoder(option[0])),
+        user_options=tuple(option for option in target.user_options if not is_for_encoder(option[0])),
+    )
+
+
+class Parts:
+    """Takes frames as an :class:`Encoder` does, from the first that is not there yet: number ``frames_written``.
+
+    target: of the whole film. expected_frames: of it. fingerprint: of all that decides what its frames look like.
+    encode, join: the commands for a part, and for the whole from NUT. feeds: sound of the whole.
+
+    Leaves the finished parts where they are unless ``finish`` comes to its end. Raises UsageError where the parts that
+    are there belong to another conversion, and what Encoder raises.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        expected_frames: int,
+        fingerprint: str,
+        *,
+        encode: Command,
+        join: Sequence[str],
+        feeds: Sequence[SoundFeed] = (),
+    ) -> None:
+        assert target.path is not None and target.parts_folder is not None
+        self.folder: Path = target.parts_folder
+        self.warnings: list[str] = []
+        self._target, self._total = target, expected_frames
+        self._encode, self._join, self._feeds = encode, join, feeds
+        self._part: Encoder | None = None
+        self._done = 0
+        command = encode(self._part_target(), PART_FRAMES)
+        self._open_folder("\n".join((fingerprint, *command[1:-1])))  # but for the program and its output
+        while self._done * PART_FRAMES < expected_frames and self._path(self._done).exists():
+            self._done += 1
+        self.frames_written = self.frames_kept
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._part is not None:
+            self._part.abort()
+        with contextlib.suppress(OSError):
+            if not self._done:
+                shutil.rmtree(self.folder)
+        os.close(self._lock)
+
+    @property
+    def frames_kept(self) -> int:
+        """Frames in finished parts."""
+        return min(self._total, self._done * PART_FRAMES)
+
+    def write(self, data: Frame | Sequence[Plane] | bytes | memoryview, seconds: Fraction | None = None) -> None:
+        """The next frame, as for an Encoder."""
+        if self._part is None:
+            count = self._frames_of(self._done)
+            target = self._part_target()
+            self._part = Encoder(self._encode(target, count), target, count)
+        self._part.write(data)
+        self.frames_written += 1
+        if self._part.frames_written == self._part.expected_frames:
+            self._part.finish()
+            self._part = None
+            self._done += 1
+
+    def finish(self) -> None:
+        """Joins the parts, lets the whole appear under its name and removes them."""
+        with Encoder(self._join, self._target, self._total, feeds=self._feeds, encoded=True) as whole:
+            for number in range(self._done):
+                whole.append(self._path(number), self._frames_of(number))
+            whole.finish()
+            self.warnings += whole.warnings
+        self._done = 0  # nothing is left to keep
+
+    def _frames_of(self, number: int) -> int:
+        return min(PART_FRAMES, self._total - number * PART_FRAMES)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number + 1:06d}.nut"
+
+    def _part_target(self) -> Target:
+        return replace(
+            self._target,
+            path=self._path(self._done),
+            container="nut",
+            extension="nut",
+            options=tuple(option for option in self._target.options if is_for_encoder(option[0])),
+            user_options=tuple(option for option in self._target.user_options if is_for_encoder(option[0])),
+            mark_full_range=False,
+            overwrite=False,
+        )
+
+    def _open_folder(self, fingerprint: str) -> None:
+        """Makes the folder, or finds it and sees that it is this conversion's; it is locked until the end."""
+        where = printable(self.folder.parent)
+        try:
+            self.folder.mkdir(exist_ok=True)
+            self._lock = os.open(self.folder / "conversion", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise EncoderError(f"cannot write to the folder '{where}': {error.strerror}") from None
+        try:
+            if not locked(self._lock):
+                raise busy()
+            known = fingerprint.encode()
+            if not any(self.folder.glob("*.nut")):
+                os.truncate(self._lock, 0)
+                os.write(self._lock, known)
+            elif os.read(self._lock, len(known) + 1) != known:
+                raise UsageError(
+                    f"'{printable(self.folder)}' holds parts of another conversion to this output (another source, "
+                    "other options, weights or program): give the same again, or remove the folder to begin anew"
+                )
+        except OSError as error:
+            os.close(self._lock)
+            raise EncoderError(f"cannot write to the folder '{where}': {error.strerror}") from None
+        except BaseException:
+            os.close(self._lock)
+            raise

@@ -1,0 +1,264 @@
+"""Films in parts: stopped at any moment, gone on with by the same command, and the same film as in one piece."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from film import read
+from tiny_network import save_tiny
+
+from slomo_cli.errors import EncoderError, SlomoError, UsageError
+from slomo_cli.media import parts
+from slomo_cli.media.encode import Encoder
+from slomo_cli.media.probe import probe
+from slomo_cli.pipeline import convert
+from slomo_cli.values import Summary
+
+Clip = Callable[[str], Path]
+Convert = Callable[..., Summary]
+PART = 7
+
+
+@pytest.fixture(autouse=True)
+def short_parts(monkeypatch):
+    monkeypatch.setattr(parts, "PART_FRAMES", PART)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+
+
+@pytest.fixture
+def run(weights: str) -> Convert:
+    """``convert`` with the tiny network, one thread, float32, factor 3; lossless, so that pictures can be compared."""
+
+    def run(source: Path, output: Path, **wishes: Any) -> Summary:
+        settings = {"weights": weights, "device": "cpu", "dtype": "float32", "threads": 1, "factor": 3, "crf": 0}
+        return convert(source, output, **{**settings, **wishes})
+
+    return run
+
+
+def packets(path: Path) -> dict[tuple[int, str], list[tuple[int, int, int]]]:
+    """Stamps, lengths and sizes of all packets but the picture's sizes, in the order they are shown, by track."""
+    found: dict[tuple[int, str], list[tuple[int, int, int]]] = {}
+    with av.open(str(path)) as file:
+        for packet in file.demux():
+            if packet.size:
+                kind = packet.stream.type
+                size = 0 if kind == "video" else packet.size
+                found.setdefault((packet.stream_index, kind), []).append((packet.pts, packet.duration, size))
+    return {track: sorted(of) for track, of in found.items()}
+
+
+def same_pictures(one: Path, two: Path) -> bool:
+    pairs = zip(read(one), read(two), strict=True)
+    return all(a.pts_seconds == b.pts_seconds and all(map(np.array_equal, a.planes, b.planes)) for a, b in pairs)
+
+
+@pytest.mark.parametrize("source, ending", [("rich.mkv", "mkv"), ("rich.mkv", "mp4"), ("ntsc.mkv", "mov")])
+def test_a_film_in_parts_is_the_film_in_one_piece(
+    clip: Clip, run: Convert, tmp_path: Path, source: str, ending: str
+) -> None:
+    whole, joined = tmp_path / f"whole.{ending}", tmp_path / f"joined.{ending}"
+
+    first = run(clip(source), whole)
+    second = run(clip(source), joined, resume=True)
+
+    assert first.frames_out == second.frames_out > 2 * PART
+    assert (first.frames_interpolated, first.cuts, first.warnings) == (
+        second.frames_interpolated,
+        second.cuts,
+        second.warnings,
+    )
+    assert same_pictures(whole, joined)
+    assert packets(whole) == packets(joined)
+    one, two = probe(whole), probe(joined)
+    for name in ("width", "height", "pix_fmt", "sample_aspect", "display_matrix", "chapters"):
+        assert getattr(one, name) == getattr(two, name), name
+    assert [(s.kind, s.codec, s.language) for s in one.streams] == [(s.kind, s.codec, s.language) for s in two.streams]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted((whole.name, joined.name))
+
+
+def failing(after: int) -> Callable[..., None]:
+    """``Parts.write`` that fails at its ``after``-th call."""
+    write, calls = parts.Parts.write, []
+
+    def failing(self: parts.Parts, *args: Any) -> None:
+        calls.append(1)
+        if len(calls) > after:
+            raise EncoderError("the plug was pulled")
+        write(self, *args)
+
+    return failing
+
+
+@pytest.mark.parametrize("stopped_after", [3, 7, 16])
+def test_the_same_command_goes_on(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_after: int
+) -> None:
+    whole, joined = tmp_path / "whole.mp4", tmp_path / "joined.mp4"
+    run(clip("cfr.mp4"), whole)
+    made: list[int] = []
+    monkeypatch.setattr(parts.Parts, "write", failing(stopped_after))
+    with pytest.raises(EncoderError, match="plug"):
+        run(clip("cfr.mp4"), joined, resume=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(parts, "PART_FRAMES", PART)
+    kept = stopped_after // PART
+    folder = tmp_path / ".joined.mp4.slomo-parts"
+    assert not joined.exists()
+    assert sorted(p.name for p in folder.glob("*.nut")) == [f"{k + 1:06d}.nut" for k in range(kept)]
+    assert folder.exists() == bool(kept)
+    write = parts.Parts.write
+    monkeypatch.setattr(parts.Parts, "write", lambda self, *args: (made.append(1), write(self, *args))[1])
+
+    again = run(clip("cfr.mp4"), joined, resume=True)
+
+    assert len(made) == again.frames_out - kept * PART
+    assert same_pictures(whole, joined) and packets(whole) == packets(joined)
+    assert not folder.exists()
+
+
+def test_parts_outlive_a_failed_end(clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All parts are there and the join fails: nothing is made twice."""
+    out = tmp_path / "out.mp4"
+    monkeypatch.setattr(Encoder, "append", lambda *_: (_ for _ in ()).throw(EncoderError("no room")))
+    with pytest.raises(EncoderError, match="no room"):
+        run(clip("cfr.mp4"), out, resume=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(parts, "PART_FRAMES", PART)
+    monkeypatch.setattr(parts.Parts, "write", None)
+
+    assert run(clip("cfr.mp4"), out, resume=True).frames_out == len(read(out))
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize("other", [{"crf": 10}, {"factor": 4}, {"proxy": "64"}, {"cuts": "off"}, {"preset": "fast"}])
+def test_parts_of_another_conversion_are_refused_and_stay(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
+) -> None:
+    out = tmp_path / "out.mp4"
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.Parts, "write", failing(PART))
+        with pytest.raises(EncoderError):
+            run(clip("cfr.mp4"), out, resume=True)
+    before = sorted((p.name, p.stat().st_size) for p in (tmp_path / ".out.mp4.slomo-parts").iterdir())
+
+    with pytest.raises(UsageError, match="another conversion"):
+        run(clip("cfr.mp4"), out, resume=True, **other)
+
+    assert sorted((p.name, p.stat().st_size) for p in (tmp_path / ".out.mp4.slomo-parts").iterdir()) == before
+    assert run(clip("cfr.mp4"), out, resume=True, audio="drop").frames_out  # sound is made at the end
+
+
+def test_a_changed_source_is_another_conversion(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(clip("cfr.mp4").read_bytes())
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.Parts, "write", failing(PART))
+        with pytest.raises(EncoderError):
+            run(source, tmp_path / "out.mp4", resume=True)
+    os.utime(source, ns=(1, 1))
+    with pytest.raises(UsageError, match="another source"):
+        run(source, tmp_path / "out.mp4", resume=True)
+
+
+def test_a_part_that_was_tampered_with_is_told(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.Parts, "write", failing(2 * PART))
+        with pytest.raises(EncoderError):
+            run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
+    part = tmp_path / ".out.mp4.slomo-parts" / "000002.nut"
+    part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    with pytest.raises(SlomoError, match=r"000002\.nut.*does not hold"):
+        run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_second_run_on_the_same_output_harms_nothing(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, tried = parts.Parts.write, []
+
+    def meanwhile(self: parts.Parts, *args: Any) -> None:
+        write(self, *args)
+        if not tried:
+            tried.append(1)
+            with pytest.raises(EncoderError, match="another slomo"):
+                run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
+
+    monkeypatch.setattr(parts.Parts, "write", meanwhile)
+    assert run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True).frames_out == len(read(tmp_path / "out.mp4"))
+    assert tried
+
+
+@pytest.mark.parametrize(
+    "name, wishes, words",
+    [
+        ("out.gif", {"crf": None}, "gif"),
+        ("out.mkv", {"codec": "ffv1", "crf": None}, "ffv1"),
+        ("%03d.png", {"crf": None}, "png"),
+        ("out.mkv", {"vfr": "keep"}, "--vfr"),
+        (None, {}, "-o"),
+    ],
+)
+def test_what_cannot_be_made_in_parts_is_refused(
+    clip: Clip, run: Convert, tmp_path: Path, name: str | None, wishes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words) as refused:
+        run(clip("gaps.mp4" if "vfr" in wishes else "cfr.mp4"), name and tmp_path / name, resume=True, **wishes)
+    assert "--resume" in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_go_where_they_belong(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    """The user's own arguments: those of the picture to the parts, those of the file and the sound to the whole."""
+    out = tmp_path / "out.mp4"
+    words = ("-b:a", "64k", "-g", "3", "-metadata", "title=In parts", "-movflags", "+faststart+use_metadata_tags")
+    run(clip("rich.mkv"), out, resume=True, encoder_args=words, audio="stretch")
+    with av.open(str(out)) as file:
+        keys = [packet.is_keyframe for packet in file.demux(video=0) if packet.size]
+        assert file.metadata["title"] == "In parts"
+    assert all(keys[start] for start in range(0, len(keys), PART))
+    assert sum(keys) > len(keys) / PART + 3
+    assert out.read_bytes().find(b"moov") < out.read_bytes().find(b"mdat")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_killed_at_the_prompt_and_gone_on_with(clip: Clip, weights: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    words = ["convert", str(clip("cfr.mp4")), "--factor", "3", "--weights", weights, "--device", "cpu", "-o", str(out)]
+    code = f"from slomo_cli.media import parts; parts.PART_FRAMES = {PART}; from slomo_cli.cli.main import main; main()"
+    command = [sys.executable, "-c", code, *words, "--resume", "--progress", "plain"]
+    first = tmp_path / ".out.mp4.slomo-parts" / "000001.nut"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    if not out.exists():  # else it was quicker than the signal
+        assert first.exists()
+
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+        assert done.returncode == 0, done.stderr
+        assert "are there from before" in done.stderr
+    assert len(read(out)) == 3 * len(read(clip("cfr.mp4")))
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
