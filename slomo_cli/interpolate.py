@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from slomo_cli.arrays import enlarged, image_frame, on_device, to_numpy, to_tensor
-from slomo_cli.devices import choose_device, choose_dtype, keep_freed_memory
+from slomo_cli.devices import choose_device, choose_dtype, keep_freed_memory, ran_out_of_memory
 from slomo_cli.errors import DeviceError, UsageError
 from slomo_cli.net.fuse import SourcePlanes, fuse
 from slomo_cli.net.motion import Motion, PairState
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Planes = tuple["Plane", ...]
-
-_CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"
-"""How torch tells that the host's memory ran out: by an error of no kind of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,12 +290,16 @@ class Interpolator:
             except BaseException as error:
                 done.set_exception(error)
 
+        given_up = RuntimeError("the interpolator was closed before the picture was made")
         try:
             if self._closing:
-                raise RuntimeError("the interpolator is closed")
-            self._pool.submit(run)
-        except RuntimeError as error:  # the conversion was given up
+                raise given_up
+            begun = self._pool.submit(run)
+        except RuntimeError as error:
             done.set_exception(error)
+        else:
+            # Dropped by `close`, it would let whoever waits for the picture wait for ever.
+            begun.add_done_callback(lambda ended: done.set_exception(given_up) if ended.cancelled() else None)
 
     @torch.inference_mode()
     def _upload(self, frame: Frame) -> _Prepared:
@@ -367,7 +368,7 @@ class Interpolator:
         try:
             return work()
         except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and _CPU_IS_FULL not in str(error):
+            if not ran_out_of_memory(error):
                 raise
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()

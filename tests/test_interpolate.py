@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -162,7 +163,16 @@ def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
 
 
 @pytest.mark.parametrize("where", ["fuse", "to_proxy", "SourcePlanes.of"])
-@pytest.mark.parametrize("full", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+@pytest.mark.parametrize(
+    "full",
+    [
+        torch.OutOfMemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: not enough memory: you tried"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.99 GiB, other allocations: 96.00 KiB"),
+        RuntimeError("Invalid buffer size: 15.45 GiB"),
+    ],
+)
 def test_a_device_with_too_little_memory_says_so(
     weights: str, where: str, full: RuntimeError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +202,29 @@ def test_no_picture_is_lost_when_memory_runs_out_while_more_are_asked_for(
         net._state(first, second).result()
         monkeypatch.setattr(net, "_submit_into", halving)
         assert len(net.frames(first, second, [k / 9 for k in range(1, 9)])) == 8
+
+
+def test_auto_trains_on_an_apple_gpu_only_where_it_can_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch could look pictures up there before it could derive that."""
+    warp = torch.nn.functional.grid_sample
+
+    def one_way(*args: Any, **kwargs: Any) -> torch.Tensor:
+        found = warp(*args, **kwargs)
+        if found.requires_grad:
+            found.register_hook(derive)
+        return found
+
+    def derive(gradient: torch.Tensor) -> None:
+        raise NotImplementedError("The operator 'aten::grid_sampler_2d_backward' is not currently implemented for MPS")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(size))
+    assert choose_device("auto", training=True).type == "mps"
+    monkeypatch.setattr("torch.nn.functional.grid_sample", one_way)
+    assert choose_device("auto").type == "mps" and choose_device("auto", training=True).type == "cpu"
+    with pytest.raises(DeviceError, match=r"cannot train on \(The operator 'aten::grid_sampler_2d_backward' is not"):
+        choose_device("mps", training=True)
 
 
 def test_auto_leaves_an_apple_gpu_that_cannot_warp(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,6 +276,20 @@ def test_a_closed_one_says_so(weights: str) -> None:
         assert len(net.between(image(1), image(2), [0.5])) == 1
     with pytest.raises(UsageError, match="closed"):
         net.between(image(1), image(3), [0.5])
+
+
+def test_whoever_waits_for_a_picture_that_closing_drops_is_told(weights: str) -> None:
+    """Not left to wait for ever."""
+    with Interpolator(weights, device="cpu", threads=1) as net:
+        held = threading.Event()
+        left, right = frame(1, YUV420), frame(2, YUV420)
+        net._state(left, right).result()
+        net._pool.submit(held.wait)
+        pending = net.request(left, right, [0.25, 0.5, 0.75])
+        threading.Timer(0.2, held.set).start()
+    for picture in pending:
+        with pytest.raises(RuntimeError, match="closed before the picture was made"):
+            picture._future.result(timeout=5)
 
 
 def test_images_that_do_not_match_are_refused(net: Interpolator) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from slomo_cli.devices import choose_dtype
+from slomo_cli.devices import choose_dtype, ran_out_of_memory
 from slomo_cli.errors import DeviceError, InputError, UsageError, printable
 from slomo_cli.evaluate.datasets import Dataset, open_datasets
 from slomo_cli.net import weights
@@ -77,7 +77,9 @@ def train(request: Request, report: Callable[[str], None] = print) -> dict[str, 
     try:
         with hold(request.out) if team.leads else nullcontext():
             return _train(request, settings, team, device, report)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not ran_out_of_memory(error):
+            raise
         raise DeviceError(
             f"out of memory on {device}: a smaller --batch, --crop or --targets needs less, or keep the frames "
             "elsewhere with --frames host; the checkpoint is untouched"
