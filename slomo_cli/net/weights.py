@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from slomo_cli.errors import WeightsError, printable
 from slomo_cli.net.presets import Network, build
+from slomo_cli.whole import whole
 
 _KEY = "slomo"  # of the header's metadata: JSON with preset, config, record
 _LONGEST_HEADER = 16 << 20  # bytes; ours are a few thousand
@@ -268,25 +268,8 @@ def save(
     metadata = {_KEY: json.dumps({"preset": preset, "config": dict(config), "record": dict(record)})}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise WeightsError(f"cannot write {printable(path)}: {error.strerror or error}") from error
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        sha256 = _sha256(Path(temporary))
-        os.replace(temporary, path)
+        with whole(path) as temporary:
+            save_file(tensors, temporary, metadata)
+            return _sha256(temporary)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"cannot write {printable(path)}: {error}") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return sha256
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise WeightsError(f"cannot write {printable(path)}: {getattr(error, 'strerror', None) or error}") from error

@@ -247,6 +247,16 @@ def test_a_full_disk_at_the_first_checkpoint_promises_none_before(tmp_path: Path
         run.save()
 
 
+def test_a_full_disk_at_a_resume_keeps_the_log(tmp_path: Path) -> None:
+    make(tmp_path, tiny_settings(steps=2, log_every=1)).train()
+    before = (tmp_path / "log.jsonl").read_text()
+
+    with no_room(10), pytest.raises(SlomoError, match="cannot write the log"):
+        make(tmp_path, tiny_settings(steps=4))
+
+    assert (tmp_path / "log.jsonl").read_text() == before
+
+
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
     run = make(tmp_path, tiny_settings(steps=2))
     run.train()
