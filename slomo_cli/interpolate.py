@@ -122,7 +122,14 @@ class Interpolator:
         self.dtype = choose_dtype(dtype, self.device)
         self.notes: list[str] = []
         """What could not be had as asked, one line each."""
-        loaded = load(weights, self.device)
+        try:
+            loaded = load(weights, self.device)
+        except RuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"{self.device} has too little free memory for the network: end what else uses it, or use --device cpu"
+            ) from error
         self.weights_name, self.preset, self.sha256 = loaded.name, loaded.preset, loaded.sha256
         self._net = self._compiled(loaded.model) if compile else runner(loaded.model, self.device, self.dtype)
         self._proxy_side = _proxy_side(proxy)

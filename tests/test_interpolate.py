@@ -170,6 +170,17 @@ def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
             assert all(np.array_equal(a, b) for a, b in zip(planes, expected, strict=True))
 
 
+def test_a_device_that_is_full_before_anything_is_on_it_says_so(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where another program has taken the GPU."""
+
+    def none(*args: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously")
+
+    monkeypatch.setattr("slomo_cli.interpolate.load", none)
+    with pytest.raises(DeviceError, match="cpu has too little free memory for the network"):
+        Interpolator(weights, device="cpu")
+
+
 @pytest.mark.parametrize("where", ["fuse", "to_proxy", "SourcePlanes.of"])
 @pytest.mark.parametrize(
     "full",
