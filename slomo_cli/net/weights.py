@@ -103,7 +103,7 @@ def known() -> dict[str, Released]:
 
 def verify(released: Released) -> None:
     """Check a released file against its sha256; WeightsError if it is missing or another."""
-    _check_sum(released, _sha256(released.path))
+    _check_sum(released, sum_of(released.path))
 
 
 # ------------------------------------------------------------------------------------------------------- load
@@ -123,7 +123,7 @@ def load(
     released = _released(name_or_path)
     path = released.path if released else Path(name_or_path)
     header = _read_header(path)
-    sha256 = _sha256(path)
+    sha256 = sum_of(path)
     if released:
         _check_sum(released, sha256)
     preset, config, record = _network_of(path, header)
@@ -233,7 +233,8 @@ def _check_sum(released: Released, sha256: str) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
+def sum_of(path: Path) -> str:
+    """The sha256 of a file. WeightsError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -270,6 +271,6 @@ def save(
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as temporary:
             save_file(tensors, temporary, metadata)
-            return _sha256(temporary)
+            return sum_of(temporary)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot write {printable(path)}: {getattr(error, 'strerror', None) or error}") from error
