@@ -130,6 +130,8 @@ def test_a_device_without_the_fused_update_learns_the_same(monkeypatch: pytest.M
         assert float(parts["skipped"]) == 1 and float(parts["total"]) == 0 and float(one.bad_in_a_row) == 1
         assert all(torch.equal(value, good[name]) for name, value in one.net.state_dict().items())
         states.append(good)
+        one.step(batch(settings), 1e-3, 4)
+        assert float(one.bad_in_a_row) == 0
 
     assert all(torch.allclose(states[0][name], states[1][name], atol=1e-6) for name in states[0])
 
