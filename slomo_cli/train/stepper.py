@@ -94,9 +94,9 @@ class Stepper:
         self.net = net
         self.trainee = Trainee(net, settings)
         self._fused = can_leave_out(device)
-        self.optimizer = torch.optim.AdamW(
-            net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=self._fused
-        )
+        # None leaves torch the choice among the others, which False does not.
+        words: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+        self.optimizer = torch.optim.AdamW(net.parameters(), fused=self._fused or None, **words)
         self.average = {name: value.detach().clone() for name, value in net.state_dict().items()}
         self.bad_in_a_row = torch.zeros((), device=device)
         """Steps left out one after another because something was not a finite number."""
