@@ -43,6 +43,8 @@ def choose_device(name: str, *, training: bool = False) -> torch.device:
         if (device.index or 0) >= count:
             found = f"{count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device this torch can use"
             raise DeviceError(f"expected {name}, found {found}: `slomo doctor` says more, --device cpu always works")
+        if device.index is None:  # some of torch's own functions want to know which
+            return torch.device("cuda", torch.cuda.current_device())
     elif device.type == "mps":
         lacks = mps_lacks(training=training)
         if lacks:

@@ -246,6 +246,15 @@ def test_auto_trains_on_an_apple_gpu_only_where_it_can_go_back(monkeypatch: pyte
         choose_device("mps", training=True)
 
 
+@pytest.mark.parametrize(("name", "chosen"), [("cuda", "cuda:1"), ("cuda:0", "cuda:0"), ("auto", "cuda:1")])
+def test_a_gpu_is_always_one_by_number(name: str, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch knows no current device in a thread that begins: training waited for ever for its first batch."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert choose_device(name) == torch.device(chosen)
+
+
 def test_auto_leaves_an_apple_gpu_that_cannot_warp(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with every torch of some years: the CPU does it, and asking for the GPU says why not."""
 
