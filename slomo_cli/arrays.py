@@ -28,7 +28,10 @@ def to_tensor(plane: Plane, device: torch.device) -> Tensor:
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy there; to a GPU from pinned memory, so that nothing waits for it."""
+    """It there; to CUDA by way of pinned memory, so that nothing waits for the copy.
+
+    Elsewhere the copy is waited for: MPS reads the host's memory whether or not it is somebody else's by then.
+    """
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -17,13 +17,23 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 """Number formats by the names users give them."""
 
 
-def choose_device(name: str) -> torch.device:
+_FULL = ("DefaultCPUAllocator: ", "MPS backend out of memory", "Invalid buffer size: ", "error: out of memory")
+"""How torch tells that memory ran out where it has no error of its own for that: the host's, an Apple GPU's, and that
+of CUDA or HIP before its first array."""
+
+
+def ran_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says by this error that the device's memory, or the host's, is too small."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _FULL)
+
+
+def choose_device(name: str, *, training: bool = False) -> torch.device:
     """The device of that name; ``auto``: the first GPU, else Apple's if it can, else the CPU. DeviceError if not there,
-    UsageError if there is no such kind."""
+    UsageError if there is no such kind. ``training``: gradients are computed there too."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("cpu" if mps_lacks() else "mps")
+        return torch.device("cpu" if mps_lacks(training=training) else "mps")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -33,8 +43,10 @@ def choose_device(name: str) -> torch.device:
         if (device.index or 0) >= count:
             found = f"{count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device this torch can use"
             raise DeviceError(f"expected {name}, found {found}: `slomo doctor` says more, --device cpu always works")
+        if device.index is None:  # some of torch's own functions want to know which
+            return torch.device("cuda", torch.cuda.current_device())
     elif device.type == "mps":
-        lacks = mps_lacks()
+        lacks = mps_lacks(training=training)
         if lacks:
             raise DeviceError(f"expected Apple's mps device, found {lacks}: --device cpu always works")
     elif device.type != "cpu":
@@ -42,17 +54,23 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def mps_lacks() -> str:
-    """What keeps the network from Apple's GPU, in a few words; empty where nothing does."""
+def mps_lacks(*, training: bool = False) -> str:
+    """What keeps the network from Apple's GPU, in a few words; empty where nothing does.
+
+    ``training``: what keeps it from being trained there, which fewer versions of torch can.
+    """
     if not torch.backends.mps.is_available():
         return "none"
     try:
         # Looking pictures up with their borders repeated is what torch could not do there for years.
         picture, place = torch.zeros(1, 1, 2, 2, device="mps"), torch.zeros(1, 1, 1, 2, device="mps")
-        F.grid_sample(picture, place, padding_mode="border", align_corners=False).sum().item()
+        found = F.grid_sample(picture, place.requires_grad_(training), padding_mode="border", align_corners=False).sum()
+        if training:
+            found.backward()  # type: ignore[no-untyped-call]
+        found.item()
     except RuntimeError as error:  # NotImplementedError is one
         reason = (str(error).splitlines() or ["unknown"])[0]
-        return f"one that torch {torch.__version__} cannot warp pictures on ({reason})"
+        return f"one that torch {torch.__version__} cannot {'train' if training else 'warp pictures'} on ({reason})"
     return ""
 
 

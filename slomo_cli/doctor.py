@@ -68,7 +68,7 @@ def check_torch() -> Iterator[Check]:
     yield from _cuda(torch)
     if torch.backends.mps.is_available():
         yield _mps()
-    yield _chosen(torch)
+    yield _chosen()
 
 
 def _cpu(torch: Any) -> Check:
@@ -91,7 +91,7 @@ def _mps() -> Check:
     return Check("mps", "ok", "Apple GPU: float32, float16", details={"native": ["float32", "float16"]})
 
 
-def _chosen(torch: Any) -> Check:
+def _chosen() -> Check:
     from slomo_cli.devices import choose_device, choose_dtype
 
     device = choose_device("auto")

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from slomo_cli.arrays import enlarged, image_frame, on_device, to_numpy, to_tensor
-from slomo_cli.devices import choose_device, choose_dtype, keep_freed_memory
+from slomo_cli.devices import choose_device, choose_dtype, keep_freed_memory, ran_out_of_memory
 from slomo_cli.errors import DeviceError, UsageError
 from slomo_cli.net.fuse import SourcePlanes, fuse
 from slomo_cli.net.motion import Motion, PairState
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Planes = tuple["Plane", ...]
-
-_CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"
-"""How torch tells that the host's memory ran out: by an error of no kind of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +75,17 @@ class _Prepared:
 
 
 class Pending:
-    """In-between pictures on their way; ``planes`` waits for them."""
+    """An in-between picture on its way; ``planes`` waits for it."""
 
-    def __init__(self, future: Future[Any], pick: int | None = None) -> None:
+    def __init__(self, future: Future[Any], pick: int) -> None:
         self._future, self._pick = future, pick
 
     def planes(self) -> Planes:
         """The finished picture's planes, in the layout's storage order. Raises what its making raised."""
-        result = self._future.result()
-        if self._pick is not None:
-            tensors, arrived = result
-            if arrived is not None:
-                arrived.synchronize()
-            result = [plane[self._pick] for plane in tensors]
-        return tuple(to_numpy(plane) for plane in result)
+        pictures, arrived = self._future.result()
+        if arrived is not None:
+            arrived.synchronize()
+        return tuple(to_numpy(plane) for plane in pictures[self._pick])
 
 
 class Interpolator:
@@ -128,7 +122,14 @@ class Interpolator:
         self.dtype = choose_dtype(dtype, self.device)
         self.notes: list[str] = []
         """What could not be had as asked, one line each."""
-        loaded = load(weights, self.device)
+        try:
+            loaded = load(weights, self.device)
+        except RuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"{self.device} has too little free memory for the network: end what else uses it, or use --device cpu"
+            ) from error
         self.weights_name, self.preset, self.sha256 = loaded.name, loaded.preset, loaded.sha256
         self._net = self._compiled(loaded.model) if compile else runner(loaded.model, self.device, self.dtype)
         self._proxy_side = _proxy_side(proxy)
@@ -293,12 +294,16 @@ class Interpolator:
             except BaseException as error:
                 done.set_exception(error)
 
+        given_up = RuntimeError("the interpolator was closed before the picture was made")
         try:
             if self._closing:
-                raise RuntimeError("the interpolator is closed")
-            self._pool.submit(run)
-        except RuntimeError as error:  # the conversion was given up
+                raise given_up
+            begun = self._pool.submit(run)
+        except RuntimeError as error:
             done.set_exception(error)
+        else:
+            # Dropped by `close`, it would let whoever waits for the picture wait for ever.
+            begun.add_done_callback(lambda ended: done.set_exception(given_up) if ended.cancelled() else None)
 
     @torch.inference_mode()
     def _upload(self, frame: Frame) -> _Prepared:
@@ -328,29 +333,36 @@ class Interpolator:
     @torch.inference_mode()
     def _make(
         self, state: PairState, ready: Sequence[Future[_Prepared]], step: int, times: Sequence[float]
-    ) -> tuple[list[Tensor], Any]:
-        """The pictures at ``times``: planes (len(times), h, w) on the host, and the event of their arrival."""
+    ) -> tuple[list[tuple[Tensor, ...]], Any]:
+        """The pictures at ``times``: the planes (h, w) of each on the host, and the event of their arrival."""
         samples = [future.result().samples for future in ready]
 
         def make(times: Sequence[float]) -> list[Tensor]:
             motion, t = self._at(state, times)
-            return fuse(samples[0], samples[1], motion, t, step=step, index=[0] * len(times), sparing=self._sparing)
+            index = [0] * len(times)
+            planes = fuse(samples[0], samples[1], motion, t, step=step, index=index, sparing=self._sparing)
+            return [self._fetched(plane) for plane in planes]
 
-        planes = self._halving(make, times)
-        if self._on_cpu:
-            return planes, None
+        pictures = self._halving(make, times)
         if self.device.type != "cuda":
-            return [plane.cpu() for plane in planes], None
-        host = [torch.empty(p.shape, dtype=p.dtype, pin_memory=True).copy_(p, non_blocking=True) for p in planes]
+            return pictures, None
         arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # waits without keeping a core busy
         arrived.record(torch.cuda.current_stream(self.device))
-        return host, arrived
+        return pictures, arrived
 
-    def _halving(self, make: Callable[[Sequence[float]], list[Tensor]], times: Sequence[float]) -> list[Tensor]:
-        """All timesteps at once; where the device's memory is too small, in halves, and in the end picture by picture
-        in bands."""
+    def _fetched(self, plane: Tensor) -> Tensor:
+        """On the host, or from CUDA on its way there."""
+        if self.device.type != "cuda":
+            return plane.cpu()
+        return torch.empty(plane.shape, dtype=plane.dtype, pin_memory=True).copy_(plane, non_blocking=True)
+
+    def _halving(
+        self, make: Callable[[Sequence[float]], list[Tensor]], times: Sequence[float]
+    ) -> list[tuple[Tensor, ...]]:
+        """The planes of the picture at each time: all made at once; where the device's memory is too small, in halves,
+        and in the end picture by picture in bands."""
         try:
-            return self._guarded(lambda: make(times))
+            return list(zip(*(plane.unbind() for plane in self._guarded(lambda: make(times))), strict=True))
         except DeviceError:
             if len(times) == 1 and self._sparing:
                 raise
@@ -359,15 +371,14 @@ class Interpolator:
             return self._halving(make, times)
         half = len(times) // 2
         self._batch = max(1, half)
-        parts = [self._halving(make, some) for some in (times[:half], times[half:])]
-        return [torch.cat(planes) for planes in zip(*parts, strict=True)]
+        return self._halving(make, times[:half]) + self._halving(make, times[half:])
 
     def _guarded(self, work: Callable[[], T]) -> T:
         """``work`` with the device's out-of-memory told as what it is."""
         try:
             return work()
         except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and _CPU_IS_FULL not in str(error):
+            if not ran_out_of_memory(error):
                 raise
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from slomo_cli.media.cuts import CutDetector, DuplicateFilter
+from slomo_cli.media.cuts import CutDetector, DuplicateFilter, same
 from slomo_cli.timeline import Output, Plan, Step, schedule
 from slomo_cli.values import Frame, TimeSettings, VideoInfo
 
@@ -76,7 +76,7 @@ class Painter:
             left, right = step.left, step.right
             if right is not None and (before is None or before[0] is not left or before[1] is not right):
                 cut = self._at_cuts != "off" and self._detector.is_cut(left, right)
-                still = not cut and _same(left, right)
+                still = not cut and same(left, right)
                 self.cuts += cut
                 if cut:
                     _log.debug("cut at %.3f s", right.pts_seconds)
@@ -116,11 +116,6 @@ class Painter:
 
 def _finished(picture: tuple[Plane, ...] | Pending, output: Output, _: int) -> tuple[tuple[Plane, ...], Output]:
     return (picture if isinstance(picture, tuple) else picture.planes()), output
-
-
-def _same(left: Frame, right: Frame) -> bool:
-    """Nothing moved: the samples are the same ones, and so is every picture between."""
-    return all(np.array_equal(a, b) for a, b in zip(left.planes, right.planes, strict=True))
 
 
 def _mixed(left: Frame, right: Frame, t: Fraction) -> tuple[Plane, ...]:

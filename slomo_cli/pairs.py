@@ -7,9 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numpy as np
-
-from slomo_cli.media.cuts import CutDetector, DuplicateFilter
+from slomo_cli.media.cuts import CutDetector, DuplicateFilter, same
 from slomo_cli.media.decode import Decoder
 from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 
@@ -33,7 +31,7 @@ class Pair:
     @property
     def still(self) -> bool:
         """Both hold the same samples: a conversion shows the left one throughout."""
-        return all(np.array_equal(a, b) for a, b in zip(self.left.planes, self.right.planes, strict=True))
+        return same(self.left, self.right)
 
 
 def pairs(

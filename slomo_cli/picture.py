@@ -7,8 +7,6 @@ needed, so any room may draw without a plotting package.
 from __future__ import annotations
 
 import math
-import os
-import secrets
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slomo_cli.errors import SlomoError, printable
+from slomo_cli.whole import whole
 
 RGB = npt.NDArray[np.uint8]
 """An 8-bit RGB picture, (height, width, 3)."""
@@ -320,12 +319,9 @@ def write_png(path: str | Path, picture: RGB) -> None:
 def write_whole(path: str | Path, data: bytes) -> None:
     """Write a file so that it appears complete or not at all; an old one stays until then."""
     target = Path(path)
-    temporary = target.with_name(f".slomo-{secrets.token_hex(6)}.part")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-        os.replace(temporary, target)
+        with whole(target) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         reason = error.strerror or str(error)
         raise SlomoError(f"cannot write {printable(target)}: {reason}; choose a place you may write to") from error

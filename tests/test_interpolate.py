@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -139,7 +140,14 @@ def test_motion_is_at_the_size_of_the_pictures(net: Interpolator) -> None:
 def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
     net: Interpolator, weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First for fewer pictures, then for bands of one; the pictures are the same, and none is lost."""
+    """First for fewer pictures, then for bands of one; the pictures are the same, and none is lost. Finished ones are
+    not put together again, which would take their memory twice."""
+    cat = torch.cat
+
+    def small_cat(tensors: Any, *words: Any, **more: Any) -> torch.Tensor:
+        assert not any(one.dtype == torch.uint8 for one in tensors)
+        return cat(tensors, *words, **more)
+
     asked: list[tuple[int, bool]] = []
 
     def short(*args: Any, **kwargs: Any) -> list[torch.Tensor]:
@@ -152,6 +160,7 @@ def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
     first, second = frame(1, YUV420), frame(2, YUV420)
     wanted = net.frames(first, second, times)
     monkeypatch.setattr("slomo_cli.interpolate.fuse", short)
+    monkeypatch.setattr(torch, "cat", small_cat)
     for plainly in (False, True):
         asked.clear()
         with Interpolator(weights, device="cpu", dtype="float32", threads=1, batch=4) as small:
@@ -161,8 +170,28 @@ def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
             assert all(np.array_equal(a, b) for a, b in zip(planes, expected, strict=True))
 
 
+def test_a_device_that_is_full_before_anything_is_on_it_says_so(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where another program has taken the GPU."""
+
+    def none(*args: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously")
+
+    monkeypatch.setattr("slomo_cli.interpolate.load", none)
+    with pytest.raises(DeviceError, match="cpu has too little free memory for the network"):
+        Interpolator(weights, device="cpu")
+
+
 @pytest.mark.parametrize("where", ["fuse", "to_proxy", "SourcePlanes.of"])
-@pytest.mark.parametrize("full", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+@pytest.mark.parametrize(
+    "full",
+    [
+        torch.OutOfMemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: not enough memory: you tried"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.99 GiB, other allocations: 96.00 KiB"),
+        RuntimeError("Invalid buffer size: 15.45 GiB"),
+    ],
+)
 def test_a_device_with_too_little_memory_says_so(
     weights: str, where: str, full: RuntimeError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +221,38 @@ def test_no_picture_is_lost_when_memory_runs_out_while_more_are_asked_for(
         net._state(first, second).result()
         monkeypatch.setattr(net, "_submit_into", halving)
         assert len(net.frames(first, second, [k / 9 for k in range(1, 9)])) == 8
+
+
+def test_auto_trains_on_an_apple_gpu_only_where_it_can_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch could look pictures up there before it could derive that."""
+    warp = torch.nn.functional.grid_sample
+
+    def one_way(*args: Any, **kwargs: Any) -> torch.Tensor:
+        found = warp(*args, **kwargs)
+        if found.requires_grad:
+            found.register_hook(derive)
+        return found
+
+    def derive(gradient: torch.Tensor) -> None:
+        raise NotImplementedError("The operator 'aten::grid_sampler_2d_backward' is not currently implemented for MPS")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(size))
+    assert choose_device("auto", training=True).type == "mps"
+    monkeypatch.setattr("torch.nn.functional.grid_sample", one_way)
+    assert choose_device("auto").type == "mps" and choose_device("auto", training=True).type == "cpu"
+    with pytest.raises(DeviceError, match=r"cannot train on \(The operator 'aten::grid_sampler_2d_backward' is not"):
+        choose_device("mps", training=True)
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("cuda", "cuda:1"), ("cuda:0", "cuda:0"), ("auto", "cuda:1")])
+def test_a_gpu_is_always_one_by_number(name: str, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch knows no current device in a thread that begins: training waited for ever for its first batch."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert choose_device(name) == torch.device(chosen)
 
 
 def test_auto_leaves_an_apple_gpu_that_cannot_warp(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,6 +304,20 @@ def test_a_closed_one_says_so(weights: str) -> None:
         assert len(net.between(image(1), image(2), [0.5])) == 1
     with pytest.raises(UsageError, match="closed"):
         net.between(image(1), image(3), [0.5])
+
+
+def test_whoever_waits_for_a_picture_that_closing_drops_is_told(weights: str) -> None:
+    """Not left to wait for ever."""
+    with Interpolator(weights, device="cpu", threads=1) as net:
+        held = threading.Event()
+        left, right = frame(1, YUV420), frame(2, YUV420)
+        net._state(left, right).result()
+        net._pool.submit(held.wait)
+        pending = net.request(left, right, [0.25, 0.5, 0.75])
+        threading.Timer(0.2, held.set).start()
+    for picture in pending:
+        with pytest.raises(RuntimeError, match="closed before the picture was made"):
+            picture._future.result(timeout=5)
 
 
 def test_images_that_do_not_match_are_refused(net: Interpolator) -> None:

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,7 +190,7 @@ def _device_memory(compute: ComputeSettings) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main() -> None:
     """Read the request, do it, print the answer."""
     wait_quietly()
     said = json.load(sys.stdin)
@@ -205,4 +204,4 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -257,12 +257,9 @@ def _may_export(target: Path, out: Path, *, training: bool, overwrite: bool) -> 
 def _export(out: Path, values: dict[str, Any]) -> None:
     """Write the weights of a run without training."""
     parts = _bytes(values["split_parts"])
-    import torch
-
     from slomo_cli.train.record import export
 
-    dtype = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[values["export_dtype"]]
-    export(out, values["export"], dtype=dtype, split_bytes=parts)
+    export(out, values["export"], dtype=values["export_dtype"], split_bytes=parts)
 
 
 def _request(out: Path, values: dict[str, Any]) -> Request:

@@ -8,6 +8,7 @@ sheet of worst cases draws, and ``describe()``, which goes into the JSON report.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from typing import Protocol, Self
 
@@ -49,15 +50,7 @@ class Network:
         """Loads the weights; errors as ``Interpolator`` raises them."""
         from slomo_cli.interpolate import Interpolator
 
-        self._interpolator = Interpolator(
-            settings.weights,
-            device=settings.device,
-            dtype=settings.dtype,
-            proxy=settings.proxy,
-            batch=settings.batch,
-            compile=settings.compile,
-            threads=settings.threads,
-        )
+        self._interpolator = Interpolator(**asdict(settings))
 
     def __enter__(self) -> Self:
         return self

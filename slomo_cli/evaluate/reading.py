@@ -15,7 +15,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
-from slomo_cli.media.source import Picture, first_picture
+from slomo_cli.media.source import PictureTrack, first_picture
 from slomo_cli.media.view import to_libav
 
 RGB = npt.NDArray[np.uint8]
@@ -24,7 +24,7 @@ RGB = npt.NDArray[np.uint8]
 def read_picture(path: Path) -> RGB:
     """A still as (height, width, 3) ``uint8``; transparency is left out. InputError where it is none."""
     try:
-        with Picture(path, threads=1) as source:
+        with PictureTrack(path, threads=1) as source:
             frame = first_picture(source, f"'{printable(path)}'")
     except InputError as error:
         raise InputError(f"expected a picture (PNG, JPEG, ...): {error}") from error

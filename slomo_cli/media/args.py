@@ -7,7 +7,6 @@ means replacing ``build_encode_args`` alone.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -169,11 +168,3 @@ def _palette(target: Target, frames: int | None) -> list[str]:
     else:
         made, used = "stats_mode=single", "new=1:dither=bayer:bayer_scale=3"
     return [f"split[a][b];[a]palettegen={made}:reserve_transparent={transparent}[p];[b][p]paletteuse={used}"]
-
-
-def shown(args: Sequence[str]) -> str:
-    """The command as a person may read or paste it."""
-    import shlex
-    import subprocess
-
-    return subprocess.list2cmdline(args) if sys.platform == "win32" else shlex.join(args)

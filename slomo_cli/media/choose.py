@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from slomo_cli.errors import EncoderError, UsageError, printable
-from slomo_cli.media.codecs import CODECS, ENCODERS, Encoder, codec_word, encoder_of
+from slomo_cli.media.codecs import CODECS, ENCODERS, EncoderInfo, codec_word, encoder_of
 from slomo_cli.media.containers import BY_EXTENSION, CONTAINERS, STREAMED, Container
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.names import NUMBERED
@@ -61,7 +61,7 @@ def _default_codec(container: Container, extension: str, layout: PixelLayout) ->
 
 def choose_encoder(
     container: Container, extension: str, layout: PixelLayout, settings: EncodeSettings, tools: Tools
-) -> Encoder:
+) -> EncoderInfo:
     """The encoder for the user's word, or for the container when there is none."""
     word = codec_word(settings.codec) if settings.codec else _default_codec(container, extension, layout)
     if word in CODECS:
@@ -86,7 +86,7 @@ def choose_encoder(
     return encoder
 
 
-def alternatives(encoder: Encoder | None, tools: Tools) -> str:
+def alternatives(encoder: EncoderInfo | None, tools: Tools) -> str:
     """What to do instead, from what this ffmpeg has."""
     same = CODECS.get(encoder.codec, ()) if encoder else ()
     working = [name for name in same if name in tools.encoders and not encoder_of(name).hardware]

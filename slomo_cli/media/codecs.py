@@ -15,7 +15,7 @@ Options = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Encoder:
+class EncoderInfo:
     """One ffmpeg encoder as slomo uses it."""
 
     name: str
@@ -111,8 +111,8 @@ _FFV1_FORMATS = (
 _NVENC_FORMATS = ("yuv420p", "p010le", "yuv444p", "yuv444p16le")
 
 _ENCODERS = (
-    Encoder("libx264", "h264", _yuv((8, 10)), ("crf", 0, 51, 18), _SAME, whole_chroma=True),
-    Encoder(
+    EncoderInfo("libx264", "h264", _yuv((8, 10)), ("crf", 0, 51, 18), _SAME, whole_chroma=True),
+    EncoderInfo(
         "libx265",
         "hevc",
         (*_yuv((8, 10, 12)), *_DEEP_RGB),
@@ -123,10 +123,10 @@ _ENCODERS = (
         whole_chroma=True,
         range_of_sizes=(16, 8192 * 2),
     ),
-    Encoder(
+    EncoderInfo(
         "libsvtav1", "av1", ("yuv420p", "yuv420p10le"), ("crf", 0, 63, 24), _SVT_PRESETS, range_of_sizes=(4, 16384)
     ),
-    Encoder(
+    EncoderInfo(
         "libaom-av1",
         "av1",
         (*_yuv((8, 10, 12)), *_DEEP_RGB),
@@ -134,8 +134,8 @@ _ENCODERS = (
         _AOM_SPEEDS,
         (("b", "0"), ("row-mt", "1")),
     ),
-    Encoder("librav1e", "av1", _yuv((8, 10, 12)), ("qp", 0, 255, 80), _RAV1E_SPEEDS, range_of_sizes=(16, 16384)),
-    Encoder(
+    EncoderInfo("librav1e", "av1", _yuv((8, 10, 12)), ("qp", 0, 255, 80), _RAV1E_SPEEDS, range_of_sizes=(16, 16384)),
+    EncoderInfo(
         "libvpx-vp9",
         "vp9",
         (*_yuv((8, 10, 12)), *_DEEP_RGB, "yuv440p", "yuva420p"),
@@ -143,7 +143,7 @@ _ENCODERS = (
         _VPX_SPEEDS,
         (("b", "0"), ("row-mt", "1"), ("deadline", "good")),
     ),
-    Encoder(
+    EncoderInfo(
         "prores_ks",
         "prores",
         ("yuv422p10le", "yuv444p10le", "yuva444p10le"),
@@ -152,27 +152,29 @@ _ENCODERS = (
         (("vendor", "apl0"), ("alpha_bits", "16")),
         limited=True,
     ),
-    Encoder("ffv1", "ffv1", _FFV1_FORMATS, fixed=(("level", "3"), ("g", "1"), ("slicecrc", "1")), limited=True),
-    Encoder("utvideo", "utvideo", ("yuv420p", "yuv422p", "yuv444p", "gbrp", "gbrap"), limited=True),
+    EncoderInfo("ffv1", "ffv1", _FFV1_FORMATS, fixed=(("level", "3"), ("g", "1"), ("slicecrc", "1")), limited=True),
+    EncoderInfo("utvideo", "utvideo", ("yuv420p", "yuv422p", "yuv444p", "gbrp", "gbrap"), limited=True),
     # The palette filter wants packed RGB with alpha; it makes pal8 itself.
-    Encoder("gif", "gif", ("bgra",)),
-    Encoder("apng", "apng", ("rgb24", "rgba", "rgb48be", "rgba64be", "gray", "gray16be"), fixed=(("pred", "mixed"),)),
-    Encoder("png", "png", ("rgb24", "rgba", "rgb48be", "rgba64be", "gray", "gray16be"), fixed=(("pred", "mixed"),)),
-    Encoder(
+    EncoderInfo("gif", "gif", ("bgra",)),
+    EncoderInfo(
+        "apng", "apng", ("rgb24", "rgba", "rgb48be", "rgba64be", "gray", "gray16be"), fixed=(("pred", "mixed"),)
+    ),
+    EncoderInfo("png", "png", ("rgb24", "rgba", "rgb48be", "rgba64be", "gray", "gray16be"), fixed=(("pred", "mixed"),)),
+    EncoderInfo(
         "libwebp_anim", "webp", ("yuv420p", "yuva420p"), ("quality", 0, 100, 10), fixed=(("compression_level", "4"),)
     ),
-    Encoder("mjpeg", "mjpeg", ("yuvj420p", "yuvj422p", "yuvj444p"), ("q", 1, 31, 2)),
-    Encoder(
+    EncoderInfo("mjpeg", "mjpeg", ("yuvj420p", "yuvj422p", "yuvj444p"), ("q", 1, 31, 2)),
+    EncoderInfo(
         "tiff",
         "tiff",
         ("rgb24", "rgb48le", "rgba", "rgba64le", "gray", "gray16le"),
         fixed=(("compression_algo", "lzw"),),
     ),
-    Encoder("bmp", "bmp", ("bgr24", "bgra", "gray")),
-    Encoder("mpeg4", "mpeg4", ("yuv420p",), ("q", 1, 31, 2), limited=True),
-    Encoder("libopenh264", "h264", ("yuv420p",), whole_chroma=True),
+    EncoderInfo("bmp", "bmp", ("bgr24", "bgra", "gray")),
+    EncoderInfo("mpeg4", "mpeg4", ("yuv420p",), ("q", 1, 31, 2), limited=True),
+    EncoderInfo("libopenh264", "h264", ("yuv420p",), whole_chroma=True),
     *(
-        Encoder(
+        EncoderInfo(
             f"{codec}_nvenc",
             codec,
             _NVENC_FORMATS if codec == "hevc" else _NVENC_FORMATS[: 2 if codec == "av1" else 4],
@@ -186,7 +188,7 @@ _ENCODERS = (
         for codec in ("h264", "hevc", "av1")
     ),
     *(
-        Encoder(
+        EncoderInfo(
             f"{codec}_qsv",
             codec,
             ("nv12",) if codec == "h264" else ("nv12", "p010le"),
@@ -198,7 +200,7 @@ _ENCODERS = (
         for codec in ("h264", "hevc", "av1", "vp9")
     ),
     *(
-        Encoder(
+        EncoderInfo(
             f"{codec}_amf",
             codec,
             ("nv12",) if codec == "h264" else ("nv12", "p010le"),
@@ -211,7 +213,7 @@ _ENCODERS = (
         for codec in ("h264", "hevc", "av1")
     ),
     *(
-        Encoder(
+        EncoderInfo(
             f"{codec}_videotoolbox",
             codec,
             ("yuv420p",) if codec == "h264" else ("yuv420p", "p010le"),
@@ -222,7 +224,7 @@ _ENCODERS = (
         for codec in ("h264", "hevc")
     ),
 )
-ENCODERS: dict[str, Encoder] = {encoder.name: encoder for encoder in _ENCODERS}
+ENCODERS: dict[str, EncoderInfo] = {encoder.name: encoder for encoder in _ENCODERS}
 
 CODECS: dict[str, tuple[str, ...]] = {
     "h264": ("libx264", "libopenh264", "h264_videotoolbox", "h264_nvenc", "h264_qsv", "h264_amf"),
@@ -268,7 +270,7 @@ _LIBRARIES = {"vpx": "vp8", "xvid": "mpeg4", "openh264": "h264", "kvazaar": "hev
 """Libraries that are not called as what they write."""
 
 
-def encoder_of(name: str) -> Encoder:
+def encoder_of(name: str) -> EncoderInfo:
     """What is known of an encoder by its ffmpeg name; for one not in the table, a guess from its name."""
     if name in ENCODERS:
         return ENCODERS[name]
@@ -276,10 +278,12 @@ def encoder_of(name: str) -> Encoder:
     codec = name.rpartition("_")[0] if hardware else name.removeprefix("lib")
     codec = _LIBRARIES.get(codec, codec)
     whole = codec in ("h264", "hevc")
-    return Encoder(name, codec, (), ("crf", 0, 255, None), ("preset", {}), (), whole_chroma=whole, hardware=hardware)
+    return EncoderInfo(
+        name, codec, (), ("crf", 0, 255, None), ("preset", {}), (), whole_chroma=whole, hardware=hardware
+    )
 
 
-def quality_options(encoder: Encoder, crf: float | None, preset: str | None) -> Options:
+def quality_options(encoder: EncoderInfo, crf: float | None, preset: str | None) -> Options:
     """``--crf`` and ``--preset`` in this encoder's own words; UsageError when it has no such setting."""
     options: list[tuple[str, str]] = []
     if crf is not None and encoder.crf is None:
@@ -312,5 +316,5 @@ def _crf(name: str, option: str, value: float) -> Options:
     return ((option, f"{value:g}"),)
 
 
-def _instead(encoder: Encoder) -> str:
+def _instead(encoder: EncoderInfo) -> str:
     return ", choose with --preset proxy|lt|standard|hq|4444|4444xq" if encoder.codec == "prores" else ""

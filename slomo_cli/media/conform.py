@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media import formats
 from slomo_cli.media.choose import encoder_formats
-from slomo_cli.media.codecs import Encoder
+from slomo_cli.media.codecs import EncoderInfo
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.wishes import UserOption
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
@@ -35,7 +35,7 @@ class Conformed:
 
 
 def conform(
-    encoder: Encoder,
+    encoder: EncoderInfo,
     info: VideoInfo,
     layout: PixelLayout,
     settings: EncodeSettings,
@@ -82,7 +82,7 @@ def conform(
 
 
 def _pixels(
-    encoder: Encoder,
+    encoder: EncoderInfo,
     color: ColorInfo,
     layout: PixelLayout,
     settings: EncodeSettings,
@@ -108,7 +108,7 @@ def _pixels(
     return layout, choice
 
 
-def _kind(encoder: Encoder) -> formats.Kind:
+def _kind(encoder: EncoderInfo) -> formats.Kind:
     """What readers take for granted of this codec's colours."""
     if encoder.codec in ("mjpeg", "webp"):
         return "jpeg" if encoder.codec == "mjpeg" else "webp"

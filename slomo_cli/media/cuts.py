@@ -216,6 +216,11 @@ class CutDetector:
         return 1.0 if sudden else 0.0
 
 
+def same(left: Frame, right: Frame) -> bool:
+    """Whether nothing moves between them: they hold the same samples, and so does every picture between."""
+    return all(np.array_equal(a, b) for a, b in zip(left.planes, right.planes, strict=True))
+
+
 def difference(left: Floats, right: Floats) -> float:
     """How much two small pictures differ where they differ most: levels, the mean over the four most changed blocks."""
     if left.shape != right.shape:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
 
-    from slomo_cli.media.source import Picture
+    from slomo_cli.media.source import PictureTrack
 
 Timed = tuple[Fraction, "VideoFrame"]
 """A picture with its time in seconds from the first."""
@@ -224,12 +224,12 @@ class Decoder:
         finally:
             picture.close()
 
-    def _open(self, threads: int, *, frame_threads: bool) -> Picture:
+    def _open(self, threads: int, *, frame_threads: bool) -> PictureTrack:
         info, rate = self.info, self.timing.nominal_rate
         index = info.stream_index
         return open_picture(info.path, stream_index=index, threads=threads, frame_threads=frame_threads, rate=rate)
 
-    def _decoded(self, picture: Picture, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
+    def _decoded(self, picture: PictureTrack, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
         """Pictures of these packets and of the drained decoder; damaged packets are passed over, each counted once."""
         fields = SecondFields(picture.stream.codec_context.extradata) if self.info.codec == "h264" else None
         for packet in packets:
@@ -254,7 +254,7 @@ class Decoder:
             return
         yield from frames
 
-    def _rescued(self, picture: Picture, clock: _Clock, last: int) -> Iterator[Timed]:
+    def _rescued(self, picture: PictureTrack, clock: _Clock, last: int) -> Iterator[Timed]:
         """The pictures after the stamp ``last`` again, in one thread.
 
         With frame threads the last pictures come out together while draining; when one of them is damaged, PyAV keeps
@@ -290,7 +290,7 @@ class Decoder:
             )
 
 
-def _seek(picture: Picture, clock: _Clock, wanted: Fraction) -> tuple[int, Iterator[Packet[Any]]] | None:
+def _seek(picture: PictureTrack, clock: _Clock, wanted: Fraction) -> tuple[int, Iterator[Packet[Any]]] | None:
     """Jumps to a keyframe shown at or before ``wanted``: its stamp, and the packets from it on. None when it cannot."""
     back = Fraction(0)
     while back < wanted:

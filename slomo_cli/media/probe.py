@@ -22,7 +22,7 @@ import av.error
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
 from slomo_cli.media.sequence import CONTAINER, ImageSequence, open_picture
-from slomo_cli.media.source import Picture, disposition_of, first_picture, is_cover, open_container, seconds
+from slomo_cli.media.source import PictureTrack, disposition_of, first_picture, is_cover, open_container, seconds
 from slomo_cli.values import Chapter, ColorInfo, HdrInfo, PixelLayout, StreamInfo, VideoInfo
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _first_in_colour(sequence: ImageSequence, shown: str) -> VideoFrame | None:
     """Of pictures that begin in gray, as programs store a black one, the first that does not: it tells the layout."""
     for file in sequence.files[1:]:
         try:
-            with Picture(file, threads=1) as picture:
+            with PictureTrack(file, threads=1) as picture:
                 found = picture.stream.codec_context.format
                 if found is not None and layout_of(found.name).family != "gray":
                     return first_picture(picture, shown)
@@ -111,7 +111,7 @@ def _first_in_colour(sequence: ImageSequence, shown: str) -> VideoFrame | None:
     return None
 
 
-def _turns_transparent(picture: Picture) -> bool:
+def _turns_transparent(picture: PictureTrack) -> bool:
     """Whether any picture from here on uses its alpha. Decodes them all, which is little in a GIF."""
     for packet in picture.packets():
         try:

@@ -24,7 +24,7 @@ from slomo_cli.media.source import JUMPING_FORMATS, THEORA_HEADER
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
-    from slomo_cli.media.source import Picture
+    from slomo_cli.media.source import PictureTrack
 
 BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
@@ -91,7 +91,7 @@ class Joins:
 class _Walk:
     """One way through all packets, and what was met on it."""
 
-    def __init__(self, picture: Picture, info: VideoInfo) -> None:
+    def __init__(self, picture: PictureTrack, info: VideoInfo) -> None:
         self.picture = picture
         self.stream = picture.stream
         self.ticks = array("q")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slomo_cli.errors import InputError, printable
-from slomo_cli.media.source import Picture, open_container, picture_stream
+from slomo_cli.media.source import PictureTrack, open_container, picture_stream
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -99,7 +99,7 @@ def missing(files: tuple[Path, ...]) -> str:
     return f"{count} ({', '.join(shown)}{', ...' * (len(gaps) > _GAPS_SHOWN)})"
 
 
-class ImageSequence(Picture):
+class ImageSequence(PictureTrack):
     """Pictures in files of their own, with the face of one opened film: one packet a file, stamped with its place."""
 
     def __init__(self, files: tuple[Path, ...], *, threads: int = 0, rate: Fraction = DEFAULT_RATE) -> None:
@@ -153,7 +153,7 @@ def open_picture(
     threads: int = 0,
     frame_threads: bool = True,
     rate: Fraction = DEFAULT_RATE,
-) -> Picture:
+) -> PictureTrack:
     """Opens a file, or the pictures a name stands for, for decoding; ``rate`` counts only for the latter.
 
     Raises InputError as ``open_container`` does, and for a folder without pictures of one kind.
@@ -161,4 +161,4 @@ def open_picture(
     files = sequence_files(path)
     if files is not None:
         return ImageSequence(files, threads=threads, rate=rate)
-    return Picture(path, stream_index=stream_index, threads=threads, frame_threads=frame_threads)
+    return PictureTrack(path, stream_index=stream_index, threads=threads, frame_threads=frame_threads)

@@ -189,7 +189,7 @@ def stamps_are_of_decoding(container: str, codec: str) -> bool:
     return container in ("avi", "asf") and codec in ("h264", "hevc", "vc1", "wmv3")
 
 
-class Picture:
+class PictureTrack:
     """A container opened for its picture stream, with the decoder chosen; decodes packet by packet.
 
     Owns the container: ``close`` (or ``with``) releases it and the decoder's threads. Not thread-safe: one thread at a
@@ -288,7 +288,7 @@ class Picture:
             del self.stream
         self.container.close()
 
-    def __enter__(self) -> Picture:
+    def __enter__(self) -> PictureTrack:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -309,7 +309,7 @@ def _decoder(stream: VideoStream) -> Any:
     return own
 
 
-def first_picture(picture: Picture, shown: str, *, enough_bytes: int = 64 << 20) -> VideoFrame:
+def first_picture(picture: PictureTrack, shown: str, *, enough_bytes: int = 64 << 20) -> VideoFrame:
     """The first picture that decodes, with damaged packets passed over.
 
     Raises InputError when nothing decodes in the first ``enough_bytes`` of the stream.

@@ -23,7 +23,7 @@ from slomo_cli.media.choose import (
     container_of,
     version_number,
 )
-from slomo_cli.media.codecs import Encoder, quality_options
+from slomo_cli.media.codecs import EncoderInfo, quality_options
 from slomo_cli.media.conform import conform
 from slomo_cli.media.containers import COLOURED, SHAPELESS, Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
@@ -218,7 +218,7 @@ def choose_target(
 # --------------------------------------------------------------------------------------------------- sizes and tags
 
 
-def _padding(encoder: Encoder, choice: formats.Choice, width: int, height: int, swapped: bool) -> tuple[int, int]:
+def _padding(encoder: EncoderInfo, choice: formats.Choice, width: int, height: int, swapped: bool) -> tuple[int, int]:
     """Columns and rows missing to a whole number of chroma samples, for encoders that insist."""
     if not encoder.whole_chroma:
         return 0, 0
@@ -236,7 +236,7 @@ def _shape(info: VideoInfo, swapped: bool) -> str:
     return f"setsar={aspect.numerator}/{aspect.denominator}:max={max(aspect.numerator, aspect.denominator)}"
 
 
-def _pad_warnings(encoder: Encoder, info: VideoInfo, pad: tuple[int, int]) -> list[str]:
+def _pad_warnings(encoder: EncoderInfo, info: VideoInfo, pad: tuple[int, int]) -> list[str]:
     if pad == (0, 0):
         return []
     lines = " and ".join(name for name, count in zip(("column", "row"), pad, strict=True) if count)
@@ -250,7 +250,7 @@ _UNUSUAL = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}, {16: "PQ", 18: "HLG"}
 """Primaries and transfers with which a picture without its marks looks plainly wrong."""
 
 
-def _mark_warnings(info: VideoInfo, container: Container, encoder: Encoder, extension: str) -> list[str]:
+def _mark_warnings(info: VideoInfo, container: Container, encoder: EncoderInfo, extension: str) -> list[str]:
     """What players will take wrong because nothing in the file says better."""
     if container.marks:
         return []
@@ -296,7 +296,7 @@ def _turn_warnings(extension: str, orientation: Orientation, as_tag: bool) -> li
     return [f"the rotation of {orientation.degrees:.4g} degrees is lost: .{extension} has no mark for it"]
 
 
-def _check_size(encoder: Encoder, width: int, height: int) -> None:
+def _check_size(encoder: EncoderInfo, width: int, height: int) -> None:
     low, high = encoder.range_of_sizes
     if not low <= min(width, height) or not max(width, height) <= high:
         raise EncoderError(
@@ -332,7 +332,7 @@ def _joined(options: list[tuple[str, str]], more: list[tuple[str, str]]) -> list
     return result
 
 
-def _codec_options(encoder: Encoder, choice: formats.Choice, settings: EncodeSettings) -> list[tuple[str, str]]:
+def _codec_options(encoder: EncoderInfo, choice: formats.Choice, settings: EncodeSettings) -> list[tuple[str, str]]:
     """What follows from the pixel format."""
     options: list[tuple[str, str]] = []
     if encoder.codec == "prores" and settings.preset is None:
@@ -342,7 +342,7 @@ def _codec_options(encoder: Encoder, choice: formats.Choice, settings: EncodeSet
     return options
 
 
-def _container_options(container: Container, encoder: Encoder, settings: EncodeSettings) -> list[tuple[str, str]]:
+def _container_options(container: Container, encoder: EncoderInfo, settings: EncodeSettings) -> list[tuple[str, str]]:
     options: list[tuple[str, str]] = []
     if container.muxer in ("mp4", "mov"):
         if encoder.codec == "hevc":
@@ -359,7 +359,7 @@ def _container_options(container: Container, encoder: Encoder, settings: EncodeS
     return options
 
 
-def _rate_warnings(encoder: Encoder, rate: Fraction) -> list[str]:
+def _rate_warnings(encoder: EncoderInfo, rate: Fraction) -> list[str]:
     """GIF counts in hundredths of a second, and its players slow down what is shorter than two of them."""
     if encoder.codec != "gif" or rate <= 50:
         return []

@@ -8,7 +8,6 @@ Understood: the format of github.com/avinashpaliwal/Super-SloMo (``SuperSloMo.ck
 from __future__ import annotations
 
 import datetime
-import hashlib
 import os
 import pickle
 from collections.abc import Mapping
@@ -64,7 +63,7 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     model.load_state_dict(tensors)
     record: dict[str, Any] = {
         "imported_from": printable(source.name),
-        "source_sha256": _sha256(source),
+        "source_sha256": weights.sum_of(source),
         "note": "published checkpoint, trained by others; its licence is its publisher's",
     }
     if isinstance(checkpoint.get("epoch"), int):
@@ -126,11 +125,6 @@ def _translated(checkpoint: Mapping[str, Any], key: str, net: str, source: Path)
         some = ", ".join(printable(name) for name in list(theirs)[:3])
         raise WeightsError(f"{printable(source)} is of another layout: {key} also holds {some}")
     return ours
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _line(error: BaseException) -> str:

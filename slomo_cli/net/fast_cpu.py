@@ -8,7 +8,7 @@ What is rearranged, and why:
   refinement folds into channels: lookups then write the folded picture directly.
 * ``conv3x3(cat(enlarge(x), skip))`` is ``conv3x3(skip)`` plus, for each of the two lines in a square, a 2x3
   convolution of x: enlarging by repetition gives neighbouring taps the same sample, so their weights can be added
-  beforehand. That is two thirds of the arithmetic, and nothing enlarged is written down.
+  beforehand. That is two thirds of the arithmetic that x takes, and nothing enlarged is written down.
 
 Pinned to ``Fast`` by a test. One pair at a time; results do not depend on how many timesteps are asked for together.
 """

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from slomo_cli.errors import WeightsError, printable
 from slomo_cli.net.presets import Network, build
+from slomo_cli.whole import whole
 
 _KEY = "slomo"  # of the header's metadata: JSON with preset, config, record
 _LONGEST_HEADER = 16 << 20  # bytes; ours are a few thousand
@@ -103,7 +103,7 @@ def known() -> dict[str, Released]:
 
 def verify(released: Released) -> None:
     """Check a released file against its sha256; WeightsError if it is missing or another."""
-    _check_sum(released, _sha256(released.path))
+    _check_sum(released, sum_of(released.path))
 
 
 # ------------------------------------------------------------------------------------------------------- load
@@ -123,7 +123,7 @@ def load(
     released = _released(name_or_path)
     path = released.path if released else Path(name_or_path)
     header = _read_header(path)
-    sha256 = _sha256(path)
+    sha256 = sum_of(path)
     if released:
         _check_sum(released, sha256)
     preset, config, record = _network_of(path, header)
@@ -233,7 +233,8 @@ def _check_sum(released: Released, sha256: str) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
+def sum_of(path: Path) -> str:
+    """The sha256 of a file. WeightsError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -268,25 +269,8 @@ def save(
     metadata = {_KEY: json.dumps({"preset": preset, "config": dict(config), "record": dict(record)})}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise WeightsError(f"cannot write {printable(path)}: {error.strerror or error}") from error
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        sha256 = _sha256(Path(temporary))
-        os.replace(temporary, path)
+        with whole(path) as temporary:
+            save_file(tensors, temporary, metadata)
+            return sum_of(temporary)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"cannot write {printable(path)}: {error}") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return sha256
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise WeightsError(f"cannot write {printable(path)}: {getattr(error, 'strerror', None) or error}") from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from slomo_cli.errors import SlomoError, WeightsError, printable
+from slomo_cli.whole import whole
 
 _PART = re.compile(r"\.part-(\d+)-of-(\d+)")
 _UNREADABLE = (OSError, SafetensorError, KeyError, ValueError)
@@ -37,15 +37,10 @@ def save_checkpoint(
         tensors |= {f"adam.{names[number]}.{key}": torch.as_tensor(value) for key, value in moments.items()}
     # A copy of its own for each: safetensors refuses tensors that share memory.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    part = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, part, metadata={"record": json.dumps(record), "sum": _sum(tensors)})
-        with open(part, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.chmod(part, 0o666 & ~_umask())  # safetensors writes for the owner alone
-        os.replace(part, path)
+        with whole(path, f"{path.name}.part") as part:
+            save_file(tensors, part, metadata={"record": json.dumps(record), "sum": _sum(tensors)})
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
         before, then = ("the one before it is untouched", "resume") if path.exists() else ("it is the first", "begin")
         raise SlomoError(
             f"cannot write the checkpoint {printable(path)}: {error}; {before}. "
@@ -140,9 +135,8 @@ def split_file(path: Path, part_bytes: int) -> list[Path]:
     try:
         with open(path, "rb") as source:
             for part in parts:
-                temporary = part.with_name(part.name + ".new")
-                temporary.write_bytes(source.read(part_bytes))
-                os.replace(temporary, part)
+                with whole(part) as temporary:
+                    temporary.write_bytes(source.read(part_bytes))
         for old in set(_parts(path)) - set(parts):
             old.unlink()
     except OSError as error:
@@ -168,19 +162,15 @@ def join_parts(path: Path) -> bool:
             f"expected all of {most} parts of {printable(path)}, found {len(parts)}; "
             "bring the others, or remove these to start anew"
         )
-    whole = path.with_name(path.name + ".part")
     try:
-        with open(whole, "wb") as out:
-            for part in sorted(parts, key=parts.__getitem__):
-                out.write(part.read_bytes())
+        with whole(path, f"{path.name}.part") as joined:
+            with open(joined, "wb") as out:
+                for part in sorted(parts, key=parts.__getitem__):
+                    out.write(part.read_bytes())
+            _read(joined)
     except OSError as error:
-        whole.unlink(missing_ok=True)
         raise SlomoError(f"cannot join the parts of {printable(path)}: {error.strerror or error}") from error
-    try:
-        _read(whole)
-        os.replace(whole, path)
     except _UNREADABLE as error:
-        whole.unlink(missing_ok=True)
         raise WeightsError(
             f"the parts of {printable(path)} make no whole training checkpoint ({error}); bring those of one "
             "checkpoint, or remove them to start anew"
@@ -192,9 +182,3 @@ def _parts(path: Path) -> dict[Path, tuple[int, int]]:
     """Every part beside ``path``: which, of how many."""
     found = {p: _PART.fullmatch(p.name.removeprefix(path.name)) for p in path.parent.iterdir()}
     return {p: (int(match[1]), int(match[2])) for p, match in found.items() if match}
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

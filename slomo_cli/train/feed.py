@@ -53,11 +53,11 @@ class Prefetcher:
         self._thread.start()
 
     def _work(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.set_device(self._device)  # a thread begins on the first GPU
         while not self._stop.is_set():
             item: Batch | BaseException
             try:
+                if self._device.type == "cuda":
+                    torch.cuda.set_device(self._device)  # a thread begins on the first GPU
                 item = self._draw(np.random.default_rng([*self._seed, self._step]))
             except BaseException as error:
                 item = error

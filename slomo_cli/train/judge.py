@@ -100,7 +100,7 @@ class Judge:
             some = _part(batch, start, start + _TOGETHER)
             truth = (some.targets * 255).round() / 255
             error = (self._answer(some.i0, some.i1, some.index, some.t).picture - truth).square().mean((1, 2, 3))
-            total += (-10 * torch.log10(error.double().clamp_min(1e-10))).sum().cpu()
+            total += (-10 * torch.log10(error.cpu().double().clamp_min(1e-10))).sum()  # MPS has no float64
         return float(total) / len(batch.t)
 
     def _answer(self, i0: Tensor, i1: Tensor, index: Tensor, t: Tensor) -> Answer:

@@ -13,6 +13,7 @@ import numpy as np
 
 from slomo_cli.errors import SlomoError, printable
 from slomo_cli.picture import line_plot, write_png
+from slomo_cli.whole import whole
 
 LOG = "log.jsonl"
 
@@ -26,27 +27,31 @@ class Log:
         if self._path.exists():
             # What came after the checkpoint will come again.
             kept = [line for line in read_log(self._path) if line.get("step", 0) <= resumed_at]
-            self._write("".join(json.dumps(line) + "\n" for line in kept), "w")
+            try:
+                with whole(self._path) as new:
+                    new.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+            except OSError as error:
+                raise self._cannot(error) from error
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Write one line."""
-        self._write(json.dumps(dict(line)) + "\n", "a")
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(dict(line)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._cannot(error) from error
         if self._board is not None:
             for name, value in (dict(line) | line.get("validation", {})).items():
                 if isinstance(value, (int, float)) and name != "step":
                     self._board.add_scalar(name, value, line["step"])
 
-    def _write(self, text: str, mode: str) -> None:
-        try:
-            with open(self._path, mode, encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise SlomoError(
-                f"cannot write the log {printable(self._path)}: {error.strerror or error}; free some space and run the "
-                "same command again to resume"
-            ) from error
+    def _cannot(self, error: OSError) -> SlomoError:
+        return SlomoError(
+            f"cannot write the log {printable(self._path)}: {error.strerror or error}; free some space and run the "
+            "same command again to resume"
+        )
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -6,6 +6,7 @@ their ratios to the perceptual and smoothness terms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -148,17 +149,21 @@ def census_distance(result: Tensor, target: Tensor, radius: int = 3) -> Tensor:
 
 def ladder_l1(batch: Batch, flow: Tensor) -> Tensor:
     """Warping loss of one coarse flow (2N, 2, h, w) on pictures averaged to its size."""
-    factor = batch.i0.shape[-1] // flow.shape[-1]
-    own = F.avg_pool2d(torch.cat((batch.i0, batch.i1)), factor)
+    own = F.avg_pool2d(torch.cat((batch.i0, batch.i1)), _step_of(flow, batch.i0), ceil_mode=True)
     return l1(own, warp(own.roll(batch.i0.shape[0], 0), flow))
 
 
 def ladder_error(flow: Tensor, truth_01: Tensor, truth_10: Tensor) -> Tensor:
     """End-point error, in pixels of the truth, of one coarse flow (2N, 2, h, w) of which the last windows of each half
     have a truth (K, 2, H, W), averaged to its size: (2K, 1, h, w)."""
-    factor = truth_01.shape[-1] // flow.shape[-1]
+    step = _step_of(flow, truth_01)
     own = torch.cat([half[-truth_01.shape[0] :] for half in flow.chunk(2)])
-    return end_point_error(factor * own, F.avg_pool2d(torch.cat((truth_01, truth_10)), factor))
+    return end_point_error(step * own, F.avg_pool2d(torch.cat((truth_01, truth_10)), step, ceil_mode=True))
+
+
+def _step_of(coarse: Tensor, fine: Tensor) -> int:
+    """Pixels of ``fine`` per step of ``coarse``, a power of two; the last step may reach past the picture's end."""
+    return 1 << round(math.log2(fine.shape[-1] / coarse.shape[-1]))
 
 
 def end_point_error(flow: Tensor, truth: Tensor) -> Tensor:

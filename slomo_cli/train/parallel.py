@@ -79,7 +79,7 @@ def join(device: str) -> tuple[Team, torch.device]:
     rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
     if size > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
         device = f"cuda:{local}"
-    chosen = choose_device(device)
+    chosen = choose_device(device, training=True)
     if size == 1:
         return Team(), chosen
     if chosen.type not in ("cuda", "cpu"):

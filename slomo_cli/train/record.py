@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from slomo_cli import __version__
+from slomo_cli.devices import DTYPES
 from slomo_cli.errors import UsageError, WeightsError, printable
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
@@ -78,10 +79,11 @@ def export(
     out: Path,
     target: Path,
     *,
-    dtype: torch.dtype | None = None,
+    dtype: str = "float32",
     split_bytes: int | None = None,
 ) -> dict[str, Any]:
-    """Write the averaged weights of the run in ``out`` to ``target``; returns the record kept inside.
+    """Write the averaged weights of the run in ``out`` to ``target``, in the number format of that name; returns the
+    record kept inside.
 
     Raises UsageError where ``out`` holds no run, or one whose network cannot stand alone.
     """
@@ -102,7 +104,7 @@ def export(
     except (ValueError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise WeightsError(f"{printable(checkpoint)} does not fit the network {preset}: {first}") from error
-    weights.save(target, net, preset, config, record, dtype)
+    weights.save(target, net, preset, config, record, DTYPES[dtype])
     write_record(out, record)
     if split_bytes:
         split_file(target, split_bytes)

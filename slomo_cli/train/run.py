@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from slomo_cli.devices import choose_dtype
+from slomo_cli.devices import choose_dtype, ran_out_of_memory
 from slomo_cli.errors import DeviceError, InputError, UsageError, printable
 from slomo_cli.evaluate.datasets import Dataset, open_datasets
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
+from slomo_cli.net.unet import parameter_count
 from slomo_cli.train.cache import Clip, find_videos, load_clips
 from slomo_cli.train.checkpoint import join_parts, read_record
 from slomo_cli.train.feed import Sampler
@@ -77,7 +78,9 @@ def train(request: Request, report: Callable[[str], None] = print) -> dict[str, 
     try:
         with hold(request.out) if team.leads else nullcontext():
             return _train(request, settings, team, device, report)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not ran_out_of_memory(error):
+            raise
         raise DeviceError(
             f"out of memory on {device}: a smaller --batch, --crop or --targets needs less, or keep the frames "
             "elsewhere with --frames host; the checkpoint is untouched"
@@ -116,7 +119,7 @@ def _train(
         split_bytes=request.split_bytes,
         tensorboard=request.tensorboard,
     )
-    report(f"training {settings.preset} on {device}: {sum(p.numel() for p in net.parameters()) / 1e6:.2f} M weights")
+    report(f"training {settings.preset} on {device}: {parameter_count(net) / 1e6:.2f} M weights")
     judge = Judge(
         run.stepper.trainee,
         device,
@@ -315,6 +318,5 @@ def _export(request: Request, settings: TrainSettings, report: Callable[[str], N
         report("an ablation: no weights written")
         return
     target = request.export or request.out / WEIGHTS
-    dtype = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[request.export_dtype]
-    export(request.out, target, dtype=dtype, split_bytes=request.split_bytes)
+    export(request.out, target, dtype=request.export_dtype, split_bytes=request.split_bytes)
     report(f"wrote {printable(target)}")

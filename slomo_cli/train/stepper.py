@@ -72,6 +72,11 @@ def _enlarged(flow: Tensor, cell: int) -> Tensor:
     return cell * F.interpolate(flow, scale_factor=cell, mode="bilinear", align_corners=False)
 
 
+def can_leave_out(device: torch.device) -> bool:
+    """Whether the fused optimizer leaves a step out there when told to; MPS has one that did not hear it for years."""
+    return device.type in ("cpu", "cuda")
+
+
 class Stepper:
     """A network with its optimizer and moving average."""
 
@@ -88,13 +93,10 @@ class Stepper:
         self._loss, self._team, self._report = loss, team, report
         self.net = net
         self.trainee = Trainee(net, settings)
+        self._fused = can_leave_out(device)
+        # None leaves torch the choice among the others, which False does not.
         words: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-        try:
-            self.optimizer = torch.optim.AdamW(net.parameters(), fused=True, **words)
-            self._fused = True
-        except RuntimeError:  # the device has no fused form
-            self.optimizer = torch.optim.AdamW(net.parameters(), **words)
-            self._fused = False
+        self.optimizer = torch.optim.AdamW(net.parameters(), fused=self._fused or None, **words)
         self.average = {name: value.detach().clone() for name, value in net.state_dict().items()}
         self.bad_in_a_row = torch.zeros((), device=device)
         """Steps left out one after another because something was not a finite number."""

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from slomo_cli.arrays import on_device
 from slomo_cli.errors import DeviceError
 
 Place = Literal["auto", "device", "host"]
@@ -28,13 +29,8 @@ _CHUNK = 1 << 28
 
 
 def put(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """A small array on the device, without waiting for what the device is doing."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if device.type == "cpu":
-        return tensor
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()  # copies from pageable memory wait for the device
-    return tensor.to(device, non_blocking=True)
+    """A small array on the device, without waiting for what a GPU of NVIDIA or AMD is doing."""
+    return on_device(torch.from_numpy(np.ascontiguousarray(array)), device)
 
 
 class Squares(NamedTuple):
@@ -122,7 +118,7 @@ class Store:
             end = offset + stride * (side - 1) + side
             rows = np.lib.stride_tricks.as_strided(self._arrays[file][offset:end], (side, side), (stride, 1))
             view[k, :side, :side] = rows
-        return patches.to(self.device, non_blocking=True)
+        return patches.to(self.device, non_blocking=pinned)
 
     def _gathered(self, wanted: Squares, extent: int) -> Tensor:
         assert self._pool is not None

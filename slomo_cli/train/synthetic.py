@@ -44,12 +44,12 @@ def load_photos(paths: Sequence[Path], short_side: int = 512) -> dict[Path, npt.
     64 pixels a side are left out. InputError when none is left."""
     from av.video.reformatter import Interpolation
 
-    from slomo_cli.media.source import Picture, first_picture
+    from slomo_cli.media.source import PictureTrack, first_picture
 
     photos = {}
     for path in paths:
         try:
-            with Picture(path, threads=1) as source:
+            with PictureTrack(path, threads=1) as source:
                 frame = first_picture(source, printable(path))
                 scale = min(1.0, short_side / min(frame.width, frame.height))
                 size = max(2, round(frame.width * scale)), max(2, round(frame.height * scale))

@@ -81,6 +81,20 @@ def test_scores_are_those_of_each_frame(frames: Dataset) -> None:
     ]
 
 
+def test_the_first_call_is_not_timed(frames: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It loads and warms up; what follows counts, for each of its frames."""
+    now = [0.0]
+    costs = iter([100.0, 3.0, 6.0])
+
+    def method(first: np.ndarray, second: np.ndarray, timesteps: Sequence[Fraction], /) -> list[np.ndarray]:
+        now[0] += next(costs)
+        return blend(first, second, timesteps)
+
+    monkeypatch.setattr("slomo_cli.evaluate.run.time.perf_counter", lambda: now[0])
+    (result,) = evaluate([frames], {"slow": method})
+    assert result.methods[0].seconds_per_frame == pytest.approx((3 + 6) / 6)
+
+
 def test_score_method_is_the_mean_and_obeys_its_limit(frames: Dataset) -> None:
     """What the trainer asks for: four numbers, from so many pairs at most."""
     (result,) = evaluate([frames], {"blend": blend})

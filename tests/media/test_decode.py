@@ -116,11 +116,11 @@ def test_a_window_of_a_short_or_unseekable_film_is_a_slice_too(name: str, clip: 
 
 
 def test_a_late_window_does_not_decode_what_lies_before(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slomo_cli.media.source import Picture
+    from slomo_cli.media.source import PictureTrack
 
     fed = []
-    plain = Picture.decode
-    monkeypatch.setattr(Picture, "decode", lambda self, packet: fed.append(packet) or plain(self, packet))
+    plain = PictureTrack.decode
+    monkeypatch.setattr(PictureTrack, "decode", lambda self, packet: fed.append(packet) or plain(self, packet))
     info = probe(clip("long.mp4"))
     timing = scan(info).timing
     fed.clear()

@@ -16,7 +16,7 @@ from slomo_cli.errors import InputError
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import Timing, _Walk, scan
-from slomo_cli.media.source import Picture
+from slomo_cli.media.source import PictureTrack
 
 Clip = Callable[[str], Path]
 NTSC, FILM = F(30000, 1001), F(24000, 1001)
@@ -155,7 +155,7 @@ def test_a_stamp_damaged_on_the_air_moves_no_picture(clip: Clip, tmp_path: Path)
 
 def test_stamps_that_are_all_the_same_tell_no_time(clip: Clip) -> None:
     info = probe(clip("cfr.mp4"))
-    with Picture(info.path) as picture:
+    with PictureTrack(info.path) as picture:
         walk = _Walk(picture, info)
         walk.ticks = array("q", [7, 7, 7])
         walk.packet_duration = 512

@@ -13,7 +13,7 @@ import pytest
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.probe import probe
-from slomo_cli.media.source import Picture, open_container
+from slomo_cli.media.source import PictureTrack, open_container
 
 Clip = Callable[[str], Path]
 
@@ -196,7 +196,7 @@ def test_a_second_film_is_listed_beside_the_first(clip: Clip, make: Callable[...
 
 
 def test_a_closed_picture_lets_go_of_the_file(clip: Clip) -> None:
-    picture = Picture(clip("cfr.mp4"))
+    picture = PictureTrack(clip("cfr.mp4"))
 
     picture.close()
     picture.close()
@@ -212,11 +212,11 @@ def test_open_container_gives_what_av_gives(clip: Clip) -> None:
 
 def test_a_stream_that_is_gone_is_reported(clip: Clip) -> None:
     with pytest.raises(InputError, match="has changed"):
-        Picture(clip("cfr.mp4"), stream_index=5)
+        PictureTrack(clip("cfr.mp4"), stream_index=5)
 
 
 def test_reading_ends_where_pyav_stumbles_over_a_later_stream(clip: Clip) -> None:
-    with Picture(clip("cfr.flv")) as picture:
+    with PictureTrack(clip("cfr.flv")) as picture:
         real, packets = picture.container, picture.container.demux(picture.stream)
 
         def stumbling(*_: object) -> Iterator[object]:

@@ -51,6 +51,21 @@ def test_red_is_red(samples: tuple[int, int, int], color: ColorInfo, height: int
     assert (proxy - wanted).abs().max() < 0.01
 
 
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_muted_colour_is_neither_paler_nor_deeper(limited: bool) -> None:
+    """Full red is cut off at the ends of the scale, and would be so with too much colour as well."""
+    red, green, blue = 0.6, 0.4, 0.3
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    cb, cr = (blue - luma) / (2 * (1 - 0.0722)), (red - luma) / (2 * (1 - 0.2126))  # ITU-R BT.709, item 3.3
+    layout = PixelLayout("yuv444p16le", "yuv", 16)
+    black, light, colour = (16 * 256, 219 * 256, 224 * 256) if limited else (0, 65535, 65535)
+    samples = (round(black + light * luma), round(32768 + colour * cb), round(32768 + colour * cr))
+
+    proxy = to_proxy(flat(layout, samples), layout, ColorInfo(range=1 if limited else 2, matrix=1), 1, 8)
+
+    assert torch.allclose(proxy[0, :, 0, 0], torch.tensor([red, green, blue]), atol=1e-4)
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 @pytest.mark.parametrize("limited", [True, False])
 def test_black_and_white_at_every_depth(bits: int, limited: bool) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from slomo_cli.net.fuse import SourcePlanes, fuse
 from slomo_cli.net.motion import Motion
-from slomo_cli.net.warp import approximate_flows, curvature, flows_along, render, warp, warp_sharply
+from slomo_cli.net.warp import approximate_flows, curvature, flows_along, fusion_weight, render, warp, warp_sharply
 from slomo_cli.values import PixelLayout
 
 
@@ -104,3 +104,11 @@ def test_detail_is_learned() -> None:
     error = (render(wave, wave, motion, torch.tensor([0.5])) - shifted)[..., 4:-4].abs().mean()
     error.backward()
     assert logit.grad is not None and logit.grad < 0
+
+
+def test_the_share_of_a_frame_is_a_number_where_neither_is_seen_nor_near() -> None:
+    """At the very ends of time, where what is near is surely hidden."""
+    hidden = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
+    share = fusion_weight(hidden, torch.tensor([0.0, 1.0]))
+
+    assert torch.isfinite(share).all() and 0 <= share.min() <= share.max() <= 1

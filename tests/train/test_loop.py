@@ -24,6 +24,7 @@ from train_helpers import CPU, TinyNet, moving_clip, no_room, photo, tiny_settin
 from slomo_cli.errors import SlomoError, WeightsError
 from slomo_cli.net.presets import build
 from slomo_cli.train.checkpoint import join_parts, split_file
+from slomo_cli.train.feed import Prefetcher
 from slomo_cli.train.loop import Run, rate_at
 from slomo_cli.train.settings import TrainSettings
 from slomo_cli.train.synthetic import SyntheticSampler
@@ -245,6 +246,30 @@ def test_a_full_disk_at_the_first_checkpoint_promises_none_before(tmp_path: Path
         pytest.raises(SlomoError, match=r"cannot write the checkpoint .*; it is the first\. .* to begin"),
     ):
         run.save()
+
+
+@pytest.mark.timeout(20)
+def test_a_thread_that_cannot_use_the_device_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step does not wait for it for ever."""
+
+    def refuse(device: torch.device) -> None:
+        raise ValueError(f"no {device}")
+
+    monkeypatch.setattr(torch.cuda, "set_device", refuse)
+    feed = Prefetcher(lambda rng: pytest.fail("drawn"), (0, 0), 0, 2, torch.device("cuda", 3))
+    with pytest.raises(ValueError, match="no cuda:3"):
+        next(iter(feed))
+    feed.close()
+
+
+def test_a_full_disk_at_a_resume_keeps_the_log(tmp_path: Path) -> None:
+    make(tmp_path, tiny_settings(steps=2, log_every=1)).train()
+    before = (tmp_path / "log.jsonl").read_text()
+
+    with no_room(10), pytest.raises(SlomoError, match="cannot write the log"):
+        make(tmp_path, tiny_settings(steps=4))
+
+    assert (tmp_path / "log.jsonl").read_text() == before
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:

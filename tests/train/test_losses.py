@@ -14,7 +14,8 @@ from train_helpers import CPU, photo
 
 from slomo_cli.errors import UsageError, WeightsError
 from slomo_cli.net.motion import Motion, PairState
-from slomo_cli.train.losses import SloMoLoss, census_distance, ladder_l1, laplacian_l1, roughness
+from slomo_cli.net.presets import build
+from slomo_cli.train.losses import SloMoLoss, census_distance, ladder_error, ladder_l1, laplacian_l1, roughness
 from slomo_cli.train.perceptual import PerceptualFeatures, load_features
 from slomo_cli.train.settings import LossWeights, preset_settings, with_losses
 from slomo_cli.train.windows import Batch, Truth
@@ -166,6 +167,23 @@ def test_ladder_measures_a_coarse_flow_at_its_own_size() -> None:
     coarse = torch.cat((constant(2.0), constant(-2.0)))[..., ::4, ::4]
 
     assert ladder_l1(batch, coarse) < 0.3 * ladder_l1(batch, torch.zeros_like(coarse))
+
+
+@pytest.mark.parametrize("side", [64, 96, 128, 160, 192, 320, 352])
+def test_every_level_of_fast_is_held_to_the_flow_it_means(side: int) -> None:
+    """The last step of a coarse level may reach past a crop that is no multiple of it."""
+    sizes = {"encoder": (4, 4, 4, 4, 4), "hidden": 4, "context": 4, "refine": (4, 4), "match": 4, "radius": 1}
+    net: Any = build("fast", sizes)
+    with torch.no_grad():
+        _, ladder = net.pair_with_ladder(torch.zeros(1, 3, side, side), torch.zeros(1, 3, side, side))
+    truth = torch.tensor([32.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, side, side)
+
+    assert len(ladder) == 5 + (side >= 320)
+    for up, level in enumerate(reversed(ladder)):  # the finest is a quarter as fine as the picture
+        exact = torch.zeros_like(level)
+        exact[:1, 0], exact[1:, 0] = 32 / 2 ** (up + 2), -32 / 2 ** (up + 2)
+        error = ladder_error(exact, truth, -truth)
+        assert error.shape[-2:] == level.shape[-2:] and torch.allclose(error, torch.tensor(0.1))
 
 
 def test_roughness_laplacian_and_census_by_hand() -> None:

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from train_helpers import moving_clip, photo, write_video
 
 from slomo_cli.cli.main import cli
-from slomo_cli.errors import InputError, SlomoError, UsageError, WeightsError
+from slomo_cli.errors import DeviceError, InputError, SlomoError, UsageError, WeightsError
 from slomo_cli.net import weights
 from slomo_cli.picture import write_png
 from slomo_cli.train.lock import hold
@@ -309,6 +309,20 @@ def test_one_process_trains_in_a_folder(files: Path, tmp_path: Path) -> None:
 
     with hold(tmp_path):
         pass  # nothing that the killed one left stands in the way
+
+
+@pytest.mark.parametrize(
+    "full", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("MPS backend out of memory")]
+)
+def test_memory_that_runs_out_is_told_in_a_line(
+    files: Path, tmp_path: Path, full: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*args: object) -> None:
+        raise full
+
+    monkeypatch.setattr("slomo_cli.train.stepper.Stepper.step", none)
+    said = refused(DeviceError, "--data", files / "videos", *SMALL, *QUICK, "--steps", 2, "--out", tmp_path / "run")
+    assert "out of memory on cpu" in said and "--batch" in said
 
 
 def test_failures_are_events_where_json_is_asked_for(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -349,3 +350,20 @@ def test_an_interrupt_stops_decoding_and_leaves_nothing_half_done(
         load_clips(videos, tmp_path / "cache")
 
     assert "0.mp4" in decoded and list((tmp_path / "cache").iterdir()) == []
+
+
+def test_no_copy_to_a_device_is_left_running_but_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MPS reads the host's memory later, when it may hold something else (pytorch/pytorch#189690)."""
+    asked: list[bool] = []
+    to = torch.Tensor.to
+
+    def noted(tensor: torch.Tensor, *words: Any, non_blocking: bool = False, **more: Any) -> torch.Tensor:
+        asked.append(non_blocking and not tensor.is_pinned())
+        return to(tensor, *words, non_blocking=non_blocking, **more)
+
+    nowhere = torch.device("meta")
+    sampler = WindowSampler([moving_clip()], WindowSettings(crop=64), nowhere, place="host")
+    monkeypatch.setattr(torch.Tensor, "to", noted)
+    sampler.draw(2, np.random.default_rng(0))
+
+    assert asked and not any(asked)

@@ -1,0 +1,48 @@
+"""Files that appear complete or not at all. Light: imports nothing of weight."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
+
+
+@contextmanager
+def whole(path: Path, beside: str | None = None) -> Iterator[Path]:
+    """A new file beside ``path`` to write to, which takes its place in the end, when all of it is on the disk.
+
+    Where anything is raised, here or by the writer, the new file goes and what was at ``path`` stays. ``beside``: its
+    name, for what is large and has one writer, so that it replaces what a killed process left; None is nobody else's.
+    Raises OSError.
+    """
+    temporary = path.with_name(beside or f".slomo-{secrets.token_hex(6)}.part")
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.open("xb").close()
+        mode = temporary.stat().st_mode
+        yield temporary
+        _sync(temporary)
+        os.chmod(temporary, mode)  # some writers make a file of their own, for its owner alone
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # Windows knows no such thing of folders
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Flushes a file or folder to the disk, where its file system can."""
+    number = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(number)
