@@ -129,7 +129,7 @@ def test_convert_by_default_is_eight_times_slower_beside_the_source(fake: FakePi
 
 def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> None:
     line = """
-    convert in.mp4 -o out.mov -y
+    convert in.mp4 -o out.mov -y --resume
     --factor 30000/1001 --rate 59.94 --start 1:30 --end 00:02:00.5 --loop --vfr constant
     --cuts blend --cut-threshold 3.5 --duplicates keep --deinterlace off
     --codec hevc --crf 20 --preset slow --audio pitch --no-faststart --ffmpeg /opt/ffmpeg
@@ -158,6 +158,7 @@ def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> No
         audio="pitch",
         overwrite=False,
         faststart=False,
+        resume=True,
         ffmpeg="/opt/ffmpeg",
     )
     assert fake.calls[0].compute == ComputeSettings("my.safetensors", "cuda:1", "bfloat16", "540", 4, True, 3)
@@ -401,6 +402,13 @@ def test_stdin_is_kept_in_a_file_and_stdout_is_the_pipeline_s(
     assert fake.calls[0].content == b"video"
     assert not fake.calls[0].source.exists(), "the copy is gone after the work"
     assert done.out == "", "nothing but the video goes to stdout"
+
+
+def test_what_came_by_stdin_cannot_be_gone_on_with(fake: FakePipeline, slomo: Any) -> None:
+    done = slomo("convert", "-", "-o", "x.mp4", "--resume")
+
+    assert done.code == 2 and "--resume needs a file" in done.err
+    assert not fake.calls
 
 
 def test_a_file_named_dash_is_a_file(fake: FakePipeline, slomo: Any) -> None:
