@@ -25,7 +25,7 @@ from slomo_cli.media.decode import Decoder
 from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.names import refuse_overwriting_input
-from slomo_cli.media.parts import Parts, in_one_piece, refuse_unfit
+from slomo_cli.media.parts import PART_FRAMES, Parts, in_one_piece, part_target, refuse_unfit
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.target import Target, choose_target
@@ -48,9 +48,9 @@ class ConversionPlan:
     target: Target
     carry: Carry
     encoder_args: tuple[str, ...]
-    """The ffmpeg command, program first."""
+    """The ffmpeg command, program first; with ``resume``, that of the first part."""
     join_args: tuple[str, ...]
-    """With ``resume``, the command that makes one film of its parts; else empty."""
+    """With ``resume``, the command that makes one film of the parts; else empty."""
     time_base: Fraction | None
     """Clock of the output's own stamps, for ``vfr="keep"``."""
     notes: tuple[str, ...]
@@ -138,6 +138,7 @@ def plan_conversion(
     join: list[str] = []
     if encode.resume:
         refuse_unfit(target, info, plan)
+        args = build_encode_args(part_target(target, 0), plan.rate, None, ffmpeg.path, frames=PART_FRAMES)
         join = build_encode_args(in_one_piece(target), plan.rate, carry, ffmpeg.path, frames=plan.frames)
     behind = left_over(target, plan.frames)
     notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes, *behind)
@@ -195,6 +196,7 @@ def _run(
             encoder=job.target.encoder,
             device=network.describe(),
             warnings=(*job.notes, *network.notes, *met),
+            frames_kept=done,
         )
     progress.finish(summary)
     return summary

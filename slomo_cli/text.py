@@ -33,13 +33,15 @@ def summary_text(summary: Summary) -> str:
     if summary.duration_out:  # none where pictures are no film
         facts.append(f"{float(summary.duration_out):.2f} s at {decimal(summary.rate_out)} fps")
     for count, one, many in (
+        (summary.frames_kept, "kept from before", "kept from before"),
         (summary.cuts, "cut", "cuts"),
         (summary.duplicates, "repeated frame replaced", "repeated frames replaced"),
         (summary.packets_skipped, "damaged packet skipped", "damaged packets skipped"),
     ):
         if count:
             facts.append(f"{count} {one if count == 1 else many}")
-    speed = f" ({summary.frames_out / summary.seconds:.1f} frames/s)" if summary.seconds > 0 else ""
+    done = summary.frames_out - summary.frames_kept
+    speed = f" ({done / summary.seconds:.1f} frames/s)" if summary.seconds > 0 else ""
     where = f" on {summary.device}" if summary.device else ""
     name = "stdout" if str(summary.output) == "-" else printable(summary.output)
     return f"{name}: {', '.join(facts)}; took {clock_text(summary.seconds)}{speed}{where}"

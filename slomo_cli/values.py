@@ -324,3 +324,5 @@ class Summary:
     encoder: str = ""
     device: str = ""
     warnings: tuple[str, ...] = field(default=())
+    frames_kept: int = 0
+    """Of the frames written, those that were there from a run before (``resume``)."""

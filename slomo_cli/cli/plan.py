@@ -28,6 +28,8 @@ class Plan(Protocol):
     @property
     def encoder_args(self) -> Sequence[str]: ...
     @property
+    def join_args(self) -> Sequence[str]: ...
+    @property
     def notes(self) -> Sequence[str]: ...
 
 
@@ -40,6 +42,7 @@ def plan_text(name: str, target: Path | None, plan: Plan) -> str:
         ("out", f"{plan.frames_out} frames, {float(plan.duration_out):.3f} s at {decimal(plan.rate_out)}{exact} fps"),
         *[("note", note) for note in plan.notes],
         ("encoder", printable(shlex.join(plan.encoder_args))),
+        *([("join", printable(shlex.join(plan.join_args)))] if plan.join_args else []),
     ]
     return "\n".join([printable(name), *columns(rows)])
 

@@ -61,6 +61,21 @@ def refuse_unfit(target: Target, info: VideoInfo, plan: Plan) -> None:
         )
 
 
+def part_target(target: Target, number: int) -> Target:
+    """Part ``number`` of the target, counted from 0: its picture alone, encoded as the whole would be."""
+    assert target.parts_folder is not None
+    return replace(
+        target,
+        path=target.parts_folder / f"{number + 1:06d}.nut",
+        container="nut",
+        extension="nut",
+        options=tuple(option for option in target.options if is_for_encoder(option[0])),
+        user_options=tuple(option for option in target.user_options if is_for_encoder(option[0])),
+        mark_full_range=False,
+        overwrite=True,  # parts behind one that was lost are made anew
+    )
+
+
 def in_one_piece(target: Target) -> Target:
     """The target for frames that are encoded already."""
     return replace(
@@ -99,7 +114,7 @@ class Parts:
         self._encode, self._join, self._feeds = encode, join, feeds
         self._part: Encoder | None = None
         self._done = 0
-        command = encode(self._part_target(), PART_FRAMES)
+        command = encode(part_target(target, 0), PART_FRAMES)
         self._open_folder("\n".join((fingerprint, *command[1:-1])))  # but for the program and its output
         while self._done * PART_FRAMES < expected_frames and self._path(self._done).exists():
             self._done += 1
@@ -127,7 +142,7 @@ class Parts:
         """The next frame, as for an Encoder."""
         if self._part is None:
             count = self._frames_of(self._done)
-            target = self._part_target()
+            target = part_target(self._target, self._done)
             self._part = Encoder(self._encode(target, count), target, count)
         self._part.write(data)
         self.frames_written += 1
@@ -149,19 +164,9 @@ class Parts:
         return min(PART_FRAMES, self._total - number * PART_FRAMES)
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"{number + 1:06d}.nut"
-
-    def _part_target(self) -> Target:
-        return replace(
-            self._target,
-            path=self._path(self._done),
-            container="nut",
-            extension="nut",
-            options=tuple(option for option in self._target.options if is_for_encoder(option[0])),
-            user_options=tuple(option for option in self._target.user_options if is_for_encoder(option[0])),
-            mark_full_range=False,
-            overwrite=False,
-        )
+        path = part_target(self._target, number).path
+        assert path is not None
+        return path
 
     def _open_folder(self, fingerprint: str) -> None:
         """Makes the folder, or finds it and sees that it is this conversion's; it is locked until the end."""

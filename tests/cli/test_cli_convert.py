@@ -64,6 +64,7 @@ class FakePipeline:
             duration_out=Fraction(8, 3),
             rate_out=Fraction(30000, 1001),
             encoder_args=["ffmpeg", "-i", "pipe:0", "a b.mp4"],
+            join_args=["ffmpeg", "-c", "copy"] if settings["encode"].resume else [],
             notes=["subtitles dropped"],
         )
 
@@ -448,6 +449,9 @@ def test_dry_run_prints_the_plan_and_writes_nothing(fake: FakePipeline, slomo: A
     )
     assert Path("out.mp4").read_bytes() == b"old"
     assert fake.calls[0].encode.crf == 20
+
+    in_parts = slomo("convert", "in.mp4", "-o", "out.mp4", "--dry-run", "--crf", "20", "--resume")
+    assert in_parts.out == done.out + "  join     ffmpeg -c copy\n"
 
 
 def test_dry_run_makes_no_folder(slomo: Any) -> None:

@@ -69,6 +69,11 @@ def test_a_log_that_cannot_be_written_stops_nothing(kind: Kind) -> None:
     reporter.error(InputError("gone"))
 
 
+def test_frames_kept_from_before_are_told_and_took_no_time() -> None:
+    line = summary_text(dataclasses.replace(SUMMARY, frames_kept=200))
+    assert "200 kept from before" in line and "took 0:20 (2.0 frames/s)" in line
+
+
 def test_without_stderr_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     reporter = make_progress("auto")
