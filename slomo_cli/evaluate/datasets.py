@@ -82,11 +82,11 @@ class Dataset:
 
     def count(self, limit: int | None = None) -> int:
         """Windows promised under ``limit``."""
-        return sum(share for _, share in self._shares(limit))
+        return sum(share for _, share in self.shares(limit))
 
     def windows(self, limit: int | None = None) -> Iterator[Window]:
         """Every window, or at most ``limit`` of them, spread evenly over the clips (the first ones of each clip)."""
-        for clip, share in self._shares(limit):
+        for clip, share in self.shares(limit):
             yield from islice(clip.windows(), share)
 
     @property
@@ -96,7 +96,8 @@ class Dataset:
             f"{clip.name}: {line}" for clip in self.clips if isinstance(clip, VideoClip) for line in clip.notes
         )
 
-    def _shares(self, limit: int | None) -> list[tuple[Clip, int]]:
+    def shares(self, limit: int | None) -> list[tuple[Clip, int]]:
+        """How many windows of which clip those of ``windows`` are."""
         clips = self.clips
         if limit is None:
             return [(clip, len(clip)) for clip in clips]

@@ -69,7 +69,7 @@ def _cells(scores: Scores) -> tuple[str, str, str, str]:
 
 
 def to_json(results: Sequence[SetResult]) -> str:
-    """Everything, indented: sets, methods, timesteps, clips, frames. A mean of no frames is null."""
+    """Everything, indented: sets, failures, methods, timesteps, clips, frames. A mean of no frames is null."""
     document = {"slomo": __version__, "sets": [_set(result) for result in results]}
     return json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
@@ -80,6 +80,7 @@ def _set(result: SetResult) -> dict[str, Any]:
         "layout": result.dataset.layout,
         "factor": result.dataset.factor,
         "pairs": result.pairs,
+        "failures": [{"clip": printable(name), "text": str(error)} for name, error in result.failures],
         "methods": [_method(method) for method in result.methods],
     }
 
