@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
@@ -19,9 +20,9 @@ OTHER = "Other"
 """Title of the group without a title; it stands last."""
 
 COLUMN = 27
-"""Widest option, in characters, that has its text beside it."""
+"""Widest option, in characters, that has its text beside it; on a narrow terminal it is two fifths of that."""
 
-CONTEXT = {
+CONTEXT: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 80,
     "show_default": True,
@@ -60,6 +61,11 @@ class _Shape(click.Command):
         self.examples = [line.strip() for line in examples.strip().splitlines()]
         self.context_settings = {**CONTEXT, **self.context_settings}
 
+    def get_help(self, ctx: click.Context) -> str:
+        if ctx.terminal_width is None:  # click itself never goes below 50 columns
+            ctx.terminal_width = max(20, min(CONTEXT["max_content_width"], shutil.get_terminal_size().columns) - 2)
+        return super().get_help(ctx)
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         first, _, rest = (self.help or "").strip().partition("\n\n")
         self.format_usage(ctx, formatter)
@@ -81,10 +87,11 @@ class _Shape(click.Command):
                 groups.setdefault(getattr(parameter, "group", OTHER), []).append(record)
         groups = {title: groups[title] for title in sorted(groups, key=OTHER.__eq__)}
         # One column for all groups: the eye runs down it. A longer name has its text on the line below.
-        width = min(COLUMN, max(len(name) for records in groups.values() for name, _ in records))
+        most = min(COLUMN, formatter.width * 2 // 5)
+        width = min(most, max(len(name) for records in groups.values() for name, _ in records))
         for title, records in groups.items():
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(width), text) for name, text in records], col_max=COLUMN)
+                formatter.write_dl([(name.ljust(width), text) for name, text in records], col_max=most)
 
 
 def _write_paragraphs(formatter: click.HelpFormatter, text: str) -> None:
