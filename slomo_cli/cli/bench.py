@@ -52,7 +52,7 @@ class Size(SizeType):
     slomo bench --size 448x256 --size 1080p --json
     """,
 )
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=options.FILE)
 @option(
     "--size",
     "sizes",

@@ -11,6 +11,7 @@ import click
 
 from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
+from slomo_cli.cli.types import Name
 from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media.names import refuse_overwriting_input
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     slomo eval middlebury_other --weights none --against blend --json -
     """,
 )
-@click.argument("paths", metavar="SET...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="SET...", nargs=-1, required=True, type=Name(path_type=Path))
 @option(
     "--factor",
     metavar="N[,N]",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 import click
 
 from slomo_cli.cli.help import option
-from slomo_cli.cli.types import COUNT, CRF, RATE, TIME, Device, Proxy, Words
+from slomo_cli.cli.types import COUNT, CRF, RATE, TIME, Device, Name, Proxy, Words
 from slomo_cli.errors import OutputClosed, SlomoError
 
 if TYPE_CHECKING:
@@ -37,9 +37,8 @@ def _all(*decorators: Decorator[Any]) -> Decorator[Any]:
     return apply
 
 
-# Nothing is checked here, only completed in shells: what a name may be is decided in ``files``.
-FILE = click.Path(readable=False)
-FOLDER = click.Path(file_okay=False, readable=False)
+FILE = Name()
+FOLDER = Name(folder=True)
 
 inputs = click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=FILE)
 
