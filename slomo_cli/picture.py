@@ -6,9 +6,12 @@ needed, so any room may draw without a plotting package.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import os
 import secrets
+import shutil
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -318,14 +321,19 @@ def write_png(path: str | Path, picture: RGB) -> None:
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Write a file so that it appears complete or not at all; an old one stays until then."""
-    target = Path(path)
+    """Write a file so that it appears complete or not at all; an old one stays until then, and what led to it stays."""
+    target = Path(os.path.realpath(path))
     temporary = target.with_name(f".slomo-{secrets.token_hex(6)}.part")
     try:
         with temporary.open("xb") as file:
             file.write(data)
+        if target.exists():
+            shutil.copymode(target, temporary)  # who might read the old file may read the new one
         os.replace(temporary, target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         reason = error.strerror or str(error)
-        raise SlomoError(f"cannot write {printable(target)}: {reason}; choose a place you may write to") from error
+        advice = "free some space, or choose a roomier place" if error.errno == errno.ENOSPC else "choose another place"
+        raise SlomoError(f"cannot write {printable(path)}: {reason}; {advice}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -6,7 +6,9 @@ One window is in memory at a time.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -219,10 +221,14 @@ def open_dataset(path: str | Path, factor: int = 2) -> Dataset:
         raise UsageError(
             f"expected a factor of 2 or more, found {factor}: every n-th frame is given, the rest is the truth"
         )
-    if root.is_dir():
+    try:
+        mode = root.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"expected a folder or a video, found nothing at {printable(root)}") from None
+    except OSError as error:
+        raise InputError(f"cannot look at {printable(root)}: {error.strerror or error}") from error
+    if stat.S_ISDIR(mode):
         return _open_folder(root, factor)
-    if not root.exists():
-        raise InputError(f"expected a folder or a video, found nothing at {printable(root)}")
     if root.suffix.lower() in PICTURES:
         raise InputError(f"expected a folder of pictures or a video, found one picture: {printable(root)}")
     return _dataset(root, "video", factor, [VideoClip(root, factor)])
@@ -252,11 +258,11 @@ def _open_folder(root: Path, factor: int) -> Dataset:
         return Dataset(_name(root), "triplets", 2, tuple(triplets))
     if frames := _pictures(root):
         return _dataset(root, "frames", factor, [FramesClip(_name(root), tuple(frames), factor)])
-    folders = [(folder.name, _pictures(folder)) for folder in _entries(root) if folder.is_dir()]
+    folders = [(folder.name, _pictures(folder)) for folder in _entries(root) if os.path.isdir(folder)]
     clips = [FramesClip(name, tuple(paths), factor) for name, paths in folders if paths]
     if clips:
         return _dataset(root, "frames", factor, clips)
-    videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEO_SUFFIXES and entry.is_file()]
+    videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(entry)]
     if videos:
         return _dataset(root, "video", factor, [VideoClip(video, factor) for video in videos])
     raise InputError(
@@ -279,7 +285,7 @@ def _split_triplets(root: Path) -> list[Clip]:
     """Middlebury's own layout; scenes without a published truth are left out."""
     first, truth, second = TRIPLETS[1]
     for inputs, truths in SPLIT_FOLDERS:
-        if not ((root / inputs).is_dir() and (root / truths).is_dir()):
+        if not (os.path.isdir(root / inputs) and os.path.isdir(root / truths)):
             continue
         found: list[Clip] = []
         for scene in _entries(root / inputs):
@@ -295,7 +301,7 @@ def _triplets_below(root: Path) -> list[Clip]:
     """Every folder that holds one triplet, the named one included; Vimeo's list of test clips is obeyed."""
     wanted: set[str] | None = None
     listing = root / "tri_testlist.txt"
-    if listing.is_file():
+    if os.path.isfile(listing):
         wanted = {line.strip() for line in listing.read_text("utf-8", "replace").splitlines() if line.strip()}
     found: list[Clip] = []
     level = [root]
@@ -304,7 +310,7 @@ def _triplets_below(root: Path) -> list[Clip]:
         for folder in level:
             clip = _triplet(folder, root)
             if clip is None:
-                below += [entry for entry in _entries(folder) if entry.is_dir()]
+                below += [entry for entry in _entries(folder) if os.path.isdir(entry)]
             elif wanted is None or clip.name.removeprefix("sequences/") in wanted:
                 found.append(clip)
         level = below
@@ -322,7 +328,7 @@ def _triplet(folder: Path, root: Path) -> TripletClip | None:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.suffix.lower() in PICTURES and entry.is_file()]
+    return [entry for entry in _entries(folder) if entry.suffix.lower() in PICTURES and os.path.isfile(entry)]
 
 
 def _stems(folder: Path) -> dict[str, Path]:
@@ -331,7 +337,7 @@ def _stems(folder: Path) -> dict[str, Path]:
 
 def _entries(folder: Path) -> list[Path]:
     """What lies in a folder, numbers counted as numbers (frame2 before frame10); nothing for what is no folder."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     try:
         return sorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=_natural)

@@ -60,12 +60,12 @@ def find_videos(folders: Sequence[Path]) -> list[Path]:
     """Every video file below the folders (or named itself), sorted; InputError when there is none."""
     found: set[Path] = set()
     for folder in folders:
-        if folder.is_file():
+        if os.path.isfile(folder):
             found.add(folder)
-        elif not folder.is_dir():
+        elif not os.path.isdir(folder):
             raise InputError(f"training data: expected a folder of video files, found no folder {printable(folder)}")
         else:
-            found.update(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+            found.update(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(p))
     if not found:
         kinds = " ".join(sorted(VIDEO_SUFFIXES))
         raise InputError(f"training data: no video in {', '.join(map(printable, folders))} (looked for {kinds})")

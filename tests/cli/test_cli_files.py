@@ -301,6 +301,23 @@ def test_an_empty_name_is_no_name_of_the_current_folder(words: list[str], folder
     assert [path.name for path in folder.iterdir()] == ["in.mp4"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["convert", "x" * 300],
+        ["eval", "x" * 300],
+        ["train", "--data", "x" * 300, "--steps", "1", "--out", "run"],
+        ["train", "--out", "x" * 300, "--export", "x.safetensors"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_names_the_system_will_not_look_at_are_refused_in_a_line(words: list[str]) -> None:
+    """As folders that one may not enter are: whether such a name is there cannot be asked."""
+    result = CliRunner().invoke(cli, words)
+
+    assert isinstance(result.exception, SlomoError | SystemExit) and not isinstance(result.exception, OSError)
+
+
 @pytest.mark.parametrize("words", [["weights", "import", "."], ["preview", "/", "--at", "0"], ["compare", ".", "/"]])
 def test_a_folder_without_a_name_is_refused_in_a_line(words: list[str]) -> None:
     result = CliRunner().invoke(cli, words)
