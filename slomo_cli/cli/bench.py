@@ -151,7 +151,7 @@ def command(
         return
     console = Console()
     if not console.is_terminal:
-        console.width = 200  # a file or pipe has no width of its own: cut nothing
+        console.width = 10_000  # a file or pipe has no width of its own: break nothing
     print_tables(results, console)
 
 

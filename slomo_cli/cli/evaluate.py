@@ -112,7 +112,7 @@ def command(
             raise InputError("no pair could be measured")
         console = Console(stderr=files.STREAM in written)
         if not console.is_terminal:
-            console.width = 200  # a file or pipe has no width of its own: cut nothing
+            console.width = 10_000  # a file or pipe has no width of its own: break nothing
         try:
             print_tables(results, console, clips)
         finally:  # the files hold the scores also where nobody reads the tables to their end

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 CLIPS_SHOWN = 20
 """Sets of more clips show only their means unless all are asked for."""
 
+NARROWEST = 70
+"""Columns that a table takes on any terminal: seven numbers and two names of a few letters."""
+
 COLUMNS = ("set", "method", "clip", "frame", "timestep", "psnr", "ssim", "ie")
 
 
 def print_tables(results: Sequence[SetResult], console: Console, clips: bool | None = None) -> None:
     """One table per set: a row per method, before it a row per clip and method.
 
-    ``clips``: show the rows of clips; None shows them where there are between 2 and CLIPS_SHOWN.
+    ``clips``: show the rows of clips; None shows them where there are between 2 and CLIPS_SHOWN. Names are broken where
+    the console is narrow, never numbers.
     """
     from rich.table import Table
     from rich.text import Text
@@ -34,10 +38,12 @@ def print_tables(results: Sequence[SetResult], console: Console, clips: bool | N
     for result in results:
         names = list(dict.fromkeys(name for method in result.methods for name in method.clips))
         several = 2 <= len(names) <= CLIPS_SHOWN if clips is None else clips
-        table = Table(title=Text(_title(result)), title_justify="left", title_style="bold")
+        # A narrower terminal breaks the lines: where all columns are made to fit, numbers are cut off.
+        width = NARROWEST if console.width < NARROWEST else None
+        table = Table(title=Text(_title(result)), title_justify="left", title_style="bold", width=width)
         if several:
-            table.add_column("clip", no_wrap=True)
-        table.add_column("method", no_wrap=True)
+            table.add_column("clip", overflow="fold")
+        table.add_column("method", overflow="fold")
         for heading in ("PSNR dB", "SSIM", "IE", "frames", "s/frame"):
             table.add_column(heading, justify="right", no_wrap=True)
         if several:
@@ -51,7 +57,7 @@ def print_tables(results: Sequence[SetResult], console: Console, clips: bool | N
             first = [Text("mean of frames" if place == 0 else "")] if several else []
             cells = (*_cells(method.scores), f"{method.seconds_per_frame:.3f}")
             table.add_row(*first, Text(method.method), *cells, style="bold")
-        console.print(table)
+        console.print(table, crop=False)
 
 
 def _title(result: SetResult) -> str:
