@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 import click
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,14 +34,21 @@ class Option(click.Option):
     """An option that belongs to a titled group of the help and may be set for all commands by ``SLOMO_<NAME>``.
 
     ``SLOMO_<COMMAND>_<NAME>`` (click's own) speaks of one command and wins over it. ``shared=False`` leaves only that.
+    ``rivals`` are parameters that contradict it: where one of them was typed, the environment does not count.
     """
 
-    def __init__(self, *args: Any, group: str = OTHER, shared: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, group: str = OTHER, shared: bool = True, rivals: tuple[str, ...] = (), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
         self.shared = shared
+        self.rivals = rivals
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        # What was typed has been read by now: click begins with it.
+        if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in self.rivals):
+            return None
         # By the option's own word: click would take the name of the function's parameter.
         word = max(self.opts, key=len).lstrip("-").replace("-", "_").upper()
         prefixes = [prefix for prefix in (ctx.auto_envvar_prefix, PREFIX if self.shared else None) if prefix]
