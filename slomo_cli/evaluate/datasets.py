@@ -81,6 +81,8 @@ class Dataset:
     factor: int
     """Every how many-th picture is given; 2 for triplets."""
     clips: tuple[Clip, ...]
+    short: tuple[str, ...] = ()
+    """Names of clips that are too short for one window, and left out."""
 
     def count(self, limit: int | None = None) -> int:
         """Windows promised under ``limit``."""
@@ -93,10 +95,12 @@ class Dataset:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is odd or damaged about its videos, one line each; complete once they were read to their ends."""
-        return tuple(
-            f"{clip.name}: {line}" for clip in self.clips if isinstance(clip, VideoClip) for line in clip.notes
-        )
+        """What was left out, and what is odd or damaged about its videos, one line each; complete once they were read
+        to their ends."""
+        some = ", ".join(map(printable, self.short[:3])) + f" and {len(self.short) - 3} more" * (len(self.short) > 3)
+        short = (f"{self.name}: left out {some}: fewer than {self.factor + 1} frames",) if self.short else ()
+        videos = (clip for clip in self.clips if isinstance(clip, VideoClip))
+        return *short, *(f"{clip.name}: {line}" for clip in videos for line in clip.notes)
 
     def shares(self, limit: int | None) -> list[tuple[Clip, int]]:
         """How many windows of which clip those of ``windows`` are."""
@@ -278,7 +282,8 @@ def _dataset(root: Path, layout: str, factor: int, clips: list[Clip]) -> Dataset
         raise InputError(
             f"{printable(root)}: expected {factor + 1} frames or more for a factor of {factor}, found fewer"
         )
-    return Dataset(f"{_name(root)} x{factor}", layout, factor, usable)
+    short = tuple(clip.name for clip in clips if not len(clip))
+    return Dataset(f"{_name(root)} x{factor}", layout, factor, usable, short)
 
 
 def _split_triplets(root: Path) -> list[Clip]:

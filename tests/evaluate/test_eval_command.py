@@ -230,6 +230,15 @@ def test_a_sequence_that_changes_its_size_is_measured_until_there(tmp_path: Path
     assert none.exit_code == 3 and none.stdout == "" and "no pair could be measured" in none.stderr
 
 
+def test_clips_too_short_for_the_factor_are_told(tmp_path: Path) -> None:
+    for name, count in (("long", 5), ("short", 4), ("still", 1)):
+        pictures = [moving(k) for k in range(count)]
+        write_pictures(tmp_path / "set" / name, *pictures, names=[f"{k}.png" for k in range(count)])
+    result = run(tmp_path / "set", "--weights", "none", "--against", "blend", "--factor", "4")
+    assert result.exit_code == 0 and "set x4: 1 clip, 1 pair" in result.stdout
+    assert "note: set x4: left out short, still: fewer than 5 frames" in result.stderr
+
+
 def test_failures_and_notes_are_events_where_asked(tmp_path: Path) -> None:
     film = tmp_path / "clip.avi"
     write_video(film, [moving(k) for k in range(9)])
