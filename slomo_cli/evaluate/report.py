@@ -38,9 +38,7 @@ def print_tables(results: Sequence[SetResult], console: Console, clips: bool | N
     for result in results:
         names = list(dict.fromkeys(name for method in result.methods for name in method.clips))
         several = 2 <= len(names) <= CLIPS_SHOWN if clips is None else clips
-        # A narrower terminal breaks the lines: where all columns are made to fit, numbers are cut off.
-        width = NARROWEST if console.width < NARROWEST else None
-        table = Table(title=Text(_title(result)), title_justify="left", title_style="bold", width=width)
+        table = Table(title=Text(_title(result)), title_justify="left", title_style="bold")
         if several:
             table.add_column("clip", overflow="fold")
         table.add_column("method", overflow="fold")
@@ -57,6 +55,8 @@ def print_tables(results: Sequence[SetResult], console: Console, clips: bool | N
             first = [Text("mean of frames" if place == 0 else "")] if several else []
             cells = (*_cells(method.scores), f"{method.seconds_per_frame:.3f}")
             table.add_row(*first, Text(method.method), *cells, style="bold")
+        if console.width < NARROWEST:  # made to fit, numbers would be cut off: rather let the terminal break lines
+            table.width = console.measure(table, options=console.options.update_width(NARROWEST)).maximum
         console.print(table, crop=False)
 
 
