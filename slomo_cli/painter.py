@@ -66,7 +66,9 @@ class Painter:
         ``frames``: of the source, in presentation order; they are fetched on a thread of their own.
         """
         source = self._repeats.thin(_ahead(frames, _DECODED_AHEAD))
-        return self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in source)))
+        yield from self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in source)))
+        # Damage behind the last output is told as that before it, and all of it only at the source's end.
+        deque(source, maxlen=0)
 
     def _paint(self, steps: Iterable[Step[Frame]]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
         waiting: deque[tuple[tuple[Plane, ...] | Pending, Output, int]] = deque()

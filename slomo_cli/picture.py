@@ -6,7 +6,9 @@ needed, so any room may draw without a plotting package.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -317,11 +319,11 @@ def write_png(path: str | Path, picture: RGB) -> None:
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Write a file so that it appears complete or not at all; an old one stays until then."""
-    target = Path(path)
+    """Write a file so that it appears complete or not at all; an old one stays until then, and what led to it stays."""
     try:
-        with whole(target) as temporary:
+        with whole(Path(os.path.realpath(path))) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SlomoError(f"cannot write {printable(target)}: {reason}; choose a place you may write to") from error
+        advice = "free some space, or choose a roomier place" if error.errno == errno.ENOSPC else "choose another place"
+        raise SlomoError(f"cannot write {printable(path)}: {reason}; {advice}") from error

@@ -101,7 +101,7 @@ def convert(
     if not encode.overwrite:
         refuse_existing(plan.target, plan.frames_out)
     progress = progress or make_progress("none", quiet=True)
-    progress.start(plan.frames_out, printable(Path(source).name))
+    progress.start(plan.frames_out, printable(Path(source).absolute().name))
     for note in plan.notes:
         progress.note(note)
     with plan.carry:

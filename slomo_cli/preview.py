@@ -119,7 +119,7 @@ def _facts(
     paced = f"{decimal(rate)} fps" if rate else f"about {decimal(scanned.timing.nominal_rate)} fps, varying"
     left, right = float(pair.left.pts_seconds), float(pair.right.pts_seconds)
     lines = [
-        f"{info.path.name}: {info.width}x{info.height}, {paced}; at {float(at):.3f} s",
+        f"{info.path.absolute().name}: {info.width}x{info.height}, {paced}; at {float(at):.3f} s",
         f"pair: picture {place.number} at {left:.3f} s and the next at {right:.3f} s",
         _motion_line(motion),
     ]

@@ -25,7 +25,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TextIO
 
 from slomo_cli.errors import SlomoError, printable
-from slomo_cli.text import clock_text, error_text, fitted, plain, shortened, summary_text
+from slomo_cli.text import clock_text, counted, error_text, fitted, plain, shortened, summary_text
 from slomo_cli.values import Summary
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class PlainLines(Reporter):
 
     def _state(self) -> str:
         meter = self.meter
-        facts = [f"{meter.frames} frames"]
+        facts = [counted(meter.frames, "frame")]
         if meter.total:
             facts = [f"{meter.frames}/{meter.total} frames", f"{100 * meter.frames // meter.total} %"]
         if meter.fps is not None:

@@ -26,10 +26,15 @@ def decimal(value: Fraction) -> str:
     return f"{float(value):.3f}".rstrip("0").rstrip(".")
 
 
+def counted(count: int, one: str) -> str:
+    """``1 frame``, ``2 frames``."""
+    return f"{count} {one}{'s' * (count != 1)}"
+
+
 def summary_text(summary: Summary) -> str:
     """The line that ends a conversion."""
     made = f", {summary.frames_interpolated} of them new" if summary.frames_interpolated else ""
-    facts = [f"{summary.frames_out} {'frame' if summary.frames_out == 1 else 'frames'}{made}"]
+    facts = [f"{counted(summary.frames_out, 'frame')}{made}"]
     if summary.duration_out:  # none where pictures are no film
         facts.append(f"{float(summary.duration_out):.2f} s at {decimal(summary.rate_out)} fps")
     for count, one, many in (

@@ -25,7 +25,7 @@ def whole(path: Path, beside: str | None = None) -> Iterator[Path]:
     try:
         temporary.unlink(missing_ok=True)
         temporary.open("xb").close()
-        mode = temporary.stat().st_mode
+        mode = (path if path.exists() else temporary).stat().st_mode  # who might read the old may read the new
         yield temporary
         _sync(temporary)
         os.chmod(temporary, mode)  # some writers make a file of their own, for its owner alone

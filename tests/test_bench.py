@@ -149,8 +149,9 @@ def test_report_for_people() -> None:
     assert len(conclusions(measured(rival=None))) == 2
 
 
-def test_numbers_are_whole_on_eighty_columns() -> None:
-    console = Console(width=80, record=True, file=io.StringIO())
+@pytest.mark.parametrize("columns", [80, 40])
+def test_numbers_are_whole_on_narrow_terminals(columns: int) -> None:
+    console = Console(width=columns, record=True, file=io.StringIO())
     long = Stage("network and fusion", "new frame", Spent(12.34567, 23.45678), 0.5)
     flow = Stage("flow", "pair", Spent(1.23456, 2.34567), 0.125, flop=123.45e9, flops=4e10)
     encode = Stage("encode", "output frame", Spent(0.1234, 0.2345), 8.1, note="libx265")

@@ -195,6 +195,17 @@ def test_line_plot_survives_any_numbers(series: dict, log_y: bool) -> None:
     assert line_plot(series, log_y=log_y, title="t", x_label="x", y_label="y").shape == (480, 800, 3)
 
 
+def test_what_is_replaced_keeps_its_permissions_and_the_link_to_it(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    real.write_bytes(b"old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    write_whole(link, b"new")
+
+    assert link.is_symlink() and real.read_bytes() == b"new" and real.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "real.json"]
+
+
 def test_line_plot_refuses_unequal_lists() -> None:
     """Lists that do not fit are the caller's mistake."""
     with pytest.raises(ValueError, match="equally long"):

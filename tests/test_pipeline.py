@@ -369,3 +369,25 @@ def test_the_log_tells_network_and_encoder(
     network, encoder = caplog.messages
     assert network == "network: tiny, cpu, float32, 1 threads; it sees 128x96"
     assert encoder.startswith("encoder: ") and "-f rawvideo" in encoder
+
+
+def test_a_picture_lost_is_told_also_where_outputs_end_before_the_source(run: Convert, tmp_path: Path) -> None:
+    """As the last output shows a moment far before the source's end, the decoder is not asked for what follows."""
+    source = tmp_path / "damaged.mkv"
+    with av.open(str(source), "w") as target:
+        stream = target.add_stream("mjpeg", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for k in range(60):
+            picture = np.full((48, 64, 3), 4 * k, np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+                if packet.pts == 10:
+                    broken = av.Packet(bytes(packet.size))
+                    broken.pts, broken.dts, broken.time_base = packet.pts, packet.dts, packet.time_base
+                    broken.stream = packet.stream
+                    packet = broken
+                target.mux(packet)
+
+    summary = run(source, tmp_path / "out.mkv", factor=1, rate=2)
+
+    assert (summary.frames_in, summary.frames_out) == (59, 4)
+    assert [line for line in summary.warnings if line.startswith("1 of 60 pictures could not be decoded")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ from test_stills import read, write
 from slomo_cli.cli.main import cli
 from slomo_cli.errors import InputError, SlomoError, UsageError
 from slomo_cli.pipeline import convert, plan_conversion
+from slomo_cli.progress import make_progress
 from slomo_cli.values import Summary
 
 Convert = Callable[..., Summary]
@@ -52,6 +54,14 @@ def levels(path: Path) -> list[float]:
     """The mean of each picture of a clip, as RGB."""
     with av.open(str(path)) as container:
         return [float(frame.to_ndarray(format="rgb24").mean()) for frame in container.decode(video=0)]
+
+
+def test_the_current_folder_goes_by_its_name(
+    run: Convert, shots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(shots)
+    run(Path(), tmp_path / "out.mkv", factor=1, progress=make_progress("json"))
+    assert json.loads(capsys.readouterr().err.splitlines()[0])["label"] == "shots"
 
 
 @pytest.mark.parametrize("name", ["shots", "shots/shot_%d.png", "shots/shot_*.png"])

@@ -31,6 +31,9 @@ from slomo_cli.text import decimal
 if TYPE_CHECKING:
     from rich.console import Console
 
+NARROWEST = 72
+"""Columns that a table takes on any terminal; a narrower one breaks the lines."""
+
 
 def to_json(results: Sequence[Measured], versions: dict[str, str]) -> str:
     """One indented object; see the module's text."""
@@ -122,9 +125,10 @@ def print_tables(results: Sequence[Measured], console: Console) -> None:
     for result in results:
         clip = printable(result.name) or "generated clip"
         title = f"{clip}, {result.width}x{result.height}, x{decimal(result.factor)}, on {result.device}"
-        table = Table(title=Text(title), title_justify="left", title_style="bold")
-        table.add_column("alone")  # on narrow terminals words are broken, never numbers
-        table.add_column("per")
+        width = NARROWEST if console.width < NARROWEST else None
+        table = Table(title=Text(title), title_justify="left", title_style="bold", width=width)
+        table.add_column("alone", overflow="fold")  # on narrow terminals words are broken, never numbers
+        table.add_column("per", overflow="fold")
         for heading in ("ms", "CPU ms", "GFLOP", "of peak", "output fps"):
             table.add_column(heading, justify="right", no_wrap=True)
         for stage in result.stages:
@@ -138,7 +142,7 @@ def print_tables(results: Sequence[Measured], console: Console) -> None:
         table.add_section()
         row = ("end to end", "output frame", f"{1e3 * whole.spent.wall:.2f}", f"{1e3 * whole.spent.cpu:.2f}", "", "")
         table.add_row(*row, f"{whole.fps:.1f}", style="bold")
-        console.print(table)
+        console.print(table, crop=False)
         for line in conclusions(result):
             console.print(line, markup=False, highlight=False)
 

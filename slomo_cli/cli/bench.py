@@ -52,7 +52,7 @@ class Size(SizeType):
     slomo bench --size 448x256 --size 1080p --json
     """,
 )
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=options.FILE)
 @option(
     "--size",
     "sizes",
@@ -151,7 +151,7 @@ def command(
         return
     console = Console()
     if not console.is_terminal:
-        console.width = 200  # a file or pipe has no width of its own: cut nothing
+        console.width = 10_000  # a file or pipe has no width of its own: break nothing
     print_tables(results, console)
 
 

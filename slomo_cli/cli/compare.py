@@ -88,7 +88,7 @@ def command(
         for name in (source, made):
             files.check_source(Path(name))
         name = Path(made).stem or Path(made).resolve().name
-        usual = Path(made).with_name(f"{name.replace('%', '')}.compare.mp4")
+        usual = Path(made).parent / f"{name.replace('%', '')}.compare.mp4"
         target = None if output == files.STREAM else Path(output) if output else usual
         files.check_target(target)
         for name in (source, made):

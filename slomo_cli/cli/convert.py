@@ -33,13 +33,18 @@ from slomo_cli.errors import UsageError
     "--auto-factor",
     type=Number(float, 0.01, 10_000),
     metavar="PIXELS",
+    rivals=("factor", "speed"),
     group="Time",
     help="Measure the motion instead, and choose the factor at which hardly anything moves further a frame.",
 )
 @option("--rate", type=RATE, metavar="FPS", group="Time", help="Frames per second of the result; else the source's.")
 @options.span
 @option(
-    "--speed", metavar="CURVE", group="Time", help="Speed as a curve instead of --factor: 0-2:1, 2-3:1~0.125, 3-:1."
+    "--speed",
+    metavar="CURVE",
+    rivals=("factor", "auto_factor"),
+    group="Time",
+    help="Speed as a curve instead of --factor: 0-2:1, 2-3:1~0.125, 3-:1.",
 )
 @option("--loop", is_flag=True, group="Time", help="Lead the last frame back to the first, for seamless loops.")
 @option(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -58,13 +59,16 @@ def command(ctx: click.Context, ffmpeg: str | None, as_json: bool) -> None:
 
 
 def check_lines(check: Check) -> list[str]:
-    """Status, name and text in columns of 80 characters, the advice below them."""
+    """Status, name and text in columns of 80 characters, the advice below them; the text below too where few fit."""
+    columns = max(20, min(80, shutil.get_terminal_size().columns))
+    margin = " " * (23 if columns >= 60 else 5)
     status = click.style(f"{check.status:<5}", fg=_COLOURS[check.status])
-    name = f"{check.name:<18}"
-    first, *more = textwrap.wrap(check.text, 80 - 23, break_long_words=False, break_on_hyphens=False) or [""]
-    advice = textwrap.wrap(check.advice, 80 - 26) if check.advice else []
+    width = columns - len(margin)
+    lines = textwrap.wrap(check.text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    advice = textwrap.wrap(check.advice, width - 3) if check.advice else []
+    name = f"{check.name:<18}{lines.pop(0)}" if columns >= 60 else check.name
     return [
-        f"{status}{name}{first}",
-        *(f"{'':<23}{line}" for line in more),
-        *(f"{'':<23}{'-> ' if number == 0 else '   '}{line}" for number, line in enumerate(advice)),
+        f"{status}{name}",
+        *(f"{margin}{line}" for line in lines),
+        *(f"{margin}{'-> ' if number == 0 else '   '}{line}" for number, line in enumerate(advice)),
     ]

@@ -11,7 +11,8 @@ import click
 
 from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
-from slomo_cli.errors import UsageError, printable
+from slomo_cli.cli.types import Name
+from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media.names import refuse_overwriting_input
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     slomo eval middlebury_other --weights none --against blend --json -
     """,
 )
-@click.argument("paths", metavar="SET...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="SET...", nargs=-1, required=True, type=Name(path_type=Path))
 @option(
     "--factor",
     metavar="N[,N]",
@@ -104,9 +105,14 @@ def command(
         for line in dict.fromkeys(line for one in sets for line in one.notes):
             reporter.note(line)
         reporter.close()
+        failures = [failure for result in results for failure in result.failures]
+        for clip, error in failures:
+            reporter.error(error, clip)
+        if not any(result.pairs for result in results):
+            raise InputError("no pair could be measured")
         console = Console(stderr=files.STREAM in written)
         if not console.is_terminal:
-            console.width = 200  # a file or pipe has no width of its own: cut nothing
+            console.width = 10_000  # a file or pipe has no width of its own: break nothing
         try:
             print_tables(results, console, clips)
         finally:  # the files hold the scores also where nobody reads the tables to their end
@@ -116,6 +122,9 @@ def command(
         # Last, as it asks the network once more: the scores are safe by now.
         if sheet_file is not None:
             write_png(sheet_file, worst_sheet(results, next(iter(methods.values()))))
+        if failures:
+            count = sum(len(one.shares(limit)) for one in sets)
+            raise InputError(f"{len(failures)} of {count} clips cannot be read to the end: the scores lack the rest")
 
 
 def _factors(text: str) -> list[int]:

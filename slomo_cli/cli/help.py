@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 import click
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,9 +21,9 @@ OTHER = "Other"
 """Title of the group without a title; it stands last."""
 
 COLUMN = 27
-"""Widest option, in characters, that has its text beside it."""
+"""Widest option, in characters, that has its text beside it; on a narrow terminal it is two fifths of that."""
 
-CONTEXT = {
+CONTEXT: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 80,
     "show_default": True,
@@ -32,14 +34,21 @@ class Option(click.Option):
     """An option that belongs to a titled group of the help and may be set for all commands by ``SLOMO_<NAME>``.
 
     ``SLOMO_<COMMAND>_<NAME>`` (click's own) speaks of one command and wins over it. ``shared=False`` leaves only that.
+    ``rivals`` are parameters that contradict it: where one of them was typed, the environment does not count.
     """
 
-    def __init__(self, *args: Any, group: str = OTHER, shared: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, group: str = OTHER, shared: bool = True, rivals: tuple[str, ...] = (), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
         self.shared = shared
+        self.rivals = rivals
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        # What was typed has been read by now: click begins with it.
+        if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in self.rivals):
+            return None
         # By the option's own word: click would take the name of the function's parameter.
         word = max(self.opts, key=len).lstrip("-").replace("-", "_").upper()
         prefixes = [prefix for prefix in (ctx.auto_envvar_prefix, PREFIX if self.shared else None) if prefix]
@@ -59,6 +68,11 @@ class _Shape(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = [line.strip() for line in examples.strip().splitlines()]
         self.context_settings = {**CONTEXT, **self.context_settings}
+
+    def get_help(self, ctx: click.Context) -> str:
+        if ctx.terminal_width is None:  # click itself never goes below 50 columns
+            ctx.terminal_width = max(20, min(CONTEXT["max_content_width"], shutil.get_terminal_size().columns) - 2)
+        return super().get_help(ctx)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         first, _, rest = (self.help or "").strip().partition("\n\n")
@@ -81,10 +95,11 @@ class _Shape(click.Command):
                 groups.setdefault(getattr(parameter, "group", OTHER), []).append(record)
         groups = {title: groups[title] for title in sorted(groups, key=OTHER.__eq__)}
         # One column for all groups: the eye runs down it. A longer name has its text on the line below.
-        width = min(COLUMN, max(len(name) for records in groups.values() for name, _ in records))
+        most = min(COLUMN, formatter.width * 2 // 5)
+        width = min(most, max(len(name) for records in groups.values() for name, _ in records))
         for title, records in groups.items():
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(width), text) for name, text in records], col_max=COLUMN)
+                formatter.write_dl([(name.ljust(width), text) for name, text in records], col_max=most)
 
 
 def _write_paragraphs(formatter: click.HelpFormatter, text: str) -> None:

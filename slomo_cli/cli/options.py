@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 import click
 
 from slomo_cli.cli.help import option
-from slomo_cli.cli.types import COUNT, CRF, RATE, TIME, Device, Proxy, Words
+from slomo_cli.cli.types import COUNT, CRF, RATE, TIME, Device, Name, Number, Proxy, Words
 from slomo_cli.errors import OutputClosed, SlomoError
 
 if TYPE_CHECKING:
@@ -37,19 +37,37 @@ def _all(*decorators: Decorator[Any]) -> Decorator[Any]:
     return apply
 
 
-# Nothing is checked here, only completed in shells: what a name may be is decided in ``files``.
-FILE = click.Path(readable=False)
-FOLDER = click.Path(file_okay=False, readable=False)
+FILE = Name()
+FOLDER = Name(folder=True)
 
 inputs = click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=FILE)
 
 output = _all(
     option("-o", "--output", type=FILE, metavar="FILE", group="Output", help="Where to write; - is stdout."),
     option(
-        "--out-dir", type=FOLDER, metavar="DIR", group="Output", help="Write every result here, under its usual name."
+        "--out-dir",
+        type=FOLDER,
+        metavar="DIR",
+        rivals=("output",),
+        group="Output",
+        help="Write every result here, under its usual name.",
     ),
-    option("-y", "--overwrite", is_flag=True, group="Output", help="Replace what is there without asking."),
-    option("-n", "--skip-existing", is_flag=True, group="Output", help="Leave what is there and go on."),
+    option(
+        "-y",
+        "--overwrite",
+        is_flag=True,
+        rivals=("skip_existing",),
+        group="Output",
+        help="Replace what is there without asking.",
+    ),
+    option(
+        "-n",
+        "--skip-existing",
+        is_flag=True,
+        rivals=("overwrite",),
+        group="Output",
+        help="Leave what is there and go on.",
+    ),
     option(
         "--resume",
         is_flag=True,
@@ -82,10 +100,10 @@ picture = _all(
     ),
     option(
         "--cut-threshold",
-        type=float,
+        type=Number(float, 1e-6, 1),
         metavar="NUMBER",
         group="Picture",
-        help="How great a change is a cut; higher finds fewer.",
+        help="How great a change is a cut, up to 1; higher finds fewer.",
     ),
     option(
         "--duplicates",

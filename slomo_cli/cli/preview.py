@@ -69,7 +69,7 @@ def command(
     # Beside the folder where a pattern names pictures in it: the sheet must not become one of them.
     named = source.parent if re.search(r"[%*?]", source.name) and not source.exists() else source
     named = named if named.name else named.resolve()
-    target = None if output == files.STREAM else Path(output or named.with_name(f"{named.stem}.preview.png"))
+    target = None if output == files.STREAM else Path(output or named.parent / f"{named.stem}.preview.png")
     if target is not None and target.suffix.lower() != ".png":
         raise UsageError(f"the sheet is written as PNG: expected a name ending in .png, found '{printable(target)}'")
     files.check_target(target)

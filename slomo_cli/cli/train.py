@@ -12,14 +12,14 @@ from click.core import ParameterSource
 
 from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
-from slomo_cli.cli.types import COUNT, Device, Number
+from slomo_cli.cli.types import COUNT, Device, Name, Number
 from slomo_cli.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from slomo_cli.train.run import Request
     from slomo_cli.train.settings import TrainSettings
 
-FOLDER = click.Path(path_type=Path)
+FOLDER = Name(path_type=Path)
 SHARE = Number(float, 0, 1)
 POSITIVE = Number(float, 1e-9, 1e9)
 WHOLE = Number(int, 1, 1_000_000_000)

@@ -1,4 +1,4 @@
-"""The kinds of value options take: exact numbers, rates, times, devices, shell words."""
+"""The kinds of value options take: exact numbers, rates, times, names, devices, shell words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,6 +45,19 @@ class Exact(ExactType):
         if self.minimum is not None and number < self.minimum:
             self.fail(f"expected a number of {self.minimum} or more, found '{errors.printable(value)}'", param, ctx)
         return number
+
+
+class Name(click.Path):
+    """The name of a file or folder. Nothing is checked here, only completed in shells: what a name may be is decided in
+    ``files``. But it is never empty, as an unset variable of a script is: a Path of that is the current folder."""
+
+    def __init__(self, *, folder: bool = False, path_type: type[Path] | None = None) -> None:
+        super().__init__(file_okay=not folder, readable=False, path_type=path_type)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("expected a name, found ''", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Device(TextType):

@@ -112,7 +112,7 @@ def import_file(file: str, output: str | None, overwrite: bool) -> None:
     Only tensors are read from it: nothing in the file is run.
     """
     source = Path(file)
-    target = source.with_suffix(".safetensors") if output is None else Path(output)
+    target = source.parent / f"{source.stem}.safetensors" if output is None else Path(output)
     if target.suffix != ".safetensors":
         raise UsageError(f"expected a name ending in .safetensors, found '{printable(target)}'")
     names.refuse_overwriting_input(target, source)

@@ -6,7 +6,9 @@ One window is in memory at a time.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -79,24 +81,29 @@ class Dataset:
     factor: int
     """Every how many-th picture is given; 2 for triplets."""
     clips: tuple[Clip, ...]
+    short: tuple[str, ...] = ()
+    """Names of clips that are too short for one window, and left out."""
 
     def count(self, limit: int | None = None) -> int:
         """Windows promised under ``limit``."""
-        return sum(share for _, share in self._shares(limit))
+        return sum(share for _, share in self.shares(limit))
 
     def windows(self, limit: int | None = None) -> Iterator[Window]:
         """Every window, or at most ``limit`` of them, spread evenly over the clips (the first ones of each clip)."""
-        for clip, share in self._shares(limit):
+        for clip, share in self.shares(limit):
             yield from islice(clip.windows(), share)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is odd or damaged about its videos, one line each; complete once they were read to their ends."""
-        return tuple(
-            f"{clip.name}: {line}" for clip in self.clips if isinstance(clip, VideoClip) for line in clip.notes
-        )
+        """What was left out, and what is odd or damaged about its videos, one line each; complete once they were read
+        to their ends."""
+        some = ", ".join(map(printable, self.short[:3])) + f" and {len(self.short) - 3} more" * (len(self.short) > 3)
+        short = (f"{self.name}: left out {some}: fewer than {self.factor + 1} frames",) if self.short else ()
+        videos = (clip for clip in self.clips if isinstance(clip, VideoClip))
+        return *short, *(f"{clip.name}: {line}" for clip in videos for line in clip.notes)
 
-    def _shares(self, limit: int | None) -> list[tuple[Clip, int]]:
+    def shares(self, limit: int | None) -> list[tuple[Clip, int]]:
+        """How many windows of which clip those of ``windows`` are."""
         clips = self.clips
         if limit is None:
             return [(clip, len(clip)) for clip in clips]
@@ -218,10 +225,14 @@ def open_dataset(path: str | Path, factor: int = 2) -> Dataset:
         raise UsageError(
             f"expected a factor of 2 or more, found {factor}: every n-th frame is given, the rest is the truth"
         )
-    if root.is_dir():
+    try:
+        mode = root.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"expected a folder or a video, found nothing at {printable(root)}") from None
+    except OSError as error:
+        raise InputError(f"cannot look at {printable(root)}: {error.strerror or error}") from error
+    if stat.S_ISDIR(mode):
         return _open_folder(root, factor)
-    if not root.exists():
-        raise InputError(f"expected a folder or a video, found nothing at {printable(root)}")
     if root.suffix.lower() in PICTURES:
         raise InputError(f"expected a folder of pictures or a video, found one picture: {printable(root)}")
     return _dataset(root, "video", factor, [VideoClip(root, factor)])
@@ -251,11 +262,11 @@ def _open_folder(root: Path, factor: int) -> Dataset:
         return Dataset(_name(root), "triplets", 2, tuple(triplets))
     if frames := _pictures(root):
         return _dataset(root, "frames", factor, [FramesClip(_name(root), tuple(frames), factor)])
-    folders = [(folder.name, _pictures(folder)) for folder in _entries(root) if folder.is_dir()]
+    folders = [(folder.name, _pictures(folder)) for folder in _entries(root) if os.path.isdir(folder)]
     clips = [FramesClip(name, tuple(paths), factor) for name, paths in folders if paths]
     if clips:
         return _dataset(root, "frames", factor, clips)
-    videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEO_SUFFIXES and entry.is_file()]
+    videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(entry)]
     if videos:
         return _dataset(root, "video", factor, [VideoClip(video, factor) for video in videos])
     raise InputError(
@@ -271,14 +282,15 @@ def _dataset(root: Path, layout: str, factor: int, clips: list[Clip]) -> Dataset
         raise InputError(
             f"{printable(root)}: expected {factor + 1} frames or more for a factor of {factor}, found fewer"
         )
-    return Dataset(f"{_name(root)} x{factor}", layout, factor, usable)
+    short = tuple(clip.name for clip in clips if not len(clip))
+    return Dataset(f"{_name(root)} x{factor}", layout, factor, usable, short)
 
 
 def _split_triplets(root: Path) -> list[Clip]:
     """Middlebury's own layout; scenes without a published truth are left out."""
     first, truth, second = TRIPLETS[1]
     for inputs, truths in SPLIT_FOLDERS:
-        if not ((root / inputs).is_dir() and (root / truths).is_dir()):
+        if not (os.path.isdir(root / inputs) and os.path.isdir(root / truths)):
             continue
         found: list[Clip] = []
         for scene in _entries(root / inputs):
@@ -294,7 +306,7 @@ def _triplets_below(root: Path) -> list[Clip]:
     """Every folder that holds one triplet, the named one included; Vimeo's list of test clips is obeyed."""
     wanted: set[str] | None = None
     listing = root / "tri_testlist.txt"
-    if listing.is_file():
+    if os.path.isfile(listing):
         wanted = {line.strip() for line in listing.read_text("utf-8", "replace").splitlines() if line.strip()}
     found: list[Clip] = []
     level = [root]
@@ -303,7 +315,7 @@ def _triplets_below(root: Path) -> list[Clip]:
         for folder in level:
             clip = _triplet(folder, root)
             if clip is None:
-                below += [entry for entry in _entries(folder) if entry.is_dir()]
+                below += [entry for entry in _entries(folder) if os.path.isdir(entry)]
             elif wanted is None or clip.name.removeprefix("sequences/") in wanted:
                 found.append(clip)
         level = below
@@ -321,7 +333,7 @@ def _triplet(folder: Path, root: Path) -> TripletClip | None:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.suffix.lower() in PICTURES and entry.is_file()]
+    return [entry for entry in _entries(folder) if entry.suffix.lower() in PICTURES and os.path.isfile(entry)]
 
 
 def _stems(folder: Path) -> dict[str, Path]:
@@ -330,7 +342,7 @@ def _stems(folder: Path) -> dict[str, Path]:
 
 def _entries(folder: Path) -> list[Path]:
     """What lies in a folder, numbers counted as numbers (frame2 before frame10); nothing for what is no folder."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     try:
         return sorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=_natural)

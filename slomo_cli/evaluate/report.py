@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 CLIPS_SHOWN = 20
 """Sets of more clips show only their means unless all are asked for."""
 
+NARROWEST = 70
+"""Columns that a table takes on any terminal: seven numbers and two names of a few letters."""
+
 COLUMNS = ("set", "method", "clip", "frame", "timestep", "psnr", "ssim", "ie")
 
 
 def print_tables(results: Sequence[SetResult], console: Console, clips: bool | None = None) -> None:
     """One table per set: a row per method, before it a row per clip and method.
 
-    ``clips``: show the rows of clips; None shows them where there are between 2 and CLIPS_SHOWN.
+    ``clips``: show the rows of clips; None shows them where there are between 2 and CLIPS_SHOWN. Names are broken where
+    the console is narrow, never numbers.
     """
     from rich.table import Table
     from rich.text import Text
@@ -36,8 +40,8 @@ def print_tables(results: Sequence[SetResult], console: Console, clips: bool | N
         several = 2 <= len(names) <= CLIPS_SHOWN if clips is None else clips
         table = Table(title=Text(_title(result)), title_justify="left", title_style="bold")
         if several:
-            table.add_column("clip", no_wrap=True)
-        table.add_column("method", no_wrap=True)
+            table.add_column("clip", overflow="fold")
+        table.add_column("method", overflow="fold")
         for heading in ("PSNR dB", "SSIM", "IE", "frames", "s/frame"):
             table.add_column(heading, justify="right", no_wrap=True)
         if several:
@@ -51,7 +55,9 @@ def print_tables(results: Sequence[SetResult], console: Console, clips: bool | N
             first = [Text("mean of frames" if place == 0 else "")] if several else []
             cells = (*_cells(method.scores), f"{method.seconds_per_frame:.3f}")
             table.add_row(*first, Text(method.method), *cells, style="bold")
-        console.print(table)
+        if console.width < NARROWEST:  # made to fit, numbers would be cut off: rather let the terminal break lines
+            table.width = console.measure(table, options=console.options.update_width(NARROWEST)).maximum
+        console.print(table, crop=False)
 
 
 def _title(result: SetResult) -> str:
@@ -69,7 +75,7 @@ def _cells(scores: Scores) -> tuple[str, str, str, str]:
 
 
 def to_json(results: Sequence[SetResult]) -> str:
-    """Everything, indented: sets, methods, timesteps, clips, frames. A mean of no frames is null."""
+    """Everything, indented: sets, failures, methods, timesteps, clips, frames. A mean of no frames is null."""
     document = {"slomo": __version__, "sets": [_set(result) for result in results]}
     return json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
@@ -80,6 +86,7 @@ def _set(result: SetResult) -> dict[str, Any]:
         "layout": result.dataset.layout,
         "factor": result.dataset.factor,
         "pairs": result.pairs,
+        "failures": [{"clip": printable(name), "text": str(error)} for name, error in result.failures],
         "methods": [_method(method) for method in result.methods],
     }
 

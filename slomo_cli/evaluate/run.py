@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
 
+from slomo_cli.errors import InputError
 from slomo_cli.evaluate.datasets import RGB, Dataset, Window
 from slomo_cli.evaluate.methods import Method
 from slomo_cli.evaluate.metrics import Metrics, measure
@@ -88,6 +89,8 @@ class SetResult:
     dataset: Dataset
     pairs: int
     methods: list[MethodResult]
+    failures: list[tuple[str, InputError]] = field(default_factory=list)
+    """Clips that cannot be read to their ends, by name, and why: what was read of them counts."""
 
 
 def mean_scores(frames: Sequence[FrameScore]) -> Scores:
@@ -106,7 +109,7 @@ def evaluate(
     worst: int = 0,
     advance: Callable[[int], None] = lambda frames: None,
 ) -> list[SetResult]:
-    """Every method on every window of every set; each window is read once.
+    """Every method on every window of every set; each window is read once, and a clip that cannot be is left there.
 
     ``limit``: pairs per set at most (``Dataset.windows``); ``worst``: so many cases of each method are kept, pictures
     and all; ``advance`` is told how many pictures were just made and measured. In memory at a time: one window, what
@@ -116,12 +119,17 @@ def evaluate(
     for dataset in datasets:
         runs = [_Run(name, method, worst) for name, method in methods.items()]
         pairs = 0
-        for window in dataset.windows(limit):
-            pairs += 1
-            for run in runs:
-                run.take(window)
-                advance(len(window.timesteps))
-        results.append(SetResult(dataset, pairs, [run.result() for run in runs]))
+        failures = []
+        for clip, share in dataset.shares(limit):
+            try:
+                for window in islice(clip.windows(), share):
+                    pairs += 1
+                    for run in runs:
+                        run.take(window)
+                        advance(len(window.timesteps))
+            except InputError as error:
+                failures.append((clip.name, error))
+        results.append(SetResult(dataset, pairs, [run.result() for run in runs], failures))
     return results
 
 

@@ -49,8 +49,9 @@ def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
 
 def _among_pictures(target: Path, source: Path) -> bool:
     """Would images of that name replace pictures of the sequence they are made from?"""
-    folder = source if source.is_dir() else source.parent
-    several = source.is_dir() or re.search(r"[%*?]", source.name) is not None
+    whole = os.path.isdir(source)  # False also where that may not be known
+    folder = source if whole else source.parent
+    several = whole or re.search(r"[%*?]", source.name) is not None
     if not several or os.path.abspath(target.parent) != os.path.abspath(folder):
         return False
     from slomo_cli.media.sequence import sequence_files  # loads av

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from slomo_cli.errors import InputError, SlomoError, printable
 from slomo_cli.media.containers import VIDEO_SUFFIXES
+from slomo_cli.text import counted
 
 GRID = 16
 """Cells along each side of the motion record of a frame."""
@@ -59,12 +60,12 @@ def find_videos(folders: Sequence[Path]) -> list[Path]:
     """Every video file below the folders (or named itself), sorted; InputError when there is none."""
     found: set[Path] = set()
     for folder in folders:
-        if folder.is_file():
+        if os.path.isfile(folder):
             found.add(folder)
-        elif not folder.is_dir():
+        elif not os.path.isdir(folder):
             raise InputError(f"training data: expected a folder of video files, found no folder {printable(folder)}")
         else:
-            found.update(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+            found.update(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(p))
     if not found:
         kinds = " ".join(sorted(VIDEO_SUFFIXES))
         raise InputError(f"training data: no video in {', '.join(map(printable, folders))} (looked for {kinds})")
@@ -79,8 +80,8 @@ def load_clips(
 ) -> list[Clip]:
     """Clips of all videos, decoding those the cache does not hold yet; several at a time where there are cores.
 
-    Pictures are scaled down to ``short_side`` lines or columns at most. A video that cannot be read is reported and
-    left out. Raises SlomoError when the cache cannot be written.
+    Pictures are scaled down to ``short_side`` lines or columns at most. A video that cannot be read, or is a copy of
+    another, is reported and left out. Raises SlomoError when the cache cannot be written.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -88,14 +89,21 @@ def load_clips(
     except OSError as error:
         raise _no_cache(cache, error) from error
     places: dict[Path, tuple[Path, Path]] = {}
+    known: dict[str, Path] = {}
     for video in videos:
         try:
-            places[video] = _paths(video, cache, short_side)
+            digest = _digest(video)
         except OSError as error:
             report(f"left out {printable(video.name)}: {error.strerror or error}")
+            continue
+        first = known.setdefault(digest, video)
+        if first is video:
+            places[video] = _paths(video, digest, cache, short_side)
+        else:
+            report(f"left out {printable(video.name)}: a copy of {printable(first)}")
     new = [record_file for _, record_file in places.values() if not record_file.exists()]
     if new:
-        report(f"decoding {len(new)} videos into {printable(cache)}")
+        report(f"decoding {counted(len(new), 'video')} into {printable(cache)}")
     workers = max(1, min(8, (os.cpu_count() or 1) // 2))
     clips: list[Clip] = []
     stop = threading.Event()
@@ -126,9 +134,9 @@ def _sweep(cache: Path) -> None:
                 part.unlink()
 
 
-def _paths(video: Path, cache: Path, short_side: int) -> tuple[Path, Path]:
+def _paths(video: Path, digest: str, cache: Path, short_side: int) -> tuple[Path, Path]:
     # By content, without the file's place and date: a cache may travel to another machine beside the videos.
-    about = f"{_FORMAT}|{video.name}|{_digest(video)}|{short_side}"
+    about = f"{_FORMAT}|{video.name}|{digest}|{short_side}"
     key = hashlib.sha256(about.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return cache / f"{video.stem}-{key}.yuv", cache / f"{video.stem}-{key}.npz"
 

@@ -151,9 +151,12 @@ def join_parts(path: Path) -> bool:
 
     Raises WeightsError when parts are missing, or are not those of one checkpoint: then there is no joined file.
     """
-    if path.exists():
-        return False
-    parts = _parts(path)
+    try:
+        if path.exists():
+            return False
+        parts = _parts(path)
+    except OSError as error:
+        raise SlomoError(f"cannot look for {printable(path)}: {error.strerror or error}") from error
     if not parts:
         return False
     most = max(count for _, count in parts.values())

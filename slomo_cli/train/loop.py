@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from slomo_cli.errors import SlomoError, printable
+from slomo_cli.text import counted
 from slomo_cli.train.checkpoint import join_parts, load_checkpoint, save_checkpoint, split_file
 from slomo_cli.train.feed import Prefetcher, Sampler, join_batches
 from slomo_cli.train.interrupts import Interrupts
@@ -211,7 +212,7 @@ class Run:
         if self._log is not None:
             self._log.add(line)
         shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
-        left_out = f"  {skipped} steps left out" if skipped else ""
+        left_out = f"  {counted(skipped, 'step')} left out" if skipped else ""
         self._report(f"step {self.step}  {100 * min(1.0, progress):.1f} %  {shown}  {speed:.1f} windows/s{left_out}")
         return now, windows
 

@@ -88,7 +88,7 @@ def export(
     Raises UsageError where ``out`` holds no run, or one whose network cannot stand alone.
     """
     checkpoint = out / CHECKPOINT
-    if not out.is_dir() or not (join_parts(checkpoint) or checkpoint.exists()):
+    if not os.path.isdir(out) or not (join_parts(checkpoint) or checkpoint.exists()):
         raise UsageError(f"expected a training run in {printable(out)}, found no {CHECKPOINT}; train one with --data")
     tensors, record = read_checkpoint(checkpoint)
     settings = record.get("settings", {})

@@ -17,6 +17,7 @@ from slomo_cli.evaluate.datasets import Dataset, open_datasets
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
 from slomo_cli.net.unet import parameter_count
+from slomo_cli.text import counted
 from slomo_cli.train.cache import Clip, find_videos, load_clips
 from slomo_cli.train.checkpoint import join_parts, read_record
 from slomo_cli.train.feed import Sampler
@@ -239,8 +240,8 @@ def _sources(
             [clip.path for clip in clips], used, "too short, too small, or all cuts, gaps and repeated frames", report
         )
         report(
-            f"{len(used)} videos, {sum(used.values())} frames "
-            f"({windows.store.bytes / 2**30:.2f} GiB, {place}), {windows.count} windows"
+            f"{counted(len(used), 'video')}, {counted(sum(used.values()), 'frame')} "
+            f"({windows.store.bytes / 2**30:.2f} GiB, {place}), {counted(windows.count, 'window')}"
         )
     if request.photos and synthetic:
         paths = find_photos(request.photos)
@@ -257,7 +258,8 @@ def _sources(
         )
         sources.append((scenes, synthetic))
         data["photos"] = describe_files(dict.fromkeys(photos))
-        report(f"{len(photos)} photos for synthetic motion, {synthetic} of {real + synthetic} windows")
+        shown = counted(len(photos), "photo")
+        report(f"{shown} for synthetic motion, {synthetic} of {counted(real + synthetic, 'window')}")
     if request.data and settings.synthetic and not request.photos:
         report("no --photos: training on real windows alone, without synthetic motion")
     return sources, held_out, data

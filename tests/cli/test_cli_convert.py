@@ -132,7 +132,7 @@ def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> No
     line = """
     convert in.mp4 -o out.mov -y --resume
     --factor 30000/1001 --rate 59.94 --start 1:30 --end 00:02:00.5 --loop --vfr constant
-    --cuts blend --cut-threshold 3.5 --duplicates keep --deinterlace off
+    --cuts blend --cut-threshold 0.35 --duplicates keep --deinterlace off
     --codec hevc --crf 20 --preset slow --audio pitch --no-faststart --ffmpeg /opt/ffmpeg
     --encoder-args "-tune film -metadata 'title=a b'"
     --weights my.safetensors --device cuda:1 --dtype bfloat16 --proxy 540 --batch 4 --compile --threads 3
@@ -147,7 +147,7 @@ def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> No
         end=Fraction(241, 2),
         loop=True,
         cuts="blend",
-        cut_threshold=3.5,
+        cut_threshold=0.35,
         duplicates="keep",
         deinterlace="off",
     )
@@ -197,6 +197,32 @@ def test_fps_keeps_the_duration(fake: FakePipeline, slomo: Any, target: str, rat
     assert fake.calls[0].output == Path(name)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "words", "name"),
+    [
+        ("SLOMO_AUTO_FACTOR", "4", ["--factor", "2"], "in.x2.mp4"),
+        ("SLOMO_CONVERT_SPEED", "0-1:0.5", ["--factor", "2"], "in.x2.mp4"),
+        ("SLOMO_SPEED", "0-1:0.5", ["--auto-factor", "2"], "in.auto.mp4"),
+        ("SLOMO_OUT_DIR", "there", ["-o", "out.mp4"], "out.mp4"),
+        ("SLOMO_SKIP_EXISTING", "1", ["-y"], "in.x8.mp4"),
+        ("SLOMO_OVERWRITE", "1", ["-n"], "in.x8.mp4"),
+    ],
+)
+def test_what_is_typed_wins_over_an_environment_that_contradicts_it(
+    fake: FakePipeline,
+    slomo: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    words: list[str],
+    name: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    assert slomo("convert", "in.mp4", *words).code == 0
+    assert fake.calls[0].output == Path(name)
+
+
 def test_environment_sets_options_and_the_command_s_own_name_wins(
     fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +252,10 @@ def test_environment_sets_options_and_the_command_s_own_name_wins(
         (["--rate", "0"], "Invalid value for '--rate': expected a frame rate above 0, found '0'"),
         (["--device", "gpu"], "Invalid value for '--device': expected auto, cpu, cuda, cuda:N or mps, found 'gpu'"),
         (["--proxy", "8"], "Invalid value for '--proxy': expected auto, full or 32 and more pixels, found '8'"),
+        (
+            ["--cut-threshold", "1.5"],
+            "Invalid value for '--cut-threshold': expected a number from 1e-06 to 1, found '1.5'",
+        ),
         (["--batch", "-1"], "Invalid value for '--batch': expected a whole number from 0 to 4096, found '-1'"),
         (["--crf", "nan"], "Invalid value for '--crf': expected a number from 0 to 255, found 'nan'"),
         (["--encoder-args", "'"], "Invalid value for '--encoder-args': expected arguments quoted as for a shell,"),

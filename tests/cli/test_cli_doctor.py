@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -75,3 +76,14 @@ def test_a_driver_without_a_torch_that_uses_it_is_told(
     (check,) = doctor._cuda(torch)
 
     assert (check.status, text in check.text, "install the torch" in check.advice) == ("warn", True, True)
+
+
+def test_a_narrow_terminal_breaks_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = check_lines(Check("hardware encoders", "warn", "a driver " + "that is old " * 8, "update it " * 8))
+
+    assert [click.unstyle(line) for line in lines[:2]] == [
+        "warn hardware encoders",
+        "     a driver that is old that is old",
+    ]
+    assert all(len(click.unstyle(line)) <= 40 for line in lines)

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from slomo_cli.cli import files
+from slomo_cli.cli.main import cli
 from slomo_cli.errors import InputError, SlomoError, UsageError
 from slomo_cli.media import containers
 
@@ -271,3 +273,53 @@ def test_a_folder_that_another_run_makes_at_the_same_time_is_taken(
     files.check_target(tmp_path / "slow" / "out.mp4", create=True)
 
     assert (tmp_path / "slow").is_dir()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["convert", ""],
+        ["convert", "in.mp4", "--out-dir", ""],
+        ["fps", "", "--target", "60"],
+        ["between", "a.png", "", "-o", "x.png"],
+        ["info", ""],
+        ["preview", "", "--at", "0"],
+        ["compare", "", "in.mp4"],
+        ["bench", ""],
+        ["eval", ""],
+        ["train", "--data", "in.mp4", "--steps", "1", "--out", ""],
+        ["weights", "import", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_name_is_no_name_of_the_current_folder(words: list[str], folder: Path) -> None:
+    """As of ``"$FILE"`` in a script that never set it: the folder's own pictures were taken."""
+    (folder / "in.mp4").touch()
+    result = CliRunner().invoke(cli, words)
+
+    assert result.exit_code == 2 and "expected a name, found ''" in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["convert", "x" * 300],
+        ["eval", "x" * 300],
+        ["train", "--data", "x" * 300, "--steps", "1", "--out", "run"],
+        ["train", "--out", "x" * 300, "--export", "x.safetensors"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_names_the_system_will_not_look_at_are_refused_in_a_line(words: list[str]) -> None:
+    """As folders that one may not enter are: whether such a name is there cannot be asked."""
+    result = CliRunner().invoke(cli, words)
+
+    assert isinstance(result.exception, SlomoError | SystemExit) and not isinstance(result.exception, OSError)
+
+
+@pytest.mark.parametrize("words", [["weights", "import", "."], ["preview", "/", "--at", "0"], ["compare", ".", "/"]])
+def test_a_folder_without_a_name_is_refused_in_a_line(words: list[str]) -> None:
+    result = CliRunner().invoke(cli, words)
+
+    assert isinstance(result.exception, SlomoError | SystemExit) and not isinstance(result.exception, ValueError)

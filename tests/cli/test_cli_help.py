@@ -43,6 +43,17 @@ def test_help_has_text_and_examples_and_fits_80_columns(words: list[str], flag: 
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_help_fits_narrow_terminals_but_for_examples_and_names(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    result = CliRunner().invoke(cli, [*words, "--help"], prog_name="slomo")
+
+    texts = [line for line in result.output.splitlines() if not line.strip().startswith(("-", "slomo", "source"))]
+    assert [line for line in texts if len(line) > 40] == []
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_examples_come_before_options(words: list[str]) -> None:
     text = CliRunner().invoke(cli, [*words, "--help"], prog_name="slomo").output
 

@@ -253,7 +253,7 @@ def test_names_are_printed_escaped() -> None:
     clock.now += 3
     progress.advance(1)
 
-    assert stream.getvalue().startswith("a\\nb\\x1b[2J.mp4: 1 frames")
+    assert stream.getvalue().startswith("a\\nb\\x1b[2J.mp4: 1 frame")
 
 
 def test_only_terminals_get_broken_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,6 +203,42 @@ def test_scores_are_told_before_a_sheet_that_cannot_be_drawn(
     assert "set: 2 triplets" in result.stdout and json.loads((tmp_path / "out.json").read_text())["sets"]
 
 
+@pytest.mark.parametrize("damage", ["another size", "no picture"])
+def test_one_bad_triplet_is_told_and_left_out(triplets: Path, tmp_path: Path, damage: str) -> None:
+    bad = triplets / "1" / "frame_02.png"
+    if damage == "another size":
+        write_pictures(bad.parent, moving(0, size=(30, 48)), names=[bad.name])
+    else:
+        bad.write_bytes(b"nothing")
+    options = ["--weights", "none", "--against", "blend", "--json", tmp_path / "out.json", "--progress", "json"]
+    result = run(triplets, *options)
+    assert result.exit_code == 3 and "set: 1 triplet" in result.stdout
+    (scored,) = json.loads((tmp_path / "out.json").read_text())["sets"]
+    assert scored["pairs"] == 1 and [clip["clip"] for clip in scored["methods"][0]["clips"]] == ["2"]
+    assert [failure["clip"] for failure in scored["failures"]] == ["1"]
+    errors = [json.loads(line) for line in result.stderr.splitlines() if '"error"' in line]
+    assert errors[0]["text"].startswith(scored["failures"][0]["text"][:20]) and "1 of 2 clips" in errors[1]["text"]
+
+
+def test_a_sequence_that_changes_its_size_is_measured_until_there(tmp_path: Path) -> None:
+    sizes = [(32, 48)] * 5 + [(30, 48)]
+    pictures = [moving(k, size=size) for k, size in enumerate(sizes)]
+    write_pictures(tmp_path, *pictures, pictures[-1], names=[f"{k}.png" for k in range(7)])
+    result = run(tmp_path, "--weights", "none", "--against", "blend")
+    assert result.exit_code == 3 and "1 clip, 2 pairs" in result.stdout and "48x30 at frame 5" in result.stderr
+    none = run(tmp_path, "--weights", "none", "--against", "blend", "--factor", 6, "--json", "-")
+    assert none.exit_code == 3 and none.stdout == "" and "no pair could be measured" in none.stderr
+
+
+def test_clips_too_short_for_the_factor_are_told(tmp_path: Path) -> None:
+    for name, count in (("long", 5), ("short", 4), ("still", 1)):
+        pictures = [moving(k) for k in range(count)]
+        write_pictures(tmp_path / "set" / name, *pictures, names=[f"{k}.png" for k in range(count)])
+    result = run(tmp_path / "set", "--weights", "none", "--against", "blend", "--factor", "4")
+    assert result.exit_code == 0 and "set x4: 1 clip, 1 pair" in result.stdout
+    assert "note: set x4: left out short, still: fewer than 5 frames" in result.stderr
+
+
 def test_failures_and_notes_are_events_where_asked(tmp_path: Path) -> None:
     film = tmp_path / "clip.avi"
     write_video(film, [moving(k) for k in range(9)])

@@ -185,3 +185,18 @@ def test_table(frames: Dataset, clips: bool | None, rows: int) -> None:
     assert "2 clips, 3 pairs" in shown and "[bold]blend" in shown
     assert sum(line.startswith(("│ long", "│ short")) for line in shown.splitlines()) == rows
     assert f"{results[0].methods[0].scores.psnr:.2f}" in shown
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_numbers_are_whole_on_narrow_terminals(tmp_path: Path, columns: int) -> None:
+    """Names are broken, however long."""
+    name = "a_scene_with_a_long_name_of_its_own"
+    for number in "12":
+        write_pictures(tmp_path / f"{name}_{number}", *[moving(k) for k in range(3)], names=["0.png", "1.png", "2.png"])
+    results = evaluate([open_dataset(tmp_path)], {"minterpolate:mc_mode=aobmc": blend})
+    out = io.StringIO()
+    print_tables(results, Console(file=out, width=columns))
+
+    scores = results[0].methods[0].scores
+    assert "…" not in out.getvalue() and name[:4] in out.getvalue()
+    assert out.getvalue().count(f"{scores.psnr:.2f}") == out.getvalue().count(f"{scores.ssim:.4f}") == 3

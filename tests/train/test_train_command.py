@@ -63,7 +63,7 @@ def test_from_video_to_weights_with_everything_on_the_way(files: Path, tmp_path:
     command += ["--validate", files / "triplets", "--split-parts", "8K", "--cache", tmp_path / "cache"]
     first = slomo(*command, "--steps", 2)
     assert first.exit_code == 0, first.output
-    assert "2 videos, 260 frames" in first.stderr and "1 photos for synthetic motion, 1 of 4 windows" in first.stderr
+    assert "2 videos, 260 frames" in first.stderr and "1 photo for synthetic motion, 1 of 4 windows" in first.stderr
 
     second = slomo(*command, "--steps", 4, "--export", tmp_path / "mine.safetensors", "--export-dtype", "float16")
     assert "at step 2" in second.stderr and "changed since the checkpoint: steps 2 -> 4" in second.stderr
@@ -272,7 +272,7 @@ def test_a_short_or_broken_video_is_refused_only_when_there_is_no_other(files: P
     result = slomo(*common, "--out", tmp_path / "b")
 
     assert result.exit_code == 0 and "left out broken.mp4: " in result.stderr
-    assert "left out short.mp4: too short" in result.stderr and "1 videos, 12 frames" in result.stderr
+    assert "left out short.mp4: too short" in result.stderr and "1 video, 12 frames" in result.stderr
 
 
 def test_the_record_names_what_was_used_first_and_what_changed_later(files: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -252,8 +253,20 @@ def test_videos_of_one_name_and_size_are_told_apart_by_what_they_hold(tmp_path: 
     assert all(np.array_equal(a.frames, b.frames) for a, b in zip(again, (one, other), strict=True))
     assert [clip.path for clip in again] == videos
     videos[0].write_bytes(videos[1].read_bytes())  # rewritten in place
-    (changed, _) = load_clips(videos, tmp_path / "cache")
+    (changed,) = load_clips(videos, tmp_path / "cache")
     assert np.array_equal(changed.frames, other.frames)
+
+
+def test_a_copy_of_a_video_counts_once_and_is_told(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", moving_clip(4, height=64, width=64))
+    (tmp_path / "b.mp4").write_bytes(video.read_bytes())
+    (tmp_path / "c.mp4").symlink_to(video)
+    said: list[str] = []
+    (clip,) = load_clips(find_videos([tmp_path]), tmp_path / "cache", report=said.append)
+
+    assert clip.path == video
+    assert said[:2] == [f"left out {name}: a copy of {video}" for name in ("b.mp4", "c.mp4")]
+    assert said[2].startswith("decoding 1 video into")
 
 
 def _fill_up(videos: list[Path]) -> None:
@@ -264,15 +277,14 @@ def _fill_up(videos: list[Path]) -> None:
         video.write_bytes(video.read_bytes() + missing.to_bytes(4, "big") + b"free" + bytes(missing - 8))
 
 
-def test_a_video_in_two_folders_is_written_by_each_thread_under_a_name_of_its_own(
+def test_a_video_decoded_twice_at_once_is_written_under_names_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As by two runs that share a cache."""
     from slomo_cli.train import cache
 
-    videos = [tmp_path / folder / "a.mp4" for folder in ("one", "other")]
-    for video in videos:
-        video.parent.mkdir()
-        video.write_bytes(b"the same")
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"the same")
     both_write = threading.Barrier(2, timeout=20)
 
     def together(video: Path, short_side: int) -> Iterator[tuple[float, np.ndarray]]:
@@ -281,8 +293,9 @@ def test_a_video_in_two_folders_is_written_by_each_thread_under_a_name_of_its_ow
             yield k / 30, np.full((48, 32), k, np.uint8)
 
     monkeypatch.setattr(cache, "_pictures", together)
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
-    clips = load_clips(videos, tmp_path / "cache")
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(load_clips, [video], tmp_path / "cache") for _ in range(2)]
+    clips = [clip for run in runs for clip in run.result()]
 
     assert [clip.frames[:, 0, 0].tolist() for clip in clips] == [[0, 1, 2]] * 2
     assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) == [".npz", ".yuv"]
