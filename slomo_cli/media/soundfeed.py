@@ -100,6 +100,8 @@ def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
     begun = False
     try:
         for packet in container.demux(stream):
+            if not packet.size and packet.dts is not None:
+                continue  # FLAC in NUT ends with one of side data alone; only the very last, without a time, drains
             try:
                 for frame in packet.decode():
                     begun = True

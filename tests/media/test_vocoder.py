@@ -203,6 +203,19 @@ class TestDecoded:
         assert np.abs(samples[27_000:57_000]).max() == 0
         assert samples[60_000] == 0.5
 
+    def test_an_empty_packet_is_no_damage(self, make):
+        """FLAC in NUT ends with one."""
+        path = make(
+            "flac.nut",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1"),
+            *("-f", "lavfi", "-i", "sine=r=48000:d=1", "-c:v", "ffv1", "-c:a", "flac"),
+        )
+        track = next(stream for stream in probe(path).streams if stream.kind == "audio")
+        damage = Damage()
+        blocks = list(decoded(path, track, scan(probe(path)).timing, 0, 48_000, 1, damage))
+        assert damage == Damage()
+        assert sum(block.shape[1] for block in blocks) == 48_000
+
     def test_a_file_that_is_no_file(self, tmp_path):
         (tmp_path / "a.mp4").write_text("text")
         track = StreamInfo(0, "audio", "aac", sample_rate=48_000, channels=1)
