@@ -10,14 +10,16 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from slomo_cli.media.cuts import CutDetector, DuplicateFilter
-from slomo_cli.timeline import Output, Plan, Step, schedule
-from slomo_cli.values import Frame, TimeSettings, VideoInfo
+from slomo_cli.timeline import Output, Plan, Step, moves_from, schedule
+from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 
 if TYPE_CHECKING:
     from slomo_cli.interpolate import Interpolator, Pending
@@ -38,8 +40,11 @@ _WAITING_FRAMES = (4, 48)
 class Painter:
     """Decides what each output frame shows: a source frame, an in-between one, or a side of a cut."""
 
-    def __init__(self, plan: Plan, info: VideoInfo, network: Interpolator, time: TimeSettings) -> None:
+    def __init__(
+        self, plan: Plan, info: VideoInfo, timing: SourceTiming, network: Interpolator, time: TimeSettings
+    ) -> None:
         self._plan = plan
+        self._timing = timing
         self._network = network
         self._at_cuts = time.cuts
         self._detector = CutDetector(time.cut_threshold)
@@ -60,8 +65,21 @@ class Painter:
 
         ``frames``: of the source, in presentation order; they are fetched on a thread of their own.
         """
-        source = self._repeats.thin(_ahead(frames, _DECODED_AHEAD))
+        source = self._held(self._repeats.thin(_ahead(frames, _DECODED_AHEAD)))
         return self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in source)))
+
+    def _held(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames, and those that stand still for long once more where they begin to move."""
+        left: Frame | None = None
+        for right in chain(frames, (None,)):
+            if left is not None:
+                until = self._plan.end if right is None else right.pts_seconds
+                until = min(until, self._plan.end) if self._plan.loop else until
+                if (moment := moves_from(left.pts_seconds, until, self._timing)) > left.pts_seconds:
+                    yield replace(left, pts_seconds=moment)
+            if right is not None:
+                yield right
+            left = right
 
     def _paint(self, steps: Iterable[Step[Frame]]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
         waiting: deque[tuple[tuple[Plane, ...] | Pending, Output, int]] = deque()

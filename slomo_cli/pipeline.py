@@ -30,7 +30,7 @@ from slomo_cli.media.target import Target, choose_target
 from slomo_cli.pace import with_measured_factor
 from slomo_cli.painter import Painter
 from slomo_cli.progress import Progress, make_progress
-from slomo_cli.timeline import Plan, make_plan, parse_number, parse_rate, parse_time
+from slomo_cli.timeline import Plan, make_plan, parse_number, parse_rate, parse_time, with_pauses
 from slomo_cli.values import ComputeSettings, EncodeSettings, SourceTiming, Summary, TimeSettings, VideoInfo
 
 _log = logging.getLogger(__name__)
@@ -121,7 +121,8 @@ def plan_conversion(
     found: tuple[str, ...] = ()
     if time.auto_factor is not None:
         time, found = with_measured_factor(info, scanned, time, compute)
-    plan = make_plan(scanned.timing, time, scanned.stamps)
+    stamps = with_pauses(scanned.stamps, scanned.timing) if time.vfr == "keep" else None
+    plan = make_plan(scanned.timing, time, stamps)
     # The mean rate: by it the reader of the finished file counts what is shown.
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames)
     if plan.vfr_keep and target.container == "avi":
@@ -156,7 +157,7 @@ def _run(
         seen_size = f"{seen.of(job.info.width)}x{seen.of(job.info.height)}"
         _log.info("network: %s, %s; it sees %s", network.weights_name, network.describe(), seen_size)
         _log.info("encoder: %s", shlex.join(job.encoder_args))
-        painter = Painter(job.plan, job.info, network, time)
+        painter = Painter(job.plan, job.info, job.timing, network, time)
         for picture, output in painter.pictures(decoder):
             encoder.write(picture, output.seconds)
             progress.advance(1)
