@@ -711,6 +711,29 @@ class TestTracks:
             old, new = packets(source, "audio"), packets(done.path, "audio")
             assert [data for _, _, data in new] == [data for _, _, data in old]
 
+    def test_subtitles_of_joined_recordings_go_on_with_the_picture(self, tmp_path):
+        """As in broadcasts, whose clock begins anew."""
+        part, joined = tmp_path / "part.ts", tmp_path / "joined.ts"
+        with av.open(str(part), "w") as output:
+            video = output.add_stream("mpeg2video", rate=30)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            subtitle: Any = output.add_stream("dvbsub")
+            subtitle.codec_context.extradata = b"\0\1\0\1\0"
+            for number in range(60):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * number, np.uint8))
+                frame.pts = number
+                output.mux(video.encode(frame))
+                if number in (15, 45):
+                    packet: Any = av.Packet(bytes([0x0F, 0x10, 0, 1, 0, 2, 3, 0, 0x0F, 0x80, 0, 1, 0, 0]))
+                    packet.stream, packet.time_base, packet.is_keyframe = subtitle, Fraction(1, 30), True
+                    packet.pts = packet.dts = number
+                    output.mux(packet)
+            output.mux(video.encode(None))
+        joined.write_bytes(part.read_bytes() * 2)
+        done = convert(joined, tmp_path / "slow.mkv", TimeSettings(factor=Fraction(2)))
+        starts = [float(start) for start, _ in captions(done.path)]
+        assert starts == pytest.approx([1, 3, 5, 7], abs=1 / 30)
+
     def test_a_name_like_an_option_or_a_protocol(self, tmp_path, clip):
         for name in ("-i.mp4", "concat:a|b.mp4", "new\nline.mp4", "100%.mp4"):
             source = tmp_path / name
