@@ -14,7 +14,7 @@ from typing import Any
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.ffmpeg import literal
-from slomo_cli.media.scan import Joins
+from slomo_cli.media.scan import JoinedClock
 from slomo_cli.timeline import Plan
 from slomo_cli.values import Chapter, SourceTiming, VideoInfo
 
@@ -32,25 +32,6 @@ _BLANK = {
     "dvb_subtitle": b"\x20\0\xff",
 }
 """Per codec, a packet that shows nothing; for codecs of plain text, a blank."""
-
-
-class _Joined:
-    """By how much the clock goes on where recordings were joined: the picture's packets tell."""
-
-    def __init__(self, container: str, time_base: Fraction, interval: Fraction) -> None:
-        self.seconds = Fraction(0)
-        self._time_base = time_base
-        self._interval = interval
-        self._joins = Joins(container, 1 / time_base)
-        self._previous: int | None = None
-
-    def follow(self, order: int | None) -> None:
-        """The picture's next packet, by its time of decoding."""
-        if order is None:
-            return
-        if self._previous is not None and self._joins.at(step := order - self._previous):
-            self.seconds += self._interval - step * self._time_base
-        self._previous = order
 
 
 def retime(
@@ -77,12 +58,11 @@ def retime(
         written: dict[int, int] = dict.fromkeys(streams, -1)
         try:
             target.start_encoding()
-            picture = origin.streams[info.stream_index]
-            joined = _Joined(info.container, Fraction(picture.time_base or 1), 1 / timing.nominal_rate)
+            film = JoinedClock(origin, info, timing)
             wanted = [origin.streams[index] for index in streams]
-            for packet in origin.demux(wanted if timing.continuous else [*wanted, picture]):
+            for packet in origin.demux(wanted if timing.continuous else [*wanted, film.picture]):
                 if packet.stream_index == info.stream_index:
-                    joined.follow(packet.dts)
+                    film.follow(packet.dts)
                     continue
                 if packet.pts is None or not packet.size:
                     continue
@@ -91,7 +71,7 @@ def retime(
                 if codec == "mov_text" and bytes(packet)[:2] == b"\0\0":
                     continue  # an empty caption that only fills a gap; the writer makes its own
                 base = Fraction(packet.time_base)
-                begin = packet.pts * base - timing.first_seconds + joined.seconds
+                begin = packet.pts * base - timing.first_seconds + film.seconds
                 lasts = packet.duration * base if packet.duration else None
                 moved = _moved(begin, lasts, plan)
                 if moved is None:

@@ -321,6 +321,21 @@ class TestSync:
         assert beeps(whole.path) == pytest.approx([2, 10], abs=0.1)
         assert beeps(second.path) == pytest.approx([1], abs=0.1)
 
+    def test_sound_of_joined_recordings_does_not_drift(self, tmp_path, make):
+        """Each may have a little more sound than picture."""
+        part = make(
+            "overhang.ts",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2"),
+            *("-f", "lavfi", "-i", f"aevalsrc='0.5*sin(2*PI*880*t)*between(t,1,1.3)':s={RATE}:d=2.1"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "mp2"),
+        )
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(part.read_bytes() * 4)
+
+        done = convert(joined, tmp_path / "slow.mkv", TimeSettings(factor=Fraction(2)))
+
+        assert beeps(done.path) == pytest.approx([2, 6, 10, 14], abs=1 / 30)
+
     @pytest.mark.parametrize(
         ("rates", "layouts"), [((RATE, RATE), ("stereo", "5.1")), ((RATE, 32000), ("stereo", "stereo"))], ids=str
     )
