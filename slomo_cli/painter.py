@@ -10,14 +10,16 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from slomo_cli.media.cuts import CutDetector, DuplicateFilter, same
-from slomo_cli.timeline import Output, Plan, Step, schedule
-from slomo_cli.values import Frame, TimeSettings, VideoInfo
+from slomo_cli.timeline import Output, Plan, Step, moves_from, schedule
+from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 
 if TYPE_CHECKING:
     from slomo_cli.interpolate import Interpolator, Pending
@@ -39,11 +41,19 @@ class Painter:
     """Decides what each output frame shows: a source frame, an in-between one, or a side of a cut."""
 
     def __init__(
-        self, plan: Plan, info: VideoInfo, network: Interpolator, time: TimeSettings, *, done: int = 0
+        self,
+        plan: Plan,
+        info: VideoInfo,
+        timing: SourceTiming,
+        network: Interpolator,
+        time: TimeSettings,
+        *,
+        done: int = 0,
     ) -> None:
         """``done``: so many output frames are there already; those after them are made. The source is looked at from
         its beginning all the same: what is a cut or a repeat depends on what came before."""
         self._plan = plan
+        self._timing = timing
         self._done = done
         self._network = network
         self._at_cuts = time.cuts
@@ -66,9 +76,23 @@ class Painter:
         ``frames``: of the source, in presentation order; they are fetched on a thread of their own.
         """
         source = self._repeats.thin(_ahead(frames, _DECODED_AHEAD))
-        yield from self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in source)))
+        held = self._held(source)
+        yield from self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in held)))
         # Damage behind the last output is told as that before it, and all of it only at the source's end.
         deque(source, maxlen=0)
+
+    def _held(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames, and those that stand still for long once more where they begin to move."""
+        left: Frame | None = None
+        for right in chain(frames, (None,)):
+            if left is not None:
+                until = self._plan.end if right is None else right.pts_seconds
+                until = min(until, self._plan.end) if self._plan.loop else until
+                if (moment := moves_from(left.pts_seconds, until, self._timing)) > left.pts_seconds:
+                    yield replace(left, pts_seconds=moment)
+            if right is not None:
+                yield right
+            left = right
 
     def _paint(self, steps: Iterable[Step[Frame]]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
         waiting: deque[tuple[tuple[Plane, ...] | Pending, Output, int]] = deque()

@@ -32,7 +32,7 @@ from slomo_cli.media.target import Target, choose_target
 from slomo_cli.pace import with_measured_factor
 from slomo_cli.painter import Painter
 from slomo_cli.progress import Progress, make_progress
-from slomo_cli.timeline import Plan, make_plan, parse_number, parse_rate, parse_time
+from slomo_cli.timeline import Plan, make_plan, parse_number, parse_rate, parse_time, with_pauses
 from slomo_cli.values import ComputeSettings, EncodeSettings, SourceTiming, Summary, TimeSettings, VideoInfo
 
 _log = logging.getLogger(__name__)
@@ -125,7 +125,8 @@ def plan_conversion(
     found: tuple[str, ...] = ()
     if time.auto_factor is not None:
         time, found = with_measured_factor(info, scanned, time, compute)
-    plan = make_plan(scanned.timing, time, scanned.stamps)
+    stamps = with_pauses(scanned.stamps, scanned.timing) if time.vfr == "keep" else None
+    plan = make_plan(scanned.timing, time, stamps)
     # The mean rate: by it the reader of the finished file counts what is shown.
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames)
     if plan.vfr_keep and target.container == "avi":
@@ -166,7 +167,7 @@ def _run(
         if done := encoder.frames_written:
             progress.note(f"{done} of {job.plan.frames} frames are there from before: only those after them are made")
             progress.advance(done)
-        painter = Painter(job.plan, job.info, network, time, done=done)
+        painter = Painter(job.plan, job.info, job.timing, network, time, done=done)
         try:
             for picture, output in painter.pictures(decoder):
                 encoder.write(picture, output.seconds)

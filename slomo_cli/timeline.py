@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, pairwise
 from math import ceil, floor
 from typing import Generic, TypeVar
 
@@ -38,17 +38,23 @@ __all__ = [
     "TimeMap",
     "format_time",
     "make_plan",
+    "moves_from",
     "parse_number",
     "parse_rate",
     "parse_speed",
     "parse_time",
     "schedule",
+    "with_pauses",
 ]
 
 F = TypeVar("F")
 
 _STEP_OUTPUTS = 1024
 """Most outputs in one Step: a still of hours is handed over in parts, so memory stays bounded."""
+_LONGEST_GAP = Fraction(1, 2)
+"""Seconds between two pictures of uneven rate that motion fills; a camera in the dark may take as long..."""
+_GAP_INTERVALS = 6
+"""...or as many of the usual intervals. After more the picture stood still."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,25 @@ def make_plan(timing: SourceTiming, time: TimeSettings, stamps: Sequence[Fractio
     rate = time.rate or timing.nominal_rate
     frames = max(1, ceil(length * rate))
     return Plan(start, end, time_map, rate, frames, frames / rate, False, time.loop)
+
+
+def moves_from(left: Fraction, right: Fraction, timing: SourceTiming) -> Fraction:
+    """When a picture shown from ``left`` on begins to turn into the next one, shown from ``right`` on.
+
+    At once, as a rule. But sources of uneven rate (screen recorders, animations) store a still picture once, however
+    long it stands: it is held, and moves for as long as pictures usually take.
+    """
+    interval = 1 / timing.nominal_rate
+    pause = timing.rate is None and right - left > max(_LONGEST_GAP, _GAP_INTERVALS * interval)
+    return right - interval if pause else left
+
+
+def with_pauses(stamps: Sequence[Fraction], timing: SourceTiming) -> Sequence[Fraction]:
+    """The stamps of the pictures and of what ``moves_from`` puts between them."""
+    if timing.rate is not None:
+        return stamps
+    starts = chain.from_iterable((left, moves_from(left, right, timing)) for left, right in pairwise(stamps))
+    return (*dict.fromkeys(starts), *stamps[-1:])
 
 
 def _range(time: TimeSettings, duration: Fraction) -> tuple[Fraction, Fraction]:

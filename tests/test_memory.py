@@ -104,7 +104,7 @@ def painted(source: Path, weights: str, time: TimeSettings, **compute: Any) -> l
     ):
         return [
             b"".join(p.tobytes() for p in planes)
-            for planes, _ in Painter(job.plan, job.info, network, time).pictures(decoder)
+            for planes, _ in Painter(job.plan, job.info, job.timing, network, time).pictures(decoder)
         ]
 
 

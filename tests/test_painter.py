@@ -25,10 +25,11 @@ def at_a_cut(cuts: Literal["hold", "blend"], bits: int, left: int, right: int, f
         for k, sample in enumerate((left, right))
     ]
     time = TimeSettings(Fraction(factor), cuts=cuts, duplicates="keep")
-    plan = make_plan(SourceTiming(2, Fraction(0), Fraction(2), Fraction(1), Fraction(1)), time)
+    timing = SourceTiming(2, Fraction(0), Fraction(2), Fraction(1), Fraction(1))
+    plan = make_plan(timing, time)
     info: Any = SimpleNamespace(layout=layout, width=1, height=1)
     network: Any = SimpleNamespace(pairs_ahead=3)  # which is asked for nothing
-    painter = Painter(plan, info, network, time)
+    painter = Painter(plan, info, timing, network, time)
     made = [planes for planes, _ in painter.pictures(frames)]
 
     assert painter.cuts == 1 and painter.interpolated == 0

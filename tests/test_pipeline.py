@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,26 @@ def test_uneven_times_are_kept(clip: Clip, run: Convert, tmp_path: Path) -> None
     written = [f.pts_seconds for f in read(out)]
     assert len(written) == 3 * len(times)
     assert [float(t) for t in written[::3]] == pytest.approx([3 * float(t) for t in times], abs=1e-4)
+
+
+def test_a_pause_of_uneven_times_is_held(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    """A screen recorder stores a still picture once: it stands as long as it did, and then moves at the usual pace."""
+    paused = "testsrc2=s=96x64:r=10:d=0.6,settb=1/1000,setpts=100*N+900*gte(N\\,3)"
+    source = make("paused.mkv", "-f", "lavfi", "-i", paused, *"-fps_mode passthrough -c:v ffv1".split())
+
+    run(source, tmp_path / "out.mkv", factor=2, codec="ffv1")
+    assert run(source, tmp_path / "kept.mkv", factor=2, codec="ffv1", vfr="keep").frames_out == 2 * (6 + 1)
+    run(source, tmp_path / "loop.mkv", factor=2, codec="ffv1", end=Fraction(1), loop=True)
+
+    def still(name: str) -> list[Fraction]:
+        """Times of frames that differ from the one before by nothing."""
+        shown = list(read(tmp_path / name))
+        return [b.pts_seconds for a, b in pairwise(shown) if np.array_equal(a.planes[0], b.planes[0])]
+
+    # From the third picture, at 0.2 s, to 0.1 s before the fourth, at 1.2 s; times two.
+    assert still("out.mkv") == [Fraction(k, 10) for k in range(5, 23)] + [Fraction(29, 10)]
+    assert still("kept.mkv") == [Fraction(13, 10), Fraction(22, 10), Fraction(29, 10)]
+    assert still("loop.mkv") == [Fraction(k, 10) for k in range(5, 19)]
 
 
 def test_uneven_times_as_webp_and_not_as_avi(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def _without_encoder(request: Request, time: TimeSettings, watch: _Watch) -> tup
         Interpolator(**asdict(request.compute)) as network,
         Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end) as decoder,
     ):
-        painter = Painter(job.plan, job.info, network, time)
+        painter = Painter(job.plan, job.info, job.timing, network, time)
         for _ in painter.pictures(decoder):
             watch.advance(1)
     return job.plan.frames, painter.interpolated

@@ -123,8 +123,10 @@ def _clock(target: Target, rate: Fraction, time_base: Fraction | None) -> list[t
             clock.append(("bf:v:0", "0"))
         scale = track_timescale(rate) if time_base is None else time_base.denominator
         clock.append(("video_track_timescale", str(scale)))
-        # Left alone, ffmpeg takes the least common multiple of all tracks' clocks, in which hours overflow 32 bits.
-        clock.append(("movie_timescale", str(scale if scale <= 200_000 else 90_000)))
+        # Left alone, ffmpeg takes the least common multiple of all tracks' clocks, in which hours overflow 32 bits;
+        # before 5.0 it always counts in milliseconds.
+        if target.ffmpeg_version >= (5, 0):
+            clock.append(("movie_timescale", str(scale if scale <= 200_000 else 90_000)))
     return clock
 
 

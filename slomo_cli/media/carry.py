@@ -133,7 +133,7 @@ class _Planner(Draft):
                 continue
             path = self.folder / f"subtitles.{ending}"
             codecs = {track.index: track.codec for track in tracks}
-            self.jobs.append(retime_job(self.info.path, path, indices, self.plan, self.timing.first_seconds, codecs))
+            self.jobs.append(retime_job(self.info, self.timing, path, indices, self.plan, codecs))
             at = self.inputs.file(path, "matroska" if ending == "mkv" else "mov")
             places.update({index: f"{at}:{place}" for place, index in enumerate(indices)})
         return places

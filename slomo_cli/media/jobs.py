@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from slomo_cli.media import subtitles
 from slomo_cli.timeline import Plan
+from slomo_cli.values import SourceTiming, VideoInfo
 
 Job = Callable[[], None]
 
@@ -23,10 +23,15 @@ COVER_FILES = {
 
 
 def retime_job(
-    source: Path, result: Path, streams: Sequence[int], plan: Plan, first_seconds: Fraction, codecs: Mapping[int, str]
+    info: VideoInfo,
+    timing: SourceTiming,
+    result: Path,
+    streams: Sequence[int],
+    plan: Plan,
+    codecs: Mapping[int, str],
 ) -> Job:
     """Copies subtitle tracks with their times on the output's clock."""
-    return lambda: subtitles.retime(source, result, streams, plan, first_seconds, codecs)
+    return lambda: subtitles.retime(info, timing, result, streams, plan, codecs)
 
 
 def cover_job(source: Path, index: int, result: Path) -> Job:

@@ -1,7 +1,8 @@
 """Pixel formats: which planar layout a source's format becomes, and how its samples are copied out of libav's buffers.
 
-Every unpacking in the table is exact: samples are moved, never recomputed. Formats in which no planar twin of the same
-depth exists (floating point, 5-6-5 bits, Bayer) go through libswscale to the nearest planar one.
+Every unpacking in the table is exact: samples are moved, never recomputed. Floating point and samples of 4 to 6 bits
+are widened to the nearest planar format here, as libswscale stretches gray floats and leaves white at 248 of 255.
+What else has no planar twin of the same depth (Bayer, CIE XYZ) goes through it to the nearest one.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ _PACKED: dict[str, tuple[str, tuple[Source, ...], int]] = {
 
 _ODD_PATHS = {"pal8": "gbrap", "monow": "gray", "monob": "gray"}
 """Formats unpacked by code of their own."""
+_SHORT = re.compile(r"(rgb|bgr)(444|555|565)le")
+"""Three samples in two bytes, the first named in the higher bits."""
+_FLOATS = re.compile(r"(?:gray|gbra?p)f(16|32)le")
 
 
 def _little(name: str) -> str:
@@ -176,6 +180,8 @@ def can_be_copied(pix_fmt: str, layout: PixelLayout) -> bool:
         return layout.name in ("gbrp", "gbrap")
     if name in ("bgra", "rgba", "argb", "abgr") and layout.name == "gbrp":
         return True
+    if _SHORT.fullmatch(name) or _FLOATS.fullmatch(name):
+        return layout == layout_of(name)
     target = _PACKED[name][0] if name in _PACKED else _ODD_PATHS.get(name, name)
     return target == layout.name
 
@@ -192,8 +198,16 @@ def copy_planes(frame: VideoFrame, layout: PixelLayout) -> tuple[Plane, ...]:
         return _from_palette(frame, layout)
     if little in ("monow", "monob"):
         return _from_bits(frame, inverted=little == "monow")
+    order = "<" if name == little else ">"
+    if short := _SHORT.fullmatch(little):
+        return _from_short(_rows(frame.planes[0], np.dtype(f"{order}u2")), shapes[0], short[1], short[2])
+    if real := _FLOATS.fullmatch(little):
+        dtype = np.dtype(f"{order}f{int(real[1]) // 8}")
+        return tuple(
+            _from_floats(_rows(plane, dtype), shape) for plane, shape in zip(frame.planes, shapes, strict=True)
+        )
     sources, shift = _PACKED[little][1:] if little in _PACKED else (tuple((i, 0, 1) for i in range(len(shapes))), 0)
-    dtype = np.dtype(np.uint8) if layout.bits == 8 else np.dtype(">u2" if name != little else "<u2")
+    dtype = np.dtype(np.uint8) if layout.bits == 8 else np.dtype(f"{order}u2")
     rows = [_rows(plane, dtype) for plane in frame.planes]
     return tuple(
         _cut(rows[plane], offset, step, shift, shape)
@@ -236,6 +250,24 @@ def _from_bits(frame: VideoFrame, inverted: bool) -> tuple[Plane, ...]:
     rows = np.ascontiguousarray(_rows(frame.planes[0], np.dtype(np.uint8))[: frame.height])
     bits = np.unpackbits(rows, axis=1)[:, : frame.width]
     return (np.where(bits, 0, 255).astype(np.uint8) if inverted else np.where(bits, 255, 0).astype(np.uint8),)
+
+
+def _from_short(words: Any, shape: tuple[int, int], names: str, sizes: str) -> tuple[Plane, ...]:
+    """Samples of 4, 5 or 6 bits as G, B, R of 8, their high bits repeated below: white stays white."""
+    words = words[: shape[0], : shape[1]]
+    planes: dict[str, Plane] = {}
+    for name, size in zip(reversed(names), map(int, reversed(sizes)), strict=True):
+        sample = words & ((1 << size) - 1)
+        planes[name] = (sample << (8 - size) | sample >> (2 * size - 8)).astype(np.uint8)
+        words = words >> size
+    return planes["g"], planes["b"], planes["r"]
+
+
+def _from_floats(rows: Any, shape: tuple[int, int]) -> Plane:
+    """0 to 1 as 0 to 65535; what lies outside is cut off, and what is no number is 0."""
+    samples = np.nan_to_num(rows[: shape[0], : shape[1]].astype(np.float32), nan=0)
+    plane: Plane = np.rint(np.clip(samples, 0, 1) * 65535).astype(np.uint16)
+    return plane
 
 
 def is_opaque(frame: VideoFrame) -> bool:

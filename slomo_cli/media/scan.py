@@ -24,6 +24,8 @@ from slomo_cli.media.source import JUMPING_FORMATS, THEORA_HEADER
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
+    from av.container import InputContainer
+
     from slomo_cli.media.source import PictureTrack
 
 BACKWARD_JUMP = Fraction(1, 4)
@@ -86,6 +88,26 @@ class Joins:
     def at(self, step: int) -> bool:
         """Whether this step leads into another recording."""
         return step < -self._back or (self._ahead is not None and step > self._ahead)
+
+
+class JoinedClock:
+    """By how much the clock goes on where recordings were joined: the packets of the picture tell, each in its turn."""
+
+    def __init__(self, container: InputContainer, info: VideoInfo, timing: SourceTiming) -> None:
+        self.picture = container.streams[info.stream_index]
+        self.seconds = Fraction(0)
+        self._time_base = Fraction(self.picture.time_base or 1)
+        self._interval = 1 / timing.nominal_rate
+        self._joins = Joins(info.container, 1 / self._time_base)
+        self._previous: int | None = None
+
+    def follow(self, order: int | None) -> None:
+        """The picture's next packet, by its time of decoding."""
+        if order is None:
+            return
+        if self._previous is not None and self._joins.at(step := order - self._previous):
+            self.seconds += self._interval - step * self._time_base
+        self._previous = order
 
 
 class _Walk:

@@ -12,16 +12,15 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from slomo_cli.errors import InputError
-from slomo_cli.media.scan import Joins
+from slomo_cli.media.scan import JoinedClock, Joins
 from slomo_cli.media.vocoder import Samples, Source, Vocoder
 from slomo_cli.timeline import Plan
-from slomo_cli.values import SourceTiming, StreamInfo
+from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
 
 IS_POSSIBLE = os.name == "posix"
 """A program inherits pipes by their number on every system but Windows."""
@@ -30,6 +29,8 @@ _JITTER_SECONDS = 0.02
 """Stamps this near to where the samples end say nothing: containers round them."""
 _BLOCK = 1 << 16
 """Samples of silence handed over at once."""
+_OVERHANG = 1
+"""Seconds by which sound and picture of a recording may differ in length where another is joined to it."""
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Damage:
 
 
 def decoded(
-    path: Path, track: StreamInfo, timing: SourceTiming, start: int, rate: int, channels: int, damage: Damage
+    info: VideoInfo, track: StreamInfo, timing: SourceTiming, start: int, rate: int, channels: int, damage: Damage
 ) -> Iterator[Samples]:
     """The track's samples from index ``start`` on, (channels, n) float32 in [-1, 1], without gaps.
 
@@ -55,8 +56,9 @@ def decoded(
 
     from slomo_cli.media.probe import open_container
 
-    with open_container(path) as container:
+    with open_container(info.path) as container:
         stream: Any = container.streams[track.index]
+        film = None if timing.continuous else JoinedClock(container, info, timing)
         if timing.continuous:
             _seek(container, stream, timing.first_seconds + Fraction(start, rate))
         joins = Joins(container.format.name, Fraction(rate))
@@ -65,7 +67,7 @@ def decoded(
         at = start
         due: int | None = None  # where the next samples belong if nothing happens
         clock = Fraction(0)
-        for frame in _frames(container, stream, damage):
+        for frame in _frames(container, stream, film, damage):
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 layout = frame.layout if len(frame.layout.channels) == channels else None
                 # Interleaved: arrays of eight planes or more crash PyAV 18.
@@ -78,6 +80,8 @@ def decoded(
             if due is not None and joins.at(begin - due):
                 clock += Fraction(due - begin, rate)
                 begin = due
+            if film is not None and abs(apart := film.seconds - clock) < _OVERHANG:
+                begin, clock = begin + round(apart * rate), film.seconds
             due = begin + samples.shape[1]
             late, slack = begin - at, _JITTER_SECONDS * rate if at > start else 0
             if late > slack:
@@ -90,8 +94,8 @@ def decoded(
                 yield np.ascontiguousarray(samples, np.float32)
 
 
-def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
-    """What can be decoded of a track, in order."""
+def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damage) -> Iterator[Any]:
+    """What can be decoded of a track, in order; ``film`` is told of the picture's packets between."""
     import av
 
     from slomo_cli.media.source import READ_ERRORS
@@ -99,7 +103,12 @@ def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
     early = 0  # where reading begins in the middle, some decoders need a few packets to find their feet
     begun = False
     try:
-        for packet in container.demux(stream):
+        for packet in container.demux([stream] if film is None else [stream, film.picture]):
+            if film is not None and packet.stream_index == film.picture.index:
+                film.follow(packet.dts)
+                continue
+            if not packet.size and packet.dts is not None:
+                continue  # FLAC in NUT ends with one of side data alone; only the very last, without a time, drains
             try:
                 for frame in packet.decode():
                     begun = True
@@ -153,12 +162,12 @@ def clock(plan: Plan, rate: int) -> Callable[[float], float]:
 
 
 def stretched(
-    path: Path, track: StreamInfo, timing: SourceTiming, plan: Plan, rate: int, damage: Damage
+    info: VideoInfo, track: StreamInfo, timing: SourceTiming, plan: Plan, rate: int, damage: Damage
 ) -> Iterator[Samples]:
     """The track on the output's clock: exactly as many samples as the output lasts."""
     source_at = clock(plan, rate)
     start = int(np.floor(source_at(0)))
-    source = Source(decoded(path, track, timing, start, rate, track.channels, damage), track.channels, start)
+    source = Source(decoded(info, track, timing, start, rate, track.channels, damage), track.channels, start)
     total = round(plan.duration * rate)
 
     def output_at(sample: float) -> float:

@@ -141,12 +141,12 @@ class SoundTracks:
         """The track as samples from a pipe that a thread of ours fills during the run."""
         draft = self._draft
         word = f"pipe:sound{number}"
-        source, timing, plan, rate = draft.info.path, draft.timing, draft.plan, track.sample_rate
+        info, timing, plan, rate = draft.info, draft.timing, draft.plan, track.sample_rate
         draft.feeds.append(
             SoundFeed(
                 word,
                 tags.label(track),
-                lambda damage: stretched(source, track, timing, plan, rate, damage),
+                lambda damage: stretched(info, track, timing, plan, rate, damage),
                 track.channels,
                 round(plan.duration * rate),
             )

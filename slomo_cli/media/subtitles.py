@@ -14,8 +14,9 @@ from typing import Any
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.ffmpeg import literal
+from slomo_cli.media.scan import JoinedClock
 from slomo_cli.timeline import Plan
-from slomo_cli.values import Chapter
+from slomo_cli.values import Chapter, SourceTiming, VideoInfo
 
 MATROSKA_HOLDS = frozenset(
     ("subrip", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "hdmv_text_subtitle", "dvd_subtitle", "dvb_subtitle")
@@ -34,25 +35,35 @@ _BLANK = {
 
 
 def retime(
-    source: Path, result: Path, streams: Sequence[int], plan: Plan, first_seconds: Fraction, codecs: Mapping[int, str]
+    info: VideoInfo,
+    timing: SourceTiming,
+    result: Path,
+    streams: Sequence[int],
+    plan: Plan,
+    codecs: Mapping[int, str],
 ) -> None:
     """Copies these subtitle streams (container indices) to ``result`` with starts and durations on the output's clock.
 
-    What ends before the range or begins after it is left out; what reaches into it is cut to it. Raises InputError
-    when the source cannot be read.
+    What ends before the range or begins after it is left out; what reaches into it is cut to it. Where recordings were
+    joined, they go on with the picture. Raises InputError when the source cannot be read.
     """
     import av
 
     from slomo_cli.media.probe import open_container
 
-    with open_container(source) as origin, av.open(literal(result), "w") as target:
+    with open_container(info.path) as origin, av.open(literal(result), "w") as target:
         outputs: dict[int, Any] = {}
         for index in streams:
             outputs[index] = target.add_stream_from_template(origin.streams[index])
         written: dict[int, int] = dict.fromkeys(streams, -1)
         try:
             target.start_encoding()
-            for packet in origin.demux([origin.streams[index] for index in streams]):
+            film = JoinedClock(origin, info, timing)
+            wanted = [origin.streams[index] for index in streams]
+            for packet in origin.demux(wanted if timing.continuous else [*wanted, film.picture]):
+                if packet.stream_index == info.stream_index:
+                    film.follow(packet.dts)
+                    continue
                 if packet.pts is None or not packet.size:
                     continue
                 index = packet.stream.index
@@ -60,7 +71,7 @@ def retime(
                 if codec == "mov_text" and bytes(packet)[:2] == b"\0\0":
                     continue  # an empty caption that only fills a gap; the writer makes its own
                 base = Fraction(packet.time_base)
-                begin = packet.pts * base - first_seconds
+                begin = packet.pts * base - timing.first_seconds + film.seconds
                 lasts = packet.duration * base if packet.duration else None
                 moved = _moved(begin, lasts, plan)
                 if moved is None:
@@ -85,7 +96,9 @@ def retime(
                 blank.pts, blank.dts, blank.duration, blank.is_keyframe = 0, 0, 1, True
                 target.mux(blank)
         except av.error.FFmpegError as error:
-            raise InputError(f"the subtitles of '{printable(source)}' cannot be copied: {printable(error)}") from None
+            raise InputError(
+                f"the subtitles of '{printable(info.path)}' cannot be copied: {printable(error)}"
+            ) from None
 
 
 def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan) -> tuple[Fraction, Fraction | None] | None:

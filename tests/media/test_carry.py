@@ -321,6 +321,21 @@ class TestSync:
         assert beeps(whole.path) == pytest.approx([2, 10], abs=0.1)
         assert beeps(second.path) == pytest.approx([1], abs=0.1)
 
+    def test_sound_of_joined_recordings_does_not_drift(self, tmp_path, make):
+        """Each may have a little more sound than picture."""
+        part = make(
+            "overhang.ts",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2"),
+            *("-f", "lavfi", "-i", f"aevalsrc='0.5*sin(2*PI*880*t)*between(t,1,1.3)':s={RATE}:d=2.1"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "mp2"),
+        )
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(part.read_bytes() * 4)
+
+        done = convert(joined, tmp_path / "slow.mkv", TimeSettings(factor=Fraction(2)))
+
+        assert beeps(done.path) == pytest.approx([2, 6, 10, 14], abs=1 / 30)
+
     @pytest.mark.parametrize(
         ("rates", "layouts"), [((RATE, RATE), ("stereo", "5.1")), ((RATE, 32000), ("stereo", "stereo"))], ids=str
     )
@@ -710,6 +725,29 @@ class TestTracks:
         if same:
             old, new = packets(source, "audio"), packets(done.path, "audio")
             assert [data for _, _, data in new] == [data for _, _, data in old]
+
+    def test_subtitles_of_joined_recordings_go_on_with_the_picture(self, tmp_path):
+        """As in broadcasts, whose clock begins anew."""
+        part, joined = tmp_path / "part.ts", tmp_path / "joined.ts"
+        with av.open(str(part), "w") as output:
+            video = output.add_stream("mpeg2video", rate=30)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            subtitle: Any = output.add_stream("dvbsub")
+            subtitle.codec_context.extradata = b"\0\1\0\1\0"
+            for number in range(60):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * number, np.uint8))
+                frame.pts = number
+                output.mux(video.encode(frame))
+                if number in (15, 45):
+                    packet: Any = av.Packet(bytes([0x0F, 0x10, 0, 1, 0, 2, 3, 0, 0x0F, 0x80, 0, 1, 0, 0]))
+                    packet.stream, packet.time_base, packet.is_keyframe = subtitle, Fraction(1, 30), True
+                    packet.pts = packet.dts = number
+                    output.mux(packet)
+            output.mux(video.encode(None))
+        joined.write_bytes(part.read_bytes() * 2)
+        done = convert(joined, tmp_path / "slow.mkv", TimeSettings(factor=Fraction(2)))
+        starts = [float(start) for start, _ in captions(done.path)]
+        assert starts == pytest.approx([1, 3, 5, 7], abs=1 / 30)
 
     def test_a_name_like_an_option_or_a_protocol(self, tmp_path, clip):
         for name in ("-i.mp4", "concat:a|b.mp4", "new\nline.mp4", "100%.mp4"):

@@ -205,8 +205,8 @@ def test_every_format_libav_knows_has_a_layout_or_a_clear_refusal(name: str) -> 
 
 @pytest.mark.parametrize(
     ("name", "layout"),
-    [("rgb565le", "gbrp"), ("gbrpf32le", "gbrp16le"), ("grayf32le", "gray16le"), ("x2rgb10le", "gbrp10le"),
-     ("yuv444p12msble", "yuv444p12le"), ("uyyvyy411", "yuv411p"), ("xyz12le", "gbrp12le"), ("bayer_rggb8", "gbrp")],
+    [("x2rgb10le", "gbrp10le"), ("yuv444p12msble", "yuv444p12le"), ("uyyvyy411", "yuv411p"), ("xyz12le", "gbrp12le"),
+     ("bayer_rggb8", "gbrp")],
 )  # fmt: skip
 def test_formats_without_a_planar_twin_go_to_the_nearest(name: str, layout: str) -> None:
     if name not in format_names:
@@ -214,6 +214,46 @@ def test_formats_without_a_planar_twin_go_to_the_nearest(name: str, layout: str)
 
     assert layout_of(name).name == layout
     assert not can_be_copied(name, layout_of(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("rgb565le", (5, 6, 5)), ("bgr565be", (5, 6, 5)), ("rgb555le", (5, 5, 5)), ("bgr444le", (4, 4, 4))],
+)
+def test_samples_of_few_bits_reach_from_black_to_white(name: str, sizes: tuple[int, int, int]) -> None:
+    layout = layout_of(name)
+    steps = [np.arange(1 << size) for size in sizes]
+    top, middle, low = (step[:, None, None] if i == 0 else step[:, None] if i == 1 else step
+                        for i, step in enumerate(steps))  # fmt: skip
+    words = (top << (sizes[1] + sizes[2]) | middle << sizes[2] | low).reshape(1 << sizes[0], -1)
+
+    planes = copy_planes(packed(name, words.astype(">u2" if name.endswith("be") else "<u2")), layout)
+
+    assert layout.name == "gbrp" and can_be_copied(name, layout)
+    for letter, plane in zip("gbr", planes, strict=True):
+        size = sizes[name.index(letter)]
+        expected = np.rint(np.arange(1 << size) * 255 / ((1 << size) - 1))
+        assert np.abs(np.unique(plane) - expected).max() <= 1
+        assert plane.min() == 0 and plane.max() == 255
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [("grayf32le", "gray16le"), ("grayf32be", "gray16le"), ("gbrpf32le", "gbrp16le"), ("gbrapf16le", "gbrap16le")],
+)
+def test_floating_point_keeps_its_scale(name: str, layout: str) -> None:
+    if name not in format_names:
+        pytest.skip("this libav does not know the format")
+    frame = blank(name, 5, 2)
+    values = np.array([[0, 0.25, 0.5, 0.75, 1], [-1, 2, np.inf, -np.inf, np.nan]])
+    for plane in range(len(frame.planes)):
+        packed(name, values.astype(f"{'>' if name.endswith('be') else '<'}f{4 if '32' in name else 2}"), plane, frame)
+
+    planes = copy_planes(frame, layout_of(name))
+
+    assert layout_of(name).name == layout and can_be_copied(name, layout_of(name))
+    for plane in planes:
+        assert plane.tolist() == [[0, 16384, 32768, 49151, 65535], [0, 65535, 65535, 0, 0]]
 
 
 def test_unknown_and_hardware_formats_are_refused() -> None:

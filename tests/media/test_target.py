@@ -142,7 +142,8 @@ class TestCommand:
         words = command("a.mp4", turned, tools=old)
         assert "display_rotation" not in words
         assert "transpose=cclock" in words
-        assert "-vsync passthrough" in command("a.mp4", tools=FakeTools(version="4.4"))
+        assert "-vsync passthrough" in (before := command("a.mp4", tools=FakeTools(version="4.4")))
+        assert "-movie_timescale" not in before
 
     def test_orientation_travels_as_a_mark_where_the_container_has_one(self):
         words = command("a.mp4", video_info(display_matrix=matrix(90, True)))

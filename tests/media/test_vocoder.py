@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from out_helpers import video_info
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.probe import probe
@@ -161,7 +162,7 @@ class TestDecoded:
         track = next(stream for stream in info.streams if stream.kind == "audio")
         timing = scan(info).timing
         return np.concatenate(
-            [*decoded(path, track, timing, start, rate, 1, Damage()), np.zeros((1, 1), np.float32)], 1
+            [*decoded(info, track, timing, start, rate, 1, Damage()), np.zeros((1, 1), np.float32)], 1
         )[0]
 
     @pytest.fixture
@@ -203,13 +204,26 @@ class TestDecoded:
         assert np.abs(samples[27_000:57_000]).max() == 0
         assert samples[60_000] == 0.5
 
+    def test_an_empty_packet_is_no_damage(self, make):
+        """FLAC in NUT ends with one."""
+        path = make(
+            "flac.nut",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1"),
+            *("-f", "lavfi", "-i", "sine=r=48000:d=1", "-c:v", "ffv1", "-c:a", "flac"),
+        )
+        track = next(stream for stream in probe(path).streams if stream.kind == "audio")
+        damage = Damage()
+        blocks = list(decoded(probe(path), track, scan(probe(path)).timing, 0, 48_000, 1, damage))
+        assert damage == Damage()
+        assert sum(block.shape[1] for block in blocks) == 48_000
+
     def test_a_file_that_is_no_file(self, tmp_path):
         (tmp_path / "a.mp4").write_text("text")
         track = StreamInfo(0, "audio", "aac", sample_rate=48_000, channels=1)
         with pytest.raises(InputError):
             next(
                 decoded(
-                    tmp_path / "a.mp4",
+                    video_info(path=tmp_path / "a.mp4"),
                     track,
                     SourceTiming(60, Fraction(0), Fraction(2), None, Fraction(30)),
                     0,
@@ -225,7 +239,7 @@ class TestDecoded:
         timing = scan(info).timing
         plan = make_plan(timing, TimeSettings(factor=Fraction(2), start=Fraction(1), end=Fraction(2)))
         track = replace_channels(next(stream for stream in info.streams if stream.kind == "audio"))
-        made = np.concatenate(list(stretched(path, track, timing, plan, 48_000, Damage())), 1)
+        made = np.concatenate(list(stretched(info, track, timing, plan, 48_000, Damage())), 1)
         assert made.shape == (1, round(plan.duration * 48_000))
 
 
