@@ -5,6 +5,25 @@ The public Python API, loaded lazily so that ``import slomo_cli`` costs nothing:
     convert(source, output, *, factor=..., rate=..., ...) -> Summary
     probe(path) -> VideoInfo
     Interpolator(...)   two pictures and any timesteps -> the pictures between
+
+The rooms. ``pipeline.convert``, read top to bottom, is the program:
+
+    pipeline     the straight line, from file to   timeline     which pair and which t makes each frame
+                 file                              times        exact numbers, and maps of time
+    painter      what each output frame shows      interpolate  two pictures and times -> those between
+    arrays       planes as tensors, and back       devices      where the network runs, and in which numbers
+    media        files in and out                  net          the networks
+    pace         the factor that motion allows     stills       two still pictures
+    pairs        neighbouring pictures, for        preview      and one such pair on a sheet
+    compare      before and after                  picture      sheets, plots, PNG files
+    evaluate     scores                            bench        speed
+    train        training                          doctor       what works on this machine
+    cli          one file per command              progress     what is told meanwhile
+    values       what crosses walls                errors       the errors and their exit codes
+    text         values as words                   whole        files that appear complete or not at all
+    threads      cores, and idle threads
+
+Who may import whom stands in ``setup.cfg``, and is tested.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@
     spoil       noise, blocks ...                  captions    text and bars laid over film
     light       fades, shadows ...                 judge       scores and sample sheets
     losses      the paper's and more               perceptual  VGG16 features
-    stepper     one update                         loop        a run: steps, log, checkpoints, signals
+    feed        batches ahead of their use         stepper     one update
+    loop        a run: steps, signals, the end     interrupts  signals, held until a step is done
+    log         what each step came to             checkpoint  all that a run goes on from
     parallel    several GPUs                       record      weights and how they were made
     lock        one process in a folder            run         from a request to weights
 
