@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,9 +31,9 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
     """Every picture file below the folders, sorted; InputError when there is none."""
     found: set[Path] = set()
     for folder in folders:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # Path.is_dir raises where it may not look
             raise InputError(f"training photos: expected a folder of pictures, found no folder {printable(folder)}")
-        found.update(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+        found.update(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and os.path.isfile(p))
     if not found:
         kinds = " ".join(sorted(PHOTO_SUFFIXES))
         raise InputError(f"training photos: no picture in {', '.join(map(printable, folders))} (looked for {kinds})")

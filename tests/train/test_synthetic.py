@@ -188,6 +188,11 @@ def test_photos_are_found_read_and_scaled(tmp_path: Path) -> None:
         find_photos([empty])
 
 
+def test_a_folder_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found no folder"):
+        find_photos([tmp_path / ("long" * 100)])
+
+
 def test_a_repeating_field_looks_the_same_a_period_further_on() -> None:
     textures = [sampler(repeated=share)._textures(12, np.random.default_rng(4)) for share in (0.0, 1.0)]
 
