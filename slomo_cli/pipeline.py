@@ -156,7 +156,7 @@ def _run(
     with (
         Interpolator(**asdict(compute)) as network,
         Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end, deinterlace=deinterlace) as decoder,
-        _writer(job, _fingerprint(job, time, compute, network.sha256)) as encoder,
+        _writer(job, time, compute, network.sha256) as encoder,
     ):
         for note in network.notes:
             progress.note(note)
@@ -203,8 +203,8 @@ def _run(
     return summary
 
 
-def _writer(job: ConversionPlan, fingerprint: str) -> Encoder | Parts:
-    """What takes the frames: one encoder, or one after another."""
+def _writer(job: ConversionPlan, time: TimeSettings, compute: ComputeSettings, weights: str) -> Encoder | Parts:
+    """What takes the frames: one encoder, or one after another. ``weights``: their sha256."""
     target, frames, feeds = job.target, job.plan.frames, job.carry.feeds
     if not job.join_args:
         return Encoder(job.encoder_args, target, frames, time_base=job.time_base, feeds=feeds)
@@ -212,6 +212,7 @@ def _writer(job: ConversionPlan, fingerprint: str) -> Encoder | Parts:
     def encode(part: Target, count: int) -> list[str]:
         return build_encode_args(part, job.plan.rate, None, job.encoder_args[0], frames=count)
 
+    fingerprint = _fingerprint(job, time, compute, weights)
     return Parts(target, frames, fingerprint, encode=encode, join=job.join_args, feeds=feeds)
 
 

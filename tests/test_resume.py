@@ -91,6 +91,21 @@ def test_a_film_in_parts_is_the_film_in_one_piece(
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted((whole.name, joined.name))
 
 
+def test_reordered_pictures_stay_in_order(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    """Every encoder numbers its pictures anew in every part; pictures far apart tell whether any has changed places."""
+    whole, joined = tmp_path / "whole.mkv", tmp_path / "joined.mkv"
+    wishes = {
+        "codec": "hevc",
+        "crf": None,
+        "encoder_args": ("-x265-params", "lossless=1:bframes=3:open-gop=1:keyint=4"),
+    }
+
+    run(clip("cfr.mp4"), whole, **wishes)
+    run(clip("cfr.mp4"), joined, resume=True, **wishes)
+
+    assert same_pictures(whole, joined) and packets(whole) == packets(joined)
+
+
 def failing(after: int) -> Callable[..., None]:
     """``Parts.write`` that fails at its ``after``-th call."""
     write, calls = parts.Parts.write, []

@@ -11,7 +11,6 @@ other containers.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -128,10 +127,12 @@ class Parts:
     ) -> None:
         if self._part is not None:
             self._part.abort()
-        with contextlib.suppress(OSError):
-            if not self._done:
-                shutil.rmtree(self.folder)
-        os.close(self._lock)
+        if os.name == "nt":  # where an open file cannot be removed
+            os.close(self._lock)
+        if not self._done:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if os.name != "nt":  # only now: until it is gone, no other run may begin in the folder
+            os.close(self._lock)
 
     @property
     def frames_kept(self) -> int:
