@@ -243,12 +243,35 @@ def test_a_part_that_was_tampered_with_is_told(
             run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
     part = tmp_path / ".out.mp4.slomo-parts" / "000002.nut"
     part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
-    with pytest.raises(SlomoError, match=r"000002\.nut.*does not hold"):
+    with monkeypatch.context() as patched, pytest.raises(SlomoError, match=r"000002\.nut.*does not hold"):
+        patched.setattr(parts.Parts, "write", None)  # before anything is made
         run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
     assert not (tmp_path / "out.mp4").exists()
 
     part.unlink()  # as the message says, though one more lies behind it
     assert run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True).frames_kept == PART
+
+
+def test_a_part_of_another_encoder_is_told_when_it_is_made(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The film has the headers of its first part only: one with others cannot be joined."""
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.Parts, "write", failing(PART))
+        with pytest.raises(EncoderError):
+            run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True, encoder_args=("-tune", "film"))
+    write, made = parts.Parts.write, []
+    monkeypatch.setattr(parts.Parts, "write", lambda self, *args: (made.append(1), write(self, *args)))
+
+    def elsewhere(args: Sequence[str], *more: Any, **named: Any) -> Encoder:
+        return Encoder(["fastdecode" if word == "film" else word for word in args], *more, **named)
+
+    monkeypatch.setattr(parts, "Encoder", elsewhere)
+    for frames in (PART, 0):  # once more, and before anything is made
+        made.clear()
+        with pytest.raises(EncoderError, match=r"000002\.nut.*encoded otherwise than the first part"):
+            run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True, encoder_args=("-tune", "film"))
+        assert len(made) == frames
 
 
 def test_a_second_run_on_the_same_output_harms_nothing(

@@ -195,8 +195,16 @@ class EncodedNut(Nut):
                 self._headers = headers
         # What is shown when: stamps begin anew in each part, and count in a clock of the encoder's.
         order = {stamp: at for at, stamp in enumerate(sorted({packet.pts for packet in packets}))}
-        if not len(order) == len(packets) == frames or headers != self._headers:
-            raise EncoderError(f"'{printable(part)}' does not hold what was written there: remove it and begin again")
+        if not len(order) == len(packets) == frames:
+            raise EncoderError(
+                f"'{printable(part)}' does not hold what was written there: remove it, then it and those after it are "
+                "made anew"
+            )
+        if headers != self._headers:
+            raise EncoderError(
+                f"'{printable(part)}' is encoded otherwise than the first part, as by another ffmpeg or machine: go on "
+                f"with that one, or remove '{printable(part.parent)}' to begin anew"
+            )
         for at, packet in enumerate(packets):
             shown = self._frames + order[packet.pts]
             self._mux(packet, self._stream, shown, self._frames + at - self._REORDERED)

@@ -24,6 +24,7 @@ from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media.args import COPY
 from slomo_cli.media.clocks import ratio_text
 from slomo_cli.media.encode import Encoder
+from slomo_cli.media.feed import EncodedNut, Pipe
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.place import busy, locked
 from slomo_cli.media.sequence import CONTAINER as PICTURES
@@ -122,10 +123,9 @@ class Parts:
         self._encode, self._join, self._feeds = encode, join, feeds
         self._part: Encoder | None = None
         self._done = 0
+        self._seen = EncodedNut(Pipe(open(os.devnull, "wb", buffering=0)), target.rate)  # noqa: SIM115 - the pipe's now
         command = encode(part_target(target, 0), PART_FRAMES)
         self._open_folder("\n".join((fingerprint, *command[1:-1])))  # but for the program and its output
-        while self._done * PART_FRAMES < expected_frames and self._path(self._done).exists():
-            self._done += 1
         self.frames_written = self.frames_kept
 
     def __enter__(self) -> Self:
@@ -159,7 +159,7 @@ class Parts:
         if self._part.frames_written == self._part.expected_frames:
             self._part.finish()
             self._part = None
-            self._done += 1
+            self._take()
 
     def finish(self) -> None:
         """Joins the parts, lets the whole appear under its name and removes them."""
@@ -169,6 +169,11 @@ class Parts:
             whole.finish()
             self.warnings += whole.warnings
         self._done = 0  # nothing is left to keep
+
+    def _take(self) -> None:
+        """Takes the next part for finished, once it fits those before it: joining them all would tell too late."""
+        self._seen.append(self._path(self._done), self._frames_of(self._done))
+        self._done += 1
 
     def _join_shaped(self) -> list[str]:
         """The join's command with the shape of the picture, which AV1 does not say and PyAV does not hand on."""
@@ -194,7 +199,7 @@ class Parts:
         return path
 
     def _open_folder(self, fingerprint: str) -> None:
-        """Makes the folder, or finds it and sees that it is this conversion's; it is locked until the end."""
+        """Makes the folder, or finds it and sees that it and its parts are this conversion's; locked until the end."""
         where = printable(self.folder.parent)
         try:
             self.folder.mkdir(exist_ok=True)
@@ -215,6 +220,8 @@ class Parts:
                     f"'{printable(self.folder)}' holds parts of another conversion to this output (another source, "
                     "other options, weights or program): give the same again, or remove the folder to begin anew"
                 )
+            while self._done * PART_FRAMES < self._total and self._path(self._done).exists():
+                self._take()
         except OSError as error:
             os.close(self._lock)
             if not any(self.folder.glob("*.nut")):
