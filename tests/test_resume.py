@@ -202,6 +202,25 @@ def test_parts_outlive_a_failed_end(clip: Clip, run: Convert, tmp_path: Path, mo
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
 
+def test_a_kill_while_parts_are_removed_leaves_parts_of_the_same_conversion(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def killed(path: Path, **wishes: Any) -> None:
+        if path.name == "000002.nut":
+            raise KeyboardInterrupt
+        unlink(path, **wishes)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", killed)
+        run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
+    (tmp_path / "out.mp4").unlink()  # whole by then
+
+    assert run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True).frames_kept >= PART
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
+
+
 @pytest.mark.parametrize("other", [{"crf": 10}, {"factor": 4}, {"proxy": "64"}, {"cuts": "off"}, {"preset": "fast"}])
 def test_parts_of_another_conversion_are_refused_and_stay(
     clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]

@@ -168,7 +168,10 @@ class Parts:
                 whole.append(self._path(number), self._frames_of(number))
             whole.finish()
             self.warnings += whole.warnings
-        self._done = 0  # nothing is left to keep
+        while self._done:  # the last one first: what a kill leaves is then the beginning of this conversion
+            self._done -= 1
+            with contextlib.suppress(OSError):
+                self._path(self._done).unlink()
 
     def _take(self) -> None:
         """Takes the next part for finished, once it fits those before it: joining them all would tell too late."""
