@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from tiny_network import save_tiny
 
 from slomo_cli.errors import EncoderError, SlomoError, UsageError
 from slomo_cli.media import parts
+from slomo_cli.media.args import build_encode_args
 from slomo_cli.media.encode import Encoder
 from slomo_cli.media.probe import probe
-from slomo_cli.pipeline import convert
+from slomo_cli.pipeline import convert, plan_conversion
 from slomo_cli.values import Summary
 
 Clip = Callable[[str], Path]
@@ -106,6 +109,45 @@ def test_reordered_pictures_stay_in_order(clip: Clip, run: Convert, tmp_path: Pa
     assert same_pictures(whole, joined) and packets(whole) == packets(joined)
 
 
+def test_frames_at_an_odd_rate_last_equally_long(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    """Near 120 frames a second, of which ffmpeg knows a rate, and which its guess of a decoding stamp would be at."""
+    whole, joined = tmp_path / "whole.mp4", tmp_path / "joined.mp4"
+    wishes = {"factor": 2, "rate": "120000/1001"}
+
+    run(clip("cfr.mp4"), whole, **wishes)
+    run(clip("cfr.mp4"), joined, resume=True, **wishes)
+
+    assert packets(whole) == packets(joined)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "webm"])
+def test_the_shape_of_pixels_stays_where_the_codec_does_not_say_it(
+    clip: Clip, run: Convert, tmp_path: Path, ending: str
+) -> None:
+    out = tmp_path / f"out.{ending}"
+    run(clip("anamorphic.mp4"), out, resume=True, codec="av1", crf=40, preset="ultrafast")
+    shape = probe(out).sample_aspect
+    assert shape is not None and abs(float(shape) - 4 / 3) < 0.01  # WebM holds it as a size in whole pixels
+
+
+def test_parts_of_one_encoder_on_two_machines_are_one_film(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """x265 puts down in its headers how many threads it has; that makes no other film."""
+    out = tmp_path / "out.mkv"
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.Parts, "write", failing(PART))
+        with pytest.raises(EncoderError):
+            run(clip("cfr.mp4"), out, resume=True, codec="hevc")
+
+    def elsewhere(args: Sequence[str], *more: Any, **named: Any) -> Encoder:
+        return Encoder([word.replace("log-level=", "frame-threads=3:log-level=") for word in args], *more, **named)
+
+    monkeypatch.setattr(parts, "Encoder", elsewhere)
+    again = run(clip("cfr.mp4"), out, resume=True, codec="hevc")
+    assert again.frames_kept == PART and again.frames_out == len(read(out))
+
+
 def failing(after: int) -> Callable[..., None]:
     """``Parts.write`` that fails at its ``after``-th call."""
     write, calls = parts.Parts.write, []
@@ -160,6 +202,25 @@ def test_parts_outlive_a_failed_end(clip: Clip, run: Convert, tmp_path: Path, mo
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
 
+def test_a_kill_while_parts_are_removed_leaves_parts_of_the_same_conversion(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def killed(path: Path, **wishes: Any) -> None:
+        if path.name == "000002.nut":
+            raise KeyboardInterrupt
+        unlink(path, **wishes)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", killed)
+        run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
+    (tmp_path / "out.mp4").unlink()  # whole by then
+
+    assert run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True).frames_kept >= PART
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
+
+
 @pytest.mark.parametrize("other", [{"crf": 10}, {"factor": 4}, {"proxy": "64"}, {"cuts": "off"}, {"preset": "fast"}])
 def test_parts_of_another_conversion_are_refused_and_stay(
     clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
@@ -201,12 +262,35 @@ def test_a_part_that_was_tampered_with_is_told(
             run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
     part = tmp_path / ".out.mp4.slomo-parts" / "000002.nut"
     part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
-    with pytest.raises(SlomoError, match=r"000002\.nut.*does not hold"):
+    with monkeypatch.context() as patched, pytest.raises(SlomoError, match=r"000002\.nut.*does not hold"):
+        patched.setattr(parts.Parts, "write", None)  # before anything is made
         run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
     assert not (tmp_path / "out.mp4").exists()
 
     part.unlink()  # as the message says, though one more lies behind it
     assert run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True).frames_kept == PART
+
+
+def test_a_part_of_another_encoder_is_told_when_it_is_made(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The film has the headers of its first part only: one with others cannot be joined."""
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.Parts, "write", failing(PART))
+        with pytest.raises(EncoderError):
+            run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True, encoder_args=("-tune", "film"))
+    write, made = parts.Parts.write, []
+    monkeypatch.setattr(parts.Parts, "write", lambda self, *args: (made.append(1), write(self, *args)))
+
+    def elsewhere(args: Sequence[str], *more: Any, **named: Any) -> Encoder:
+        return Encoder(["fastdecode" if word == "film" else word for word in args], *more, **named)
+
+    monkeypatch.setattr(parts, "Encoder", elsewhere)
+    for frames in (PART, 0):  # once more, and before anything is made
+        made.clear()
+        with pytest.raises(EncoderError, match=r"000002\.nut.*encoded otherwise than the first part"):
+            run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True, encoder_args=("-tune", "film"))
+        assert len(made) == frames
 
 
 def test_a_second_run_on_the_same_output_harms_nothing(
@@ -256,6 +340,61 @@ def test_options_go_where_they_belong(clip: Clip, run: Convert, tmp_path: Path) 
     assert all(keys[start] for start in range(0, len(keys), PART))
     assert sum(keys) > len(keys) / PART + 3
     assert out.read_bytes().find(b"moov") < out.read_bytes().find(b"mdat")
+
+
+@pytest.mark.parametrize(
+    "words, part, join",
+    [
+        ("-bitexact", True, True),
+        ("-flags +bitexact", True, True),
+        ("-strict experimental", True, True),
+        ("-vbr off", False, True),
+        ("-compression_level 12", False, True),
+        ("-frag_duration 300000", False, True),
+        ("-g 12345", True, False),
+        ("-vf hue=s=0", True, False),
+        ("-bsf:v h264_metadata=level=5", True, False),
+    ],
+)
+def test_an_option_goes_to_each_command_it_is_for(
+    clip: Clip, tmp_path: Path, words: str, part: bool, join: bool
+) -> None:
+    said = tuple(words.split())
+    plan = plan_conversion(clip("sound.mp4"), tmp_path / "out.mp4", factor=3, resume=True, encoder_args=said)
+    assert (said[-1] in " ".join(plan.encoder_args), said[-1] in " ".join(plan.join_args)) == (part, join)
+
+
+@pytest.mark.parametrize(
+    "filters", ["fade=in:0:30", "hue=H=t", "hqdn3d", "scale=64:48,eq=brightness=0.1:enable=gt(n\\,9)"]
+)
+def test_filters_that_know_the_time_are_refused(clip: Clip, run: Convert, tmp_path: Path, filters: str) -> None:
+    """Every part would begin with a fade of its own."""
+    with pytest.raises(UsageError, match="may depend on the time"):
+        run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True, encoder_args=("-vf", filters))
+
+
+def test_an_ffmpeg_that_knows_no_setts_joins_without_it(clip: Clip, tmp_path: Path) -> None:
+    plan = plan_conversion(clip("cfr.mp4"), tmp_path / "out.mp4", factor=3, resume=True)
+    assert "-bsf:v:0" in plan.join_args
+    old = replace(parts.in_one_piece(plan.target), ffmpeg_version=(4, 2))
+    assert "-bsf:v:0" not in build_encode_args(old, plan.rate_out, plan.carry, "ffmpeg", frames=plan.frames_out)
+
+
+def test_an_argument_that_is_not_utf8_is_known_again(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    words = ("-x264-params", "stats=\udcff.log")
+    assert run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True, encoder_args=words).frames_out
+
+
+def test_no_folder_stays_where_there_is_no_room_for_one(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EncoderError, match="No space left"):
+        run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -147,13 +147,18 @@ def _last_duration(target: Target, end: Fraction, time_base: Fraction) -> list[t
 
 
 def _even_duration(target: Target, rate: Fraction) -> list[tuple[str, str]]:
-    """Frames from NUT at a constant rate each last equally long; see ``_last_duration``."""
+    """Frames from NUT at a constant rate each last equally long, and are decoded in even steps; see ``_last_duration``.
+
+    NUT leaves it to ffmpeg when a frame is decoded, which counts the first of them at a rate it knows near this one.
+    """
     lasts = f"{float(1 / rate)!r}/TB"
     if target.ffmpeg_version < (6, 1):
-        if target.container not in ("mp4", "mov"):
+        # The oldest do not know the filter, and see for themselves how long such frames last.
+        if target.container not in ("mp4", "mov") or target.ffmpeg_version < (5, 1):
             return []
         lasts = str(round(track_timescale(rate) / rate))
-    return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration=max(1\\,round({lasts}))")]
+    decoded = f"round((round(STARTDTS/({lasts}))+N)*{lasts})"
+    return [("bsf:v:0", f"setts=pts=PTS:dts={decoded}:duration=max(1\\,round({lasts}))")]
 
 
 _PALETTE_MEMORY = 256 * 2**20

@@ -188,16 +188,32 @@ class EncodedNut(Nut):
         with contextlib.suppress(av.error.FFmpegError, IndexError), av.open(literal(part), format="nut") as file:
             coded = file.streams.video[0]
             packets = [packet for packet in file.demux(coded) if packet.size and packet.pts is not None]
-            headers = bytes(coded.codec_context.extradata or b"")
+            headers = _without_remarks(bytes(coded.codec_context.extradata or b""), coded.codec_context.name)
             if self._stream is None:
                 self._stream = self._container.add_stream_from_template(coded, opaque=True)
                 self._stream.time_base = self._time_base
                 self._headers = headers
         # What is shown when: stamps begin anew in each part, and count in a clock of the encoder's.
         order = {stamp: at for at, stamp in enumerate(sorted({packet.pts for packet in packets}))}
-        if not len(order) == len(packets) == frames or headers != self._headers:
-            raise EncoderError(f"'{printable(part)}' does not hold what was written there: remove it and begin again")
+        if not len(order) == len(packets) == frames:
+            raise EncoderError(
+                f"'{printable(part)}' does not hold what was written there: remove it, then it and those after it are "
+                "made anew"
+            )
+        if headers != self._headers:
+            raise EncoderError(
+                f"'{printable(part)}' is encoded otherwise than the first part, as by another ffmpeg or machine: go on "
+                f"with that one, or remove '{printable(part.parent)}' to begin anew"
+            )
         for at, packet in enumerate(packets):
             shown = self._frames + order[packet.pts]
             self._mux(packet, self._stream, shown, self._frames + at - self._REORDERED)
         self._frames += frames
+
+
+def _without_remarks(headers: bytes, codec: str) -> bytes:
+    """The headers without what x265 remarks there of the machine: its processor, the number of its threads."""
+    if codec != "hevc":
+        return headers
+    # NAL units of type 39 and 40 (H.265 table 7-1) begin with such a byte.
+    return b"".join(unit for unit in headers.split(b"\0\0\1") if unit[:1] not in (b"\x4e", b"\x50"))

@@ -11,6 +11,7 @@ other containers.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -21,12 +22,15 @@ from typing import TYPE_CHECKING, Self
 
 from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media.args import COPY
+from slomo_cli.media.clocks import ratio_text
 from slomo_cli.media.encode import Encoder
+from slomo_cli.media.feed import EncodedNut, Pipe
+from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.place import busy, locked
 from slomo_cli.media.sequence import CONTAINER as PICTURES
 from slomo_cli.media.soundfeed import SoundFeed
 from slomo_cli.media.target import Target
-from slomo_cli.media.wishes import is_for_encoder
+from slomo_cli.media.wishes import filters_alike, is_filter, is_for_encoder, is_for_file
 from slomo_cli.timeline import Plan
 from slomo_cli.values import Frame, VideoInfo
 
@@ -58,6 +62,12 @@ def refuse_unfit(target: Target, info: VideoInfo, plan: Plan) -> None:
             f"--resume makes {', '.join(CODECS)} in .mp4, .mov, .mkv or .webm, found {target.codec} in "
             f".{target.extension}: leave it out, or choose another --codec"
         )
+    for name, value in target.user_options:
+        if is_filter(name) and value is not None and not filters_alike(value):
+            raise UsageError(
+                f"--resume begins anew with every part, but the filters '{printable(value)}' may depend on the time or "
+                "on earlier pictures: leave one of them out"
+            )
 
 
 def part_target(target: Target, number: int) -> Target:
@@ -81,8 +91,8 @@ def in_one_piece(target: Target) -> Target:
         target,
         encoder=COPY,
         filters=(),
-        options=tuple(option for option in target.options if not is_for_encoder(option[0])),
-        user_options=tuple(option for option in target.user_options if not is_for_encoder(option[0])),
+        options=tuple(option for option in target.options if is_for_file(option[0])),
+        user_options=tuple(option for option in target.user_options if is_for_file(option[0])),
     )
 
 
@@ -113,10 +123,9 @@ class Parts:
         self._encode, self._join, self._feeds = encode, join, feeds
         self._part: Encoder | None = None
         self._done = 0
+        self._seen = EncodedNut(Pipe(open(os.devnull, "wb", buffering=0)), target.rate)  # noqa: SIM115 - the pipe's now
         command = encode(part_target(target, 0), PART_FRAMES)
         self._open_folder("\n".join((fingerprint, *command[1:-1])))  # but for the program and its output
-        while self._done * PART_FRAMES < expected_frames and self._path(self._done).exists():
-            self._done += 1
         self.frames_written = self.frames_kept
 
     def __enter__(self) -> Self:
@@ -150,16 +159,39 @@ class Parts:
         if self._part.frames_written == self._part.expected_frames:
             self._part.finish()
             self._part = None
-            self._done += 1
+            self._take()
 
     def finish(self) -> None:
         """Joins the parts, lets the whole appear under its name and removes them."""
-        with Encoder(self._join, self._target, self._total, feeds=self._feeds, encoded=True) as whole:
+        with Encoder(self._join_shaped(), self._target, self._total, feeds=self._feeds, encoded=True) as whole:
             for number in range(self._done):
                 whole.append(self._path(number), self._frames_of(number))
             whole.finish()
             self.warnings += whole.warnings
-        self._done = 0  # nothing is left to keep
+        while self._done:  # the last one first: what a kill leaves is then the beginning of this conversion
+            self._done -= 1
+            with contextlib.suppress(OSError):
+                self._path(self._done).unlink()
+
+    def _take(self) -> None:
+        """Takes the next part for finished, once it fits those before it: joining them all would tell too late."""
+        self._seen.append(self._path(self._done), self._frames_of(self._done))
+        self._done += 1
+
+    def _join_shaped(self) -> list[str]:
+        """The join's command with the shape of the picture, which AV1 does not say and PyAV does not hand on."""
+        import av
+
+        shaped: list[str] = []
+        # A part that cannot be read is told when its turn comes.
+        with (
+            contextlib.suppress(av.error.FFmpegError, IndexError),
+            av.open(literal(self._path(0)), format="nut") as file,
+        ):
+            picture = file.streams.video[0]
+            if aspect := picture.sample_aspect_ratio:
+                shaped = ["-aspect:v:0", ratio_text(aspect * picture.width / picture.height)]
+        return [*self._join[:-1], *shaped, self._join[-1]]
 
     def _frames_of(self, number: int) -> int:
         return min(PART_FRAMES, self._total - number * PART_FRAMES)
@@ -170,7 +202,7 @@ class Parts:
         return path
 
     def _open_folder(self, fingerprint: str) -> None:
-        """Makes the folder, or finds it and sees that it is this conversion's; it is locked until the end."""
+        """Makes the folder, or finds it and sees that it and its parts are this conversion's; locked until the end."""
         where = printable(self.folder.parent)
         try:
             self.folder.mkdir(exist_ok=True)
@@ -180,17 +212,23 @@ class Parts:
         try:
             if not locked(self._lock):
                 raise busy()
-            known = fingerprint.encode()
+            known = os.fsencode(fingerprint)  # the user's own arguments may name a file, which need not be UTF-8
             if not any(self.folder.glob("*.nut")):
-                os.truncate(self._lock, 0)
-                os.write(self._lock, known)
+                with open(self._lock, "r+b", closefd=False) as file:
+                    file.truncate(0)
+                    file.write(known)
+                os.fsync(self._lock)  # as durable as the parts: without it they are another conversion's
             elif os.read(self._lock, len(known) + 1) != known:
                 raise UsageError(
                     f"'{printable(self.folder)}' holds parts of another conversion to this output (another source, "
                     "other options, weights or program): give the same again, or remove the folder to begin anew"
                 )
+            while self._done * PART_FRAMES < self._total and self._path(self._done).exists():
+                self._take()
         except OSError as error:
             os.close(self._lock)
+            if not any(self.folder.glob("*.nut")):
+                shutil.rmtree(self.folder, ignore_errors=True)
             raise EncoderError(f"cannot write to the folder '{where}': {error.strerror}") from None
         except BaseException:
             os.close(self._lock)

@@ -137,16 +137,39 @@ def parse_encoder_args(words: Sequence[str]) -> tuple[UserOption, ...]:
         if not rest:
             raise UsageError(f"expected a value after -{printable(name)} in the encoder arguments, found none")
         value = rest.pop(0)
-        if _base(name) == "vf":
+        if is_filter(name):
             _check_filters(value)
         options.append((name, value))
     return tuple(options)
 
 
+_ALIKE = frozenset(
+    """avgblur bilateral boxblur cas chromashift colorbalance colorchannelmixer colorcontrast colorlevels colormatrix
+    colorspace colortemperature crop curves delogo eq exposure fillborders format gblur hflip hue lenscorrection limiter
+    lut lut1d lut3d lutrgb lutyuv median monochrome negate null pad perspective rgbashift scale setdar setparams
+    setrange setsar swapuv tonemap transpose unsharp vflip vibrance zscale""".split()
+)
+"""Filters that make of a picture the same whenever it comes, unless an expression asks when."""
+
+
+def filters_alike(text: str) -> bool:
+    """Whether the filters surely make of a picture the same, whatever came before it and whenever it comes."""
+    return _ALIKE.issuperset(_filter_names(text)) and not re.search(r"\b([nt]|pts|pos|enable)\b", text, re.IGNORECASE)
+
+
+def _filter_names(text: str) -> list[str]:
+    return re.findall(r"(?:^|[,;\]])\s*([a-z0-9_]+)", text)
+
+
 def _check_filters(text: str) -> None:
-    for name in re.findall(r"(?:^|[,;\]])\s*([a-z0-9_]+)", text):
+    for name in _filter_names(text):
         if name in _COUNT_CHANGING:
             raise UsageError(f"the filter {name} changes how many frames are written: use slomo's own options for time")
+
+
+def is_filter(name: str) -> bool:
+    """Whether an option gives the filters of the picture."""
+    return _base(name) == "vf"
 
 
 def _base(name: str) -> str:
@@ -158,12 +181,17 @@ def _base(name: str) -> str:
 
 _OF_THE_FILE = frozenset(
     """an sn dn acodec ab ac ar af aq atag scodec stag sample_fmt channel_layout ch_layout apre
-    movflags brand use_editlist write_tmcd write_colr write_prft write_btrt moov_size movie_timescale
+    aac_coder application compression_level cutoff fec frame_duration joint_stereo packet_loss vbr
+    movflags brand use_editlist write_tmcd write_colr write_gama write_prft write_btrt moov_size movie_timescale
+    frag_duration frag_interleave frag_size min_frag_duration fragment_index ism_lookahead empty_hdlr_name
+    encryption_scheme encryption_key encryption_kid use_stream_ids_as_track_ids output_ts_offset
     video_track_timescale metadata map_metadata map_chapters disposition timecode tag vtag avoid_negative_ts fflags
     cues_to_front reserve_index_space cluster_size_limit cluster_time_limit default_mode write_crc32 dash live
     max_interleave_delta max_muxing_queue_size muxdelay muxpreload""".split()
 )
 """Options that say nothing of how the picture is encoded, as far as they name no stream."""
+_OF_ALL = frozenset(("bitexact", "flags", "strict"))
+"""Options that say something of the picture and of the file and its sound, as far as they name no stream."""
 
 
 def is_for_encoder(name: str) -> bool:
@@ -171,6 +199,11 @@ def is_for_encoder(name: str) -> bool:
     the tracks beside it."""
     stem, _, stream = _base(name).partition(":")
     return not stream and stem not in _OF_THE_FILE
+
+
+def is_for_file(name: str) -> bool:
+    """Whether an option says anything of the file and the tracks beside the picture; see ``is_for_encoder``."""
+    return not is_for_encoder(name) or name in _OF_ALL
 
 
 _PICTURE_ONLY = {"vf": "filter:v:0", "filter:v": "filter:v:0"}
