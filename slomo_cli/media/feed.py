@@ -6,10 +6,11 @@ import contextlib
 import errno
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -177,38 +178,59 @@ class EncodedNut(Nut):
     def __init__(self, pipe: Pipe, rate: Fraction) -> None:
         super().__init__(pipe, 1 / rate)
         self._stream: Any = None
-        self._headers = b""
+        self._headers: bytes | None = None
         self._frames = 0
 
     def append(self, part: Path, frames: int) -> None:
         """The next ``frames`` frames are those of ``part``; EncoderError where it does not hold them."""
-        import av
-
-        packets: list[Any] = []
-        with contextlib.suppress(av.error.FFmpegError, IndexError), av.open(literal(part), format="nut") as file:
-            coded = file.streams.video[0]
-            packets = [packet for packet in file.demux(coded) if packet.size and packet.pts is not None]
-            headers = _without_remarks(bytes(coded.codec_context.extradata or b""), coded.codec_context.name)
+        with opened(part, frames, like=self._headers) as coded:
             if self._stream is None:
-                self._stream = self._container.add_stream_from_template(coded, opaque=True)
+                self._stream = self._container.add_stream_from_template(coded.stream, opaque=True)
                 self._stream.time_base = self._time_base
-                self._headers = headers
+                self._headers = coded.headers
         # What is shown when: stamps begin anew in each part, and count in a clock of the encoder's.
-        order = {stamp: at for at, stamp in enumerate(sorted({packet.pts for packet in packets}))}
-        if not len(order) == len(packets) == frames:
+        order = {stamp: at for at, stamp in enumerate(sorted(packet.pts for packet in coded.packets))}
+        for at, packet in enumerate(coded.packets):
+            shown = self._frames + order[packet.pts]
+            self._mux(packet, self._stream, shown, self._frames + at - self._REORDERED)
+        self._frames += frames
+
+
+class Coded(NamedTuple):
+    """An encoded film."""
+
+    stream: Any
+    """PyAV's, as long as the file is open."""
+    packets: list[Any]
+    """In the order they are decoded in, with stamps that all differ."""
+    headers: bytes
+    """The codec's own; equal in films that can be joined."""
+
+
+@contextmanager
+def opened(part: Path, frames: int, *, like: bytes | None) -> Iterator[Coded]:
+    """A NUT file of ``frames`` frames, encoded as those with the headers ``like`` (None: any). EncoderError where it is
+    not that."""
+    import av
+
+    with ExitStack() as stack:
+        stream, packets, headers = None, [], b""
+        with contextlib.suppress(av.error.FFmpegError, IndexError):
+            file = stack.enter_context(av.open(literal(part), format="nut"))
+            stream = file.streams.video[0]
+            packets = [packet for packet in file.demux(stream) if packet.size and packet.pts is not None]
+            headers = _without_remarks(bytes(stream.codec_context.extradata or b""), stream.codec_context.name)
+        if not len({packet.pts for packet in packets}) == len(packets) == frames:
             raise EncoderError(
                 f"'{printable(part)}' does not hold what was written there: remove it, then it and those after it are "
                 "made anew"
             )
-        if headers != self._headers:
+        if like is not None and headers != like:
             raise EncoderError(
                 f"'{printable(part)}' is encoded otherwise than the first part, as by another ffmpeg or machine: go on "
                 f"with that one, or remove '{printable(part.parent)}' to begin anew"
             )
-        for at, packet in enumerate(packets):
-            shown = self._frames + order[packet.pts]
-            self._mux(packet, self._stream, shown, self._frames + at - self._REORDERED)
-        self._frames += frames
+        yield Coded(stream, packets, headers)
 
 
 def _without_remarks(headers: bytes, codec: str) -> bytes:

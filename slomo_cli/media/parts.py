@@ -24,8 +24,7 @@ from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media.args import COPY
 from slomo_cli.media.clocks import ratio_text
 from slomo_cli.media.encode import Encoder
-from slomo_cli.media.feed import EncodedNut, Pipe
-from slomo_cli.media.ffmpeg import literal
+from slomo_cli.media.feed import opened
 from slomo_cli.media.place import busy, locked
 from slomo_cli.media.sequence import CONTAINER as PICTURES
 from slomo_cli.media.soundfeed import SoundFeed
@@ -123,7 +122,8 @@ class Parts:
         self._encode, self._join, self._feeds = encode, join, feeds
         self._part: Encoder | None = None
         self._done = 0
-        self._seen = EncodedNut(Pipe(open(os.devnull, "wb", buffering=0)), target.rate)  # noqa: SIM115 - the pipe's now
+        self._headers: bytes | None = None
+        self._shape: tuple[str, ...] = ()
         command = encode(part_target(target, 0), PART_FRAMES)
         self._open_folder("\n".join((fingerprint, *command[1:-1])))  # but for the program and its output
         self.frames_written = self.frames_kept
@@ -163,7 +163,8 @@ class Parts:
 
     def finish(self) -> None:
         """Joins the parts, lets the whole appear under its name and removes them."""
-        with Encoder(self._join_shaped(), self._target, self._total, feeds=self._feeds, encoded=True) as whole:
+        join = [*self._join[:-1], *self._shape, self._join[-1]]
+        with Encoder(join, self._target, self._total, feeds=self._feeds, encoded=True) as whole:
             for number in range(self._done):
                 whole.append(self._path(number), self._frames_of(number))
             whole.finish()
@@ -175,23 +176,12 @@ class Parts:
 
     def _take(self) -> None:
         """Takes the next part for finished, once it fits those before it: joining them all would tell too late."""
-        self._seen.append(self._path(self._done), self._frames_of(self._done))
+        with opened(self._path(self._done), self._frames_of(self._done), like=self._headers) as coded:
+            if not self._done:
+                self._headers = coded.headers
+                if aspect := coded.stream.sample_aspect_ratio:  # AV1 does not say it, and PyAV does not hand it on
+                    self._shape = "-aspect:v:0", ratio_text(aspect * coded.stream.width / coded.stream.height)
         self._done += 1
-
-    def _join_shaped(self) -> list[str]:
-        """The join's command with the shape of the picture, which AV1 does not say and PyAV does not hand on."""
-        import av
-
-        shaped: list[str] = []
-        # A part that cannot be read is told when its turn comes.
-        with (
-            contextlib.suppress(av.error.FFmpegError, IndexError),
-            av.open(literal(self._path(0)), format="nut") as file,
-        ):
-            picture = file.streams.video[0]
-            if aspect := picture.sample_aspect_ratio:
-                shaped = ["-aspect:v:0", ratio_text(aspect * picture.width / picture.height)]
-        return [*self._join[:-1], *shaped, self._join[-1]]
 
     def _frames_of(self, number: int) -> int:
         return min(PART_FRAMES, self._total - number * PART_FRAMES)
