@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from math import ceil
 
 from slomo_cli.errors import printable
@@ -19,7 +20,7 @@ from slomo_cli.media.carried import Carry
 from slomo_cli.media.containers import TEXT_SUBTITLES
 from slomo_cli.media.draft import Draft
 from slomo_cli.media.ffmpeg import Tools, literal
-from slomo_cli.media.jobs import COVER_FILES, cover_job, retime_job, text_job
+from slomo_cli.media.jobs import COVER_FILES, cover_job, text_job
 from slomo_cli.media.soundtracks import PRIMING, SoundTracks
 from slomo_cli.media.target import Target
 from slomo_cli.timeline import Plan
@@ -133,7 +134,7 @@ class _Planner(Draft):
                 continue
             path = self.folder / f"subtitles.{ending}"
             codecs = {track.index: track.codec for track in tracks}
-            self.jobs.append(retime_job(self.info, self.timing, path, indices, self.plan, codecs))
+            self.jobs.append(partial(subtitles.retime, self.info, self.timing, path, indices, self.plan, codecs))
             at = self.inputs.file(path, "matroska" if ending == "mkv" else "mov")
             places.update({index: f"{at}:{place}" for place, index in enumerate(indices)})
         return places

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-
-from slomo_cli.media import subtitles
-from slomo_cli.timeline import Plan
-from slomo_cli.values import SourceTiming, VideoInfo
 
 Job = Callable[[], None]
 
@@ -20,18 +16,6 @@ COVER_FILES = {
     "tiff": ("tiff", "image/tiff"),
 }
 """Codec of a cover -> (ending of its file, its MIME type)."""
-
-
-def retime_job(
-    info: VideoInfo,
-    timing: SourceTiming,
-    result: Path,
-    streams: Sequence[int],
-    plan: Plan,
-    codecs: Mapping[int, str],
-) -> Job:
-    """Copies subtitle tracks with their times on the output's clock."""
-    return lambda: subtitles.retime(info, timing, result, streams, plan, codecs)
 
 
 def cover_job(source: Path, index: int, result: Path) -> Job:

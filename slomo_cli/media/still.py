@@ -80,9 +80,8 @@ def alike(first: Still, second: Still) -> tuple[Still, Still, tuple[str, ...]]:
 def _reading(still: Still) -> tuple[int, int]:
     """How samples become colours: range and matrix, 0 where a layout has none."""
     frame = still.frame
-    return (1 if frame.color.is_limited(frame.layout) else 2), assumed_matrix(
-        frame.color, frame.height
-    ) if frame.layout.family == "yuv" else 0
+    matrix = assumed_matrix(frame.color, frame.height) if frame.layout.family == "yuv" else 0
+    return 1 if frame.color.is_limited(frame.layout) else 2, matrix
 
 
 def _common_rgb(a: PixelLayout, b: PixelLayout) -> PixelLayout:
