@@ -178,7 +178,7 @@ def _run(
                 where = f"'{printable(encoder.folder)}'"
                 progress.note(f"{kept} of {job.plan.frames} frames are kept in {where}: the same command goes on there")
             raise
-        met = (*decoder.warnings, *encoder.warnings)
+        met = (*job.carry.met, *decoder.warnings, *encoder.warnings)
         for warning in met:
             progress.note(warning)
         summary = Summary(

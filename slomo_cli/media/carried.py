@@ -31,6 +31,8 @@ class Carry:
     """Tags and dispositions, and what must stay as it is."""
     notes: tuple[str, ...] = ()
     """One line for each thing that is converted or dropped."""
+    met: list[str] = field(default_factory=list)
+    """What shows only once the temporary files are written; complete after ``prepare``."""
     folder: Path | None = None
     """Where temporary files will be."""
     jobs: tuple[Job, ...] = field(default=(), repr=False)

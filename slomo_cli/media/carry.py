@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from math import ceil
+from pathlib import Path
 
 from slomo_cli.errors import printable
 from slomo_cli.media import sound, subtitles, tags
@@ -134,10 +135,16 @@ class _Planner(Draft):
                 continue
             path = self.folder / f"subtitles.{ending}"
             codecs = {track.index: track.codec for track in tracks}
-            self.jobs.append(partial(subtitles.retime, self.info, self.timing, path, indices, self.plan, codecs))
+            self.jobs.append(partial(self._retime, path, indices, codecs))
             at = self.inputs.file(path, "matroska" if ending == "mkv" else "mov")
             places.update({index: f"{at}:{place}" for place, index in enumerate(indices)})
         return places
+
+    def _retime(self, path: Path, indices: list[int], codecs: dict[int, str]) -> None:
+        """The job of writing one of them."""
+        outside = subtitles.retime(self.info, self.timing, path, indices, self.plan, codecs)
+        labels = {track.index: tags.label(track) for track in self.of("subtitle")}
+        self.met += [f"{labels[at]}: {_left_out(count, 'caption')}" for at, count in outside.items() if count]
 
     # --------------------------------------------------------------------------------- covers, attachments, the rest
 
@@ -223,6 +230,8 @@ class _Planner(Draft):
             self.tags += ["-map_chapters", str(source)]
         else:
             moved = subtitles.moved_chapters(self.info.chapters, self.plan, self.timing.first_seconds)
+            if lost := len(self.info.chapters) - len(moved):
+                self.notes.append(_left_out(lost, "chapter"))
             path = self.folder / "chapters.txt"
             self.jobs.append(text_job(path, subtitles.chapter_file(moved)))
             self.tags += ["-map_chapters", str(self.inputs.file(path, "ffmetadata"))]
@@ -244,6 +253,11 @@ class _Planner(Draft):
         if lost:
             names = ", ".join(printable(name) for name in lost)
             self.notes.append(f"tags dropped that .{self.target.extension} has no place for: {names}")
+
+
+def _left_out(count: int, what: str) -> str:
+    lies = "it lies" if count == 1 else "they lie"
+    return f"{_counted(count, what)} left out: {lies} outside the pictures that are shown"
 
 
 def _counted(count: int, what: str) -> str:

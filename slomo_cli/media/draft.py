@@ -40,6 +40,7 @@ class Draft:
     final: list[str] = field(default_factory=list)
     """What the user's own options must not change."""
     notes: list[str] = field(default_factory=list)
+    met: list[str] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     feeds: list[SoundFeed] = field(default_factory=list)
 
@@ -61,6 +62,7 @@ class Draft:
             map_args=(*graphs, *self.maps, *self.codecs),
             output_args=(*self.tags, *self.final),
             notes=tuple(self.notes),
+            met=self.met,
             folder=self.folder if self.jobs else None,
             jobs=tuple(self.jobs),
             feeds=tuple(self.feeds),

@@ -521,6 +521,22 @@ class TestTracks:
         assert chapters(done.path) == [(0, Fraction(1, 5), "First"), (Fraction(1, 5), Fraction(4, 5), "Second")]
 
     @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+    def test_captions_and_chapters_that_are_not_shown_are_counted(self, tmp_path, clip, name):
+        convert(clip("rich.mkv"), tmp_path / name)
+        done = convert(tmp_path / name, tmp_path / "out.mkv", TimeSettings(start=Fraction(55, 100)))
+        (track,) = (stream for stream in probe(tmp_path / name).streams if stream.kind == "subtitle")
+        outside = "outside the pictures that are shown"
+        assert f"1 chapter left out: it lies {outside}" in done.carry.notes
+        label = f"subtitle track {track.index} ({track.codec}, eng)"
+        assert done.carry.met == [f"{label}: 1 caption left out: it lies {outside}"]
+
+    @pytest.mark.parametrize("objects, counted", [(0, 0), (1, 1)])
+    def test_what_ends_a_caption_in_pictures_is_none(self, objects, counted):
+        """The presentation composition segment of PGS, whose 14th byte counts the objects it shows."""
+        data = b"\x16\0\x0b" + bytes(10) + bytes([objects])
+        assert subtitles._clears(data, "hdmv_pgs_subtitle") == (not counted)
+
+    @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
     def test_a_range_without_captions_keeps_their_track(self, tmp_path, clip, name):
         convert(clip("rich.mkv"), tmp_path / name)
         done = convert(tmp_path / name, tmp_path / f"out-{name}", TimeSettings(end=Fraction(1, 10)))
