@@ -25,7 +25,7 @@ from slomo_cli.media.decode import Decoder
 from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.names import refuse_overwriting_input
-from slomo_cli.media.parts import PART_FRAMES, Parts, in_one_piece, part_target, refuse_unfit
+from slomo_cli.media.parts import PART_FRAMES, Parts, in_one_piece, part_target, refuse_unfit, remove_left_over
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.target import Target, choose_target
@@ -208,6 +208,7 @@ def _writer(job: ConversionPlan, time: TimeSettings, compute: ComputeSettings, w
     """What takes the frames: one encoder, or one after another. ``weights``: their sha256."""
     target, frames, feeds = job.target, job.plan.frames, job.carry.feeds
     if not job.join_args:
+        remove_left_over(target)
         return Encoder(job.encoder_args, target, frames, time_base=job.time_base, feeds=feeds)
 
     def encode(part: Target, count: int) -> list[str]:
