@@ -22,7 +22,7 @@ from slomo_cli.errors import EncoderError, OutputClosed, printable
 from slomo_cli.media.feed import EncodedNut, Pipe, RawNut, Shaper
 from slomo_cli.media.ffmpeg import last_words
 from slomo_cli.media.place import Place, left_over, refuse_existing
-from slomo_cli.media.soundfeed import SoundFeed
+from slomo_cli.media.soundfeed import Feed
 from slomo_cli.media.target import Target
 from slomo_cli.values import Frame
 
@@ -53,7 +53,7 @@ class Encoder:
         expected_frames: int | None,
         *,
         time_base: Fraction | None = None,
-        feeds: Sequence[SoundFeed] = (),
+        feeds: Sequence[Feed] = (),
         encoded: bool = False,
     ) -> None:
         self.target = target

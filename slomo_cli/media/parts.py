@@ -27,7 +27,7 @@ from slomo_cli.media.encode import Encoder
 from slomo_cli.media.feed import opened
 from slomo_cli.media.place import busy, locked
 from slomo_cli.media.sequence import CONTAINER as PICTURES
-from slomo_cli.media.soundfeed import SoundFeed
+from slomo_cli.media.soundfeed import Feed
 from slomo_cli.media.target import Target
 from slomo_cli.media.wishes import filters_alike, is_filter, is_for_encoder, is_for_file
 from slomo_cli.timeline import Plan
@@ -169,7 +169,7 @@ class Parts:
         *,
         encode: Command,
         join: Sequence[str],
-        feeds: Sequence[SoundFeed] = (),
+        feeds: Sequence[Feed] = (),
     ) -> None:
         assert target.path is not None and target.parts_folder is not None
         self.folder: Path = target.parts_folder

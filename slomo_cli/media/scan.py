@@ -86,7 +86,7 @@ class Joins:
         self._back = BACKWARD_JUMP * second
         self._ahead = FORWARD_JUMP * second if container in JUMPING_FORMATS else None
 
-    def at(self, step: int) -> bool:
+    def at(self, step: int | Fraction) -> bool:
         """Whether this step leads into another recording."""
         return step < -self._back or (self._ahead is not None and step > self._ahead)
 
