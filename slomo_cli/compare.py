@@ -118,7 +118,13 @@ def compare(
         # That a picture drawn for showing loses chroma resolution is no news.
         taken = f"taken as x{decimal(time.factor)} by the two durations; --factor, --start and --end say otherwise"
         length = () if told or time.factor == 1 else (taken,)
-        about = (*length, *hdr, *(line for line in target.warnings if "chroma resolution" not in line), *carry.notes)
+        about = (
+            *length,
+            *hdr,
+            *(line for line in target.warnings if "chroma resolution" not in line),
+            *carry.notes,
+            *carry.met,
+        )
         films = ((left_info, left_scan), (right_info, right_scan))
         notes = [f"'{printable(info.path)}': {line}" for info, found in films for line in found.warnings] + [*about]
         for note in notes:

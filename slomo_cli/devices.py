@@ -36,7 +36,7 @@ def choose_device(name: str, *, training: bool = False) -> torch.device:
         return torch.device("cpu" if mps_lacks(training=training) else "mps")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise UsageError(f"expected a device such as auto, cpu, cuda, cuda:1 or mps, found '{name}'") from None
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0

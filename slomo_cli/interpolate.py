@@ -116,8 +116,8 @@ class Interpolator:
         compile: bool = False,
     ) -> None:
         for what, count in (("batch", batch), ("threads", threads)):
-            if count < 0:
-                raise UsageError(f"expected {what} to be 0 (chosen) or more, found {count}")
+            if not isinstance(count, int) or count < 0:
+                raise UsageError(f"expected {what} to be 0 (chosen) or a whole number above, found {count!r}")
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.notes: list[str] = []
@@ -419,8 +419,12 @@ def _single_thread() -> None:
 
 def _times(timesteps: Iterable[Fraction | float]) -> list[float]:
     """Every timestep as a float; UsageError for one that is no time between two pictures."""
-    times = [float(t) for t in timesteps]
-    for t in times:
-        if not 0 <= t <= 1:
-            raise UsageError(f"expected a timestep from 0 to 1, found {t:g}")
+    times = []
+    for t in timesteps:
+        try:
+            times.append(float(t))
+        except (TypeError, ValueError):
+            raise UsageError(f"expected a timestep from 0 to 1, found {t!r}") from None
+        if not 0 <= times[-1] <= 1:
+            raise UsageError(f"expected a timestep from 0 to 1, found {times[-1]:g}")
     return times

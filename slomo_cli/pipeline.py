@@ -11,10 +11,10 @@ import logging
 import os
 import shlex
 import time as clock
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from slomo_cli import __version__
 from slomo_cli.errors import UsageError, printable
@@ -25,14 +25,15 @@ from slomo_cli.media.decode import Decoder
 from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.names import refuse_overwriting_input
-from slomo_cli.media.parts import PART_FRAMES, Parts, in_one_piece, part_target, refuse_unfit
+from slomo_cli.media.parts import PART_FRAMES, Parts, in_one_piece, part_target, refuse_unfit, remove_left_over
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.target import Target, choose_target
 from slomo_cli.pace import with_measured_factor
 from slomo_cli.painter import Painter
 from slomo_cli.progress import Progress, make_progress
-from slomo_cli.timeline import Plan, make_plan, parse_number, parse_rate, parse_time, with_pauses
+from slomo_cli.settings import settled
+from slomo_cli.timeline import Plan, make_plan, with_pauses
 from slomo_cli.values import ComputeSettings, EncodeSettings, SourceTiming, Summary, TimeSettings, VideoInfo
 
 _log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def convert(
     has been read back, or not at all. Raises the family of :mod:`slomo_cli.errors`.
     """
     begun = clock.monotonic()
-    time, encode, compute = _settings(time, encode, compute, wishes)
+    time, encode, compute = settled(time, encode, compute, wishes)
     plan = plan_conversion(source, output, time=time, encode=encode, compute=compute)
     refuse_overwriting_input(plan.target.path, Path(source))
     if not encode.overwrite:
@@ -118,7 +119,7 @@ def plan_conversion(
     **wishes: Any,
 ) -> ConversionPlan:
     """What ``convert`` would do, to the frame and to the encoder's last argument. Writes no output."""
-    time, encode, compute = _settings(time, encode, compute, wishes)
+    time, encode, compute = settled(time, encode, compute, wishes)
     ffmpeg = tools(encode.ffmpeg)
     info = probe(Path(source))
     scanned = scan(info, time.input_rate)
@@ -178,7 +179,7 @@ def _run(
                 where = f"'{printable(encoder.folder)}'"
                 progress.note(f"{kept} of {job.plan.frames} frames are kept in {where}: the same command goes on there")
             raise
-        met = (*decoder.warnings, *encoder.warnings)
+        met = (*job.carry.met, *decoder.warnings, *encoder.warnings)
         for warning in met:
             progress.note(warning)
         summary = Summary(
@@ -207,6 +208,7 @@ def _writer(job: ConversionPlan, time: TimeSettings, compute: ComputeSettings, w
     """What takes the frames: one encoder, or one after another. ``weights``: their sha256."""
     target, frames, feeds = job.target, job.plan.frames, job.carry.feeds
     if not job.join_args:
+        remove_left_over(target)
         return Encoder(job.encoder_args, target, frames, time_base=job.time_base, feeds=feeds)
 
     def encode(part: Target, count: int) -> list[str]:
@@ -242,46 +244,3 @@ def _source_notes(info: VideoInfo, time: TimeSettings) -> list[str]:
             "they are taken as they are: expect a flat picture that trembles by a line"
         )
     return notes
-
-
-_READ: dict[str, Any] = {
-    "factor": parse_number,
-    "rate": parse_rate,
-    "input_rate": parse_rate,
-    "start": parse_time,
-    "end": parse_time,
-}
-
-
-def _number(name: str, text: str, *, whole: bool) -> float:
-    try:
-        return int(text) if whole else float(text)
-    except ValueError:
-        kind = "a whole number" if whole else "a number"
-        raise UsageError(f"expected {name} to be {kind}, found '{printable(text)}'") from None
-
-
-def _settings(
-    time: TimeSettings | None, encode: EncodeSettings | None, compute: ComputeSettings | None, wishes: dict[str, Any]
-) -> tuple[TimeSettings, EncodeSettings, ComputeSettings]:
-    """The three settings with single wishes put in by the names of their fields."""
-    settings: list[Any] = [time or TimeSettings(), encode or EncodeSettings(), compute or ComputeSettings()]
-    for name, value in wishes.items():
-        for place, group in enumerate(settings):
-            if name in {f.name for f in fields(group)}:
-                if name in _READ and value is not None and not isinstance(value, Fraction):
-                    value = _READ[name](str(value))
-                settings[place] = replace(group, **{name: value})
-                break
-        else:
-            known = sorted(f.name for group in settings for f in fields(group))
-            raise UsageError(f"expected a setting among {', '.join(known)}; found '{name}'")
-    for place, group in enumerate(settings):
-        for name, hint in get_type_hints(type(group)).items():
-            value = getattr(group, name)
-            kinds = {hint, *get_args(hint)}
-            if isinstance(value, str) and str not in kinds and kinds & {int, float}:
-                settings[place] = replace(settings[place], **{name: _number(name, value, whole=float not in kinds)})
-            if get_origin(hint) is Literal and value not in get_args(hint):
-                raise UsageError(f"expected {name} to be one of {', '.join(get_args(hint))}; found '{value}'")
-    return settings[0], settings[1], settings[2]

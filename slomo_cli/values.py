@@ -87,6 +87,11 @@ class ColorInfo:
         return self.range == 1 or (self.range == 0 and layout.family == "yuv")
 
 
+def usual_matrix(height: int) -> int:
+    """The matrix of a picture that names none: BT.709 above 576 lines, else BT.601, as players guess."""
+    return 1 if height > 576 else 6
+
+
 @dataclass(frozen=True, slots=True)
 class HdrInfo:
     """HDR10 static metadata (SMPTE ST 2086 and CTA-861.3); None where absent."""

@@ -187,7 +187,7 @@ def test_a_small_clip_end_to_end(weights: str, tmp_path: Path) -> None:
 
     assert result.exit_code == 0, result.output
     run = json.loads(result.stdout)["runs"][0]
-    assert run["clip"] == {"name": "in.mp4", "width": 96, "height": 64, "rate": "30", "source_frames": 5}
+    assert run["clip"] == {"name": "in.mp4", "width": 96, "height": 64, "rate": "30", "source_frames": 4}
     assert [stage["name"] for stage in run["stages"]] == ["decode", "network and fusion", "encode"]
     assert [part["name"] for part in run["parts"]] == ["prepare", "flow", "motion", "fusion"]
     assert all(stage["wall_ms"] > 0 for stage in run["stages"] + run["parts"])

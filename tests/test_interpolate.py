@@ -290,6 +290,8 @@ def test_a_smaller_proxy_keeps_the_size_of_the_result(weights: str) -> None:
         ({"proxy": "3"}, UsageError, "32 pixels"),
         ({"proxy": 3}, UsageError, "32 pixels"),
         ({"threads": -1}, UsageError, "threads to be 0"),
+        ({"batch": 2.5}, UsageError, "batch to be 0"),
+        ({"device": None}, UsageError, "expected a device"),
         ({"batch": -1}, UsageError, "batch to be 0"),
     ],
 )
@@ -297,6 +299,12 @@ def test_refusals_say_what_was_expected(weights: str, kwargs: dict[str, Any], er
     """One line each, before anything is computed."""
     with pytest.raises(error, match=words):
         Interpolator(**{"weights": weights, **kwargs})
+
+
+@pytest.mark.parametrize("time", [-0.1, 1.5, float("nan"), None, "half"])
+def test_times_outside_the_pair_are_refused(weights: str, time: Any) -> None:
+    with Interpolator(weights, device="cpu") as net, pytest.raises(UsageError, match="timestep from 0 to 1"):
+        net.between(image(1), image(2), [time])
 
 
 def test_a_closed_one_says_so(weights: str) -> None:

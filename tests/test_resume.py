@@ -221,6 +221,48 @@ def test_a_kill_while_parts_are_removed_leaves_parts_of_the_same_conversion(
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.parametrize("others", [False, True], ids=["its own film", "another film"])
+@pytest.mark.parametrize("again", [{}, {"resume": True, "crf": 10}], ids=["in one piece", "another conversion"])
+def test_parts_are_removed_where_the_film_that_lies_there_was_made_of_them(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: dict[str, Any], others: bool
+) -> None:
+    """A kill between the film's appearance and the removal of its parts; they are another's once it was replaced."""
+    out, folder = tmp_path / "out.mp4", tmp_path / ".out.mp4.slomo-parts"
+
+    unlink = Path.unlink
+
+    def killed(path: Path, **wishes: Any) -> None:
+        if path.suffix == ".nut":
+            raise KeyboardInterrupt
+        unlink(path, **wishes)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", killed)
+        run(clip("cfr.mp4"), out, resume=True)
+    assert out.exists() and any(folder.glob("*.nut"))
+    if others:
+        data = out.read_bytes()
+        out.unlink()
+        out.write_bytes(data)
+
+    if others and again:
+        with pytest.raises(UsageError, match="another conversion"):
+            run(clip("cfr.mp4"), out, overwrite=True, **again)
+    else:
+        assert run(clip("cfr.mp4"), out, overwrite=True, **again).frames_kept == 0
+    assert folder.exists() == others
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4"])
+@pytest.mark.parametrize("source", ["cfr.mp4", "full.mp4", "hdr10.mp4", "yuv444p.mp4"])
+def test_colours_are_marked_as_in_one_piece(clip: Clip, run: Convert, tmp_path: Path, source: str, ending: str) -> None:
+    """Matroska says of H.264 without a mark that its range is limited."""
+    whole, joined = tmp_path / f"whole.{ending}", tmp_path / f"joined.{ending}"
+    run(clip(source), whole, codec="h264")
+    run(clip(source), joined, codec="h264", resume=True)
+    assert probe(whole).color == probe(joined).color
+
+
 @pytest.mark.parametrize("other", [{"crf": 10}, {"factor": 4}, {"proxy": "64"}, {"cuts": "off"}, {"preset": "fast"}])
 def test_parts_of_another_conversion_are_refused_and_stay(
     clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]

@@ -162,7 +162,8 @@ def _plan(
 def _alone(
     job: ConversionPlan, factor: Fraction, compute: ComputeSettings, repeats: int, say: Callable[[str], None]
 ) -> tuple[list[Stage], list[Stage], float, str, int]:
-    """Parts of the network, the stages, the matrix peak, the device's name, and the source frames used."""
+    """Parts of the network, the stages, the matrix peak, the device's name, and the source frames used: the picture at
+    the end of a range is read for those before it, and counts for nothing itself."""
     from slomo_cli.interpolate import Interpolator
 
     steps = max(2, round(factor))
@@ -179,4 +180,4 @@ def _alone(
         device = net.describe()
     say("encoder alone")
     found.append(stages.encode(job, made, min(job.plan.frames, 4 * len(made)), repeats))
-    return parts, found, peak, device, len(frames)
+    return parts, found, peak, device, sum(frame.pts_seconds < job.plan.end for frame in frames)

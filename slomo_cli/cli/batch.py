@@ -63,7 +63,7 @@ class Batch:
         try:
             if values["resume"] and job.source is None:
                 raise UsageError("--resume needs a file: stdin cannot be read a second time")
-            files.check_source(job.source)
+            files.check_source(job.source, piped=True)
             files.check_target(job.target, create=values["out_dir"] is not None, dry=dry)
             if dry:
                 return True

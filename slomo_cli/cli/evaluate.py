@@ -12,7 +12,7 @@ import click
 from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import Name
-from slomo_cli.errors import InputError, UsageError, printable
+from slomo_cli.errors import InputError, SlomoError, UsageError, printable
 from slomo_cli.media.names import refuse_overwriting_input
 
 if TYPE_CHECKING:
@@ -124,7 +124,11 @@ def command(
             write_png(sheet_file, worst_sheet(results, next(iter(methods.values()))))
         if failures:
             count = sum(len(one.shares(limit)) for one in sets)
-            raise InputError(f"{len(failures)} of {count} clips cannot be read to the end: the scores lack the rest")
+            kinds = {type(error) for _, error in failures}
+            kind = kinds.pop() if len(kinds) == 1 else SlomoError
+            what = "cannot be read to the end" if kind is InputError else "could not be measured to the end"
+            lost = sum(len({clip for clip, _ in result.failures}) for result in results)
+            raise kind(f"{lost} of {count} clips {what}: the scores lack the rest")
 
 
 def _factors(text: str) -> list[int]:

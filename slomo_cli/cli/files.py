@@ -135,7 +135,7 @@ def _target(source: Path | None, output: str | None, out_dir: str | None, tag: s
     return folder / default_name(source, tag, codec)
 
 
-def check_source(source: Path | None) -> None:
+def check_source(source: Path | None, *, piped: bool = False) -> None:
     """InputError unless the source is there and may be read; whether it is a video shows when it is opened."""
     if source is None:
         if sys.stdin is None:
@@ -154,7 +154,8 @@ def check_source(source: Path | None) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise InputError(f"{name} is a pipe or device; expected a regular file: pipe it in as -")
+        hint = "pipe it in as -" if piped else "save it to one first"
+        raise InputError(f"{name} is a pipe or device; expected a regular file: {hint}")
     if not os.access(source, os.R_OK):
         raise InputError(f"{name} cannot be read: permission denied")
 

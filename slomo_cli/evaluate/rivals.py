@@ -103,10 +103,14 @@ def minterpolate_command(ffmpeg: str, width: int, height: int, parts: int, optio
 
 
 def rival(name: str, ffmpeg: str | None = None) -> Method:
-    """The rival of this name; ``minterpolate:OPTIONS`` passes options to the filter. UsageError for an unknown one."""
+    """The rival of this name; ``minterpolate:OPTIONS`` passes options to the filter. UsageError for an unknown one,
+    EncoderError for one that ffmpeg does not have or whose options it does not take."""
     kind, _, options = name.partition(":")
     if kind == "minterpolate":
-        return Minterpolate(options, ffmpeg)
+        found = Minterpolate(options, ffmpeg)
+        blank = np.zeros((64, 64, 3), np.uint8)
+        found(blank, blank, (Fraction(1, 2),))  # what is wrong with every pair is told before the work
+        return found
     if options or kind not in RIVALS:
         raise UsageError(f"expected one of {', '.join(RIVALS)} (or minterpolate:OPTIONS), found '{printable(name)}'")
     return nearest if kind == "nearest" else blend

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slomo_cli.errors import InputError
+from slomo_cli.errors import EncoderError, InputError, SlomoError
 from slomo_cli.evaluate.datasets import RGB, Dataset, Window
 from slomo_cli.evaluate.methods import Method
 from slomo_cli.evaluate.metrics import Metrics, measure
@@ -89,8 +89,9 @@ class SetResult:
     dataset: Dataset
     pairs: int
     methods: list[MethodResult]
-    failures: list[tuple[str, InputError]] = field(default_factory=list)
-    """Clips that cannot be read to their ends, by name, and why: what was read of them counts."""
+    failures: list[tuple[str, SlomoError]] = field(default_factory=list)
+    """Clips that cannot be read to their ends, or with which a method fails, by name, and why: what came of them before
+    counts."""
 
 
 def mean_scores(frames: Sequence[FrameScore]) -> Scores:
@@ -109,7 +110,8 @@ def evaluate(
     worst: int = 0,
     advance: Callable[[int], None] = lambda frames: None,
 ) -> list[SetResult]:
-    """Every method on every window of every set; each window is read once, and a clip that cannot be is left there.
+    """Every method on every window of every set; each window is read once, and a clip that cannot be is left there, as
+    it is by a method whose ffmpeg fails with it.
 
     ``limit``: pairs per set at most (``Dataset.windows``); ``worst``: so many cases of each method are kept, pictures
     and all; ``advance`` is told how many pictures were just made and measured. In memory at a time: one window, what
@@ -119,13 +121,19 @@ def evaluate(
     for dataset in datasets:
         runs = [_Run(name, method, worst) for name, method in methods.items()]
         pairs = 0
-        failures = []
+        failures: list[tuple[str, SlomoError]] = []
         for clip, share in dataset.shares(limit):
+            able = set(runs)
             try:
                 for window in islice(clip.windows(), share):
                     pairs += 1
                     for run in runs:
-                        run.take(window)
+                        try:
+                            if run in able:
+                                run.take(window)
+                        except EncoderError as error:
+                            failures.append((clip.name, error))
+                            able.remove(run)
                         advance(len(window.timesteps))
             except InputError as error:
                 failures.append((clip.name, error))

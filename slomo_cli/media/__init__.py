@@ -5,6 +5,7 @@ A source, from its headers to its pictures:
     source       opens it safely                   probe        what its headers say
     sequence     numbered pictures as a film       scan         the pictures' true times, by walking over packets
     grid         exact times out of rounded ones   fields       packets that hold a second field
+    edits        edit lists that change the speed
     decode       pictures in order, as planes      pixels       any pixel format as planes
     deinterlace  whole pictures out of fields      uniform      every picture as the first one is
     cuts         cuts and repeats                  view, still  pictures as people see them; still ones
@@ -23,7 +24,8 @@ The tracks beside the picture:
     carry        what comes along; it fills a      draft        from which ``carried`` is made
     soundtracks  sound: copied, encoded, bent      sound        which codec sound goes into
     stretch      bent by ffmpeg's filters          vocoder      bent by slomo, with its pitch kept
-    soundfeed    handed over while ffmpeg runs     subtitles    captions and chapters on the new time
+    soundfeed    handed over while ffmpeg runs     soundcopy    packets of joined recordings, likewise
+    subtitles    captions and chapters on the new time
     tags         titles, languages, dispositions   inputs       further inputs of the ffmpeg process
     jobs         temporary files they need
 

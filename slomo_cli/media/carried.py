@@ -11,7 +11,7 @@ from typing import Self
 
 from slomo_cli.errors import SlomoError, printable
 from slomo_cli.media.jobs import Job
-from slomo_cli.media.soundfeed import SoundFeed
+from slomo_cli.media.soundfeed import Feed
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,12 @@ class Carry:
     """Tags and dispositions, and what must stay as it is."""
     notes: tuple[str, ...] = ()
     """One line for each thing that is converted or dropped."""
+    met: list[str] = field(default_factory=list)
+    """What shows only once the temporary files are written; complete after ``prepare``."""
     folder: Path | None = None
     """Where temporary files will be."""
     jobs: tuple[Job, ...] = field(default=(), repr=False)
-    feeds: tuple[SoundFeed, ...] = field(default=(), repr=False)
+    feeds: tuple[Feed, ...] = field(default=(), repr=False)
     """Sound made during the run; the encoder hands it over."""
 
     def prepare(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from math import ceil
+from pathlib import Path
 
 from slomo_cli.errors import printable
 from slomo_cli.media import sound, subtitles, tags
@@ -70,7 +71,7 @@ class _Planner(Draft):
             source, self.info.stream_index, self.info.container, self.target.container, timecode
         )
         SoundTracks(self).add(source)
-        self._subtitles(source)
+        self._subtitles(source, delay)
         self._attachments(source)
         self._covers(source)
         self._rest()
@@ -98,23 +99,25 @@ class _Planner(Draft):
 
     # ---------------------------------------------------------------------------------------------------- subtitles
 
-    def _subtitles(self, source: int) -> None:
+    def _subtitles(self, source: int, delay: Fraction) -> None:
         kept: list[tuple[StreamInfo, str]] = []
         for track in self.of("subtitle"):
             codec = self._subtitle_codec(track)
             if codec is not None:
                 kept.append((track, codec))
-        places = self._retimed([track for track, _ in kept]) if self.changed else {}
+        # Where recordings were joined, ffmpeg mends the clocks of sound only, or not at all.
+        moved = self.changed or not self.timing.continuous
+        places = self._retimed([track for track, _ in kept if _can_be_retimed(track)] if moved else [], delay)
         for number, (track, codec) in enumerate(kept):
             self.maps += ["-map", places.get(track.index) or self.inputs.use(source, track)]
             self.codecs += [f"-c:s:{number}", codec]
-            fresh = codec != "copy" or self.changed
+            fresh = codec != "copy" or track.index in places
             self.tags += tags.stream_tags("s", number, source, track, self.target.container, fresh)
 
     def _subtitle_codec(self, track: StreamInfo) -> str | None:
         """'copy', the codec it is converted to, or None with a note."""
         label, ending = tags.label(track), self.target.extension
-        if self.changed and track.codec not in subtitles.MATROSKA_HOLDS and track.codec != "mov_text":
+        if self.changed and not _can_be_retimed(track):
             self.notes.append(f"{label} dropped: its times cannot be changed")
             return None
         if track.codec in self.container.subtitles:
@@ -125,8 +128,9 @@ class _Planner(Draft):
         self.notes.append(f"{label} dropped: .{ending} does not hold it")
         return None
 
-    def _retimed(self, tracks: list[StreamInfo]) -> dict[int, str]:
-        """Temporary files of the moved tracks: source index -> map specifier of the moved track."""
+    def _retimed(self, tracks: list[StreamInfo], delay: Fraction) -> dict[int, str]:
+        """Temporary files of the moved tracks: source index -> map specifier of the moved track. ``delay``: of the
+        picture."""
         places: dict[int, str] = {}
         for ending in ("mkv", "mp4"):
             indices = [track.index for track in tracks if (track.codec == "mov_text") == (ending == "mp4")]
@@ -134,10 +138,16 @@ class _Planner(Draft):
                 continue
             path = self.folder / f"subtitles.{ending}"
             codecs = {track.index: track.codec for track in tracks}
-            self.jobs.append(partial(subtitles.retime, self.info, self.timing, path, indices, self.plan, codecs))
-            at = self.inputs.file(path, "matroska" if ending == "mkv" else "mov")
+            self.jobs.append(partial(self._retime, path, indices, codecs))
+            at = self.inputs.file(path, "matroska" if ending == "mkv" else "mov", delay)
             places.update({index: f"{at}:{place}" for place, index in enumerate(indices)})
         return places
+
+    def _retime(self, path: Path, indices: list[int], codecs: dict[int, str]) -> None:
+        """The job of writing one of them."""
+        outside = subtitles.retime(self.info, self.timing, path, indices, self.plan, codecs)
+        labels = {track.index: tags.label(track) for track in self.of("subtitle")}
+        self.met += [f"{labels[at]}: {_left_out(count, 'caption')}" for at, count in outside.items() if count]
 
     # --------------------------------------------------------------------------------- covers, attachments, the rest
 
@@ -223,6 +233,8 @@ class _Planner(Draft):
             self.tags += ["-map_chapters", str(source)]
         else:
             moved = subtitles.moved_chapters(self.info.chapters, self.plan, self.timing.first_seconds)
+            if lost := len(self.info.chapters) - len(moved):
+                self.notes.append(_left_out(lost, "chapter"))
             path = self.folder / "chapters.txt"
             self.jobs.append(text_job(path, subtitles.chapter_file(moved)))
             self.tags += ["-map_chapters", str(self.inputs.file(path, "ffmetadata"))]
@@ -244,6 +256,15 @@ class _Planner(Draft):
         if lost:
             names = ", ".join(printable(name) for name in lost)
             self.notes.append(f"tags dropped that .{self.target.extension} has no place for: {names}")
+
+
+def _can_be_retimed(track: StreamInfo) -> bool:
+    return track.codec in subtitles.MATROSKA_HOLDS or track.codec == "mov_text"
+
+
+def _left_out(count: int, what: str) -> str:
+    lies = "it lies" if count == 1 else "they lie"
+    return f"{_counted(count, what)} left out: {lies} outside the pictures that are shown"
 
 
 def _counted(count: int, what: str) -> str:

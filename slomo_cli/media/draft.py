@@ -14,7 +14,7 @@ from slomo_cli.media.containers import BY_MUXER, Container
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.inputs import Inputs
 from slomo_cli.media.jobs import Job
-from slomo_cli.media.soundfeed import SoundFeed
+from slomo_cli.media.soundfeed import Feed
 from slomo_cli.media.target import Target
 from slomo_cli.timeline import Plan
 from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, VideoInfo
@@ -40,8 +40,9 @@ class Draft:
     final: list[str] = field(default_factory=list)
     """What the user's own options must not change."""
     notes: list[str] = field(default_factory=list)
+    met: list[str] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
-    feeds: list[SoundFeed] = field(default_factory=list)
+    feeds: list[Feed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.container: Container = BY_MUXER[self.target.container]
@@ -61,6 +62,7 @@ class Draft:
             map_args=(*graphs, *self.maps, *self.codecs),
             output_args=(*self.tags, *self.final),
             notes=tuple(self.notes),
+            met=self.met,
             folder=self.folder if self.jobs else None,
             jobs=tuple(self.jobs),
             feeds=tuple(self.feeds),

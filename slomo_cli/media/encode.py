@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from slomo_cli.errors import EncoderError, OutputClosed, printable
 from slomo_cli.media.feed import EncodedNut, Pipe, RawNut, Shaper
 from slomo_cli.media.ffmpeg import last_words
 from slomo_cli.media.place import Place, left_over, refuse_existing
-from slomo_cli.media.soundfeed import SoundFeed
+from slomo_cli.media.soundfeed import Feed
 from slomo_cli.media.target import Target
 from slomo_cli.values import Frame
 
@@ -53,7 +53,7 @@ class Encoder:
         expected_frames: int | None,
         *,
         time_base: Fraction | None = None,
-        feeds: Sequence[SoundFeed] = (),
+        feeds: Sequence[Feed] = (),
         encoded: bool = False,
     ) -> None:
         self.target = target
@@ -125,16 +125,19 @@ class Encoder:
 
     # --------------------------------------------------------------------------------------------------- the end
 
-    def finish(self) -> None:
-        """Closes the stream, waits for ffmpeg, checks the result and lets it appear under its name."""
+    def finish(self, sealed: Callable[[Path], None] = lambda result: None) -> None:
+        """Closes the stream, waits for ffmpeg, checks the result and lets it appear under its name.
+
+        ``sealed`` is told of the temporary file when it is known to be right, just before it gets that name.
+        """
         try:
-            self._finish()
+            self._finish(sealed)
         except BaseException:
             self.abort()
             raise
         self._done = True
 
-    def _finish(self) -> None:
+    def _finish(self, sealed: Callable[[Path], None]) -> None:
         if self.expected_frames is not None and self.frames_written != self.expected_frames:
             raise EncoderError(f"expected {self.expected_frames} frames, got {self.frames_written}: nothing is kept")
         try:
@@ -166,6 +169,8 @@ class Encoder:
         try:
             if self.target.mark_full_range:
                 self._place.mark_full_range()
+            if self._place.path is not None:
+                sealed(self._place.path)
             self._place.commit(self.target)
         except OSError as error:
             raise EncoderError(f"cannot write '{printable(self.target.path)}': {error.strerror}") from None

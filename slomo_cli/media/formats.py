@@ -13,7 +13,7 @@ from typing import Literal
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.pixels import layout_of
-from slomo_cli.values import ColorInfo, PixelLayout
+from slomo_cli.values import ColorInfo, PixelLayout, usual_matrix
 
 Kind = Literal["video", "jpeg", "webp", "image"]
 """What the readers of a format take for granted of its colours."""
@@ -179,10 +179,8 @@ def setparams(color: ColorInfo) -> str:
 
 
 def assumed_matrix(color: ColorInfo, height: int) -> int:
-    """The matrix to compute with: the source's, or where it says nothing BT.709 above 576 lines and BT.601 below."""
-    if color.matrix in SCALE_MATRICES:
-        return color.matrix
-    return 1 if height > 576 else 6
+    """The matrix to compute with: the source's, or the usual one where that is unsaid or not known to filters."""
+    return color.matrix if color.matrix in SCALE_MATRICES else usual_matrix(height)
 
 
 def conversion(

@@ -18,6 +18,8 @@ class _Input:
     more: tuple[str, ...]
     later: Fraction | None
     """For the source: seconds after the first picture's time at which its clock shall stand at the picture's start."""
+    shift: Fraction = Fraction(0)
+    """For all but the source: seconds to add to its clock."""
     used: list[StreamInfo] = field(default_factory=list)
 
 
@@ -42,9 +44,9 @@ class Inputs:
         self._inputs.append(_Input(literal(self._info.path), self._info.container.partition(",")[0], (), later))
         return len(self._inputs)
 
-    def file(self, path: Path, demuxer: str) -> int:
-        """A temporary file already on the output's clock."""
-        self._inputs.append(_Input(literal(path), demuxer, (), None))
+    def file(self, path: Path, demuxer: str, shift: Fraction = Fraction(0)) -> int:
+        """A temporary file, as many seconds before the output's clock."""
+        self._inputs.append(_Input(literal(path), demuxer, (), None, shift))
         return len(self._inputs)
 
     def samples(self, word: str, rate: int, channels: int, layout: str) -> int:
@@ -54,6 +56,11 @@ class Inputs:
         self._inputs.append(_Input(word, "f32le", ("-ar", str(rate), *said), None))
         return len(self._inputs)
 
+    def packets(self, word: str, source: int) -> int:
+        """A pipe, called ``word``, of the packets of some tracks, on the clock and with the shift of that source."""
+        self._inputs.append(_Input(word, "nut", (), self._inputs[source - 1].later))
+        return len(self._inputs)
+
     def use(self, number: int, stream: StreamInfo) -> str:
         """The map specifier of a source stream, which counts as used from then on."""
         self._inputs[number - 1].used.append(stream)
@@ -61,22 +68,24 @@ class Inputs:
 
     def args(self) -> tuple[str, ...]:
         """``-itsoffset .. -f .. -i ..`` for each, and how their clocks are to be read."""
-        words: list[str] = [] if self._jumps else ["-copyts"]
+        # Only what comes from the source itself jumps.
+        jumps = self._jumps and any(item.used for item in self._inputs if item.name == literal(self._info.path))
+        words: list[str] = [] if jumps else ["-copyts"]
         for item in self._inputs:
-            shift = self._shift(item)
+            shift = self._shift(item, jumps)
             words += ["-itsoffset", seconds_text(shift)] if shift else []
             words += ["-f", item.demuxer, *item.more, "-i", item.name]
         return tuple(words)
 
-    def _shift(self, item: _Input) -> Fraction:
+    def _shift(self, item: _Input, jumps: bool) -> Fraction:
         """What to add to ffmpeg's clock of this input so that 0 is the first picture's time, or ``later`` than it."""
         if item.later is None:
-            return Fraction(0)
+            return item.shift
         # Clocks are taken as they are (-copyts): versions of ffmpeg differ in where they think a file begins. Clocks
         # that may jump are better mended by ffmpeg, which then lets the first of the streams in use begin at 0.
         starts = [stream.start_seconds for stream in item.used if stream.start_seconds is not None]
         origin = Fraction(0)
-        if self._jumps:
+        if jumps:
             origin = min(starts, default=self._info.container_start_seconds)
         shift = origin - self._timing.first_seconds + item.later
         if self._old and shift == -self._info.container_start_seconds:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media.args import COPY
@@ -27,7 +27,7 @@ from slomo_cli.media.encode import Encoder
 from slomo_cli.media.feed import opened
 from slomo_cli.media.place import busy, locked
 from slomo_cli.media.sequence import CONTAINER as PICTURES
-from slomo_cli.media.soundfeed import SoundFeed
+from slomo_cli.media.soundfeed import Feed
 from slomo_cli.media.target import Target
 from slomo_cli.media.wishes import filters_alike, is_filter, is_for_encoder, is_for_file
 from slomo_cli.timeline import Plan
@@ -95,6 +95,63 @@ def in_one_piece(target: Target) -> Target:
     )
 
 
+def _unsaid(stream: Any, target: Target) -> tuple[str, ...]:
+    """Options that say of the whole film what the parts do not hand on, and one that is encoded in one piece has."""
+    options: tuple[str, ...] = ()
+    if aspect := stream.sample_aspect_ratio:  # AV1 does not say it, and PyAV does not hand it on
+        options += "-aspect:v:0", ratio_text(aspect * stream.width / stream.height)
+    if target.codec == "h264" and target.container == "matroska" and not stream.codec_context.color_range:
+        options += "-color_range:v:0", "tv"  # H.264 is silent about the range that is taken for granted
+    return options
+
+
+_CONVERSION = "conversion"
+"""The file in the folder that holds the fingerprint, and is locked by the run that works there."""
+_FILM = "film"
+"""The file in the folder by which the film is known again that was made of the parts."""
+
+
+def _seal(folder: Path, film: Path) -> None:
+    """Puts down that these parts have become this film, whatever its name will be."""
+    with contextlib.suppress(OSError):  # the film is worth more than its mark
+        (folder / _FILM).write_text(_identity(film))
+
+
+def _identity(film: Path) -> str:
+    about = os.stat(film)
+    return f"file {about.st_ino}, {about.st_size} bytes of {about.st_mtime_ns}"
+
+
+def are_left_over(target: Target) -> bool:
+    """Whether the very film that lies there was made of the parts beside it: a run was killed while it removed them."""
+    if target.path is None or target.parts_folder is None:
+        return False
+    with contextlib.suppress(OSError):
+        return (target.parts_folder / _FILM).read_text() == _identity(target.path)
+    return False
+
+
+def remove_left_over(target: Target) -> None:
+    """Removes parts of which the film that lies there was made, unless another run is at work on them."""
+    if target.parts_folder is None or not are_left_over(target):
+        return
+    with contextlib.suppress(OSError):
+        lock = os.open(target.parts_folder / _CONVERSION, os.O_RDWR)
+        if locked(lock):
+            _remove(target.parts_folder, lock)
+        else:
+            os.close(lock)
+
+
+def _remove(folder: Path, lock: int) -> None:
+    """Removes the folder and closes its lock: until it is gone, no other run may begin in it."""
+    if os.name == "nt":  # where an open file cannot be removed
+        os.close(lock)
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.name != "nt":
+        os.close(lock)
+
+
 class Parts:
     """Takes frames as an :class:`Encoder` does, from the first that is not there yet: number ``frames_written``.
 
@@ -113,7 +170,7 @@ class Parts:
         *,
         encode: Command,
         join: Sequence[str],
-        feeds: Sequence[SoundFeed] = (),
+        feeds: Sequence[Feed] = (),
     ) -> None:
         assert target.path is not None and target.parts_folder is not None
         self.folder: Path = target.parts_folder
@@ -123,7 +180,7 @@ class Parts:
         self._part: Encoder | None = None
         self._done = 0
         self._headers: bytes | None = None
-        self._shape: tuple[str, ...] = ()
+        self._unsaid: tuple[str, ...] = ()
         command = encode(part_target(target, 0), PART_FRAMES)
         self._open_folder("\n".join((fingerprint, *command[1:-1])))  # but for the program and its output
         self.frames_written = self.frames_kept
@@ -136,12 +193,10 @@ class Parts:
     ) -> None:
         if self._part is not None:
             self._part.abort()
-        if os.name == "nt":  # where an open file cannot be removed
+        if self._done:
             os.close(self._lock)
-        if not self._done:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        if os.name != "nt":  # only now: until it is gone, no other run may begin in the folder
-            os.close(self._lock)
+        else:
+            _remove(self.folder, self._lock)
 
     @property
     def frames_kept(self) -> int:
@@ -163,11 +218,11 @@ class Parts:
 
     def finish(self) -> None:
         """Joins the parts, lets the whole appear under its name and removes them."""
-        join = [*self._join[:-1], *self._shape, self._join[-1]]
+        join = [*self._join[:-1], *self._unsaid, self._join[-1]]
         with Encoder(join, self._target, self._total, feeds=self._feeds, encoded=True) as whole:
             for number in range(self._done):
                 whole.append(self._path(number), self._frames_of(number))
-            whole.finish()
+            whole.finish(lambda film: _seal(self.folder, film))
             self.warnings += whole.warnings
         while self._done:  # the last one first: what a kill leaves is then the beginning of this conversion
             self._done -= 1
@@ -179,8 +234,7 @@ class Parts:
         with opened(self._path(self._done), self._frames_of(self._done), like=self._headers) as coded:
             if not self._done:
                 self._headers = coded.headers
-                if aspect := coded.stream.sample_aspect_ratio:  # AV1 does not say it, and PyAV does not hand it on
-                    self._shape = "-aspect:v:0", ratio_text(aspect * coded.stream.width / coded.stream.height)
+                self._unsaid = _unsaid(coded.stream, self._target)
         self._done += 1
 
     def _frames_of(self, number: int) -> int:
@@ -196,19 +250,25 @@ class Parts:
         where = printable(self.folder.parent)
         try:
             self.folder.mkdir(exist_ok=True)
-            self._lock = os.open(self.folder / "conversion", os.O_RDWR | os.O_CREAT, 0o666)
+            self._lock = os.open(self.folder / _CONVERSION, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise EncoderError(f"cannot write to the folder '{where}': {error.strerror}") from None
         try:
             if not locked(self._lock):
                 raise busy()
             known = os.fsencode(fingerprint)  # the user's own arguments may name a file, which need not be UTF-8
+            same = os.read(self._lock, len(known) + 1) == known
+            os.lseek(self._lock, 0, os.SEEK_SET)
+            if not same and are_left_over(self._target):
+                for part in self.folder.glob("*.nut"):
+                    part.unlink()
             if not any(self.folder.glob("*.nut")):
+                (self.folder / _FILM).unlink(missing_ok=True)
                 with open(self._lock, "r+b", closefd=False) as file:
                     file.truncate(0)
                     file.write(known)
                 os.fsync(self._lock)  # as durable as the parts: without it they are another conversion's
-            elif os.read(self._lock, len(known) + 1) != known:
+            elif not same:
                 raise UsageError(
                     f"'{printable(self.folder)}' holds parts of another conversion to this output (another source, "
                     "other options, weights or program): give the same again, or remove the folder to begin anew"

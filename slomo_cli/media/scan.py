@@ -17,6 +17,7 @@ import av.error
 import numpy as np
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.edits import unusual_speeds
 from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
@@ -85,7 +86,7 @@ class Joins:
         self._back = BACKWARD_JUMP * second
         self._ahead = FORWARD_JUMP * second if container in JUMPING_FORMATS else None
 
-    def at(self, step: int) -> bool:
+    def at(self, step: int | Fraction) -> bool:
         """Whether this step leads into another recording."""
         return step < -self._back or (self._ahead is not None and step > self._ahead)
 
@@ -259,7 +260,17 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
         continuous=len(parts) == 1,
     )
     warnings += _shortfall(walk, info, timing, (int(ticks[0]) - earliest) * time_base)
+    warnings += _speeds(info)
     return Timing(timing, Stamps(ticks, time_base, grid), tuple(warnings))
+
+
+def _speeds(info: VideoInfo) -> list[str]:
+    """A line where an edit list plays a part slower, faster or as a still, which libav does not."""
+    found = unusual_speeds(info.path) if "mov" in info.container else []
+    if not found:
+        return []
+    shown = " and ".join(f"at {float(speed):.4g} times their speed" if speed else "as a still" for speed in found)
+    return [f"the source's edit list plays parts {shown}; they are taken at normal speed: their times may be wrong"]
 
 
 def _shortfall(walk: _Walk, info: VideoInfo, timing: SourceTiming, lead: Fraction) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,6 +44,30 @@ class Damage:
     """Why reading ended before the file did; '' when it did not."""
 
 
+class SoundClock:
+    """Where the pieces of a track lie on a clock that goes on where recordings were joined: as the picture's does, or
+    evenly where there is no picture to tell."""
+
+    def __init__(self, container: str, film: JoinedClock | None) -> None:
+        """``container``: libav's name of it; ``film``: told of the picture's packets by whoever reads them."""
+        self._joins = Joins(container, Fraction(1))
+        self._film = film
+        self._due: Fraction | None = None  # where the next piece belongs if nothing happens
+        self.ahead = Fraction(0)
+        """Seconds by which it runs ahead of the stamps by now."""
+
+    def place(self, stamp: Fraction, lasts: Fraction) -> Fraction:
+        """When a piece begins whose stamp says this, in seconds, and which lasts so long."""
+        begin = stamp + self.ahead
+        if self._due is not None and self._joins.at(begin - self._due):
+            self.ahead += self._due - begin
+            begin = self._due
+        if self._film is not None and abs(apart := self._film.seconds - self.ahead) < _OVERHANG:
+            begin, self.ahead = begin + apart, self._film.seconds
+        self._due = begin + lasts
+        return begin
+
+
 def decoded(
     info: VideoInfo, track: StreamInfo, timing: SourceTiming, start: int, rate: int, channels: int, damage: Damage
 ) -> Iterator[Samples]:
@@ -61,12 +86,10 @@ def decoded(
         film = None if timing.continuous else JoinedClock(container, info, timing)
         if timing.continuous:
             _seek(container, stream, timing.first_seconds + Fraction(start, rate))
-        joins = Joins(container.format.name, Fraction(rate))
+        clock = SoundClock(container.format.name, film)
         kind: Any = None
         resampler: Any = None
-        at = start
-        due: int | None = None  # where the next samples belong if nothing happens
-        clock = Fraction(0)
+        at = due = start
         for frame in _frames(container, stream, film, damage):
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 layout = frame.layout if len(frame.layout.channels) == channels else None
@@ -74,14 +97,10 @@ def decoded(
                 resampler = av.AudioResampler("flt", layout or _layout(channels), rate)
             pieces = [piece.to_ndarray().reshape(-1, channels).T for piece in resampler.resample(frame)]
             samples = np.concatenate(pieces, 1) if pieces else np.zeros((channels, 0), np.float32)
-            begin = at if due is None else due
+            begin = due
             if frame.pts is not None:
-                begin = round((frame.pts * Fraction(frame.time_base) - timing.first_seconds + clock) * rate)
-            if due is not None and joins.at(begin - due):
-                clock += Fraction(due - begin, rate)
-                begin = due
-            if film is not None and abs(apart := film.seconds - clock) < _OVERHANG:
-                begin, clock = begin + round(apart * rate), film.seconds
+                stamp = frame.pts * Fraction(frame.time_base) - timing.first_seconds
+                begin = round(clock.place(stamp, Fraction(samples.shape[1], rate)) * rate)
             due = begin + samples.shape[1]
             late, slack = begin - at, _JITTER_SECONDS * rate if at > start else 0
             if late > slack:
@@ -176,27 +195,20 @@ def stretched(
     return Vocoder(source, rate, total, source_at, output_at).run()
 
 
-class SoundFeed:
-    """A pipe and the thread that fills it with interleaved little-endian float samples.
+class Feed(ABC):
+    """A pipe and the thread that fills it with sound.
 
     A pipe without a name: when slomo is killed, it ends. At a named one an ffmpeg that came too late waits for ever.
 
-    word: stands for the pipe in ffmpeg's arguments until it has a number. name: of the track, for messages. make:
-    gives the blocks, (channels, n), and says what was damaged. total: how many samples have to arrive whatever happens;
-    where the source fails, the rest is silence, since a damaged sound is no reason to lose the picture.
+    word: stands for the pipe in ffmpeg's arguments until it has a number. name: of the track, for messages.
     """
 
-    def __init__(
-        self, word: str, name: str, make: Callable[[Damage], Iterator[Samples]], channels: int, total: int
-    ) -> None:
+    def __init__(self, word: str, name: str) -> None:
         self.word = word
         self.damage = Damage()
         self.problem: Exception | None = None
         """What went wrong, if anything did; the caller decides what to do about a bug."""
         self._name = name
-        self._make = make
-        self._channels = channels
-        self._total = total
         self._number = -1
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"slomo-sound-{word}", daemon=True)
@@ -238,27 +250,53 @@ class SoundFeed:
         return tuple(found)
 
     def _run(self) -> None:
-        number = self._number
-        given = 0
         try:
-            try:
-                for block in self._make(self.damage):
-                    _write(number, np.ascontiguousarray(block.T, "<f4"))
-                    given += block.shape[1]
-                    if self._stopped.is_set():
-                        return
-            except BrokenPipeError:
-                pass
-            except InputError as error:
-                self.damage.end = str(error)
-            except Exception as problem:
-                self.problem = problem
-            for block in silence(self._channels, self._total - given):
-                _write(number, np.ascontiguousarray(block.T, "<f4"))
+            self._fill(self._number)
         except OSError:
             pass  # ffmpeg has gone; it says why itself
+        except InputError as error:
+            self.damage.end = str(error)
+        except Exception as problem:
+            self.problem = problem
         finally:
-            os.close(number)
+            os.close(self._number)
+
+    @abstractmethod
+    def _fill(self, number: int) -> None:
+        """Writes all into the pipe of that number, or as much as is asked for until ``_stopped``."""
+
+
+class SoundFeed(Feed):
+    """Interleaved little-endian float samples.
+
+    make: gives the blocks, (channels, n), and says what was damaged. total: how many samples have to arrive whatever
+    happens; where the source fails, the rest is silence, since a damaged sound is no reason to lose the picture.
+    """
+
+    def __init__(
+        self, word: str, name: str, make: Callable[[Damage], Iterator[Samples]], channels: int, total: int
+    ) -> None:
+        super().__init__(word, name)
+        self._make = make
+        self._channels = channels
+        self._total = total
+
+    def _fill(self, number: int) -> None:
+        given = 0
+        try:
+            for block in self._make(self.damage):
+                _write(number, np.ascontiguousarray(block.T, "<f4"))
+                given += block.shape[1]
+                if self._stopped.is_set():
+                    return
+        except BrokenPipeError:
+            pass
+        except InputError as error:
+            self.damage.end = str(error)
+        except Exception as problem:
+            self.problem = problem
+        for block in silence(self._channels, self._total - given):
+            _write(number, np.ascontiguousarray(block.T, "<f4"))
 
 
 def _write(number: int, samples: Any) -> None:

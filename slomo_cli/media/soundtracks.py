@@ -7,6 +7,7 @@ from fractions import Fraction
 from slomo_cli.errors import UsageError
 from slomo_cli.media import sound, stretch, tags
 from slomo_cli.media.draft import Draft
+from slomo_cli.media.soundcopy import PacketFeed, can_be_handed
 from slomo_cli.media.soundfeed import SoundFeed, stretched
 from slomo_cli.values import StreamInfo
 
@@ -15,6 +16,8 @@ PRIMING = Fraction(1, 10)
 _HIDING = ("mp4", "mov", "matroska", "webm")
 """Muxers that can keep sound in the file which is not to be heard; elsewhere a copy brings it all back."""
 
+_PACKETS = "pipe:packets"
+
 
 class SoundTracks:
     """Puts the tracks of sound into a draft."""
@@ -22,6 +25,9 @@ class SoundTracks:
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
         self._stretched_input: int | None = None
+        self._packets_input: int | None = None
+        self._handed: list[StreamInfo] = []
+        """Tracks of which the packets are handed over, in the order they have there."""
 
     def add(self, source: int) -> None:
         """All of them; ``source``: the number of the input they come from. UsageError for a copy of what changes."""
@@ -41,7 +47,7 @@ class SoundTracks:
             hidden = bared or track.is_cut
             copied = not draft.changed and track.codec in draft.container.audio and not hidden
             if copied:
-                draft.maps += ["-map", draft.inputs.use(source, track)]
+                draft.maps += ["-map", self._unbent(track, source)]
                 draft.codecs += [f"-c:a:{number}", "copy"]
                 self._allow(track.codec)
                 if sound.is_unnamed(track, draft.container):
@@ -53,6 +59,20 @@ class SoundTracks:
                 continue
             draft.tags += tags.stream_tags("a", number, source, track, draft.target.container, fresh=not copied)
             number += 1
+        if self._handed:
+            draft.feeds.append(PacketFeed(_PACKETS, draft.info, draft.timing, self._handed))
+
+    def _unbent(self, track: StreamInfo, source: int) -> str:
+        """The map specifier of a track that keeps its time, from the source or, where recordings were joined, from a
+        thread of ours that lets each begin with its picture."""
+        inputs = self._draft.inputs
+        if self._draft.timing.continuous or not can_be_handed(track):
+            return inputs.use(source, track)
+        if self._packets_input is None:
+            self._packets_input = inputs.packets(_PACKETS, source)
+        inputs.use(self._packets_input, track)
+        self._handed.append(track)
+        return f"{self._packets_input}:{len(self._handed) - 1}"
 
     def _note_outside(self, tracks: list[StreamInfo]) -> None:
         """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
@@ -99,7 +119,7 @@ class SoundTracks:
             elif draft.settings.audio == "copy":
                 draft.notes.append(f"{name} is cut to the range, and so encoded anew: only the whole can be copied")
         else:
-            draft.maps += ["-map", draft.inputs.use(source, track)]
+            draft.maps += ["-map", self._unbent(track, source)]
             if layouts := sound.layout_filter(codec, track, draft.container):
                 draft.codecs += [f"-filter:a:{number}", layouts]
             if track.codec in draft.container.audio and track.is_cut:
@@ -119,17 +139,19 @@ class SoundTracks:
         return True
 
     def _bent(self, track: StreamInfo, number: int, codec: str) -> None:
-        """The track on the picture's time and as long as it: by the vocoder, or by filters where it is only cut, may
-        fall in pitch, or cannot be fed."""
+        """The track on the picture's time and as long as it: by the vocoder, or by filters where it is only cut out of
+        one recording, may fall in pitch, or cannot be fed."""
         draft = self._draft
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(draft.settings, draft.tools)
-        if method != "pitch" and sound.is_bent(draft.plan) and sound.can_be_fed(track):
+        bent = sound.is_bent(draft.plan)
+        ours = method != "pitch" if bent else not draft.timing.continuous
+        if ours and sound.can_be_fed(track):
             self._fed(track, number, codec)
             return
         if self._stretched_input is None:
             self._stretched_input = draft.inputs.source(stretch.LEAD)
-            if sound.is_bent(draft.plan) and method == "atempo":
+            if bent and method == "atempo":
                 draft.notes.append("this ffmpeg has no rubberband filter: sound is stretched less exactly, with atempo")
         parts = stretch.segments(draft.plan, rate)
         pads = (draft.inputs.use(self._stretched_input, track), f"a{number}")

@@ -41,11 +41,11 @@ def retime(
     streams: Sequence[int],
     plan: Plan,
     codecs: Mapping[int, str],
-) -> None:
+) -> dict[int, int]:
     """Copies these subtitle streams (container indices) to ``result`` with starts and durations on the output's clock.
 
-    What ends before the range or begins after it is left out; what reaches into it is cut to it. Where recordings were
-    joined, they go on with the picture. Raises InputError when the source cannot be read.
+    What ends before the range or begins after it is left out, and counted for each stream; what reaches into it is cut
+    to it. Where recordings were joined, they go on with the picture. Raises InputError when the source cannot be read.
     """
     import av
 
@@ -56,6 +56,7 @@ def retime(
         for index in streams:
             outputs[index] = target.add_stream_from_template(origin.streams[index])
         written: dict[int, int] = dict.fromkeys(streams, -1)
+        outside: dict[int, int] = dict.fromkeys(streams, 0)
         try:
             target.start_encoding()
             film = JoinedClock(origin, info, timing)
@@ -75,6 +76,7 @@ def retime(
                 lasts = packet.duration * base if packet.duration else None
                 moved = _moved(begin, lasts, plan)
                 if moved is None:
+                    outside[index] += not _clears(bytes(packet), codec)
                     continue
                 start, length = moved
                 data = _inner_clock(bytes(packet), codec, plan, begin, lasts, length)
@@ -99,6 +101,12 @@ def retime(
             raise InputError(
                 f"the subtitles of '{printable(info.path)}' cannot be copied: {printable(error)}"
             ) from None
+    return outside
+
+
+def _clears(data: bytes, codec: str) -> bool:
+    """Whether a packet only ends what another shows: of PGS, a composition of no objects, counted in its 14th byte."""
+    return codec == "hdmv_pgs_subtitle" and data[13:14] == b"\0"
 
 
 def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan) -> tuple[Fraction, Fraction | None] | None:

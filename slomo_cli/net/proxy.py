@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from slomo_cli.values import ColorInfo, PixelLayout
+from slomo_cli.values import ColorInfo, PixelLayout, usual_matrix
 
 # Kr and Kb of ISO/IEC 23091-2 matrix coefficients; codes not listed are read as unspecified.
 _LUMA_SHARES = {
@@ -112,7 +112,7 @@ def to_proxy(
 
 
 def _luma_shares(color: ColorInfo, height: int) -> tuple[float, float]:
-    return _LUMA_SHARES.get(color.matrix) or _LUMA_SHARES[6 if height <= 576 else 1]
+    return _LUMA_SHARES.get(color.matrix) or _LUMA_SHARES[usual_matrix(height)]
 
 
 def _to_rgb(luma: Tensor, cb: Tensor, cr: Tensor, shares: tuple[float, float]) -> Tensor:

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,20 +56,44 @@ class Clip:
         return int(self.frames.shape[2])
 
 
-def find_videos(folders: Sequence[Path]) -> list[Path]:
-    """Every video file below the folders (or named itself), sorted; InputError when there is none."""
+def find_videos(folders: Sequence[Path], report: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """Every video file below the folders (or named itself), sorted; InputError when there is none. Folders that may not
+    be entered are reported."""
     found: set[Path] = set()
+    locked: list[Path] = []
     for folder in folders:
         if os.path.isfile(folder):
             found.add(folder)
         elif not os.path.isdir(folder):
             raise InputError(f"training data: expected a folder of video files, found no folder {printable(folder)}")
         else:
-            found.update(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(p))
+            found.update(files_below(folder, VIDEO_SUFFIXES, locked))
+    closed = locked_out(locked)
     if not found:
         kinds = " ".join(sorted(VIDEO_SUFFIXES))
-        raise InputError(f"training data: no video in {', '.join(map(printable, folders))} (looked for {kinds})")
+        names = ", ".join(map(printable, folders))
+        raise InputError(f"training data: no video in {names} (looked for {kinds}){closed and '; ' + closed}")
+    if closed:
+        report(closed)
     return sorted(found)
+
+
+def files_below(folder: Path, suffixes: Collection[str], locked: list[Path]) -> Iterator[Path]:
+    """Files of these endings in the folder and all below it; folders that may not be entered come into ``locked``."""
+    for where, _, names in os.walk(folder, onerror=lambda error: locked.append(Path(error.filename))):
+        if not os.access(where, os.X_OK):  # one that may be read tells its names, and no more
+            locked.append(Path(where))
+            continue
+        paths = (Path(where, name) for name in names)
+        yield from (path for path in paths if path.suffix.lower() in suffixes and os.path.isfile(path))
+
+
+def locked_out(folders: Sequence[Path]) -> str:
+    """A line that says which folders may not be entered; '' for none."""
+    if not folders:
+        return ""
+    more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
+    return f"left out {', '.join(map(printable, folders[:3]))}{more}: no permission to look inside"
 
 
 def load_clips(

@@ -244,7 +244,7 @@ def _sources(
             f"({windows.store.bytes / 2**30:.2f} GiB, {place}), {counted(windows.count, 'window')}"
         )
     if request.photos and synthetic:
-        paths = find_photos(request.photos)
+        paths = find_photos(request.photos, report)
         photos = load_photos(paths)
         _tell_left_out(paths, photos, "no picture that can be read, of 64 pixels or more a side", report)
         scenes = SyntheticSampler(
@@ -294,7 +294,7 @@ def _shares(settings: TrainSettings, team: Team, photos: bool, videos: bool) -> 
 
 
 def _clips(request: Request, team: Team, report: Callable[[str], None]) -> list[Clip]:
-    videos = find_videos(request.data)
+    videos = find_videos(request.data, report)
     cache = request.cache or request.out / "cache"
     if not team.leads:
         team.wait()  # the leader decodes, the others find it done

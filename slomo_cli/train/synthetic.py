@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.net.warp import pixel_grid, warp
+from slomo_cli.train.cache import files_below, locked_out
 from slomo_cli.train.captions import captions
 from slomo_cli.train.light import relight
 from slomo_cli.train.scene import Scene
@@ -27,16 +28,22 @@ STRONGEST_BEND = 5.0
 """Largest standard deviation of the elastic displacement, pixels at a crop of 128: above, its inverse could be lost."""
 
 
-def find_photos(folders: Sequence[Path]) -> list[Path]:
-    """Every picture file below the folders, sorted; InputError when there is none."""
+def find_photos(folders: Sequence[Path], report: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """Every picture file below the folders, sorted; InputError when there is none. Folders that may not be entered are
+    reported."""
     found: set[Path] = set()
+    locked: list[Path] = []
     for folder in folders:
         if not os.path.isdir(folder):  # Path.is_dir raises where it may not look
             raise InputError(f"training photos: expected a folder of pictures, found no folder {printable(folder)}")
-        found.update(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and os.path.isfile(p))
+        found.update(files_below(folder, PHOTO_SUFFIXES, locked))
+    closed = locked_out(locked)
     if not found:
         kinds = " ".join(sorted(PHOTO_SUFFIXES))
-        raise InputError(f"training photos: no picture in {', '.join(map(printable, folders))} (looked for {kinds})")
+        names = ", ".join(map(printable, folders))
+        raise InputError(f"training photos: no picture in {names} (looked for {kinds}){closed and '; ' + closed}")
+    if closed:
+        report(closed)
     return sorted(found)
 
 

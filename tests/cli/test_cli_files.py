@@ -168,7 +168,7 @@ def test_missing_output_named_as_the_missing_input_is_refused() -> None:
         ),
         ("in.mp4/deep.mp4", "'in.mp4/deep.mp4' cannot be read: Not a directory"),
         ("x" * 300, f"'{'x' * 300}' cannot be read: File name too long"),
-        ("fifo", "'fifo' is a pipe or device; expected a regular file: pipe it in as -"),
+        ("fifo", "'fifo' is a pipe or device; expected a regular file: save it to one first"),
     ],
 )
 def test_unreadable_sources_are_input_errors(name: str, text: str) -> None:
@@ -179,6 +179,12 @@ def test_unreadable_sources_are_input_errors(name: str, text: str) -> None:
         files.check_source(Path(name))
 
     assert str(refused.value) == text
+
+
+def test_only_who_reads_stdin_is_told_to_use_it() -> None:
+    os.mkfifo("fifo")
+    with pytest.raises(InputError, match=r"expected a regular file: pipe it in as -$"):
+        files.check_source(Path("fifo"), piped=True)
 
 
 def test_numbered_pictures_and_folders_are_left_to_the_reader() -> None:

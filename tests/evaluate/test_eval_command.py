@@ -230,6 +230,23 @@ def test_a_sequence_that_changes_its_size_is_measured_until_there(tmp_path: Path
     assert none.exit_code == 3 and none.stdout == "" and "no pair could be measured" in none.stderr
 
 
+def test_pictures_that_a_rival_cannot_take_cost_its_scores_alone(tmp_path: Path) -> None:
+    """ffmpeg's minterpolate fails on the smallest pictures."""
+    for name, size in (("large", (32, 48)), ("small", (12, 12))):
+        pictures = [moving(k, size=size) for k in range(5)]
+        write_pictures(tmp_path / "set" / name, *pictures, names=[f"{k}.png" for k in range(5)])
+    options = ["--weights", "none", "--against", "minterpolate,blend", "--progress", "json"]
+    result = run(tmp_path / "set", *options, "--json", tmp_path / "out.json")
+    assert result.exit_code == 4 and "set x2: 2 clips, 4 pairs" in result.stdout
+    (scored,) = json.loads((tmp_path / "out.json").read_text())["sets"]
+    counts = [{clip["clip"]: clip["frames"] for clip in method["clips"]} for method in scored["methods"]]
+    assert counts == [{"large": 2}, {"large": 2, "small": 2}]
+    (failure,) = scored["failures"]
+    assert failure["clip"] == "small" and "minterpolate failed on a pair of 12x12" in failure["text"]
+    errors = [json.loads(line) for line in result.stderr.splitlines() if '"error"' in line]
+    assert "12x12" in errors[0]["text"] and "1 of 2 clips could not be measured" in errors[1]["text"]
+
+
 def test_clips_too_short_for_the_factor_are_told(tmp_path: Path) -> None:
     for name, count in (("long", 5), ("short", 4), ("still", 1)):
         pictures = [moving(k) for k in range(count)]

@@ -122,5 +122,7 @@ def test_ffmpeg_fails_in_its_own_words(texture: np.ndarray, tmp_path: Path) -> N
     """A refused option is quoted; a program that is none is named."""
     with pytest.raises(EncoderError, match=r"minterpolate failed on a pair of 128x96: .*wobble"):
         Minterpolate("wobble=1")(view(texture, 0), view(texture, 1), [HALF])
+    with pytest.raises(EncoderError, match="wobble"):  # before any pair
+        rival("minterpolate:wobble=1")
     with pytest.raises(EncoderError, match="expected an ffmpeg program"):
         Minterpolate(ffmpeg=str(tmp_path / "none"))

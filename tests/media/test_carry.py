@@ -336,6 +336,28 @@ class TestSync:
 
         assert beeps(done.path) == pytest.approx([2, 6, 10, 14], abs=1 / 30)
 
+    @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.ts", "out.webm"])
+    @pytest.mark.parametrize(("codec", "end"), [("aac", None), ("mp2", None), ("aac", 8)])
+    def test_sound_of_joined_recordings_that_keeps_its_speed_does_not_drift(self, tmp_path, make, codec, end, name):
+        """AAC of a second is a second and a 40th: at the eighth join it came a sixth of a second late."""
+        part = make(
+            f"beep.{codec}.ts",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1"),
+            *("-f", "lavfi", "-i", f"aevalsrc='0.5*sin(2*PI*880*t)*between(t,0.5,0.7)':s={RATE}:d=1"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", codec),
+        )
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(part.read_bytes() * 9)
+
+        done = convert(joined, tmp_path / name, TimeSettings(rate=Fraction(10), end=end and Fraction(end)))
+
+        assert beeps(done.path) == pytest.approx([number + 0.5 for number in range(end or 9)], abs=0.02)
+        if (codec, end, name) in (("aac", None, "out.mp4"), ("mp2", None, "out.mkv")):
+            old, new = ({data for _, _, data in packets(path, "audio")} for path in (part, done.path))
+            assert done.carry.notes == () and (codec == "aac" or new <= old)
+            times = [start for start, _, _ in packets(done.path, "audio")]
+            assert all(a < b for a, b in pairwise(times))
+
     @pytest.mark.parametrize(
         ("rates", "layouts"), [((RATE, RATE), ("stereo", "5.1")), ((RATE, 32000), ("stereo", "stereo"))], ids=str
     )
@@ -519,6 +541,22 @@ class TestTracks:
         done = convert(clip("rich.mkv"), tmp_path / "out.mkv", time)
         assert captions(done.path) == [(0, Fraction(2, 5)), (Fraction(3, 5), Fraction(1, 5))]
         assert chapters(done.path) == [(0, Fraction(1, 5), "First"), (Fraction(1, 5), Fraction(4, 5), "Second")]
+
+    @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+    def test_captions_and_chapters_that_are_not_shown_are_counted(self, tmp_path, clip, name):
+        convert(clip("rich.mkv"), tmp_path / name)
+        done = convert(tmp_path / name, tmp_path / "out.mkv", TimeSettings(start=Fraction(55, 100)))
+        (track,) = (stream for stream in probe(tmp_path / name).streams if stream.kind == "subtitle")
+        outside = "outside the pictures that are shown"
+        assert f"1 chapter left out: it lies {outside}" in done.carry.notes
+        label = f"subtitle track {track.index} ({track.codec}, eng)"
+        assert done.carry.met == [f"{label}: 1 caption left out: it lies {outside}"]
+
+    @pytest.mark.parametrize("objects, counted", [(0, 0), (1, 1)])
+    def test_what_ends_a_caption_in_pictures_is_none(self, objects, counted):
+        """The presentation composition segment of PGS, whose 14th byte counts the objects it shows."""
+        data = b"\x16\0\x0b" + bytes(10) + bytes([objects])
+        assert subtitles._clears(data, "hdmv_pgs_subtitle") == (not counted)
 
     @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
     def test_a_range_without_captions_keeps_their_track(self, tmp_path, clip, name):
@@ -726,7 +764,8 @@ class TestTracks:
             old, new = packets(source, "audio"), packets(done.path, "audio")
             assert [data for _, _, data in new] == [data for _, _, data in old]
 
-    def test_subtitles_of_joined_recordings_go_on_with_the_picture(self, tmp_path):
+    @pytest.mark.parametrize("factor", [1, 2])
+    def test_subtitles_of_joined_recordings_go_on_with_the_picture(self, tmp_path, factor):
         """As in broadcasts, whose clock begins anew."""
         part, joined = tmp_path / "part.ts", tmp_path / "joined.ts"
         with av.open(str(part), "w") as output:
@@ -745,9 +784,9 @@ class TestTracks:
                     output.mux(packet)
             output.mux(video.encode(None))
         joined.write_bytes(part.read_bytes() * 2)
-        done = convert(joined, tmp_path / "slow.mkv", TimeSettings(factor=Fraction(2)))
+        done = convert(joined, tmp_path / "slow.mkv", TimeSettings(factor=Fraction(factor)))
         starts = [float(start) for start, _ in captions(done.path)]
-        assert starts == pytest.approx([1, 3, 5, 7], abs=1 / 30)
+        assert starts == pytest.approx([factor * start for start in (0.5, 1.5, 2.5, 3.5)], abs=1 / 30)
 
     def test_a_name_like_an_option_or_a_protocol(self, tmp_path, clip):
         for name in ("-i.mp4", "concat:a|b.mp4", "new\nline.mp4", "100%.mp4"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from array import array
 from collections.abc import Callable
 from fractions import Fraction as F
@@ -14,6 +15,7 @@ import pytest
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.decode import Decoder
+from slomo_cli.media.edits import unusual_speeds
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import Timing, _Walk, scan
 from slomo_cli.media.source import PictureTrack
@@ -303,3 +305,32 @@ def test_broadcasts_that_go_on_on_other_tracks_are_told(clip: Callable[[str], Pa
     path.write_bytes(packets + stuffing * (2**21 // len(stuffing)))
     (told,) = scan(probe(path)).warnings
     assert re.fullmatch(r"the last picture lies at \d % of the file: what follows .* is not read", told)
+
+
+@pytest.mark.parametrize(
+    ("speed", "words"), [(F(1), ""), (F(1, 2), "parts at 0.5 times their speed;"), (F(0), "parts as a still;")]
+)
+def test_edits_that_change_the_speed_are_told(speed: F, words: str, clip: Clip, tmp_path: Path) -> None:
+    """libav plays them at normal speed."""
+    data = bytearray(clip("cfr.mov").read_bytes())
+    entry = data.index(b"elst") + 12  # after the version and the number of entries: length, begin, speed
+    assert struct.unpack_from(">I", data, entry + 8) == (1 << 16,)
+    struct.pack_into(">I", data, entry + 8, int(speed * (1 << 16)))
+    (tmp_path / "edited.mov").write_bytes(data)
+    told = f"the source's edit list plays {words} they are taken at normal speed: their times may be wrong"
+    assert timed(tmp_path / "edited.mov").warnings == ((told,) if words else ())
+
+
+def test_a_list_of_64_bit_edits_is_read(tmp_path: Path) -> None:
+    def box(kind: bytes, *content: bytes) -> bytes:
+        return struct.pack(">I", 8 + sum(map(len, content))) + kind + b"".join(content)
+
+    rows = ((1000, -1, 5), (1000, 0, 1 << 16), (1000, 0, 1 << 17))  # the first shows nothing
+    edits = struct.pack(">II", 1 << 24, len(rows)) + b"".join(struct.pack(">QqI", *row) for row in rows)
+    media = struct.pack(">I4sQ", 1, b"mdat", 20) + bytes(4)
+    index = box(b"moov", box(b"mvhd"), box(b"trak", box(b"tkhd"), box(b"edts", box(b"elst", edits))))
+    (tmp_path / "a.mp4").write_bytes(media + index)
+    assert unusual_speeds(tmp_path / "a.mp4") == [2]
+    for length in range(len(media), len(media + index)):  # cut off anywhere
+        (tmp_path / "a.mp4").write_bytes((media + index)[:length])
+        assert unusual_speeds(tmp_path / "a.mp4") == []

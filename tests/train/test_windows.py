@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from slomo_cli.errors import InputError, SlomoError
 from slomo_cli.train.cache import Clip, find_videos, load_clips
 from slomo_cli.train.settings import WindowSettings
 from slomo_cli.train.store import Squares, Store, resize_weights
+from slomo_cli.train.synthetic import find_photos
 from slomo_cli.train.windows import WindowSampler, _share_targets, cuts_of
 
 SETTINGS = WindowSettings(crop=64, lengths=(2, 4), length_weights=(0.5, 0.5), targets=2)
@@ -340,6 +342,30 @@ def test_folders_without_video_are_refused(tmp_path: Path) -> None:
         find_videos([tmp_path])
     with pytest.raises(InputError, match="found no folder"):
         find_videos([tmp_path / "missing"])
+
+
+@pytest.mark.parametrize("lacks", ["reading", "entering"])
+@pytest.mark.parametrize("find, ending", [(find_videos, "mp4"), (find_photos, "png")])
+def test_folders_that_may_not_be_entered_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, find: Callable[..., list[Path]], ending: str, lacks: str
+) -> None:
+    locked, told = tmp_path / "locked", []
+    locked.mkdir()
+    (locked / f"a.{ending}").touch()
+    scandir, access = os.scandir, os.access
+
+    def scanned(path: Any) -> Any:
+        if lacks == "reading" and Path(path) == locked:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked and access(path, mode))
+    with pytest.raises(InputError, match=r"looked for .*; left out .*locked: no permission to look inside"):
+        find([tmp_path], told.append)
+    (tmp_path / f"b.{ending}").touch()
+    assert find([tmp_path], told.append) == [tmp_path / f"b.{ending}"]
+    assert told == [f"left out {locked}: no permission to look inside"]
 
 
 def test_an_interrupt_stops_decoding_and_leaves_nothing_half_done(

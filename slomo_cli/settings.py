@@ -1,0 +1,102 @@
+"""Settings out of what people give in Python: whole groups, single wishes by name, text where a number is meant.
+
+Every value is brought to the type its field states, or refused by its name: deep inside nobody knows who asked for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from slomo_cli.errors import UsageError, printable
+from slomo_cli.times import parse_number, parse_rate, parse_time
+from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
+
+Group = TypeVar("Group", TimeSettings, EncodeSettings, ComputeSettings)
+
+_READ: dict[str, Callable[[str], Fraction]] = {
+    "factor": parse_number,
+    "rate": parse_rate,
+    "input_rate": parse_rate,
+    "start": parse_time,
+    "end": parse_time,
+}
+"""Exact numbers, by the words they are written in at the prompt."""
+
+
+def settled(
+    time: TimeSettings | None,
+    encode: EncodeSettings | None,
+    compute: ComputeSettings | None,
+    wishes: Mapping[str, Any],
+) -> tuple[TimeSettings, EncodeSettings, ComputeSettings]:
+    """The three settings with single wishes put in by the names of their fields. UsageError names what does not fit."""
+    groups = TimeSettings, EncodeSettings, ComputeSettings
+    known = sorted(field.name for group in groups for field in fields(group))
+    for name in wishes:
+        if name not in known:
+            raise UsageError(f"expected a setting among {', '.join(known)}; found '{printable(name)}'")
+    return (
+        _filled("time", TimeSettings, time, wishes),
+        _filled("encode", EncodeSettings, encode, wishes),
+        _filled("compute", ComputeSettings, compute, wishes),
+    )
+
+
+def _filled(name: str, kind: type[Group], group: Group | None, wishes: Mapping[str, Any]) -> Group:
+    group = kind() if group is None else group
+    if not isinstance(group, kind):
+        raise UsageError(f"expected {name} to be {kind.__name__}, found {_shown(group)}")
+    hints = get_type_hints(kind)
+    values = {name: _fitting(name, hint, wishes.get(name, getattr(group, name))) for name, hint in hints.items()}
+    return replace(group, **values)
+
+
+def _fitting(name: str, hint: Any, value: Any) -> Any:
+    """The value as the field's type has it."""
+    if get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        raise UsageError(f"expected {name} to be one of {', '.join(get_args(hint))}; found {_shown(value)}")
+    kinds = {hint, *get_args(hint)}
+    if value is None and type(None) in kinds:
+        return None
+    if name in _READ:
+        try:
+            return _READ[name](str(value))
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from None
+    if get_origin(hint) is tuple:
+        expected = "a list of words"
+        fits = isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
+        value = tuple(value) if fits else value
+    elif bool in kinds:
+        expected, fits = "True or False", isinstance(value, bool)
+    elif str in kinds:
+        expected, fits = "text", isinstance(value, str | os.PathLike | int) and not isinstance(value, bool)
+        value = os.fsdecode(value) if isinstance(value, os.PathLike) else str(value) if fits else value
+    else:
+        whole = int in kinds
+        expected = "a whole number" if whole else "a number"
+        value = _number(value, whole=whole) if isinstance(value, str) else value
+        fits = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+    if not fits:
+        raise UsageError(f"expected {name} to be {expected}, found {_shown(value)}")
+    return value
+
+
+def _number(text: str, *, whole: bool) -> int | float | str:
+    """The number a text writes; the text itself where it writes none."""
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        return text
+
+
+def _shown(value: Any) -> str:
+    """A value as people know it, on one line."""
+    return f"'{printable(value)}'" if isinstance(value, str) else printable(repr(value))
