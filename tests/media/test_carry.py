@@ -824,6 +824,20 @@ class TestOffsets:
         assert first_picture(done.path) == Fraction(1, 2)
 
 
+    @pytest.mark.parametrize("codec", ["mp3", "flac"])
+    def test_sound_that_begins_late_does_so_in_avi_too(self, tmp_path, beeping, codec):
+        """AVI knows no beginnings: what is not there at first would be heard with the first picture."""
+        done = convert(beeping("mkv", 0.2, 0, codec), tmp_path / "out.avi", TimeSettings(rate=Fraction(60)), preset=None)
+        assert beeps(done.path) == pytest.approx([at + 0.2 for at in BEEPS], abs=0.04)
+        assert [note for note in done.carry.notes if "begins 0.20 s later" in note] or codec == "flac"
+
+    def test_a_picture_that_begins_late_stands_from_the_beginning_in_avi(self, tmp_path, beeping):
+        done = convert(beeping("mkv", 0, 0.5, "mp3"), tmp_path / "out.avi", preset=None)
+        assert beeps(done.path) == pytest.approx(BEEPS, abs=0.04)
+        assert first_picture(done.path) == 0
+        assert [note for note in done.carry.notes if "first picture stands 0.50 s longer" in note]
+
+
 class TestPlanning:
     """Decided before the run, without a file."""
 
