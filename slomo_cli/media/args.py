@@ -171,7 +171,8 @@ def _palette(target: Target, frames: int | None) -> list[str]:
         return []
     transparent = int(target.feed.alpha)
     if frames is not None and frames * target.width * target.height * 4 <= _PALETTE_MEMORY:
-        made, used = "stats_mode=diff", "dither=sierra2_4a:diff_mode=rectangle"
+        # A frame's colours are counted when the next one differs: one behind the last has the last one's counted too.
+        seen, made, used = "tpad=stop=1:color=magenta,", "stats_mode=diff", "dither=sierra2_4a:diff_mode=rectangle"
     else:
-        made, used = "stats_mode=single", "new=1:dither=bayer:bayer_scale=3"
-    return [f"split[a][b];[a]palettegen={made}:reserve_transparent={transparent}[p];[b][p]paletteuse={used}"]
+        seen, made, used = "", "stats_mode=single", "new=1:dither=bayer:bayer_scale=3"
+    return [f"split[a][b];[a]{seen}palettegen={made}:reserve_transparent={transparent}[p];[b][p]paletteuse={used}"]

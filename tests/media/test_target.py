@@ -97,7 +97,7 @@ class TestCommand:
             f"ffmpeg {HEAD} -f rawvideo -video_size 64x48 -framerate 25/1 -pixel_format gbrp -i pipe:0 "
             "-map 0:v:0 -f gif -c:v:0 gif -filter:v:0 setparams=colorspace=gbr,"
             "scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp,format=bgra,"
-            "split[a][b];[a]palettegen=stats_mode=diff:reserve_transparent=0[p];"
+            "split[a][b];[a]tpad=stop=1:color=magenta,palettegen=stats_mode=diff:reserve_transparent=0[p];"
             "[b][p]paletteuse=dither=sierra2_4a:diff_mode=rectangle "
             "-loop 0 -fps_mode:v:0 passthrough -enc_time_base:v:0 demux file:/out/.a.gif.slomo-part.gif"
         )
