@@ -12,8 +12,8 @@ import math
 from dataclasses import dataclass
 
 _UPRIGHT: tuple[str, ...] = ()
-# Shown picture for (counter-clockwise quarter turns, horizontal flip after turning), as ffmpeg filters. 'vflip' alone has
-# the rows read upwards, which some encoders do not survive (x265, SVT-AV1): a copy follows it.
+# Shown picture for (counter-clockwise quarter turns, horizontal flip after turning), as ffmpeg filters. 'vflip' alone
+# has the rows read upwards, which some encoders do not survive (x265, SVT-AV1): a copy follows it.
 _TURNS: dict[tuple[int, bool], tuple[str, ...]] = {
     (0, False): _UPRIGHT,
     (1, False): ("transpose=cclock",),

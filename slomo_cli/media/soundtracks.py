@@ -98,7 +98,7 @@ class SoundTracks:
     def _encoded(self, track: StreamInfo, source: int, number: int, bent: bool, late: Fraction) -> bool:
         """A track that is encoded anew, stretched where time changes; False when that cannot be had.
 
-        late: seconds of silence to put before it where its time is unchanged.
+        late: seconds of silence that the target cannot say.
         """
         draft = self._draft
         name, ending = tags.label(track), draft.target.extension
@@ -118,12 +118,12 @@ class SoundTracks:
         else:
             draft.maps += ["-map", draft.inputs.use(source, track)]
             layouts = sound.layout_filter(codec, track, draft.container)
-            silence = "aresample=async=1:first_pts=0" if late else ""
+            silence = "aresample=async=1:first_pts=0" if draft.target.container in AT_ONCE else ""
             if steps := [step for step in (layouts, silence) if step]:
                 draft.codecs += [f"-filter:a:{number}", ",".join(steps)]
             if track.codec in draft.container.audio and late > _UNHEARD:
                 draft.notes.append(
-                    f"{name} is encoded anew: tracks of .{ending} begin at once, and it begins {float(late):.2f} s later"
+                    f"{name} is encoded anew: it begins {float(late):.2f} s later, and tracks of .{ending} begin at once"
                 )
             elif track.codec in draft.container.audio and track.is_cut:
                 draft.notes.append(

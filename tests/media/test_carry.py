@@ -823,11 +823,12 @@ class TestOffsets:
         assert done.carry.picture_delay == Fraction(1, 2)
         assert first_picture(done.path) == Fraction(1, 2)
 
-
     @pytest.mark.parametrize("codec", ["mp3", "flac"])
     def test_sound_that_begins_late_does_so_in_avi_too(self, tmp_path, beeping, codec):
         """AVI knows no beginnings: what is not there at first would be heard with the first picture."""
-        done = convert(beeping("mkv", 0.2, 0, codec), tmp_path / "out.avi", TimeSettings(rate=Fraction(60)), preset=None)
+        done = convert(
+            beeping("mkv", 0.2, 0, codec), tmp_path / "out.avi", TimeSettings(rate=Fraction(60)), preset=None
+        )
         assert beeps(done.path) == pytest.approx([at + 0.2 for at in BEEPS], abs=0.04)
         assert [note for note in done.carry.notes if "begins 0.20 s later" in note] or codec == "flac"
 
