@@ -123,7 +123,7 @@ class SoundTracks:
                 draft.codecs += [f"-filter:a:{number}", ",".join(steps)]
             if track.codec in draft.container.audio and late > _UNHEARD:
                 draft.notes.append(
-                    f"{name} is encoded anew: it begins {float(late):.2f} s later, and tracks of .{ending} begin at once"
+                    f"{name} is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
                 )
             elif track.codec in draft.container.audio and track.is_cut:
                 draft.notes.append(
