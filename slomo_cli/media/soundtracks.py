@@ -47,7 +47,9 @@ class SoundTracks:
             # A copy plays what lies in a gap, and ends too early for it.
             hidden = bared or track.is_cut
             late = self._later_than_all(track, delay)
-            copied = not draft.changed and track.codec in draft.container.audio and not hidden and late <= _UNHEARD
+            # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
+            whole = track.sample_rate > 0 and not hidden and late <= _UNHEARD
+            copied = not draft.changed and track.codec in draft.container.audio and whole
             if copied:
                 draft.maps += ["-map", draft.inputs.use(source, track)]
                 draft.codecs += [f"-c:a:{number}", "copy"]
@@ -105,6 +107,9 @@ class SoundTracks:
         codec, encoder = sound.audio_encoder(track, draft.container, draft.tools)
         if not track.codec:
             draft.notes.append(f"{name} dropped: its codec is unknown")
+            return False
+        if not track.sample_rate or not track.channels:
+            draft.notes.append(f"{name} dropped: nothing in it can be decoded")
             return False
         if encoder is None:
             draft.notes.append(f"{name} dropped: this ffmpeg has no encoder for {codec}, which .{ending} would hold")

@@ -887,6 +887,15 @@ class TestPlanning:
         assert uneven.picture_delay == Fraction(16, 30)
         assert uneven.input_args[:3] == ("-copyts", "-itsoffset", "0.023333")
 
+    @pytest.mark.parametrize("time", [TimeSettings(rate=Fraction(60)), TimeSettings(factor=Fraction(2))])
+    @pytest.mark.parametrize("name", ["a.mp4", "a.ts", "a.webm"])
+    def test_a_track_that_was_announced_and_not_sent_is_dropped_aloud(self, name, time):
+        """ffmpeg would refuse the whole conversion for it."""
+        empty = replace(self.AUDIO, index=2, sample_rate=0, channels=0)
+        carry = self.plan(name, time, streams=(self.AUDIO, empty))
+        assert "audio track 2 (aac, deu) dropped: nothing in it can be decoded" in carry.notes
+        assert not any(word.endswith(":2") for word in carry.map_args)
+
     def test_copy_cannot_follow_bent_time(self):
         with pytest.raises(UsageError, match="use --audio stretch, pitch or drop"):
             self.plan(time=TimeSettings(factor=Fraction(2)), wishes={"audio": "copy"})

@@ -261,6 +261,8 @@ class TestRefusals:
             ("a.mp4", {"codec": "ffv1"}, UsageError, ".mp4 cannot hold ffv1: use .mkv"),
             ("a.webm", {"codec": "h264"}, UsageError, ".webm cannot hold h264"),
             ("a.avi", {"codec": "h264"}, UsageError, ".avi cannot hold h264"),
+            ("a.mov", {"codec": "av1"}, UsageError, ".mov cannot hold av1: use .mp4"),
+            ("a.mov", {"codec": "vp9"}, UsageError, ".mov cannot hold vp9: use .mp4"),
             ("a.mp4", {"crf": 52}, UsageError, "expected --crf 0 to 51 for libx264, found 52"),
             ("a.mov", {"codec": "prores", "crf": 18}, UsageError, "choose with --preset proxy"),
             ("a.mov", {"codec": "prores", "preset": "slow"}, UsageError, "expected --preset proxy"),
