@@ -94,10 +94,12 @@ def test_a_film_in_parts_is_the_film_in_one_piece(
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted((whole.name, joined.name))
 
 
-def test_reordered_pictures_stay_in_order(clip: Clip, run: Convert, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate", [None, 1000], ids=["usual", "beyond what ffmpeg knows"])
+def test_reordered_pictures_stay_in_order(clip: Clip, run: Convert, tmp_path: Path, rate: int | None) -> None:
     """Every encoder numbers its pictures anew in every part; pictures far apart tell whether any has changed places."""
     whole, joined = tmp_path / "whole.mkv", tmp_path / "joined.mkv"
     wishes = {
+        **({} if rate is None else {"rate": rate, "factor": 1, "end": "0.04"}),
         "codec": "hevc",
         "crf": None,
         "encoder_args": ("-x265-params", "lossless=1:bframes=3:open-gop=1:keyint=4"),

@@ -100,6 +100,10 @@ def _unless_said(ours: Sequence[str], theirs: Iterable[UserOption]) -> list[str]
 
 COPY = "copy"
 """ffmpeg's word for a stream that stays encoded as it is."""
+MOST_REORDERED = 16
+"""By so many frames at most a codec decodes ahead of what it shows."""
+_HIGH_RATE = 500
+"""ffmpeg knows rates below 1000 at least."""
 _MPEG4_TICKS = 65_535
 """Ticks of a second in MPEG-4 Part 2 at most."""
 
@@ -149,7 +153,8 @@ def _last_duration(target: Target, end: Fraction, time_base: Fraction) -> list[t
 def _even_duration(target: Target, rate: Fraction) -> list[tuple[str, str]]:
     """Frames from NUT at a constant rate each last equally long, and are decoded in even steps; see ``_last_duration``.
 
-    NUT leaves it to ffmpeg when a frame is decoded, which counts the first of them at a rate it knows near this one.
+    NUT leaves it to ffmpeg when a frame is decoded, which counts the first of them at a rate it knows near this one; of
+    very high rates it knows none.
     """
     lasts = f"{float(1 / rate)!r}/TB"
     if target.ffmpeg_version < (6, 1):
@@ -157,7 +162,8 @@ def _even_duration(target: Target, rate: Fraction) -> list[tuple[str, str]]:
         if target.container not in ("mp4", "mov") or target.ffmpeg_version < (5, 1):
             return []
         lasts = str(round(track_timescale(rate) / rate))
-    decoded = f"round((round(STARTDTS/({lasts}))+N)*{lasts})"
+    first = f"round(STARTDTS/({lasts}))" if rate < _HIGH_RATE else f"-{MOST_REORDERED}"
+    decoded = f"round(({first}+N)*{lasts})"
     return [("bsf:v:0", f"setts=pts=PTS:dts={decoded}:duration=max(1\\,round({lasts}))")]
 
 
@@ -171,7 +177,8 @@ def _palette(target: Target, frames: int | None) -> list[str]:
         return []
     transparent = int(target.feed.alpha)
     if frames is not None and frames * target.width * target.height * 4 <= _PALETTE_MEMORY:
-        made, used = "stats_mode=diff", "dither=sierra2_4a:diff_mode=rectangle"
+        # A frame's colours are counted when the next one differs: one behind the last has the last one's counted too.
+        seen, made, used = "tpad=stop=1:color=magenta,", "stats_mode=diff", "dither=sierra2_4a:diff_mode=rectangle"
     else:
-        made, used = "stats_mode=single", "new=1:dither=bayer:bayer_scale=3"
-    return [f"split[a][b];[a]palettegen={made}:reserve_transparent={transparent}[p];[b][p]paletteuse={used}"]
+        seen, made, used = "", "stats_mode=single", "new=1:dither=bayer:bayer_scale=3"
+    return [f"split[a][b];[a]{seen}palettegen={made}:reserve_transparent={transparent}[p];[b][p]paletteuse={used}"]

@@ -22,7 +22,7 @@ from slomo_cli.media.containers import TEXT_SUBTITLES
 from slomo_cli.media.draft import Draft
 from slomo_cli.media.ffmpeg import Tools, literal
 from slomo_cli.media.jobs import COVER_FILES, cover_job, text_job
-from slomo_cli.media.soundtracks import PRIMING, SoundTracks
+from slomo_cli.media.soundtracks import AT_ONCE, PRIMING, SoundTracks
 from slomo_cli.media.target import Target
 from slomo_cli.timeline import Plan
 from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, VideoInfo
@@ -65,12 +65,17 @@ class _Planner(Draft):
         if self.info.container == "image2" or not (self.info.streams or self.info.chapters or self.info.metadata):
             return Carry()
         delay = self._picture_delay()
+        if delay and self.target.container in AT_ONCE:
+            self.notes.append(
+                f"the first picture stands {float(delay):.2f} s longer, as long as the sound before it: tracks of "
+                f".{self.target.extension} begin at once"
+            )
         source = self.inputs.source(None if self.changed else delay)
         timecode = self._keeps_timecode()
         self.tags += tags.picture_tags(
             source, self.info.stream_index, self.info.container, self.target.container, timecode
         )
-        SoundTracks(self).add(source)
+        SoundTracks(self).add(source, delay)
         self._subtitles(source, delay)
         self._attachments(source)
         self._covers(source)

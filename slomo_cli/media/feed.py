@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from slomo_cli.errors import EncoderError, printable
+from slomo_cli.media.args import MOST_REORDERED
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.target import Target
 from slomo_cli.values import Frame
@@ -172,9 +173,6 @@ class RawNut(Nut):
 class EncodedNut(Nut):
     """Encoded frames at a constant rate, from NUT files that were encoded alike and each begin with a key frame."""
 
-    _REORDERED = 16
-    """By so many frames at most a codec decodes ahead of what it shows."""
-
     def __init__(self, pipe: Pipe, rate: Fraction) -> None:
         super().__init__(pipe, 1 / rate)
         self._stream: Any = None
@@ -192,7 +190,7 @@ class EncodedNut(Nut):
         order = {stamp: at for at, stamp in enumerate(sorted(packet.pts for packet in coded.packets))}
         for at, packet in enumerate(coded.packets):
             shown = self._frames + order[packet.pts]
-            self._mux(packet, self._stream, shown, self._frames + at - self._REORDERED)
+            self._mux(packet, self._stream, shown, self._frames + at - MOST_REORDERED)
         self._frames += frames
 
 

@@ -12,7 +12,8 @@ import math
 from dataclasses import dataclass
 
 _UPRIGHT: tuple[str, ...] = ()
-# Shown picture for (counter-clockwise quarter turns, horizontal flip after turning), as ffmpeg filters.
+# Shown picture for (counter-clockwise quarter turns, horizontal flip after turning), as ffmpeg filters. 'vflip' alone
+# has the rows read upwards, which some encoders do not survive (x265, SVT-AV1): a copy follows it.
 _TURNS: dict[tuple[int, bool], tuple[str, ...]] = {
     (0, False): _UPRIGHT,
     (1, False): ("transpose=cclock",),
@@ -20,7 +21,7 @@ _TURNS: dict[tuple[int, bool], tuple[str, ...]] = {
     (3, False): ("transpose=clock",),
     (0, True): ("hflip",),
     (1, True): ("transpose=cclock", "hflip"),
-    (2, True): ("vflip",),
+    (2, True): ("vflip", "copy"),
     (3, True): ("transpose=clock", "hflip"),
 }
 

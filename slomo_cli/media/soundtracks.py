@@ -15,6 +15,10 @@ PRIMING = Fraction(1, 10)
 """Sound this much ahead of the picture is a decoder's priming or a rounding, not an offset someone made."""
 _HIDING = ("mp4", "mov", "matroska", "webm")
 """Muxers that can keep sound in the file which is not to be heard; elsewhere a copy brings it all back."""
+AT_ONCE = ("avi",)
+"""Muxers whose tracks all begin at once; silence stands where one begins later."""
+_UNHEARD = Fraction(1, 25)
+"""Sound that comes so much too early is still heard together with its picture."""
 
 _PACKETS = "pipe:packets"
 
@@ -29,8 +33,11 @@ class SoundTracks:
         self._handed: list[StreamInfo] = []
         """Tracks of which the packets are handed over, in the order they have there."""
 
-    def add(self, source: int) -> None:
-        """All of them; ``source``: the number of the input they come from. UsageError for a copy of what changes."""
+    def add(self, source: int, delay: Fraction) -> None:
+        """All of them; ``source``: the number of the input they come from; ``delay``: the picture's, in seconds.
+
+        UsageError for a copy of what changes.
+        """
         draft = self._draft
         tracks = draft.of("audio")
         mode = draft.settings.audio
@@ -45,7 +52,10 @@ class SoundTracks:
             bared = track.hidden_seconds > PRIMING and draft.target.container not in _HIDING
             # A copy plays what lies in a gap, and ends too early for it.
             hidden = bared or track.is_cut
-            copied = not draft.changed and track.codec in draft.container.audio and not hidden
+            late = self._later_than_all(track, delay)
+            # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
+            whole = track.sample_rate > 0 and not hidden and late <= _UNHEARD
+            copied = not draft.changed and track.codec in draft.container.audio and whole
             if copied:
                 draft.maps += ["-map", self._unbent(track, source)]
                 draft.codecs += [f"-c:a:{number}", "copy"]
@@ -55,7 +65,7 @@ class SoundTracks:
                     draft.notes.append(
                         f"{name} is copied, but .{ending} does not say that its channels are {track.layout}"
                     )
-            elif not self._encoded(track, source, number, bent):
+            elif not self._encoded(track, source, number, bent, late):
                 continue
             draft.tags += tags.stream_tags("a", number, source, track, draft.target.container, fresh=not copied)
             number += 1
@@ -73,6 +83,12 @@ class SoundTracks:
         inputs.use(self._packets_input, track)
         self._handed.append(track)
         return f"{self._packets_input}:{len(self._handed) - 1}"
+
+    def _later_than_all(self, track: StreamInfo, delay: Fraction) -> Fraction:
+        """Seconds of silence before the track that the target cannot say; 0 where it says when a track begins."""
+        if self._draft.target.container not in AT_ONCE or track.start_seconds is None:
+            return Fraction(0)
+        return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + delay)
 
     def _note_outside(self, tracks: list[StreamInfo]) -> None:
         """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
@@ -101,13 +117,19 @@ class SoundTracks:
         ):
             draft.final += ["-strict", "experimental"]
 
-    def _encoded(self, track: StreamInfo, source: int, number: int, bent: bool) -> bool:
-        """A track that is encoded anew, stretched where time changes; False when that cannot be had."""
+    def _encoded(self, track: StreamInfo, source: int, number: int, bent: bool, late: Fraction) -> bool:
+        """A track that is encoded anew, stretched where time changes; False when that cannot be had.
+
+        late: seconds of silence that the target cannot say.
+        """
         draft = self._draft
         name, ending = tags.label(track), draft.target.extension
         codec, encoder = sound.audio_encoder(track, draft.container, draft.tools)
         if not track.codec:
             draft.notes.append(f"{name} dropped: its codec is unknown")
+            return False
+        if not track.sample_rate or not track.channels:
+            draft.notes.append(f"{name} dropped: nothing in it can be decoded")
             return False
         if encoder is None:
             draft.notes.append(f"{name} dropped: this ffmpeg has no encoder for {codec}, which .{ending} would hold")
@@ -120,9 +142,15 @@ class SoundTracks:
                 draft.notes.append(f"{name} is cut to the range, and so encoded anew: only the whole can be copied")
         else:
             draft.maps += ["-map", self._unbent(track, source)]
-            if layouts := sound.layout_filter(codec, track, draft.container):
-                draft.codecs += [f"-filter:a:{number}", layouts]
-            if track.codec in draft.container.audio and track.is_cut:
+            layouts = sound.layout_filter(codec, track, draft.container)
+            silence = "aresample=async=1:first_pts=0" if draft.target.container in AT_ONCE else ""
+            if steps := [step for step in (layouts, silence) if step]:
+                draft.codecs += [f"-filter:a:{number}", ",".join(steps)]
+            if track.codec in draft.container.audio and late > _UNHEARD:
+                draft.notes.append(
+                    f"{name} is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
+                )
+            elif track.codec in draft.container.audio and track.is_cut:
                 draft.notes.append(
                     f"{name} is encoded anew: a copy would bring back what the source's edit list leaves out"
                 )

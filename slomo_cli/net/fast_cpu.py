@@ -333,7 +333,13 @@ class _Conv:
         return _Conv(conv.weight, conv.bias, conv.stride[0], dtype, slope)
 
     def __call__(self, x: Tensor) -> Tensor:
+        # Where steps of two leave a single column, oneDNN with AMX reads what is not there: a second is made, and cut.
+        narrow = self._stride > 1 and x.shape[-1] <= self._stride
+        if narrow:
+            x = F.pad(x, (0, self._stride)).contiguous(memory_format=torch.channels_last)
         x = F.conv2d(x, self._weight, self._bias, self._stride, self._padding)
+        if narrow:
+            x = x[..., :1].contiguous(memory_format=torch.channels_last)
         return x if self._slope is None else F.leaky_relu_(x, self._slope)
 
 

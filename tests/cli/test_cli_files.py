@@ -66,6 +66,7 @@ def test_tag_of_rate(rate: str, tag: str) -> None:
         ("in.mov", "prores", "in.x8.mov"),
         ("in.mp4", "ffv1", "in.x8.mkv"),
         ("in.mp4", "libx265", "in.x8.mp4"),
+        ("in.mov", "av1", "in.x8.mp4"),
         ("in.mp4", "gif", "in.x8.gif"),
         ("in.mp4", "png", "in.%06d.x8.png"),
         ("in.gif", None, "in.x8.gif"),

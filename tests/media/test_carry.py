@@ -862,6 +862,21 @@ class TestOffsets:
         assert done.carry.picture_delay == Fraction(1, 2)
         assert first_picture(done.path) == Fraction(1, 2)
 
+    @pytest.mark.parametrize("codec", ["mp3", "flac"])
+    def test_sound_that_begins_late_does_so_in_avi_too(self, tmp_path, beeping, codec):
+        """AVI knows no beginnings: what is not there at first would be heard with the first picture."""
+        done = convert(
+            beeping("mkv", 0.2, 0, codec), tmp_path / "out.avi", TimeSettings(rate=Fraction(60)), preset=None
+        )
+        assert beeps(done.path) == pytest.approx([at + 0.2 for at in BEEPS], abs=0.04)
+        assert [note for note in done.carry.notes if "begins 0.20 s later" in note] or codec == "flac"
+
+    def test_a_picture_that_begins_late_stands_from_the_beginning_in_avi(self, tmp_path, beeping):
+        done = convert(beeping("mkv", 0, 0.5, "mp3"), tmp_path / "out.avi", preset=None)
+        assert beeps(done.path) == pytest.approx(BEEPS, abs=0.04)
+        assert first_picture(done.path) == 0
+        assert [note for note in done.carry.notes if "first picture stands 0.50 s longer" in note]
+
 
 class TestPlanning:
     """Decided before the run, without a file."""
@@ -910,6 +925,15 @@ class TestPlanning:
         uneven = self.plan(timing=replace(TWO_SECONDS, first_seconds=Fraction(51, 100)))
         assert uneven.picture_delay == Fraction(16, 30)
         assert uneven.input_args[:3] == ("-copyts", "-itsoffset", "0.023333")
+
+    @pytest.mark.parametrize("time", [TimeSettings(rate=Fraction(60)), TimeSettings(factor=Fraction(2))])
+    @pytest.mark.parametrize("name", ["a.mp4", "a.ts", "a.webm"])
+    def test_a_track_that_was_announced_and_not_sent_is_dropped_aloud(self, name, time):
+        """ffmpeg would refuse the whole conversion for it."""
+        empty = replace(self.AUDIO, index=2, sample_rate=0, channels=0)
+        carry = self.plan(name, time, streams=(self.AUDIO, empty))
+        assert "audio track 2 (aac, deu) dropped: nothing in it can be decoded" in carry.notes
+        assert not any(word.endswith(":2") for word in carry.map_args)
 
     def test_copy_cannot_follow_bent_time(self):
         with pytest.raises(UsageError, match="use --audio stretch, pitch or drop"):

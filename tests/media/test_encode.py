@@ -301,6 +301,16 @@ class TestImages:
         pixels = back[0].to_ndarray(format="rgb24").reshape(-1, 3)
         assert back[0].width == 32 and len(np.unique(pixels, axis=0)) > 40
 
+    def test_the_last_frame_of_a_gif_has_its_own_colours(self, tmp_path):
+        gradient = np.add.outer(np.arange(48), np.arange(64)).astype(np.uint8) // 2
+        chroma = np.full((24, 32), 128, np.uint8)
+        frames = [(gradient + base, chroma, chroma) for base in (40, 100, 160)]
+        write(tmp_path / "a.gif", video_info(), frames, rate=Fraction(25))
+        back, _ = read_back(tmp_path / "a.gif")
+        for frame, found in zip(frames, back, strict=True):
+            shown = (frame[0] - 16.0) * 255 / 219
+            assert np.abs(found.to_ndarray(format="rgb24")[..., 1] - shown).mean() < 3
+
     def test_ten_bit_white_is_white(self, tmp_path):
         """swscale alone would give 65283."""
         frame = tuple(
@@ -436,6 +446,21 @@ class TestPicture:
         write(tmp_path / "turned.png", info, frames)
         turned, _ = read_back(tmp_path / "turned.png")
         assert turned[0].to_ndarray(format="rgb24").tobytes() == shown
+
+    @pytest.mark.parametrize(("pix_fmt", "codec"), [("yuv420p10le", "hevc"), ("yuv420p", "av1")])
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_encoders_survive_a_picture_that_is_turned_over(self, tmp_path, pix_fmt, codec, flip):
+        """Rows that are read upwards end x265 in a signal, and SVT-AV1 refuses them."""
+        info = video_info(pix_fmt, 64, 64, display_matrix=display_matrix(180, flip))
+        layout = layout_of(pix_fmt)
+        frames = [
+            tuple(np.sort(plane, axis=0) for plane in planes) for planes in frames_of(pix_fmt, 64, 64, 9)
+        ]  # darker at the top
+        write(tmp_path / "a.nut", info, frames, codec=codec)
+        decoded, _ = read_back(tmp_path / "a.nut")
+        luma = samples(decoded[4], layout)[0]
+        assert len(decoded) == 9
+        assert luma[:8].mean() > luma[-8:].mean() + layout.peak / 8
 
     @pytest.mark.parametrize("codec", ["h264", "hevc"])
     def test_padding_repeats_the_last_column_and_row(self, tmp_path, codec):

@@ -97,7 +97,7 @@ class TestCommand:
             f"ffmpeg {HEAD} -f rawvideo -video_size 64x48 -framerate 25/1 -pixel_format gbrp -i pipe:0 "
             "-map 0:v:0 -f gif -c:v:0 gif -filter:v:0 setparams=colorspace=gbr,"
             "scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp,format=bgra,"
-            "split[a][b];[a]palettegen=stats_mode=diff:reserve_transparent=0[p];"
+            "split[a][b];[a]tpad=stop=1:color=magenta,palettegen=stats_mode=diff:reserve_transparent=0[p];"
             "[b][p]paletteuse=dither=sierra2_4a:diff_mode=rectangle "
             "-loop 0 -fps_mode:v:0 passthrough -enc_time_base:v:0 demux file:/out/.a.gif.slomo-part.gif"
         )
@@ -261,6 +261,8 @@ class TestRefusals:
             ("a.mp4", {"codec": "ffv1"}, UsageError, ".mp4 cannot hold ffv1: use .mkv"),
             ("a.webm", {"codec": "h264"}, UsageError, ".webm cannot hold h264"),
             ("a.avi", {"codec": "h264"}, UsageError, ".avi cannot hold h264"),
+            ("a.mov", {"codec": "av1"}, UsageError, ".mov cannot hold av1: use .mp4"),
+            ("a.mov", {"codec": "vp9"}, UsageError, ".mov cannot hold vp9: use .mp4"),
             ("a.mp4", {"crf": 52}, UsageError, "expected --crf 0 to 51 for libx264, found 52"),
             ("a.mov", {"codec": "prores", "crf": 18}, UsageError, "choose with --preset proxy"),
             ("a.mov", {"codec": "prores", "preset": "slow"}, UsageError, "expected --preset proxy"),
