@@ -252,7 +252,27 @@ def test_a_gpu_is_always_one_by_number(name: str, chosen: str, monkeypatch: pyte
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(size))
     assert choose_device(name) == torch.device(chosen)
+
+
+def test_a_gpu_that_torch_was_not_built_for_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Pascal and Volta by newer torches: they are told as there, and fail at the first work they are given."""
+    said = "CUDA error: no kernel image is available for execution on the device"
+
+    def zeros(*size: int, device: torch.device) -> torch.Tensor:
+        raise RuntimeError(f"{said}\nCUDA kernel errors might be asynchronously reported at some other API call")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "zeros", zeros)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(DeviceError, match=rf"expected cuda, found one that torch .* cannot compute on \({said}\): "):
+        choose_device("cuda")
+    said = "CUDA error: out of memory"  # that is said by what asks for the memory
+    assert choose_device("auto").type == "cuda"
 
 
 def test_auto_leaves_an_apple_gpu_that_cannot_warp(monkeypatch: pytest.MonkeyPatch) -> None:
