@@ -17,9 +17,15 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 """Number formats by the names users give them."""
 
 
-_FULL = ("DefaultCPUAllocator: ", "MPS backend out of memory", "Invalid buffer size: ", "error: out of memory")
-"""How torch tells that memory ran out where it has no error of its own for that: the host's, an Apple GPU's, and that
-of CUDA or HIP before its first array."""
+_FULL = (
+    "DefaultCPUAllocator: ",
+    "MPS backend out of memory",
+    "Invalid buffer size: ",
+    "error: out of memory",
+    "_STATUS_ALLOC_FAILED",
+)
+"""How torch tells that memory ran out where it has no error of its own for that: the host's, an Apple GPU's, and what
+CUDA or HIP and their libraries take for themselves."""
 
 
 def ran_out_of_memory(error: RuntimeError) -> bool:

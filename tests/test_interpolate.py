@@ -190,6 +190,7 @@ def test_a_device_that_is_full_before_anything_is_on_it_says_so(weights: str, mo
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: not enough memory: you tried"),
         RuntimeError("MPS backend out of memory (MPS allocated: 8.99 GiB, other allocations: 96.00 KiB"),
         RuntimeError("Invalid buffer size: 15.45 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_a_device_with_too_little_memory_says_so(
@@ -204,6 +205,17 @@ def test_a_device_with_too_little_memory_says_so(
         pytest.raises(DeviceError, match="smaller --proxy"),
     ):
         small.frames(frame(1, YUV420), frame(2, YUV420), [0.5])
+
+
+def test_maps_that_do_not_fit_are_told_as_that(net: Interpolator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are as large as the pictures, where the network's own may have been smaller."""
+
+    def none(*args: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("slomo_cli.interpolate.enlarged", none)
+    with pytest.raises(DeviceError, match="smaller --proxy"):
+        net.motion(image(1), image(2), [0.5])
 
 
 def test_no_picture_is_lost_when_memory_runs_out_while_more_are_asked_for(
