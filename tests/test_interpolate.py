@@ -16,10 +16,12 @@ from slomo_cli.devices import choose_device, choose_dtype
 from slomo_cli.errors import DeviceError, UsageError, WeightsError
 from slomo_cli.interpolate import Interpolator
 from slomo_cli.net.fuse import fuse
+from slomo_cli.net.runner import Automatic
 from slomo_cli.values import ColorInfo, Frame, PixelLayout
 
 YUV420 = PixelLayout("yuv420p", "yuv", 8, 1, 1)
 YUV422_10 = PixelLayout("yuv422p10le", "yuv", 10, 1, 0)
+GBRAP_16 = PixelLayout("gbrap16le", "rgb", 16, 0, 0, True)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,26 @@ def test_result_does_not_depend_on_batch_or_threads(weights: str, layout: PixelL
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             assert all(np.array_equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("layout", [YUV420, YUV422_10, GBRAP_16], ids=lambda x: x.name)
+@pytest.mark.parametrize("size", [(1, 40), (40, 1), (61, 47)], ids=str)
+def test_the_way_of_a_gpu_leads_to_the_same_pictures(
+    weights: str, layout: PixelLayout, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain network, many times at once, whole planes: to the rounding of float32."""
+    left, right = (frame(seed, layout, *size) for seed in (1, 2))
+    times = [Fraction(1, 1000), Fraction(1, 2), Fraction(999, 1000)]
+    with Interpolator(weights, device="cpu", dtype="float32") as here:
+        wanted = here.frames(left, right, times)
+    monkeypatch.setattr("slomo_cli.interpolate.runner", Automatic)
+    monkeypatch.setattr("slomo_cli.net.fuse._works_in_bands", lambda device: False)
+    with Interpolator(weights, device="cpu", dtype="float32", threads=1, batch=16) as there:
+        made = there.frames(left, right, times)
+
+    for a, b in zip(made, wanted, strict=True):
+        for p, q in zip(a, b, strict=True):
+            assert np.abs(p.astype(int) - q).max() <= max(1, layout.peak // 1000)
 
 
 def test_neighbouring_pairs_share_their_frame(net: Interpolator) -> None:
