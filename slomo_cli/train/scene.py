@@ -90,6 +90,14 @@ class Scene:
         """G of every layer: places (N * L, 1, 2, h, w) at one time -> places at time 0."""
         return self._to_start(points, np.full((self.count, 1), time), slice(None))
 
+    def to_end(self, start: Tensor) -> Tensor:
+        """Inverse of G_1 of every layer: places (N * L, P, 2, h, w) at time 0 -> places at time 1."""
+        inverse = self._matrices(np.full((self.count, 1), -1.0), slice(None))
+        place = self._move(inverse, start)
+        for _ in range(_FIXED_POINT_STEPS):
+            place = self._move(inverse, start - self._bend(place, slice(None)))
+        return place
+
     def _matrices(self, times: npt.NDArray[np.floating], rows: slice) -> Tensor:
         """exp(s A) of layers ``rows`` (of N * L) at their scene's times: (rows, P, 3, 3) float32 on the device."""
         scaled = self._generators[:, :, None] * torch.tensor(times)[:, None, :, None, None]
@@ -117,14 +125,6 @@ class Scene:
         layers = self.count * self.depth // (rows.step or 1) // self.count
         s = put(np.repeat(times, layers, 0).astype(np.float32), self.device)[..., None, None, None]
         return self._move(self._matrices(times, rows), points) + s * self._bend(points, rows)
-
-    def to_end(self, start: Tensor) -> Tensor:
-        """Inverse of G_1 of every layer: places (N * L, P, 2, h, w) at time 0 -> places at time 1."""
-        inverse = self._matrices(np.full((self.count, 1), -1.0), slice(None))
-        place = self._move(inverse, start)
-        for _ in range(_FIXED_POINT_STEPS):
-            place = self._move(inverse, start - self._bend(place, slice(None)))
-        return place
 
     def _sample(self, source: Tensor, rows: slice) -> Tensor:
         """(B, P, 4, h, w) colour and opacity of layers at places of time 0."""
