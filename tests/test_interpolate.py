@@ -138,6 +138,32 @@ def test_neighbouring_pairs_share_their_frame(net: Interpolator) -> None:
     assert all(np.array_equal(p, q) for p, q in zip(first[0], again[0], strict=True))
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_what_cannot_be_compiled_runs_as_it_is(weights: str, works: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a note says why; the pictures are the same."""
+    compiled: list[str] = []
+
+    def compiler(function: Any) -> Any:
+        def call(*words: Any) -> Any:
+            if not works:
+                raise RuntimeError("no C++ compiler found\nand much more")
+            compiled.append(function.__name__)
+            return function(*words)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    made = []
+    for compile in (False, True):
+        with Interpolator(weights, device="cpu", dtype="float32", compile=compile) as net:
+            made.append(net.between(image(1), image(2), [0.5])[0].astype(int))
+        told = ["the network could not be compiled and runs as it is: no C++ compiler found"]
+        assert net.notes == (told if compile and not works else [])
+
+    assert np.abs(made[0] - made[1]).max() <= 1
+    assert compiled == (["pair", "at"] * 2 if works else []), "once to try, once in earnest"
+
+
 def test_bfloat16_stays_close(weights: str) -> None:
     """The short format changes rounding, not the picture."""
     first, second = image(1), image(2)
