@@ -269,8 +269,6 @@ def _settings(
     for name, value in wishes.items():
         for place, group in enumerate(settings):
             if name in {f.name for f in fields(group)}:
-                if name in _READ and value is not None and not isinstance(value, Fraction):
-                    value = _READ[name](str(value))
                 settings[place] = replace(group, **{name: value})
                 break
         else:
@@ -279,6 +277,8 @@ def _settings(
     for place, group in enumerate(settings):
         for name, hint in get_type_hints(type(group)).items():
             value = getattr(group, name)
+            if name in _READ and value is not None and not isinstance(value, Fraction):
+                settings[place] = replace(settings[place], **{name: _READ[name](str(value))})
             kinds = {hint, *get_args(hint)}
             if isinstance(value, str) and str not in kinds and kinds & {int, float}:
                 settings[place] = replace(settings[place], **{name: _number(name, value, whole=float not in kinds)})
