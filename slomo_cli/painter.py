@@ -180,12 +180,13 @@ def _ahead(items: Iterable[T], depth: int) -> Generator[T]:
             put(error)
 
     thread = threading.Thread(target=work, name="slomo-decode", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item[0]
     finally:
         stopped.set()
-        thread.join(timeout=5)
+        if thread.is_alive():  # Ctrl-C may come while it begins
+            thread.join(timeout=5)

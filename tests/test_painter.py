@@ -80,3 +80,19 @@ def test_an_error_ends_the_thread_that_fetches_pictures() -> None:
 
     assert remembered.tb is not None
     assert set(threading.enumerate()) <= before
+
+
+def test_an_interrupt_while_the_thread_begins_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    network = SimpleNamespace(pairs_ahead=3)
+    with pytest.raises(KeyboardInterrupt):
+        list(painter(network, 20, factor=Fraction(1)).pictures(stills(8, *range(0, 200, 10))))
+
+    assert set(threading.enumerate()) <= before
