@@ -90,6 +90,7 @@ def test_result_does_not_depend_on_batch_or_threads(weights: str, layout: PixelL
     for batch, threads in ((1, 1), (1, 3), (3, 2), (7, 1)):
         with Interpolator(weights, device="cpu", dtype="float32", batch=batch, threads=threads) as net:
             results.append(net.frames(left, right, times))
+            assert net._pool.submit(torch.get_num_threads).result() == 1, "each thread computes on itself alone"
 
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
@@ -221,11 +222,16 @@ def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
 def test_a_device_that_is_full_before_anything_is_on_it_says_so(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where another program has taken the GPU."""
 
+    said = "CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously"
+
     def none(*args: Any) -> None:
-        raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously")
+        raise RuntimeError(said)
 
     monkeypatch.setattr("slomo_cli.interpolate.load", none)
     with pytest.raises(DeviceError, match="cpu has too little free memory for the network"):
+        Interpolator(weights, device="cpu")
+    said = "a bug"
+    with pytest.raises(RuntimeError, match="a bug"):
         Interpolator(weights, device="cpu")
 
 
@@ -331,6 +337,8 @@ def test_a_gpu_that_torch_was_not_built_for_is_left_alone(monkeypatch: pytest.Mo
     assert choose_device("auto").type == "cpu"
     with pytest.raises(DeviceError, match=rf"expected cuda, found one that torch .* cannot compute on \({said}\): "):
         choose_device("cuda")
+    with pytest.raises(DeviceError, match="mps device, found none"):
+        choose_device("mps")
     said = "CUDA error: out of memory"  # that is said by what asks for the memory
     assert choose_device("auto").type == "cuda"
 
@@ -344,7 +352,7 @@ def test_auto_leaves_an_apple_gpu_that_cannot_warp(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(size))
-    assert choose_device("auto").type == "mps"
+    assert choose_device("auto").type == choose_device("mps").type == "mps"
     monkeypatch.setattr("torch.nn.functional.grid_sample", unsupported)
     assert choose_device("auto").type == "cpu"
     with pytest.raises(DeviceError, match=r"cannot warp pictures on \(MPS: Unsupported Border padding mode\)"):
