@@ -20,7 +20,7 @@ from train_helpers import CPU, moving_clip, no_room, wave, write_video
 from slomo_cli.errors import InputError, SlomoError
 from slomo_cli.train.cache import GRID, Clip, find_videos, load_clips
 from slomo_cli.train.settings import WindowSettings
-from slomo_cli.train.store import Squares, Store, resize_weights
+from slomo_cli.train.store import Place, Squares, Store, _fits, resize_weights
 from slomo_cli.train.windows import WindowSampler, _share_targets, cuts_of
 
 SETTINGS = WindowSettings(crop=64, lengths=(2, 4), length_weights=(0.5, 0.5), targets=2)
@@ -137,6 +137,24 @@ def test_windows_are_turned_and_mirrored_in_every_way() -> None:
     ways = torch.stack((right > 0, down > 0, right.abs() > down.abs()), 1)
 
     assert len(ways.unique(dim=0)) == 8
+
+
+@pytest.mark.parametrize(
+    ("device", "place", "size", "fits"),
+    [
+        ("cuda", "auto", 499, True),
+        ("cuda", "auto", 501, False),
+        ("cuda", "host", 499, False),
+        ("cuda", "device", 9999, True),
+        ("cpu", "auto", 1, False),
+        ("mps", "auto", 1, False),
+    ],
+)
+def test_pictures_lie_on_a_gpu_where_half_its_free_memory_holds_them(
+    device: str, place: Place, size: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 4000))
+    assert _fits(size, torch.device(device), place) == fits
 
 
 def test_all_pictures_of_a_window_are_augmented_alike() -> None:
