@@ -17,9 +17,15 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 """Number formats by the names users give them."""
 
 
-_FULL = ("DefaultCPUAllocator: ", "MPS backend out of memory", "Invalid buffer size: ", "error: out of memory")
-"""How torch tells that memory ran out where it has no error of its own for that: the host's, an Apple GPU's, and that
-of CUDA or HIP before its first array."""
+_FULL = (
+    "DefaultCPUAllocator: ",
+    "MPS backend out of memory",
+    "Invalid buffer size: ",
+    "error: out of memory",
+    "_STATUS_ALLOC_FAILED",
+)
+"""How torch tells that memory ran out where it has no error of its own for that: the host's, an Apple GPU's, and what
+CUDA or HIP and their libraries take for themselves."""
 
 
 def ran_out_of_memory(error: RuntimeError) -> bool:
@@ -28,10 +34,10 @@ def ran_out_of_memory(error: RuntimeError) -> bool:
 
 
 def choose_device(name: str, *, training: bool = False) -> torch.device:
-    """The device of that name; ``auto``: the first GPU, else Apple's if it can, else the CPU. DeviceError if not there,
-    UsageError if there is no such kind. ``training``: gradients are computed there too."""
+    """The device of that name; ``auto``: the first GPU, else Apple's, whichever can, else the CPU. DeviceError if not
+    there, UsageError if there is no such kind. ``training``: gradients are computed there too."""
     if name == "auto":
-        if torch.cuda.is_available():
+        if torch.cuda.is_available() and not _refusal(torch.device("cuda"), training):
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("cpu" if mps_lacks(training=training) else "mps")
     try:
@@ -43,6 +49,11 @@ def choose_device(name: str, *, training: bool = False) -> torch.device:
         if (device.index or 0) >= count:
             found = f"{count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device this torch can use"
             raise DeviceError(f"expected {name}, found {found}: `slomo doctor` says more, --device cpu always works")
+        if reason := _refusal(device, training):
+            raise DeviceError(
+                f"expected {name}, found one that torch {torch.__version__} cannot compute on ({reason}): "
+                "`slomo doctor` says more, --device cpu always works"
+            )
         if device.index is None:  # some of torch's own functions want to know which
             return torch.device("cuda", torch.cuda.current_device())
     elif device.type == "mps":
@@ -61,16 +72,27 @@ def mps_lacks(*, training: bool = False) -> str:
     """
     if not torch.backends.mps.is_available():
         return "none"
+    reason = _refusal(torch.device("mps"), training)
+    able = "train" if training else "warp pictures"
+    return f"one that torch {torch.__version__} cannot {able} on ({reason})" if reason else ""
+
+
+def _refusal(device: torch.device, training: bool) -> str:
+    """What torch says to the first work it is given on a device; empty where it does it.
+
+    A device that is there need not be one that this torch was built for: it may be too old, or too new. And looking
+    pictures up with their borders repeated is what torch could not do on Apple's for years.
+    """
     try:
-        # Looking pictures up with their borders repeated is what torch could not do there for years.
-        picture, place = torch.zeros(1, 1, 2, 2, device="mps"), torch.zeros(1, 1, 1, 2, device="mps")
+        picture, place = torch.zeros(1, 1, 2, 2, device=device), torch.zeros(1, 1, 1, 2, device=device)
         found = F.grid_sample(picture, place.requires_grad_(training), padding_mode="border", align_corners=False).sum()
         if training:
             found.backward()  # type: ignore[no-untyped-call]
         found.item()
     except RuntimeError as error:  # NotImplementedError is one
-        reason = (str(error).splitlines() or ["unknown"])[0]
-        return f"one that torch {torch.__version__} cannot {'train' if training else 'warp pictures'} on ({reason})"
+        if ran_out_of_memory(error):
+            return ""  # said where memory is asked for in earnest
+        return (str(error).splitlines() or ["unknown"])[0]
     return ""
 
 

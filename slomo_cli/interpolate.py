@@ -245,12 +245,14 @@ class Interpolator:
         def flow(field: Tensor) -> npt.NDArray[np.float32]:
             return enlarged(field.float() * step, step, left).transpose(0, 2, 3, 1)
 
-        return MotionMaps(
-            flow(state.flow_01)[0],
-            flow(state.flow_10)[0],
-            flow(motion.flow_t0),
-            flow(motion.flow_t1),
-            enlarged(motion.visibility.float(), step, left)[:, 0],
+        return self._guarded(
+            lambda: MotionMaps(
+                flow(state.flow_01)[0],
+                flow(state.flow_10)[0],
+                flow(motion.flow_t0),
+                flow(motion.flow_t1),
+                enlarged(motion.visibility.float(), step, left)[:, 0],
+            )
         )
 
     # ------------------------------------------------------------------------------------------------ tasks

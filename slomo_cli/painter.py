@@ -9,7 +9,8 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
@@ -75,11 +76,12 @@ class Painter:
 
         ``frames``: of the source, in presentation order; they are fetched on a thread of their own.
         """
-        source = self._repeats.thin(_ahead(frames, _DECODED_AHEAD))
-        held = self._held(source)
-        yield from self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in held)))
-        # Damage behind the last output is told as that before it, and all of it only at the source's end.
-        deque(source, maxlen=0)
+        with closing(_ahead(frames, _DECODED_AHEAD)) as fetched:  # else its thread stays while an error is remembered
+            source = self._repeats.thin(fetched)
+            held = self._held(source)
+            yield from self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in held)))
+            # Damage behind the last output is told as that before it, and all of it only at the source's end.
+            deque(source, maxlen=0)
 
     def _held(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The same frames, and those that stand still for long once more where they begin to move."""
@@ -155,7 +157,7 @@ def _mixed(left: Frame, right: Frame, t: Fraction) -> tuple[Plane, ...]:
     return tuple(mix(a, b) for a, b in zip(left.planes, right.planes, strict=True))
 
 
-def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+def _ahead(items: Iterable[T], depth: int) -> Generator[T]:
     """The same items, fetched on a thread that runs at most ``depth`` of them ahead; its errors are raised here."""
     ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
@@ -178,12 +180,13 @@ def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
             put(error)
 
     thread = threading.Thread(target=work, name="slomo-decode", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item[0]
     finally:
         stopped.set()
-        thread.join(timeout=5)
+        if thread.is_alive():  # Ctrl-C may come while it begins
+            thread.join(timeout=5)

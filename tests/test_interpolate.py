@@ -16,10 +16,12 @@ from slomo_cli.devices import choose_device, choose_dtype
 from slomo_cli.errors import DeviceError, UsageError, WeightsError
 from slomo_cli.interpolate import Interpolator
 from slomo_cli.net.fuse import fuse
+from slomo_cli.net.runner import Automatic
 from slomo_cli.values import ColorInfo, Frame, PixelLayout
 
 YUV420 = PixelLayout("yuv420p", "yuv", 8, 1, 1)
 YUV422_10 = PixelLayout("yuv422p10le", "yuv", 10, 1, 0)
+GBRAP_16 = PixelLayout("gbrap16le", "rgb", 16, 0, 0, True)
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +90,31 @@ def test_result_does_not_depend_on_batch_or_threads(weights: str, layout: PixelL
     for batch, threads in ((1, 1), (1, 3), (3, 2), (7, 1)):
         with Interpolator(weights, device="cpu", dtype="float32", batch=batch, threads=threads) as net:
             results.append(net.frames(left, right, times))
+            assert net._pool.submit(torch.get_num_threads).result() == 1, "each thread computes on itself alone"
 
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             assert all(np.array_equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("layout", [YUV420, YUV422_10, GBRAP_16], ids=lambda x: x.name)
+@pytest.mark.parametrize("size", [(1, 40), (40, 1), (61, 47)], ids=str)
+def test_the_way_of_a_gpu_leads_to_the_same_pictures(
+    weights: str, layout: PixelLayout, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain network, many times at once, whole planes: to the rounding of float32."""
+    left, right = (frame(seed, layout, *size) for seed in (1, 2))
+    times = [Fraction(1, 1000), Fraction(1, 2), Fraction(999, 1000)]
+    with Interpolator(weights, device="cpu", dtype="float32") as here:
+        wanted = here.frames(left, right, times)
+    monkeypatch.setattr("slomo_cli.interpolate.runner", Automatic)
+    monkeypatch.setattr("slomo_cli.net.fuse._works_in_bands", lambda device: False)
+    with Interpolator(weights, device="cpu", dtype="float32", threads=1, batch=16) as there:
+        made = there.frames(left, right, times)
+
+    for a, b in zip(made, wanted, strict=True):
+        for p, q in zip(a, b, strict=True):
+            assert np.abs(p.astype(int) - q).max() <= max(1, layout.peak // 1000)
 
 
 def test_neighbouring_pairs_share_their_frame(net: Interpolator) -> None:
@@ -114,6 +137,32 @@ def test_neighbouring_pairs_share_their_frame(net: Interpolator) -> None:
     finally:
         net._upload = upload  # type: ignore[method-assign]
     assert all(np.array_equal(p, q) for p, q in zip(first[0], again[0], strict=True))
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_what_cannot_be_compiled_runs_as_it_is(weights: str, works: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a note says why; the pictures are the same."""
+    compiled: list[str] = []
+
+    def compiler(function: Any) -> Any:
+        def call(*words: Any) -> Any:
+            if not works:
+                raise RuntimeError("no C++ compiler found\nand much more")
+            compiled.append(function.__name__)
+            return function(*words)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    made = []
+    for compile in (False, True):
+        with Interpolator(weights, device="cpu", dtype="float32", compile=compile) as net:
+            made.append(net.between(image(1), image(2), [0.5])[0].astype(int))
+        told = ["the network could not be compiled and runs as it is: no C++ compiler found"]
+        assert net.notes == (told if compile and not works else [])
+
+    assert np.abs(made[0] - made[1]).max() <= 1
+    assert compiled == (["pair", "at"] * 2 if works else []), "once to try, once in earnest"
 
 
 def test_bfloat16_stays_close(weights: str) -> None:
@@ -173,11 +222,16 @@ def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
 def test_a_device_that_is_full_before_anything_is_on_it_says_so(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where another program has taken the GPU."""
 
+    said = "CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously"
+
     def none(*args: Any) -> None:
-        raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously")
+        raise RuntimeError(said)
 
     monkeypatch.setattr("slomo_cli.interpolate.load", none)
     with pytest.raises(DeviceError, match="cpu has too little free memory for the network"):
+        Interpolator(weights, device="cpu")
+    said = "a bug"
+    with pytest.raises(RuntimeError, match="a bug"):
         Interpolator(weights, device="cpu")
 
 
@@ -190,6 +244,7 @@ def test_a_device_that_is_full_before_anything_is_on_it_says_so(weights: str, mo
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: not enough memory: you tried"),
         RuntimeError("MPS backend out of memory (MPS allocated: 8.99 GiB, other allocations: 96.00 KiB"),
         RuntimeError("Invalid buffer size: 15.45 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_a_device_with_too_little_memory_says_so(
@@ -204,6 +259,17 @@ def test_a_device_with_too_little_memory_says_so(
         pytest.raises(DeviceError, match="smaller --proxy"),
     ):
         small.frames(frame(1, YUV420), frame(2, YUV420), [0.5])
+
+
+def test_maps_that_do_not_fit_are_told_as_that(net: Interpolator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are as large as the pictures, where the network's own may have been smaller."""
+
+    def none(*args: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("slomo_cli.interpolate.enlarged", none)
+    with pytest.raises(DeviceError, match="smaller --proxy"):
+        net.motion(image(1), image(2), [0.5])
 
 
 def test_no_picture_is_lost_when_memory_runs_out_while_more_are_asked_for(
@@ -252,7 +318,29 @@ def test_a_gpu_is_always_one_by_number(name: str, chosen: str, monkeypatch: pyte
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(size))
     assert choose_device(name) == torch.device(chosen)
+
+
+def test_a_gpu_that_torch_was_not_built_for_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Pascal and Volta by newer torches: they are told as there, and fail at the first work they are given."""
+    said = "CUDA error: no kernel image is available for execution on the device"
+
+    def zeros(*size: int, device: torch.device) -> torch.Tensor:
+        raise RuntimeError(f"{said}\nCUDA kernel errors might be asynchronously reported at some other API call")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "zeros", zeros)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(DeviceError, match=rf"expected cuda, found one that torch .* cannot compute on \({said}\): "):
+        choose_device("cuda")
+    with pytest.raises(DeviceError, match="mps device, found none"):
+        choose_device("mps")
+    said = "CUDA error: out of memory"  # that is said by what asks for the memory
+    assert choose_device("auto").type == "cuda"
 
 
 def test_auto_leaves_an_apple_gpu_that_cannot_warp(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +352,7 @@ def test_auto_leaves_an_apple_gpu_that_cannot_warp(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(size))
-    assert choose_device("auto").type == "mps"
+    assert choose_device("auto").type == choose_device("mps").type == "mps"
     monkeypatch.setattr("torch.nn.functional.grid_sample", unsupported)
     assert choose_device("auto").type == "cpu"
     with pytest.raises(DeviceError, match=r"cannot warp pictures on \(MPS: Unsupported Border padding mode\)"):

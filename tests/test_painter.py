@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from slomo_cli.errors import DeviceError
 from slomo_cli.media.cuts import CutDetector
 from slomo_cli.painter import Painter
 from slomo_cli.timeline import make_plan
@@ -17,23 +19,31 @@ from slomo_cli.values import ColorInfo, Frame, PixelLayout, SourceTiming, TimeSe
 GRAY = {8: PixelLayout("gray", "gray", 8), 16: PixelLayout("gray16le", "gray", 16)}
 
 
+def stills(bits: int, *samples: int) -> list[Frame]:
+    """Pictures of one sample, a second apart."""
+    dtype = np.uint8 if bits == 8 else np.uint16
+    return [
+        Frame((np.full((1, 1), sample, dtype),), GRAY[bits], ColorInfo(), Fraction(k))
+        for k, sample in enumerate(samples)
+    ]
+
+
+def painter(network: Any, pictures: int, bits: int = 8, **time: Any) -> Painter:
+    """For so many of them."""
+    settings = TimeSettings(duplicates="keep", **time)
+    timing = SourceTiming(pictures, Fraction(0), Fraction(pictures), Fraction(1), Fraction(1))
+    info: Any = SimpleNamespace(layout=GRAY[bits], width=1, height=1)
+    return Painter(make_plan(timing, settings), info, timing, network, settings)
+
+
 def at_a_cut(cuts: Literal["hold", "blend"], bits: int, left: int, right: int, factor: int = 4) -> list[int]:
     """The one sample of every output frame of two pictures with a cut between them."""
-    layout, dtype = GRAY[bits], np.uint8 if bits == 8 else np.uint16
-    frames = [
-        Frame((np.full((1, 1), sample, dtype),), layout, ColorInfo(), Fraction(k))
-        for k, sample in enumerate((left, right))
-    ]
-    time = TimeSettings(Fraction(factor), cuts=cuts, duplicates="keep")
-    timing = SourceTiming(2, Fraction(0), Fraction(2), Fraction(1), Fraction(1))
-    plan = make_plan(timing, time)
-    info: Any = SimpleNamespace(layout=layout, width=1, height=1)
-    network: Any = SimpleNamespace(pairs_ahead=3)  # which is asked for nothing
-    painter = Painter(plan, info, timing, network, time)
-    made = [planes for planes, _ in painter.pictures(frames)]
+    network = SimpleNamespace(pairs_ahead=3)  # which is asked for nothing
+    one = painter(network, 2, bits, factor=Fraction(factor), cuts=cuts)
+    made = [planes for planes, _ in one.pictures(stills(bits, left, right))]
 
-    assert painter.cuts == 1 and painter.interpolated == 0
-    assert all(plane.dtype == dtype for planes in made for plane in planes)
+    assert one.cuts == 1 and one.interpolated == 0
+    assert all(plane.dtype == (np.uint8 if bits == 8 else np.uint16) for planes in made for plane in planes)
     return [int(planes[0][0, 0]) for planes in made]
 
 
@@ -55,3 +65,34 @@ def test_a_cross_fade_is_rounded_to_nearest(bits: int) -> None:
 
     assert at_a_cut("blend", bits, 0, peak) == [0, quarter, half, most, peak, peak, peak, peak]
     assert at_a_cut("blend", bits, 0, 1) == [0, 0, 0, 1, 1, 1, 1, 1]
+
+
+def test_an_error_ends_the_thread_that_fetches_pictures() -> None:
+    """While the error is remembered as well, and with it all that was at work: a shell keeps the last one for ever."""
+
+    def full(*words: Any) -> None:
+        raise DeviceError("no memory")
+
+    network = SimpleNamespace(pairs_ahead=3, request=full)
+    before = set(threading.enumerate())
+    with pytest.raises(DeviceError) as remembered:
+        list(painter(network, 20, factor=Fraction(2), cuts="off").pictures(stills(8, *range(0, 200, 10))))
+
+    assert remembered.tb is not None
+    assert set(threading.enumerate()) <= before
+
+
+def test_an_interrupt_while_the_thread_begins_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    network = SimpleNamespace(pairs_ahead=3)
+    with pytest.raises(KeyboardInterrupt):
+        list(painter(network, 20, factor=Fraction(1)).pictures(stills(8, *range(0, 200, 10))))
+
+    assert set(threading.enumerate()) <= before

@@ -223,6 +223,8 @@ def test_settings_by_name_and_typos_refused(clip: Clip, tmp_path: Path) -> None:
     assert plan.plan.start == Fraction(1, 2)
     with pytest.raises(UsageError, match="factor"):
         plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", factr=2)
+    same = TimeSettings(2.5, "59.94", "0:00.5")  # type: ignore[arg-type]
+    assert plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", time=same).plan == plan.plan
     assert "-crf:v:0 16" in shlex.join(plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", crf="16").encoder_args)
     with pytest.raises(UsageError, match="expected crf to be a number, found 'fine'"):
         plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", crf="fine")

@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as parse
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from slomo_cli.errors import WeightsError, printable
@@ -198,9 +199,17 @@ def _network_of(path: Path, header: Mapping[str, Any]) -> tuple[str, dict[str, A
     return preset, config, record
 
 
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name. Raises what the system or ``safetensors`` does.
+
+    Read as bytes: of a Ctrl-C that comes meanwhile, its own ways of reading make a ValueError, as of a damaged file.
+    """
+    return dict(parse(path.read_bytes()))
+
+
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return dict(load_file(path))
+        return tensors_of(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{printable(path)} is truncated or damaged ({error}): get it again") from error
 

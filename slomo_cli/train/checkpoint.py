@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from slomo_cli.errors import SlomoError, WeightsError, printable
+from slomo_cli.net.weights import tensors_of
 from slomo_cli.whole import whole
 
 _PART = re.compile(r"\.part-(\d+)-of-(\d+)")
@@ -75,7 +76,7 @@ def _not_whole(path: Path, error: Exception) -> WeightsError:
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    tensors = tensors_of(path)
     record: dict[str, Any] = json.loads(metadata["record"])
     if "sum" in metadata and metadata["sum"] != _sum(tensors):
         raise ValueError("its sum does not match: parts of two checkpoints, or a damaged disk")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+GRACE_SECONDS = 0.5
+"""Signals that follow the first one sooner are the same request: `timeout`, `torchrun` and job systems send two."""
+
 
 class Interrupts:
-    """Holds back SIGINT, SIGTERM and SIGHUP until a step is complete; the second signal acts at once.
+    """Holds back SIGINT, SIGTERM and SIGHUP until a step is complete; a second request acts at once.
 
     Only a whole step can be resumed exactly. Does nothing outside the main thread, where Python has no signals.
     """
@@ -20,6 +24,7 @@ class Interrupts:
         self._report = report
         self._before: dict[int, Any] = {}
         self.received: int | None = None
+        self._at = 0.0
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -35,9 +40,12 @@ class Interrupts:
         self._before = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self.__exit__()
-        self._report("stopping after this step; once more stops at once")
+        if self.received is None:
+            self.received, self._at = number, time.monotonic()
+            self._report("stopping after this step; once more stops at once")
+        elif time.monotonic() >= self._at + GRACE_SECONDS:
+            self.received = number
+            self.obey()
 
     def obey(self) -> None:
         """Do now what the signal asked for, if one came."""

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from slomo_cli.errors import SlomoError, UsageError, WeightsError, printable
+from slomo_cli.net.weights import tensors_of
 
 Input = Literal["auto", "caffe", "torchvision"]
 
@@ -78,9 +79,9 @@ def load_features(file: Path | None, convention: Input = "auto") -> PerceptualFe
         return PerceptualFeatures(_from_torchvision(), caffe=False)
     try:
         with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
             note = (opened.metadata() or {}).get("input", "")
-    except (OSError, SafetensorError) as error:
+        tensors = tensors_of(file)
+    except (OSError, SafetensorError, KeyError) as error:
         raise WeightsError(f"--vgg: cannot read {printable(file)} as safetensors: {error}") from error
     caffe = note.upper().startswith("BGR") if convention == "auto" else convention == "caffe"
     try:

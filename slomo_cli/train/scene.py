@@ -59,7 +59,7 @@ class Scene:
         source = self._to_start(grid.expand(self.count * self.depth, times.shape[1], -1, -1, -1), times, slice(None))
         sample, to_0, to_1 = (
             values.reshape(self.count, self.depth, *values.shape[1:])
-            for values in (self._sample(source, slice(None)), source - grid, self._to_end(source) - grid)
+            for values in (self._sample(source, slice(None)), source - grid, self.to_end(source) - grid)
         )
         picture, flow_0, flow_1 = sample[:, 0, :, :3], to_0[:, 0], to_1[:, 0]
         owner = torch.zeros_like(sample[:, 0, :, 3:4], dtype=torch.int64)
@@ -92,7 +92,11 @@ class Scene:
 
     def to_end(self, start: Tensor) -> Tensor:
         """Inverse of G_1 of every layer: places (N * L, P, 2, h, w) at time 0 -> places at time 1."""
-        return self._to_end(start)
+        inverse = self._matrices(np.full((self.count, 1), -1.0), slice(None))
+        place = self._move(inverse, start)
+        for _ in range(_FIXED_POINT_STEPS):
+            place = self._move(inverse, start - self._bend(place, slice(None)))
+        return place
 
     def _matrices(self, times: npt.NDArray[np.floating], rows: slice) -> Tensor:
         """exp(s A) of layers ``rows`` (of N * L) at their scene's times: (rows, P, 3, 3) float32 on the device."""
@@ -121,13 +125,6 @@ class Scene:
         layers = self.count * self.depth // (rows.step or 1) // self.count
         s = put(np.repeat(times, layers, 0).astype(np.float32), self.device)[..., None, None, None]
         return self._move(self._matrices(times, rows), points) + s * self._bend(points, rows)
-
-    def _to_end(self, start: Tensor) -> Tensor:
-        inverse = self._matrices(np.full((self.count, 1), -1.0), slice(None))
-        place = self._move(inverse, start)
-        for _ in range(_FIXED_POINT_STEPS):
-            place = self._move(inverse, start - self._bend(place, slice(None)))
-        return place
 
     def _sample(self, source: Tensor, rows: slice) -> Tensor:
         """(B, P, 4, h, w) colour and opacity of layers at places of time 0."""

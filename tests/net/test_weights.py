@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -49,6 +50,20 @@ def registry(saved: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(json.dumps({"format": 1, "weights": {"tiny": entry}}))
     monkeypatch.setattr(weights, "folder", lambda: saved.parent)
     return path
+
+
+def test_an_interrupt_while_weights_are_read_is_no_damage(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch looks at a byte of a mapped file, it makes a ValueError of whatever comes."""
+    look = torch.UntypedStorage.__getitem__
+
+    def interrupted(storage: torch.UntypedStorage, place: Any) -> Any:
+        if isinstance(place, slice):
+            return look(storage, place)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.UntypedStorage, "__getitem__", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        assert weights.load(saved).name == "tiny"
 
 
 def test_what_is_saved_is_loaded(saved: Path) -> None:

@@ -359,6 +359,32 @@ def test_a_signal_ends_the_run_after_a_whole_step(tmp_path: Path) -> None:
     assert any("run again to go on" in line for line in run.lines)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("grace", "steps"), [(60.0, 2), (0.0, 0)])
+def test_two_signals_at_once_are_one_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grace: float, steps: int
+) -> None:
+    """As `timeout` sends them; a later one ends the step at hand."""
+    monkeypatch.setattr("slomo_cli.train.interrupts.GRACE_SECONDS", grace)
+    run = make(tmp_path, tiny_settings(steps=500))
+    step = run.stepper.step
+
+    def interrupted(*words: Any) -> Any:
+        if run.step == 1:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+        return step(*words)
+
+    run.stepper.step = interrupted  # type: ignore[method-assign]
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run.train()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert make(tmp_path, tiny_settings(steps=500)).step == steps, "of the last checkpoint"
+
+
 def test_a_call_may_pause_before_the_schedule_ends(tmp_path: Path) -> None:
     settings = tiny_settings(steps=None, minutes=60.0, stop_minutes=0.01)
     record = make(tmp_path, settings).train()

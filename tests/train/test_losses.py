@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,15 @@ from train_helpers import CPU, photo
 from slomo_cli.errors import UsageError, WeightsError
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.presets import build
-from slomo_cli.train.losses import SloMoLoss, census_distance, ladder_error, ladder_l1, laplacian_l1, roughness
+from slomo_cli.train.losses import (
+    SloMoLoss,
+    census_distance,
+    end_point_error,
+    ladder_error,
+    ladder_l1,
+    laplacian_l1,
+    roughness,
+)
 from slomo_cli.train.perceptual import PerceptualFeatures, load_features
 from slomo_cli.train.settings import LossWeights, preset_settings, with_losses
 from slomo_cli.train.windows import Batch, Truth
@@ -118,6 +127,34 @@ def test_visibility_is_held_to_the_truth_where_one_frame_alone_shows_the_pixel()
     assert float(right) < 1e-3 < float(unsure) == pytest.approx(0.6931, abs=1e-3) and float(opposite) > 5
 
 
+def test_flows_are_held_to_the_truth_where_it_can_be_seen() -> None:
+    """What a frame does not show is nowhere in it."""
+    batch, state, motion = moved()
+    assert batch.truth is not None
+    right = (torch.arange(64) >= 32).expand(1, 1, 64, 64)
+    loss = SloMoLoss(LossWeights(**{**vars_of(OFF), "flow": 1.0}))
+
+    def error(flow_t0: float, flow_t1: float) -> float:
+        hidden = batch._replace(truth=batch.truth._replace(seen_0=right, seen_1=~right))  # type: ignore[union-attr]
+        off = Motion(motion.flow_t0 + flow_t0 * ~right, motion.flow_t1 + flow_t1 * right, *motion[2:])
+        return float(loss(hidden, state, off)[1]["flow"])
+
+    assert error(0.0, 0.0) == error(50.0, 0.0) == error(0.0, 50.0) == pytest.approx(0.4)
+
+
+def test_without_truth_the_pictures_alone_judge() -> None:
+    batch, state, motion = moved()
+    weights = LossWeights(**{**vars_of(OFF), "perceptual": 2.0, "ladder": 1.0, "flow": 1.0, "visibility": 1.0})
+    features: Any = SimpleNamespace(distance=lambda result, target: torch.tensor(7.0))
+    coarse = torch.cat((constant(2.0), constant(-2.0)))[..., ::4, ::4]
+
+    total, parts = SloMoLoss(weights, features)(batch._replace(truth=None), state, motion, [coarse])
+
+    assert set(parts) == {"reconstruction", "perceptual", "ladder", "psnr"}
+    assert float(parts["ladder"]) == pytest.approx(255 * float(ladder_l1(batch, coarse)))
+    assert float(total) == pytest.approx(2 * 7 + float(parts["ladder"]))
+
+
 def test_fine_flow_learns_from_small_errors_what_flow_learns_from_gross_ones() -> None:
     batch, state, motion = moved()
 
@@ -186,9 +223,12 @@ def test_every_level_of_fast_is_held_to_the_flow_it_means(side: int) -> None:
         assert error.shape[-2:] == level.shape[-2:] and torch.allclose(error, torch.tensor(0.1))
 
 
-def test_roughness_laplacian_and_census_by_hand() -> None:
+def test_roughness_errors_laplacian_and_census_by_hand() -> None:
     ramp = torch.arange(8.0).expand(1, 2, 8, 8) * 3
     assert float(roughness(ramp)) == pytest.approx(3.0)
+    assert float(roughness(ramp + 2 * ramp.transpose(2, 3))) == pytest.approx(3.0 + 6.0)
+    off = end_point_error(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1).expand(2, 2, 8, 8), torch.zeros(2, 2, 8, 8))
+    assert off.shape == (2, 1, 8, 8) and torch.allclose(off, torch.tensor(25.01).sqrt())
     # A constant error lives in the last level alone, weighted 2^5.
     assert float(laplacian_l1(torch.full((1, 3, 64, 64), 0.5))) == pytest.approx(16.0)
     one, other = picture(0), picture(3)

@@ -97,6 +97,18 @@ def test_ablations_leave_out_what_they_say() -> None:
     assert torch.all(blind.visibility == 0.5) and torch.equal(blind.flow_t0, whole.flow_t0)
 
 
+@pytest.mark.parametrize(("dtype", "inside"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_short_numbers_are_for_convolutions_alone(dtype: str, inside: torch.dtype) -> None:
+    settings = tiny_settings(synthetic=0.0, dtype=dtype)
+    one = stepper(TinyNet(), settings)
+    seen = set()
+    one.net.get_submodule("refine").register_forward_hook(lambda module, given, made: seen.add(made.dtype))
+    parts = one.step(batch(settings), 1e-3, 0)
+
+    assert seen == {inside}
+    assert {value.dtype for value in (*parts.values(), *one.net.parameters(), *one.average.values())} == {torch.float32}
+
+
 def test_the_average_follows_the_weights() -> None:
     settings = tiny_settings(synthetic=0.0, average_decay=0.9)
     torch.manual_seed(0)
@@ -167,3 +179,4 @@ def test_drawing_and_stepping_ask_the_device_for_nothing(preset: str, monkeypatc
 
     assert {value.device.type for value in parts.values()} == {"meta"}
     assert {"flow", "census", "warping", "skipped"} < set(parts)
+    assert ("ladder" in parts) == (preset == "fast")

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from train_helpers import CPU, moving_clip, no_room, wave, write_video
 
 from slomo_cli.errors import InputError, SlomoError
-from slomo_cli.train.cache import Clip, find_videos, load_clips
+from slomo_cli.train.cache import GRID, Clip, find_videos, load_clips
 from slomo_cli.train.settings import WindowSettings
-from slomo_cli.train.store import Squares, Store, resize_weights
+from slomo_cli.train.store import Place, Squares, Store, _fits, resize_weights
 from slomo_cli.train.synthetic import find_photos
 from slomo_cli.train.windows import WindowSampler, _share_targets, cuts_of
 
@@ -106,6 +106,57 @@ def test_a_plain_window_shows_the_pictures_it_names() -> None:
         assert inside.float().mean() > 0.3
         assert (shown.sum(0) - torch.from_numpy(luma))[inside].abs().max() < 0.01
     assert torch.equal(batch.index, torch.from_numpy(plan.window[12:]))
+
+
+def slopes(frames: int, colour: float = 1.0) -> Clip:
+    """Muted pictures of 96 lines and 128 columns: U grows to the right, V downwards, both with time, and luma with
+    both; with ``colour`` 0 luma alone."""
+    pictures = np.empty((frames, 144, 128), np.uint8)
+    for k in range(frames):
+        y, x = np.mgrid[0:96, 0:128] + 0.5
+        u, v = x / 4 + k, y / 4 + k
+        pictures[k, :96] = np.round(90 + u + v / 2)
+        chroma = [112 + u[::2, ::2] + 1 / 8, 116 + v[::2, ::2] + 1 / 8]
+        pictures[k, 96:] = np.round(128 + colour * (np.stack(chroma) - 128)).reshape(48, 128)
+    return Clip("slopes.mp4", pictures, np.arange(frames) / 30, np.ones((frames, GRID, GRID), np.float32))
+
+
+def test_colour_and_light_are_of_one_place_and_time() -> None:
+    rows = 255 * torch.linalg.inv(torch.tensor([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]]))
+    for settings in (SETTINGS, replace(SETTINGS, crop=96)):
+        batch = WindowSampler([slopes(10)], settings, CPU).draw_plain(8, np.random.default_rng(0))
+        for pictures in (batch.i0, batch.i1, batch.targets):
+            light, u, v = torch.einsum("ij,kjhw->ikhw", rows, pictures)
+            light, u, v = 16 + light * 219 / 255, 128 + u * 224 / 255, 128 + v * 224 / 255
+            assert (light - 90 - (u - 112) - (v - 116) / 2).abs().max() < 2
+            assert min(u.max() - u.min(), v.max() - v.min()) > 10
+
+
+def test_windows_are_turned_and_mirrored_in_every_way() -> None:
+    batch = WindowSampler([slopes(10, colour=0.0)], SETTINGS, CPU).draw(64, np.random.default_rng(0))
+    light = batch.i0.mean(1)
+    right, down = light.diff(dim=2).mean((1, 2)), light.diff(dim=1).mean((1, 2))
+    ways = torch.stack((right > 0, down > 0, right.abs() > down.abs()), 1)
+
+    assert len(ways.unique(dim=0)) == 8
+
+
+@pytest.mark.parametrize(
+    ("device", "place", "size", "fits"),
+    [
+        ("cuda", "auto", 499, True),
+        ("cuda", "auto", 501, False),
+        ("cuda", "host", 499, False),
+        ("cuda", "device", 9999, True),
+        ("cpu", "auto", 1, False),
+        ("mps", "auto", 1, False),
+    ],
+)
+def test_pictures_lie_on_a_gpu_where_half_its_free_memory_holds_them(
+    device: str, place: Place, size: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 4000))
+    assert _fits(size, torch.device(device), place) == fits
 
 
 def test_all_pictures_of_a_window_are_augmented_alike() -> None:
