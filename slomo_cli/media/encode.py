@@ -67,21 +67,25 @@ class Encoder:
         self._aborted = False
         self._done = False
         self._stopping = threading.RLock()
+        self._nut: RawNut | EncodedNut | None = None
+        self._shaper = Shaper(target)
+        self._listener = threading.Thread(target=self._listen, name="slomo-encoder-messages", daemon=True)
         self._place = Place(target)
         try:
             self._process = self._start()
         except BaseException:
             self._place.clear()
             raise
-        self._listener = threading.Thread(target=self._listen, name="slomo-encoder-messages", daemon=True)
-        self._listener.start()
-        self._pipe = Pipe(self._process.stdin)
-        self._nut: RawNut | EncodedNut | None = None
-        if encoded:
-            self._nut = EncodedNut(self._pipe, target.rate)
-        elif time_base is not None:
-            self._nut = RawNut(self._pipe, target, time_base)
-        self._shaper = Shaper(target)
+        try:  # nobody can abort it who has not got it yet
+            self._pipe = Pipe(self._process.stdin)
+            self._listener.start()
+            if encoded:
+                self._nut = EncodedNut(self._pipe, target.rate)
+            elif time_base is not None:
+                self._nut = RawNut(self._pipe, target, time_base)
+        except BaseException:
+            self.abort()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -185,7 +189,8 @@ class Encoder:
             # Only after the process is gone: its end breaks the pipe, which frees a thread that is still writing.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=10)
-            self._listener.join(timeout=1)
+            if self._listener.is_alive():
+                self._listener.join(timeout=1)
             self._pipe.drop()
             self._place.clear()
 

@@ -837,6 +837,21 @@ class TestStopping:
         encoder.abort()
         assert only_files(tmp_path) == ["a.mp4"]
 
+    def test_an_interrupt_while_it_begins_leaves_nothing(self, tmp_path, monkeypatch):
+        """Ctrl-C comes when it likes, also before whoever asked for the encoder has got it."""
+
+        def interrupted(*args):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("slomo_cli.media.encode.RawNut", interrupted)
+        target = target_for(tmp_path / "o.mkv", video_info(), tools())
+        base = Fraction(1, 25)
+        args = build_encode_args(target, NTSC, None, tools().path, time_base=base, duration=Fraction(1))
+        with pytest.raises(KeyboardInterrupt):
+            Encoder(args, target, 1, time_base=base)
+        assert only_files(tmp_path) == []
+        assert "slomo-encoder-messages" not in [thread.name for thread in threading.enumerate()]
+
     @posix
     def test_interrupts_of_the_terminal_do_not_reach_ffmpeg(self, tmp_path):
         """Ctrl-C goes to the whole foreground group; slomo alone decides what becomes of the encoder."""
