@@ -6,6 +6,7 @@ the one place that knows them. Numbers: x264's and x265's scale of 0..51 unless 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from slomo_cli.errors import UsageError, printable
@@ -37,6 +38,8 @@ class EncoderInfo:
     """Needs a device, so it is tried before it is believed."""
     range_of_sizes: tuple[int, int] = field(default=(1, 16384))
     """Smallest and largest picture side."""
+    highest_rate: float = math.inf
+    """Frames per second."""
 
 
 _X264_PRESETS = (
@@ -124,7 +127,13 @@ _ENCODERS = (
         range_of_sizes=(16, 8192 * 2),
     ),
     EncoderInfo(
-        "libsvtav1", "av1", ("yuv420p", "yuv420p10le"), ("crf", 0, 63, 24), _SVT_PRESETS, range_of_sizes=(4, 16384)
+        "libsvtav1",
+        "av1",
+        ("yuv420p", "yuv420p10le"),
+        ("crf", 0, 63, 24),
+        _SVT_PRESETS,
+        range_of_sizes=(4, 16384),
+        highest_rate=240,
     ),
     EncoderInfo(
         "libaom-av1",

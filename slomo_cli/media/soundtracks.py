@@ -120,7 +120,7 @@ class SoundTracks:
     def _encoded(self, track: StreamInfo, source: int, number: int, bent: bool, late: Fraction) -> bool:
         """A track that is encoded anew, stretched where time changes; False when that cannot be had.
 
-        late: seconds of silence that the target cannot say.
+        ``late``: seconds of silence that the target cannot say.
         """
         draft = self._draft
         name, ending = tags.label(track), draft.target.extension

@@ -172,7 +172,7 @@ def choose_target(
     swapped = bool(turned) and orientation.swaps_sides
     pad = _padding(encoder, choice, info.width, info.height, swapped)
     width, height = info.width + pad[0], info.height + pad[1]
-    _check_size(encoder, width, height)
+    _check_size_and_rate(encoder, width, height, rate)
     hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
     warnings = [
         *pixels.warnings,
@@ -296,12 +296,17 @@ def _turn_warnings(extension: str, orientation: Orientation, as_tag: bool) -> li
     return [f"the rotation of {orientation.degrees:.4g} degrees is lost: .{extension} has no mark for it"]
 
 
-def _check_size(encoder: EncoderInfo, width: int, height: int) -> None:
+def _check_size_and_rate(encoder: EncoderInfo, width: int, height: int, rate: Fraction) -> None:
     low, high = encoder.range_of_sizes
     if not low <= min(width, height) or not max(width, height) <= high:
         raise EncoderError(
             f"{encoder.name} takes pictures of {low} to {high} pixels a side, found {width}x{height}: "
             "choose another --codec (ffv1 in .mkv takes every size)"
+        )
+    if rate > encoder.highest_rate:
+        raise EncoderError(
+            f"{encoder.name} takes at most {encoder.highest_rate:g} frames a second, found {float(rate):g}: "
+            "choose another --codec (libaom-av1 takes every rate)"
         )
 
 

@@ -293,6 +293,11 @@ class TestRefusals:
         with pytest.raises(EncoderError, match="takes pictures of 16 to"):
             target_for("a.mp4", video_info("yuv420p10le", 2, 2))
 
+    def test_more_frames_a_second_than_the_encoder_takes(self):
+        assert target_for("a.mkv", rate=Fraction(240), codec="libsvtav1").encoder == "libsvtav1"
+        with pytest.raises(EncoderError, match="libsvtav1 takes at most 240 frames a second, found 480"):
+            target_for("a.mkv", rate=Fraction(480), codec="libsvtav1")
+
     def test_one_image_needs_no_pattern(self):
         assert target_for("a.png", frames=1).image_path(1) == Path("a.png")
 
