@@ -11,7 +11,9 @@ on, each level looks the other frame's features up along the flow so far, compar
 captions and black bars stand still over anything; and where one gets by going there and back, which is elsewhere where
 one of the two flows is wrong. Both directions are one batch, so F_01 and F_10 come from the same weights. The finer a
 level, the narrower it is and the nearer it looks: it has little left to correct, and most of the work. No layer reaches
-far across a level: one that did would see the border of every picture in training, and none where it is used.
+far across a level: one that did would see the border of every picture in training, and none where it is used. What is
+small and moves further than it is wide is lost on that way; :mod:`~slomo_cli.net.leap` looks for it among what is left
+unexplained.
 
 Once per timestep: the flows are combined to time t (equation 4, each flow read where the pixel lies in its frame), both
 half-size proxies are warped, and a small U-Net working at a quarter of the proxy's size (2x2 pixels folded into
@@ -27,12 +29,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from slomo_cli.net.leap import leapt
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.unet import check_sizes
 from slomo_cli.net.warp import flows_along, warp
@@ -133,12 +136,16 @@ class _FlowLevel(nn.Module):
         self.trunk = nn.Sequential(_conv(inputs, hidden), _conv(hidden, hidden), _conv(hidden, context))
         self.head = _head(context, 3 if coarser else 2)
 
+    def key(self, own: Tensor) -> Tensor:
+        """What is compared of features (N, C, h, w): (N, match, h, w), each of length sqrt(match)."""
+        key: Tensor = self.match(own)
+        # Cosine similarity: what matters is the direction of a feature, so light and contrast matter less.
+        return key * torch.rsqrt(key.float().square().mean(1, keepdim=True) + 1e-4).to(key.dtype)
+
     def forward(self, own: Tensor, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """``own``: features of N first and N second frames; ``flow`` in pixels of this level, from each frame to its
         partner. Returns the corrected flow (float32) and this level's context."""
-        key = self.match(own)
-        # Cosine similarity: what matters is the direction of a feature, so light and contrast matter less.
-        key = key * torch.rsqrt(key.float().square().mean(1, keepdim=True) + 1e-4).to(key.dtype)
+        key = self.key(own)
         other = key.roll(key.shape[0] // 2, 0)
         if flow is None or context is None:
             inputs = [own, local_correlation(key, other, self.radius)]
@@ -204,6 +211,29 @@ def kept(flow: Tensor, logit: Tensor, moved: Tensor, still: Tensor) -> Tensor:
     """
     logit = logit + 10.0 * (moved.float() - still.float() + 0.2)
     return flow * (2.0 * torch.sigmoid(logit)).clamp(max=1.0)
+
+
+LEAPS = 2
+"""The level, counted from the finest, where flow may leap: there a cell is 16 pixels of the proxy wide."""
+
+
+def _with_leaps(level: _FlowLevel, own: Tensor, flow: Tensor, context: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """What the level answers when its own answer is taken, with leaps put in, for the flow so far.
+
+    Only of pairs with leaps: what becomes of a pair does not depend on those it is computed with. ``before``: the
+    context that the level was given.
+    """
+    half = own.shape[0] // 2
+    keys = level.key(own).permute(0, 2, 3, 1)
+    for rows in ([k, k + half] for k in range(half)):
+        better = leapt(keys[rows[0]], keys[rows[1]], flow[rows])
+        if better is not None:
+            one = level(own[rows], better, before[rows])
+            flow, context = (
+                whole.index_copy(0, torch.tensor(rows, device=whole.device), part)
+                for whole, part in zip((flow, context), one, strict=True)
+            )
+    return flow, context
 
 
 class _Refinement(nn.Module):
@@ -293,10 +323,14 @@ class Fast(nn.Module):
         flow: Tensor | None = None
         context: Tensor | None = None
         ladder = []
-        for level, own in zip(reversed(route(list(self.ladder), more)), reversed(features), strict=True):
+        levels = list(zip(route(list(self.ladder), more), features, strict=True))
+        for number, (level, own) in reversed(list(enumerate(levels))):
+            before = None
             if flow is not None and context is not None:
-                flow, context = doubled(flow, context, own.shape[-2:])
-            flow, context = level(own, flow, context)
+                flow, before = doubled(flow, context, own.shape[-2:])
+            flow, context = level(own, flow, before)
+            if number == LEAPS and before is not None and not self.training:
+                flow, context = _with_leaps(cast(_FlowLevel, level), own, flow, context, before)
             ladder.append(flow)
         assert context is not None
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slomo_cli.net.fast import Fast, doubled, kept, more_levels, pyramid, route
+from slomo_cli.net.fast import LEAPS, Fast, doubled, kept, more_levels, pyramid, route
+from slomo_cli.net.leap import leapt
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.warp import warp
 
@@ -82,10 +83,14 @@ class FastOnCpu:
         flow: Tensor | None = None
         context: Tensor | None = None
         steps = route(self._ladder, len(first.levels) - len(self._ladder))
-        for step, one, other in zip(reversed(steps), reversed(first.levels), reversed(second.levels), strict=True):
+        levels = list(zip(steps, first.levels, second.levels, strict=True))
+        for number, (step, one, other) in reversed(list(enumerate(levels))):
+            before = None
             if flow is not None and context is not None:
-                flow, context = doubled(flow, context, one.own.shape[-2:])
-            flow, context = step.climb(one, other, flow, context)
+                flow, before = doubled(flow, context, one.own.shape[-2:])
+            flow, context = step.climb(one, other, flow, before)
+            if number == LEAPS and before is not None and (better := leapt(one.key, other.key, flow)) is not None:
+                flow, context = step.climb(one, other, better, before)
         assert flow is not None and context is not None
         full = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
         height, width = full.shape[-2:]
