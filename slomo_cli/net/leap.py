@@ -42,7 +42,6 @@ class _Pairs(NamedTuple):
     """(M, 2) int64: rows and columns from there to the place in frame 1."""
 
 
-@torch.compiler.disable  # how much there is to do depends on the pictures
 def leapt(key_0: Tensor, key_1: Tensor, flow: Tensor) -> Tensor | None:
     """The flow of one pair with leaps put in, in whole cells; None where there are none.
 
