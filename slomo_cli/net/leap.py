@@ -29,7 +29,7 @@ _ALIKE, _GAIN, _CLEAR = 0.7, 0.5, 0.08
 """How alike two cells must be; how much more than along the flow; how much more than with any other place."""
 _REACH = 0.15
 """Longest leap, as a share of the picture's width."""
-_SIDE_BY_SIDE, _CROWD = 2, 3
+_SIDE_BY_SIDE, _CROWD = 2, 4
 """Within so many cells there must be so many pairs that moved alike, to a cell."""
 _TAKES_OVER = 0.1
 """How much more alike a neighbour of them must be by their motion than by its own to share it."""
