@@ -8,8 +8,8 @@ other. That is little, which makes it cheap, and leaves few ways to be wrong.
 A wrong leap does more harm than one that is not made. So it takes two places that are each other's likeliest, by far
 likelier than what the flow has and than any other place, and several such pairs side by side that moved alike.
 
-The numbers were found by trying them: on scenes of photographs with small discs of other photographs moved across, and
-on 18 clips at eight times their speed, none of which may come out worse by what cannot be told from chance.
+The numbers were found by trying them: on photographs with small discs of other photographs moved across them, which
+gain 0.8 dB, and on 18 clips at two, four and eight times their speed, whose means must not fall.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _leapt(key_0: Tensor, key_1: Tensor, flow: Tensor) -> Tensor | None:
     height, width, channels = key_0.shape
     keys = [key.float().reshape(-1, channels) * channels**-0.5 for key in (key_0, key_1)]
     alike = [(keys[k] * _looked_up(keys[1 - k], flow[k])).sum(-1) for k in range(2)]
-    lost = [torch.topk(a, min(_MOST, int((a < _LOST).sum())), largest=False).indices for a in alike]
+    lost = [a.argsort()[: min(_MOST, int((a < _LOST).sum()))] for a in alike]
     if min(len(cells) for cells in lost) < _CROWD:
         return None
     pairs = _crowds(_pairs(keys, alike, lost, width))
