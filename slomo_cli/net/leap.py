@@ -8,8 +8,9 @@ other. That is little, which makes it cheap, and leaves few ways to be wrong.
 A wrong leap does more harm than one that is not made. So it takes two places that are each other's likeliest, by far
 likelier than what the flow has and than any other place, and several such pairs side by side that moved alike.
 
-The numbers were found by trying them: on photographs with small discs of other photographs moved across them, which
-gain 0.8 dB, and on 18 clips at two, four and eight times their speed, whose means must not fall.
+The numbers were found by trying them, on photographs with discs of 14 to 40 pixels of other photographs moved across
+them by 40 to 130, and on 18 clips at two, four and eight times their speed, whose means must not fall. So careful, one
+disc in eight is found, for up to 18 dB, one picture in sixteen loses up to 1 dB, and the mean gain is 0.5 dB.
 """
 
 from __future__ import annotations
