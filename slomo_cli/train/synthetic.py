@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.net.warp import pixel_grid, warp
-from slomo_cli.train.cache import files_below, locked_out
+from slomo_cli.train.cache import find_files
 from slomo_cli.train.captions import captions
 from slomo_cli.train.light import relight
 from slomo_cli.train.scene import Scene
@@ -31,20 +30,7 @@ STRONGEST_BEND = 5.0
 def find_photos(folders: Sequence[Path], report: Callable[[str], None] = lambda line: None) -> list[Path]:
     """Every picture file below the folders, sorted; InputError when there is none. Folders that may not be entered are
     reported."""
-    found: set[Path] = set()
-    locked: list[Path] = []
-    for folder in folders:
-        if not os.path.isdir(folder):  # Path.is_dir raises where it may not look
-            raise InputError(f"training photos: expected a folder of pictures, found no folder {printable(folder)}")
-        found.update(files_below(folder, PHOTO_SUFFIXES, locked))
-    closed = locked_out(locked)
-    if not found:
-        kinds = " ".join(sorted(PHOTO_SUFFIXES))
-        names = ", ".join(map(printable, folders))
-        raise InputError(f"training photos: no picture in {names} (looked for {kinds}){closed and '; ' + closed}")
-    if closed:
-        report(closed)
-    return sorted(found)
+    return find_files(folders, PHOTO_SUFFIXES, report, data="training photos", one="picture", many="pictures")
 
 
 def load_photos(paths: Sequence[Path], short_side: int = 512) -> dict[Path, npt.NDArray[np.uint8]]:
