@@ -38,9 +38,9 @@ _TAKES_OVER = 0.1
 
 class _Pairs(NamedTuple):
     place: Tensor
-    """(M, 2) int64: row and column in frame 0."""
+    """(M, 2) int64: row and column in one frame."""
     step: Tensor
-    """(M, 2) int64: rows and columns from there to the place in frame 1."""
+    """(M, 2) int64: rows and columns from there to the place in the other."""
 
 
 def leapt(key_0: Tensor, key_1: Tensor, flow: Tensor) -> Tensor | None:
@@ -64,10 +64,9 @@ def _leapt(key_0: Tensor, key_1: Tensor, flow: Tensor) -> Tensor | None:
     if not len(pairs.place):
         return None
     flow = flow.clone(memory_format=torch.contiguous_format)
-    for k, (own, other) in enumerate((keys, keys[::-1])):
-        step = -pairs.step if k else pairs.step
-        place = pairs.place + pairs.step if k else pairs.place
-        cells, steps = _around(place, step, height, width)
+    back = _Pairs(pairs.place + pairs.step, -pairs.step)
+    for k, (own, other, found) in enumerate(((*keys, pairs), (*keys[::-1], back))):
+        cells, steps = _around(found, height, width)
         along = (own[cells] * other[cells + steps[:, 0] * width + steps[:, 1]]).sum(-1)
         better = along > alike[k][cells] + _TAKES_OVER
         cells, steps, along = cells[better], steps[better], along[better]
@@ -90,9 +89,9 @@ def _pairs(keys: list[Tensor], alike: list[Tensor], lost: list[Tensor], width: i
     value, to = likeness.max(1)
     back = likeness.max(0).indices
     step = second[to] - first
-    far_0 = _distance(second[to], second) > _SIDE_BY_SIDE
-    far_1 = _distance(first[back], first) > _SIDE_BY_SIDE
-    rival = torch.maximum(likeness.masked_fill(~far_0, -1.0).amax(1), likeness.T.masked_fill(~far_1, -1.0).amax(1)[to])
+    near_0 = _distance(second[to], second) <= _SIDE_BY_SIDE
+    near_1 = _distance(first[back], first) <= _SIDE_BY_SIDE
+    rival = torch.maximum(likeness.masked_fill(near_0, -1.0).amax(1), likeness.T.masked_fill(near_1, -1.0).amax(1)[to])
     known = torch.maximum(alike[0][lost[0]], alike[1][lost[1]][to])
     sure = (back[to] == torch.arange(len(first), device=to.device)) & (value > _ALIKE)
     sure &= (value > known + _GAIN) & (value > rival + _CLEAR)
@@ -112,12 +111,12 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     return (a[:, None] - b).abs().amax(-1)
 
 
-def _around(place: Tensor, step: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The cells side by side with places, by number, and their steps, where both ends are in the picture."""
-    near = torch.arange(-_SIDE_BY_SIDE, _SIDE_BY_SIDE + 1, device=place.device)
+def _around(pairs: _Pairs, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The cells side by side with the places, by number, and their steps, where both ends are in the picture."""
+    near = torch.arange(-_SIDE_BY_SIDE, _SIDE_BY_SIDE + 1, device=pairs.place.device)
     near = torch.cartesian_prod(near, near)
-    place = (place[:, None] + near).flatten(0, 1)
-    step = step.repeat_interleave(len(near), 0)
+    place = (pairs.place[:, None] + near).flatten(0, 1)
+    step = pairs.step.repeat_interleave(len(near), 0)
     size = place.new_tensor([height, width])
     inside = ((place >= 0) & (place < size) & (place + step >= 0) & (place + step < size)).all(1)
     return place[inside, 0] * width + place[inside, 1], step[inside]
