@@ -204,19 +204,26 @@ def test_parts_outlive_a_failed_end(clip: Clip, run: Convert, tmp_path: Path, mo
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_a_kill_while_parts_are_removed_leaves_parts_of_the_same_conversion(
-    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def killed_while_parts_are_removed(
+    run: Convert, source: Path, output: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
+    """A run with ``--resume`` that is killed when it comes to remove the first file whose name matches ``at``."""
     unlink = Path.unlink
 
     def killed(path: Path, **wishes: Any) -> None:
-        if path.name == "000002.nut":
+        if path.match(at):
             raise KeyboardInterrupt
         unlink(path, **wishes)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Path, "unlink", killed)
-        run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
+        run(source, output, resume=True)
+
+
+def test_a_kill_while_parts_are_removed_leaves_parts_of_the_same_conversion(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_while_parts_are_removed(run, clip("cfr.mp4"), tmp_path / "out.mp4", monkeypatch, at="000002.nut")
     (tmp_path / "out.mp4").unlink()  # whole by then
 
     assert run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True).frames_kept >= PART
@@ -230,17 +237,7 @@ def test_parts_are_removed_where_the_film_that_lies_there_was_made_of_them(
 ) -> None:
     """A kill between the film's appearance and the removal of its parts; they are another's once it was replaced."""
     out, folder = tmp_path / "out.mp4", tmp_path / ".out.mp4.slomo-parts"
-
-    unlink = Path.unlink
-
-    def killed(path: Path, **wishes: Any) -> None:
-        if path.suffix == ".nut":
-            raise KeyboardInterrupt
-        unlink(path, **wishes)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Path, "unlink", killed)
-        run(clip("cfr.mp4"), out, resume=True)
+    killed_while_parts_are_removed(run, clip("cfr.mp4"), out, monkeypatch, at="*.nut")
     assert out.exists() and any(folder.glob("*.nut"))
     if others:
         data = out.read_bytes()
