@@ -94,20 +94,22 @@ def test_a_caption_stands_still_over_a_pan(fast: Interpolator) -> None:
     assert psnr(made[~strokes], truth[~strokes]) > psnr(blended(first, last)[~strokes], truth[~strokes]) + 6
 
 
-def test_a_thing_as_small_as_its_motion_is_not_lost(fast: Interpolator) -> None:
-    """Without leaps of the flow it is left behind, half transparent, at both ends of its way: 22 dB."""
+@pytest.mark.parametrize(("radius", "half_way"), [(20, 18), (10, 30), (5, 30)])
+def test_a_thing_smaller_than_its_motion_is_not_lost(fast: Interpolator, radius: int, half_way: int) -> None:
+    """By the flow alone it is left behind, half transparent, at both ends of its way: 14 to 22 dB."""
     world, thing = texture(7), texture(8)
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
 
     def seen(at: int) -> tuple[Picture, npt.NDArray[np.bool_]]:
-        inside = np.hypot(rows - HEIGHT // 2, columns - WIDTH // 2 - at) < 20
+        inside = np.hypot(rows - HEIGHT // 2, columns - WIDTH // 2 - at) < radius
         return np.where(inside[..., None], view(thing, -at), view(world, 0)), inside
 
-    (first, _), (last, _), (truth, inside) = seen(-18), seen(18), seen(0)
+    (first, _), (last, _), (truth, inside) = seen(-half_way), seen(half_way), seen(0)
 
     (made,) = fast.between(first, last, [0.5])
 
-    assert psnr(made[inside], truth[inside]) > 29
+    assert psnr(made[inside], truth[inside]) > 35
+    assert psnr(made[~inside], truth[~inside]) > 40  # nothing is left where it was, and where it will be
 
 
 def test_what_stands_still_stays(fast: Interpolator) -> None:

@@ -13,7 +13,7 @@ one of the two flows is wrong. Both directions are one batch, so F_01 and F_10 c
 level, the narrower it is and the nearer it looks: it has little left to correct, and most of the work. No layer reaches
 far across a level: one that did would see the border of every picture in training, and none where it is used. What is
 small and moves further than it is wide is lost on that way; :mod:`~slomo_cli.net.leap` looks for it among what is left
-unexplained.
+unexplained, and puts it into the answer of every timestep.
 
 Once per timestep: the flows are combined to time t (equation 4, each flow read where the pixel lies in its frame), both
 half-size proxies are warped, and a small U-Net working at a quarter of the proxy's size (2x2 pixels folded into
@@ -35,8 +35,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slomo_cli.net.leap import leapt
-from slomo_cli.net.motion import Motion, PairState
+from slomo_cli.net.leap import find_leaps, with_leaps
+from slomo_cli.net.motion import Leap, Motion, PairState
 from slomo_cli.net.unet import check_sizes
 from slomo_cli.net.warp import flows_along, warp
 
@@ -213,27 +213,8 @@ def kept(flow: Tensor, logit: Tensor, moved: Tensor, still: Tensor) -> Tensor:
     return flow * (2.0 * torch.sigmoid(logit)).clamp(max=1.0)
 
 
-LEAPS = 2
-"""The level, counted from the finest, where flow may leap: there a cell is 16 pixels of the proxy wide."""
-
-
-def _with_leaps(level: _FlowLevel, own: Tensor, flow: Tensor, context: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-    """What the level answers when its own answer is taken, with leaps put in, for the flow so far.
-
-    Only of pairs with leaps: what becomes of a pair does not depend on those it is computed with. ``before``: the
-    context that the level was given.
-    """
-    half = own.shape[0] // 2
-    keys = level.key(own).permute(0, 2, 3, 1)
-    for rows in ([k, k + half] for k in range(half)):
-        better = leapt(keys[rows[0]], keys[rows[1]], flow[rows])
-        if better is not None:
-            one = level(own[rows], better, before[rows])
-            flow, context = (
-                whole.index_copy(0, torch.tensor(rows, device=whole.device), part)
-                for whole, part in zip((flow, context), one, strict=True)
-            )
-    return flow, context
+LEAPS = 1
+"""The level, counted from the finest, whose features what leaps is found by: a cell is 8 pixels of the proxy wide."""
 
 
 class _Refinement(nn.Module):
@@ -324,18 +305,29 @@ class Fast(nn.Module):
         context: Tensor | None = None
         ladder = []
         levels = list(zip(route(list(self.ladder), more), features, strict=True))
-        for number, (level, own) in reversed(list(enumerate(levels))):
+        for level, own in reversed(levels):
             before = None
             if flow is not None and context is not None:
                 flow, before = doubled(flow, context, own.shape[-2:])
             flow, context = level(own, flow, before)
-            if number == LEAPS and before is not None and not self.training:
-                flow, context = _with_leaps(cast(_FlowLevel, level), own, flow, context, before)
             ladder.append(flow)
         assert context is not None
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
-        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder
+        leaps = [] if self.training else self._leaps(features[LEAPS], ladder[-1 - LEAPS], half, full)
+        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2)), leaps), ladder
+
+    def _leaps(self, own: Tensor, flow: Tensor, half: Tensor, full: Tensor) -> list[Leap]:
+        """Of every pair. ``own``, ``flow``: features and answer of the level they are found by."""
+        keys = cast(_FlowLevel, self.ladder[LEAPS]).key(own).permute(0, 2, 3, 1)
+        pairs = len(own) // 2
+        leaps = []
+        for first in range(pairs):
+            second = first + pairs
+            both = [first, second]
+            pictures = half[first, None], half[second, None]
+            leaps += find_leaps((keys[first], keys[second]), flow[both], pictures, full[both], first)
+        return leaps
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
@@ -348,7 +340,8 @@ class Fast(nn.Module):
         x = torch.cat((F.pixel_unshuffle(warped, 2).to(flows.dtype), flows * 0.125, time, *known), 1)
         residual = self.refinement(x.contiguous(memory_format=torch.channels_last)).float()
         visibility, detail = torch.sigmoid(residual[:, 4:6]).chunk(2, 1)
-        return Motion(flow_t0 + residual[:, 0:2], flow_t1 + residual[:, 2:4], visibility, detail)
+        motion = Motion(flow_t0 + residual[:, 0:2], flow_t1 + residual[:, 2:4], visibility, detail)
+        return with_leaps(motion, state.leaps, index, t)
 
     def forward(self, i0: Tensor, i1: Tensor, t: Tensor) -> Motion:
         """One timestep per pair: ``t`` is (N,)."""

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slomo_cli.net.fast import LEAPS, Fast, doubled, kept, more_levels, pyramid, route
-from slomo_cli.net.leap import leapt
+from slomo_cli.net.leap import find_leaps, with_leaps
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.warp import warp
 
@@ -89,17 +89,18 @@ class FastOnCpu:
             if flow is not None and context is not None:
                 flow, before = doubled(flow, context, one.own.shape[-2:])
             flow, context = step.climb(one, other, flow, before)
-            if number == LEAPS and before is not None and (better := leapt(one.key, other.key, flow)) is not None:
-                flow, context = step.climb(one, other, better, before)
+            if number == LEAPS:
+                seen = (one.key, other.key), flow
         assert flow is not None and context is not None
         full = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
         height, width = full.shape[-2:]
         places = _folded(full * full.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1))
         contexts = (_planes(context[k : k + 1]).float()[None] for k in range(2))
-        return PairState(full[0:1], full[1:2], (first.picture, second.picture, *contexts, places))
+        leaps = find_leaps(*seen, (first.picture, second.picture), full)
+        return PairState(full[0:1], full[1:2], (first.picture, second.picture, *contexts, places), leaps)
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
-        """Motion of M timesteps of the one pair; ``index`` is not looked at."""
+        """Motion of M timesteps of the one pair: ``index`` is all zeros."""
         pictures, contexts, places = state.extra[:2], state.extra[2:4], state.extra[4]
         full = (state.flow_01, state.flow_10)
         h, w = places.shape[-2:]
@@ -130,7 +131,8 @@ class FastOnCpu:
             made[4:].sigmoid_()
             motion[m].copy_(made.view(6, 2, 2, h, w).permute(0, 3, 1, 4, 2))
         motion = motion.view(-1, 6, 2 * h, 2 * w)
-        return Motion(motion[:, 0:2], motion[:, 2:4], motion[:, 4:5], motion[:, 5:6])
+        parts = Motion(motion[:, 0:2], motion[:, 2:4], motion[:, 4:5], motion[:, 5:6])
+        return with_leaps(parts, state.leaps, index, t)
 
 
 # ------------------------------------------------------------------------------------------------- flow of a pair

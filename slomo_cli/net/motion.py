@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -24,6 +25,21 @@ class Motion(NamedTuple):
     bilinear, 1/2 is cubic (Catmull-Rom) sampling. Little where the detail of the two frames is noise."""
 
 
+class Leap(NamedTuple):
+    """A small thing that moves as a whole, further than the flow can follow it."""
+
+    pair: int
+    """Between the frames of which pair."""
+    step: Tensor
+    """(2,) float: its way (x, y) from frame 0 to frame 1, in steps of the Motion grid."""
+    top: int
+    """First row of ``mask`` in frame 0, on the Motion grid."""
+    left: int
+    """First column."""
+    mask: Tensor
+    """(h, w) bool: what belongs to it in frame 0."""
+
+
 class PairState(NamedTuple):
     """All that a network knows of N pairs before a time is named."""
 
@@ -33,6 +49,8 @@ class PairState(NamedTuple):
     """(N, 2, h, w) float: flow from frame 1 to frame 0."""
     extra: tuple[Tensor, ...]
     """Whatever else the network keeps for its second half; batch first."""
+    leaps: Sequence[Leap] = ()
+    """What moves otherwise than the flows say."""
 
 
 class InterpolationNet(Protocol):

@@ -1,19 +1,36 @@
-"""Leaps: small things that moved far are found, and only where there is no doubt."""
+"""Leaps: small things that moved far are found, only where there is no doubt, and put where they belong."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from slomo_cli.net import fast, fast_cpu
 from slomo_cli.net.fast import Fast
 from slomo_cli.net.fast_cpu import FastOnCpu
-from slomo_cli.net.leap import leapt
+from slomo_cli.net.leap import find_leaps, with_leaps
+from slomo_cli.net.motion import Leap, Motion
+from slomo_cli.net.warp import pixel_grid
 
-ROWS, COLS, WIDTH = 24, 60, 32
-STEP = (2, -7)
-"""Rows and columns that the thing moves."""
+ROWS, COLS, WIDTH, CELL = 24, 60, 32, 4
+SIZE = (ROWS * CELL, COLS * CELL)
+
+
+class Scene(NamedTuple):
+    """What is asked of `find_leaps`, which may be changed before it is."""
+
+    keys: tuple[Tensor, Tensor]
+    flow: Tensor
+    pictures: tuple[Tensor, Tensor]
+    full: Tensor
+
+    def leaps(self) -> list[Leap]:
+        return find_leaps(*self)
 
 
 def cells(*shape: int, seed: int) -> Tensor:
@@ -22,67 +39,195 @@ def cells(*shape: int, seed: int) -> Tensor:
     return keys * torch.rsqrt(keys.square().mean(-1, keepdim=True))
 
 
-def scene(side: int = 3, step: tuple[int, int] = STEP, twins: int = 1) -> tuple[Tensor, Tensor]:
-    """A world at rest, before which ``twins`` of a thing, ``side`` cells wide, move by ``step``."""
+def texture(seed: int) -> Tensor:
+    """(1, 3, h, w) in [0, 1], smooth enough to be looked up between pixels."""
+    grain = torch.rand(1, 3, SIZE[0] // 3, SIZE[1] // 3, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(grain, size=SIZE, mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+def put(world: Tensor, thing: Tensor, x: float, y: float, side: int) -> Tensor:
+    """``world`` behind a square of ``thing`` whose first pixel is at (x, y)."""
+    place = pixel_grid(*SIZE, world.device) - torch.tensor([x, y]).view(1, 2, 1, 1)
+    scale = torch.tensor([2 / (SIZE[1] - 1), 2 / (SIZE[0] - 1)]).view(1, 2, 1, 1)
+    looked_up = F.grid_sample(thing, (place * scale - 1).permute(0, 2, 3, 1), align_corners=True)
+    inside = ((place > -0.5) & (place < side - 0.5)).all(1, keepdim=True)
+    return torch.where(inside, looked_up, world)
+
+
+def scene(
+    side: int = 3, step: tuple[int, int] = (-7, 2), more: tuple[float, float] = (0.0, 0.0), twins: int = 1
+) -> Scene:
+    """A world at rest, before which ``twins`` of a square thing move by ``step`` cells and ``more`` pixels, x and y."""
     world, hidden, thing = cells(ROWS, COLS, seed=1), cells(ROWS, COLS, seed=2), cells(side, side, seed=3)
     first, second = world.clone(), world.clone()
+    picture_0 = picture_1 = texture(1)
     for k in range(twins):
-        y, x = 8, 20 + 24 * k
+        x, y = 20 + 24 * k, 8
         second[y : y + side, x : x + side] = hidden[y : y + side, x : x + side]
         first[y : y + side, x : x + side] = thing
-        second[y + step[0] : y + step[0] + side, x + step[1] : x + step[1] + side] = thing
-    return first, second
+        second[y + step[1] : y + step[1] + side, x + step[0] : x + step[0] + side] = thing
+        picture_0 = put(picture_0, 1 - texture(2), x * CELL, y * CELL, side * CELL)
+        place = ((x + step[0]) * CELL + more[0], (y + step[1]) * CELL + more[1])
+        picture_1 = put(picture_1, 1 - texture(2), *place, side * CELL)
+    rest = torch.zeros(2, 2, ROWS, COLS), torch.zeros(2, 2, *SIZE)
+    return Scene((first, second), rest[0], (picture_0, picture_1), rest[1])
 
 
-def rest() -> Tensor:
-    return torch.zeros(2, 2, ROWS, COLS)
+@pytest.mark.parametrize("more", [(0.0, 0.0), (3.0, -2.0), (-0.5, 0.3)], ids=str)
+def test_a_thing_that_moved_far_is_found_and_measured(more: tuple[float, float]) -> None:
+    (leap,) = scene(more=more).leaps()
+
+    thing, within = torch.zeros(2, *SIZE, dtype=torch.bool)
+    thing[32:44, 80:92] = within[33:43, 81:91] = True  # its rim may be mixed with the ground
+    found = torch.zeros_like(thing)
+    found[leap.top : leap.top + leap.mask.shape[0], leap.left : leap.left + leap.mask.shape[1]] = leap.mask
+    assert leap.pair == 0
+    assert torch.allclose(leap.step, torch.tensor([-28.0 + more[0], 8.0 + more[1]]), atol=0.15)
+    assert found[within].all() and not (found & ~widened(thing)).any()
 
 
-def test_a_thing_that_moved_far_is_found_in_both_frames() -> None:
-    flow = leapt(*scene(), rest())
-
-    expected = rest()
-    expected[0, :, 8:11, 20:23] = torch.tensor([-7.0, 2.0]).view(2, 1, 1)
-    expected[1, :, 10:13, 13:16] = torch.tensor([7.0, -2.0]).view(2, 1, 1)
-    assert flow is not None and torch.equal(flow, expected)
+def widened(mask: Tensor) -> Tensor:
+    """With two pixels all around."""
+    return F.max_pool2d(mask[None, None].float(), 5, 1, 2)[0, 0] > 0
 
 
-def test_the_flow_given_is_left_alone_and_may_lie_in_any_order() -> None:
-    given = rest().contiguous(memory_format=torch.channels_last)
-    flow = leapt(*(key.bfloat16() for key in scene()), given)
-    assert flow is not None and flow.abs().sum() == 2 * 9 * 9 and given.abs().sum() == 0
+def test_keys_of_half_precision_and_flows_in_any_order_will_do() -> None:
+    plain = scene()
+    keys = plain.keys[0].bfloat16(), plain.keys[1].bfloat16()
+    flow = plain.flow.contiguous(memory_format=torch.channels_last)
+    (leap,), (expected,) = find_leaps(keys, flow, plain.pictures, plain.full, pair=3), plain.leaps()
+    assert leap.pair == 3 and torch.equal(leap.mask, expected.mask) and torch.equal(leap.step, expected.step)
+
+
+def explained() -> Scene:
+    """The flow knows of the thing."""
+    known = scene()
+    for flow, cell in ((known.flow, 1), (known.full, CELL)):
+        for k, (x, y, way) in enumerate(((20, 8, 1), (13, 10, -1))):
+            there = flow[k, :, y * cell : (y + 3) * cell, x * cell : (x + 3) * cell]
+            there[0], there[1] = -7.0 * way * cell, 2.0 * way * cell
+    return known
+
+
+def in_a_flock() -> Scene:
+    """All around the thing the flow is as the thing's."""
+    flock = scene()
+    flock.full[0, 0, :, 40:76] = -28.0
+    flock.full[0, 1, :, 40:76] = 8.0
+    flock.full[0, 0, :, 96:140] = -28.0
+    flock.full[0, 1, :, 96:140] = 8.0
+    return flock
+
+
+def like_by_features_alone() -> Scene:
+    one = scene()
+    i0, i1 = one.pictures
+    i1 = put(i1, texture(5), (20 - 7) * CELL, 10 * CELL, 3 * CELL)
+    return one._replace(pictures=(i0, i1))
+
+
+def alike_by_and_large() -> Scene:
+    """What comes is a third another one."""
+    one = scene()
+    i0, i1 = one.pictures
+    i1 = put(i1, 0.67 * (1 - texture(2)) + 0.33 * texture(5), (20 - 7) * CELL, 10 * CELL, 3 * CELL)
+    return one._replace(pictures=(i0, i1))
+
+
+def found_by_two_cells() -> Scene:
+    keys = scene(side=1).keys
+    for k, key in enumerate(scene(side=2).keys):
+        rows = slice(8, 9) if k == 0 else slice(10, 11)
+        keys[k][rows] = key[rows]
+    return scene()._replace(keys=keys)
+
+
+def without_outline() -> Scene:
+    """What is gone from one place of a plain ground and has come to another one, and fades into it."""
+    one = scene()
+    x, y = pixel_grid(*SIZE, torch.device("cpu"))[0]
+
+    def glow(at_x: float, at_y: float) -> Tensor:
+        away = (x - at_x).square() + (y - at_y).square()
+        return (0.3 + 0.2 * torch.exp(-away / (2 * 16.0**2))).expand(1, 3, *SIZE)
+
+    return one._replace(pictures=(glow(86, 38), glow(58, 46)))
 
 
 @pytest.mark.parametrize(
-    "frames",
+    "make",
     [
-        pytest.param(scene(step=(0, 0)), id="nothing moved"),
-        pytest.param(scene(side=1), id="no crowd"),
-        pytest.param(scene(step=(3, -10)), id="too far"),
-        pytest.param(scene(twins=2), id="two of them"),
-        pytest.param((cells(ROWS, COLS, seed=4), cells(ROWS, COLS, seed=5)), id="another scene"),
+        pytest.param(lambda: scene(step=(0, 0)), id="nothing moved"),
+        found_by_two_cells,
+        pytest.param(lambda: scene(step=(-16, 3)), id="too far"),
+        pytest.param(lambda: scene(twins=2), id="two of them"),
+        pytest.param(
+            lambda: scene()._replace(keys=(cells(ROWS, COLS, seed=4), cells(ROWS, COLS, seed=5))), id="another scene"
+        ),
+        explained,
+        in_a_flock,
+        like_by_features_alone,
+        alike_by_and_large,
+        without_outline,
     ],
 )
-def test_where_there_is_doubt_nothing_leaps(frames: tuple[Tensor, Tensor]) -> None:
-    assert leapt(*frames, rest()) is None
+def test_where_there_is_doubt_nothing_leaps(make: Callable[[], Scene]) -> None:
+    assert make().leaps() == []
 
 
-def test_what_the_flow_explains_does_not_leap() -> None:
-    known = rest()
-    known[0, 0, 8:11, 20:23], known[0, 1, 8:11, 20:23] = -7.0, 2.0
-    known[1, 0, 10:13, 13:16], known[1, 1, 10:13, 13:16] = 7.0, -2.0
-    assert leapt(*scene(), known) is None
+def still(count: int) -> Motion:
+    """A Motion that moves nothing and takes both frames alike."""
+    flow, share = torch.zeros(count, 2, 20, 40), torch.full((count, 1, 20, 40), 0.5)
+    return Motion(flow, flow.clone(), share, torch.zeros(count, 1, 20, 40))
+
+
+def block(pair: int, step: tuple[float, float], top: int, left: int, side: int = 4) -> Leap:
+    return Leap(pair, torch.tensor(step), top, left, torch.ones(side, side, dtype=torch.bool))
+
+
+def test_what_leaps_is_where_it_is_at_the_time_and_nowhere_else() -> None:
+    motion = with_leaps(still(2), [block(0, (20.0, 8.0), 3, 5)], torch.tensor([0, 0]), torch.tensor([0.25, 0.5]))
+
+    for m, (time, x, y) in enumerate(((0.25, 10, 5), (0.5, 15, 7))):
+        here = torch.zeros(20, 40, dtype=torch.bool)
+        here[y : y + 4, x : x + 4] = True
+        flow_0, flow_1 = torch.zeros(2, 20, 40), torch.zeros(2, 20, 40)
+        flow_0[:, here] = torch.tensor([[-20.0 * time], [-8.0 * time]])
+        flow_1[:, here] = torch.tensor([[20.0 * (1 - time)], [8.0 * (1 - time)]])
+        visibility = torch.full((20, 40), 0.5)
+        visibility[3:7, 5:9] = 0.0  # in frame 0 it still is there
+        visibility[11:15, 25:29] = 1.0  # in frame 1 it is there already
+        assert torch.allclose(motion.flow_t0[m], flow_0) and torch.allclose(motion.flow_t1[m], flow_1)
+        assert torch.equal(motion.visibility[m, 0], visibility)
+        assert torch.equal(motion.detail[m, 0] > 0, here)
+
+
+def test_a_leap_concerns_its_own_pair_alone() -> None:
+    leaps = [block(1, (20.0, 8.0), 3, 5)]
+    motion = with_leaps(still(3), leaps, torch.tensor([0, 1, 2]), torch.tensor([0.5, 0.5, 0.5]))
+    assert [bool(flow.any()) for flow in motion.flow_t0] == [False, True, False]
+    assert [bool((share != 0.5).any()) for share in motion.visibility] == [False, True, False]
+
+
+def test_of_two_that_meet_the_first_one_is_in_front() -> None:
+    leaps = [block(0, (20.0, 0.0), 8, 5), block(0, (-20.0, 0.0), 8, 25)]
+    motion = with_leaps(still(1), leaps, torch.tensor([0]), torch.tensor([0.5]))
+    assert (motion.flow_t0[0, 0, 8:12, 15:19] == -10.0).all()
 
 
 @pytest.fixture
 def net(monkeypatch: pytest.MonkeyPatch) -> Fast:
-    """A network of which every pair leaps whose first frame is the lighter one."""
+    """A network of whose pairs those leap whose first frame is the lighter one; a leap is made of all it is told."""
 
-    def leap(key_0: Tensor, key_1: Tensor, flow: Tensor) -> Tensor | None:
-        return flow + 3.0 if key_0.float().sum() > key_1.float().sum() else None
+    def find(keys: Any, flow: Tensor, pictures: Any, full: Tensor, pair: int = 0) -> list[Leap]:
+        lighter = float((pictures[0] - pictures[1]).mean())
+        if lighter < 0:
+            return []
+        told = [keys[0].float().abs().mean(), keys[1].float().amax(), flow.abs().mean(), full[0].mean(), full[1].mean()]
+        return [Leap(pair, torch.stack(told[:2]) * 4 + sum(told[2:]), 8, 8, torch.ones(9, 9, dtype=torch.bool))]
 
-    monkeypatch.setattr(fast, "leapt", leap)
-    monkeypatch.setattr(fast_cpu, "leapt", leap)
+    monkeypatch.setattr(fast, "find_leaps", find)
+    monkeypatch.setattr(fast_cpu, "find_leaps", find)
     torch.manual_seed(0)
     net = Fast(encoder=(6, 8, 12, 16), hidden=8, context=8, refine=(10, 12), match=8, radius=2)
     with torch.no_grad():
@@ -93,28 +238,33 @@ def net(monkeypatch: pytest.MonkeyPatch) -> Fast:
 
 def two_pairs() -> tuple[Tensor, Tensor]:
     pictures = torch.rand(2, 3, 96, 160, generator=torch.Generator().manual_seed(6))
+    pictures[0] += 0.2
     return pictures, pictures.flip(0)  # one of the two pairs leaps, and the other does not
 
 
 def test_a_pair_leaps_alone(net: Fast) -> None:
     """What becomes of a pair does not depend on what it is computed with."""
     first, second = two_pairs()
-    together = net.pair(first, second)
-    plain = [net.train().pair(first[k : k + 1], second[k : k + 1]).flow_01 for k in range(2)]
+    t = torch.tensor([0.3, 0.3])
+    together = net.at(net.pair(first, second), torch.tensor([0, 1]), t)
+    without = net.train()(first, second, t)
     net.eval()
-    changed = 0
     for k in range(2):
-        alone = net.pair(first[k : k + 1], second[k : k + 1])
-        assert torch.allclose(alone.flow_01[0], together.flow_01[k], atol=1e-4)
-        assert torch.allclose(alone.flow_10[0], together.flow_10[k], atol=1e-4)
-        changed += not torch.allclose(alone.flow_01, plain[k], atol=1e-2)
-    assert changed == 1
+        alone = net(first[k : k + 1], second[k : k + 1], t[:1])
+        assert all(torch.allclose(a[0], b[k], atol=1e-3) for a, b in zip(alone, together, strict=True))
+        assert torch.allclose(alone.flow_t0[0], without.flow_t0[k], atol=1e-2) == (k == 1)
 
 
 def test_both_arrangements_leap_alike(net: Fast) -> None:
     run = FastOnCpu(net, torch.float32)
+    t = torch.tensor([0.25, 0.75])
     for i0, i1 in zip(*two_pairs(), strict=True):
-        wanted = net.pair(i0[None], i1[None])
-        found = run.pair(run.look(i0[None]), run.look(i1[None]))
-        assert torch.allclose(found.flow_01, wanted.flow_01, atol=1e-3)
-        assert torch.allclose(found.flow_10, wanted.flow_10, atol=1e-3)
+        state = net.pair(i0[None], i1[None])
+        wanted = net.at(state, torch.tensor([0, 0]), t)
+        own = run.pair(run.look(i0[None]), run.look(i1[None]))
+        found = run.at(own, torch.tensor([0, 0]), t)
+        assert len(own.leaps) == len(state.leaps) == int(i0.mean() > i1.mean())
+        for a, b in zip(own.leaps, state.leaps, strict=True):
+            assert torch.allclose(a.step, b.step, atol=1e-3)
+        for a, b in zip(found, wanted, strict=True):
+            assert torch.allclose(a, b, atol=2e-3)
