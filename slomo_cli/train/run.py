@@ -99,7 +99,7 @@ def _train(
 ) -> dict[str, Any]:
     if device.type == "cpu":
         keep_freed_memory()
-    if device.type == "cuda":
+    elif device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # the same few shapes again and again
     begun = _begun(request, team)
     perceptual = _features(request, settings, report)
