@@ -160,32 +160,31 @@ class _Step:
 
     def climb(self, first: Level, second: Level, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """The better flow (2, 2, h, w) float32, from each frame to its partner, and this level's context."""
-        _, channels, height, width = first.own.shape
-        reach = (2 * self._radius + 1) ** 2
         # Own features; similarity along the flow, and in place; the flow, and there and back; context.
-        ends = [channels, channels + reach, channels + reach + 1, channels + reach + 5]
-        x = first.own.new_empty(2, height, width, self._trunk[0].inputs)
+        parts: list[list[Tensor]] = []
         for k, (one, other) in enumerate(((first, second), (second, first))):
-            x[k, :, :, : ends[0]] = one.own[0].permute(1, 2, 0)
             key = other.key if flow is None else _looked_up(other.key, flow[k])
-            self._compare(one.blocks, key, x[k, :, :, ends[0] : ends[1]])
+            parts.append([one.own[0].permute(1, 2, 0), self._compare(one.blocks, key)])
         if flow is not None and context is not None:
-            x[..., ends[1] : ends[2]] = (first.key * second.key).mean(-1, keepdim=True)
+            still = (first.key * second.key).mean(-1, keepdim=True)
             flows = torch.cat((flow, flow + warp(flow.flip(0), flow)), 1)
-            x[..., ends[2] : ends[3]] = (flows * 0.25).permute(0, 2, 3, 1)
-            x[..., ends[3] :] = context.permute(0, 2, 3, 1)
+            flows = (flows * 0.25).to(still.dtype).permute(0, 2, 3, 1).contiguous()
+            for k, beside in enumerate(context.permute(0, 2, 3, 1)):
+                parts[k] += [still, flows[k], beside]
+        x = torch.empty(2, *first.key.shape[:2], self._trunk[0].inputs, dtype=first.key.dtype)
+        for k in range(2):
+            torch.cat(parts[k], -1, out=x[k])  # three times as quick as copying the parts into their places
         context = x.permute(0, 3, 1, 2)
         for conv in self._trunk:
             context = conv(context)
         change = self._head(context).float().contiguous()
         if flow is None:
             return change, context
-        middle = (ends[0] + ends[1]) // 2
-        moved, still = (x[..., k : k + 1].permute(0, 3, 1, 2) for k in (middle, ends[1]))
-        return kept(flow, change[:, 2:], moved, still).add_(change[:, :2]), context
+        moved = torch.stack([similarity[..., similarity.shape[-1] // 2] for _, similarity, *_ in parts])[:, None]
+        return kept(flow, change[:, 2:], moved, still.permute(2, 0, 1)).add_(change[:, :2]), context
 
-    def _compare(self, blocks: Tensor, key: Tensor, out: Tensor) -> None:
-        """Similarity of every pixel with the neighbourhood of its place in ``key``, into ``out`` (h, w, reach)."""
+    def _compare(self, blocks: Tensor, key: Tensor) -> Tensor:
+        """Similarity of every pixel with the neighbourhood of its place in ``key`` (h, w, match): (h, w, reach)."""
         height, width, channels = key.shape
         rows, cols = -(-height // _BLOCK), -(-width // _BLOCK)
         radius, side, window = self._radius, 2 * self._radius + 1, _BLOCK + 2 * self._radius
@@ -201,11 +200,12 @@ class _Step:
         # product[.., i, j, i + dy, j + dx]: stepping i moves both the row and the window row.
         s = product.stride()
         band = product.as_strided((_BLOCK, cols, _BLOCK, side, side), (s[1] + s[3], s[0], s[2] + s[4], s[3], s[4]))
+        made = key.new_empty(rows, *band.shape)
         for row, own in enumerate(blocks.view(rows, cols, _BLOCK * _BLOCK, channels)):
             around.copy_(windows[row])
             torch.bmm(own, around.flatten(1, 2).transpose(1, 2), out=product.view(cols, _BLOCK * _BLOCK, window**2))
-            lines = out[row * _BLOCK : (row + 1) * _BLOCK]
-            lines.copy_(band.reshape(_BLOCK, cols * _BLOCK, side * side)[: len(lines), :width])
+            made[row].copy_(band)
+        return made.view(rows * _BLOCK, cols * _BLOCK, side * side)[:height, :width]
 
 
 def _looked_up(key: Tensor, flow: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slomo_cli.net.motion import Motion
-from slomo_cli.net.warp import curvature, fusion_weight
+from slomo_cli.net.warp import fusion_weight
 from slomo_cli.values import PixelLayout
 
 __all__ = ["SourcePlanes", "fuse"]
@@ -130,9 +130,22 @@ class SourcePlanes:
                 samples[:, channel].copy_(batched[plane])
             samples[:, :count] += 0.5
             if group.detailed:
-                samples[:, count : 2 * count], samples[:, 2 * count :] = curvature(samples[:, :count])
+                plain, across, down = samples.chunk(3, 1)
+                _second_differences(plain, -1, across)
+                _second_differences(plain, -2, down)
             groups.append(samples)
         return SourcePlanes(layout, planes[0].dtype, tuple(groups))
+
+
+def _second_differences(plain: Tensor, axis: int, out: Tensor) -> None:
+    """:func:`~slomo_cli.net.warp.curvature` along one axis, written where it belongs in half the passes over memory."""
+    length = plain.shape[axis]
+    steps = list(plain.shape)
+    steps[axis] += 1
+    slope = plain.new_zeros(steps)  # none beyond the borders
+    inner = slope.narrow(axis, 1, length - 1)
+    torch.sub(plain.narrow(axis, 1, length - 1), plain.narrow(axis, 0, length - 1), out=inner)
+    torch.sub(slope.narrow(axis, 1, length), slope.narrow(axis, 0, length), out=out)
 
 
 @torch.inference_mode()
@@ -158,20 +171,21 @@ def fuse(
     if index is None:
         index = range(count) if first.groups[0].shape[0] > 1 else [0] * count
     t = t.to(motion.visibility.device)
+    groups = list(zip(_groups(first.layout), first.groups, second.groups, strict=True))
     planes: list[Tensor] = [torch.empty(0)] * first.layout.plane_count
-    for group, source_0, source_1 in zip(_groups(first.layout), first.groups, second.groups, strict=True):
-        height, width = source_0.shape[-2:]
-        made = [torch.empty(count, height, width, dtype=first.dtype, device=source_0.device) for _ in group.planes]
-        for plane, samples in zip(group.planes, made, strict=True):
-            planes[plane] = samples
-        in_bands = sparing or _works_in_bands(source_0.device)
-        longest = max(1, _COARSE_VALUES // motion.flow_t0[0].numel()) if in_bands else count
-        for start, stop in _runs(index, longest):
-            one = slice(start, stop)
-            part = Motion(*(whole[one] for whole in motion))
-            rows, factor_y, factor_x = _sampling_rows(part, t[one], group, step, height, width)
-            pair = slice(index[start], index[start] + 1)
-            out = [samples[one] for samples in made]
+    for group, source, _ in groups:
+        for plane in group.planes:
+            planes[plane] = torch.empty(count, *source.shape[-2:], dtype=first.dtype, device=source.device)
+    in_bands = sparing or _works_in_bands(t.device)
+    longest = max(1, _COARSE_VALUES // motion.flow_t0[0].numel()) if in_bands else count
+    for start, stop in _runs(index, longest):
+        one, pair = slice(start, stop), slice(index[start], index[start] + 1)
+        part = Motion(*(whole[one] for whole in motion))
+        known: dict[tuple[float, ...], Tensor] = {}
+        for group, source_0, source_1 in groups:
+            height, width = source_0.shape[-2:]
+            rows, factor_y, factor_x = _sampling_rows(part, t[one], group, step, height, width, known)
+            out = [planes[plane][one] for plane in group.planes]
             work = _Work(source_0[pair], source_1[pair], rows, factor_y, factor_x, out, first.layout.peak)
             if in_bands:
                 _fuse_in_bands(work)
@@ -289,27 +303,40 @@ def _reach(rows: Tensor, channel: int, height: int) -> tuple[list[int], list[int
 
 
 def _sampling_rows(
-    motion: Motion, t: Tensor, group: _Group, step: int, height: int, width: int
+    motion: Motion,
+    t: Tensor,
+    group: _Group,
+    step: int,
+    height: int,
+    width: int,
+    known: dict[tuple[float, ...], Tensor],
 ) -> tuple[Tensor, _Factor, _Factor]:
     """Where to sample, as ``grid_sample`` counts (-1..1 from edge to edge), still on the coarse grid.
 
     ``height``, ``width``: of the group's planes. Returns (M, h + 2, 6, w + 2): x and y in frame 0, x and y in frame 1,
     the weight of frame 1 and the detail, with one row and column more on every side where all but the places are
     repeated; and the factors in y and x that bring it to the planes' grid. The samples' own places are added here,
-    beyond the edges too: they are linear, so enlarging bilinearly keeps them.
+    beyond the edges too: they are linear, so enlarging bilinearly keeps them. ``known``: what was returned for other
+    groups of the same pictures, by all that it depends on; that of halved chroma is most often that of luma.
     """
-    flow_0, flow_1 = motion.flow_t0.float(), motion.flow_t1.float()
-    shares = torch.cat((fusion_weight(motion.visibility, t), motion.detail.float()), 1)
     block_x, block_y = 1 << group.shift_x, 1 << group.shift_y
     per_step_x, per_step_y = 2 * step / (block_x * width), 2 * step / (block_y * height)
     factor_y, factor_x = _Factor.of(step, block_y), _Factor.of(step, block_x)
-    if step < max(block_x, block_y) or flow_0.shape[-2] % factor_y.cells or flow_0.shape[-1] % factor_x.cells:
-        # The plane is coarser than the grid: to the luma grid, and averaged over the block.
-        flow_0, flow_1, shares = (_block_means(part, step, block_y, block_x) for part in (flow_0, flow_1, shares))
+    rows, columns = motion.flow_t0.shape[-2:]
+    # The plane is coarser than the grid: to the luma grid, and averaged over the block.
+    averaged = bool(step < max(block_x, block_y) or rows % factor_y.cells or columns % factor_x.cells)
+    if averaged:
         factor_y = factor_x = _Factor(1, 1)
-    count, _, rows, columns = flow_0.shape
     cell_x = 2 * factor_x.samples / (factor_x.cells * width)
     cell_y = 2 * factor_y.samples / (factor_y.cells * height)
+    all_else = averaged, per_step_x, per_step_y, cell_x, cell_y
+    if all_else in known:
+        return known[all_else], factor_y, factor_x
+    flow_0, flow_1 = motion.flow_t0.float(), motion.flow_t1.float()
+    shares = torch.cat((fusion_weight(motion.visibility, t), motion.detail.float()), 1)
+    if averaged:
+        flow_0, flow_1, shares = (_block_means(part, step, block_y, block_x) for part in (flow_0, flow_1, shares))
+    count, _, rows, columns = flow_0.shape
     centre_x = _centres(columns, cell_x, shares.device)
     centre_y = _centres(rows, cell_y, shares.device)[:, None]
     place = shares.new_empty(count, rows + 2, 6, columns + 2)
@@ -323,6 +350,7 @@ def _sampling_rows(
         place[:, :, 0:4:2, edge] += way * cell_x
         place[:, edge] = place[:, inner]
         place[:, edge, 1:4:2] += way * cell_y
+    known[all_else] = place
     return place, factor_y, factor_x
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from slomo_cli.devices import choose_dtype, ran_out_of_memory
+from slomo_cli.devices import choose_dtype, keep_freed_memory, ran_out_of_memory
 from slomo_cli.errors import DeviceError, InputError, UsageError, printable
 from slomo_cli.evaluate.datasets import Dataset, open_datasets
 from slomo_cli.net import weights
@@ -97,7 +97,9 @@ def _train(
     device: torch.device,
     report: Callable[[str], None],
 ) -> dict[str, Any]:
-    if device.type == "cuda":
+    if device.type == "cpu":
+        keep_freed_memory()
+    elif device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # the same few shapes again and again
     begun = _begun(request, team)
     perceptual = _features(request, settings, report)

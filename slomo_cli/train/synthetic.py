@@ -17,7 +17,7 @@ from slomo_cli.net.warp import pixel_grid, warp
 from slomo_cli.train.cache import find_files
 from slomo_cli.train.captions import captions
 from slomo_cli.train.light import relight
-from slomo_cli.train.scene import Scene
+from slomo_cli.train.scene import Scene, ramps
 from slomo_cli.train.spoil import spoil
 from slomo_cli.train.store import Place, Squares, Store, put
 from slomo_cli.train.windows import Batch, Truth
@@ -95,30 +95,27 @@ class SyntheticSampler:
 
     def _batch(self, scene: Scene, t: npt.NDArray[np.float64], swap: bool, rng: np.random.Generator) -> Batch:
         count, targets = t.shape
-        ends = np.broadcast_to((0.0, 1.0), (count, 2))
+        ends = np.broadcast_to((1.0, 0.0) if swap else (0.0, 1.0), (count, 2))
         at = scene.render(np.concatenate((ends, t), 1))
-        between = type(at)(*(values[:, 2:] for values in at))
-        seen_0, seen_1 = scene.seen(between)
-        first, last = (1, 0) if swap else (0, 1)
-        towards = (at.flow_1, at.flow_0) if swap else (at.flow_0, at.flow_1)
-        seen = (seen_1, seen_0) if swap else (seen_0, seen_1)
+        seen = scene.seen(type(at)(*(values[:, 2:] for values in at)))
+        to_first, to_last = (at.flow_1, at.flow_0) if swap else (at.flow_0, at.flow_1)
+        seen_first, seen_last = reversed(seen) if swap else seen
         times = (1 - t if swap else t).astype(np.float32)
         truth = Truth(
-            towards[1][:, first],
-            towards[0][:, last],
-            towards[0][:, 2:].flatten(0, 1),
-            towards[1][:, 2:].flatten(0, 1),
-            seen[0].flatten(0, 1),
-            seen[1].flatten(0, 1),
+            to_last[:, 0],
+            to_first[:, 1],
+            to_first[:, 2:].flatten(0, 1),
+            to_last[:, 2:].flatten(0, 1),
+            seen_first.flatten(0, 1),
+            seen_last.flatten(0, 1),
         )
-        pictures = torch.cat((at.picture[:, :2].flip(1) if swap else at.picture[:, :2], at.picture[:, 2:]), 1)
-        course = np.concatenate((ends, times), 1).reshape(-1)
-        pictures = relight(
-            pictures.flatten(0, 1), np.repeat(np.arange(count), 2 + targets), course, self.relit, rng
-        ).view_as(pictures)
+        course = np.concatenate((np.broadcast_to((0.0, 1.0), (count, 2)), times), 1)
+        window = np.repeat(np.arange(count), 2 + targets)
+        relit = relight(at.picture.flatten(0, 1), window, course.reshape(-1), self.relit, rng)
+        pictures = torch.unflatten(relit, 0, (count, 2 + targets))
         for one in np.flatnonzero(rng.random(count) < self.captioned).tolist():
             caption = captions(self.crop, rng, self.device)
-            shown = caption.at(np.concatenate(((0.0, 1.0), times[one])), self.crop)
+            shown = caption.at(course[one], self.crop)
             pictures[one] = torch.lerp(pictures[one], shown[:, :3], shown[:, 3:])
             _lay_before(truth, one, shown, caption.shift, times[one])
         pictures = spoil(pictures, rng)
@@ -134,9 +131,9 @@ class SyntheticSampler:
     def _scene(self, count: int, rng: np.random.Generator) -> Scene:
         layers = 1 + int(rng.integers(1, self.layers + 1))
         textures = self._textures(count * layers, rng)
-        shapes = torch.unflatten(self._shapes(count * layers, rng), 0, (count, layers))
-        shapes[:, 0] = 1.0  # the background is everywhere
-        pictures = torch.cat((torch.unflatten(textures, 0, (count, layers)), shapes), 2)
+        pictures = textures.new_ones(count, layers, 4, *textures.shape[2:])  # the background is everywhere
+        pictures[:, :, :3] = torch.unflatten(textures, 0, (count, layers))
+        pictures[:, 1:, 3:] = torch.unflatten(self._shapes(count * (layers - 1), rng), 0, (count, layers - 1))
         generators = self._generators(count * layers, rng).reshape(count, layers, 3, 3)
         # Often the camera moves, and all the rest moves a little within what it sees.
         filmed = rng.random((count, 1, 1, 1)) < 0.5
@@ -157,9 +154,10 @@ class SyntheticSampler:
         )
         planes = (order * (height * width)[:, None] + (y * width + x)[:, None]).reshape(-1)
         wanted = Squares(np.repeat(photo, 3), planes, np.repeat(width, 3), np.repeat(take, 3))
-        squares = torch.unflatten(self.store.squares(wanted, side), 0, (count, 3)) * (1 / 255)
-        flip = put(rng.random((count, 1, 1, 1)) < 0.5, self.device)
-        return self._repeat(torch.where(flip, squares.flip(-1), squares), rng)
+        textures = torch.unflatten(self.store.squares(wanted, side), 0, (count, 3)).mul_(1 / 255)
+        flipped = put(np.flatnonzero(rng.random(count) < 0.5), self.device)
+        textures[flipped] = textures[flipped].flip(-1)
+        return self._repeat(textures, rng)
 
     def _repeat(self, textures: Tensor, rng: np.random.Generator) -> Tensor:
         """Fill a part of some textures with one small piece over and over, as walls, fences and windows are: such
@@ -173,16 +171,17 @@ class SyntheticSampler:
         lean = rng.choice((0.0, 0.5), (count, 1))
         tall = rng.uniform(0.6, 1.6, (count, 1))
         c, s = np.cos(turn), np.sin(turn)
-        lattice = np.concatenate((c + lean * s, lean * c - s, s * tall, c * tall), 1) / period
+        lattice = np.array([[c + lean * s, lean * c - s, 0 * c], [s * tall, c * tall, 0 * c]])[..., 0] / period[:, 0]
         piece = put((period / (side - 1) * rng.uniform(1, 3, (count, 1))).astype(np.float32), self.device)
         origin = put(rng.uniform(-0.9, 0.4, (count, 2)).astype(np.float32), self.device)
-        grid = pixel_grid(side, side, self.device).permute(0, 2, 3, 1)
-        place = grid @ put(lattice.astype(np.float32), self.device).view(-1, 1, 2, 2).transpose(2, 3)
-        place = place - place.floor()
-        mirrored = put(rng.random((count, 1, 1, 1)) < 0.7, self.device)  # without seams
-        place = torch.where(mirrored, 1 - (2 * place - 1).abs(), place) * piece[:, None, None] + origin[:, None, None]
+        steps = put(lattice.astype(np.float32), self.device).permute(2, 0, 1)
+        place = ramps(steps, torch.arange(side, device=self.device))
+        place -= place.floor()
+        mirrored = put(np.flatnonzero(rng.random(count) < 0.7), self.device)  # without seams
+        place[mirrored] = 1 - (2 * place[mirrored] - 1).abs()
+        place = place * piece[..., None, None] + origin[..., None, None]
         rows = put(chosen, self.device)
-        tiles = F.grid_sample(textures[rows], place, align_corners=True)
+        tiles = F.grid_sample(textures[rows], place.permute(0, 2, 3, 1), align_corners=True)
         field = self._noise(count, 1, int(rng.integers(2, 6)), side, np.ones(count), rng)
         textures[rows] = torch.lerp(textures[rows], tiles, (field * side * 0.1).clamp_(0.0, 1.0))
         return textures
@@ -198,28 +197,37 @@ class SyntheticSampler:
     ) -> Tensor:
         """(count, channels, side, side): smooth noise with standard deviation ``scale`` (count,) at its knots."""
         knots = rng.standard_normal((count, channels, cells, cells)) * scale[:, None, None, None]
-        return F.interpolate(
-            put(knots.astype(np.float32), self.device), size=(side, side), mode="bicubic", align_corners=True
-        )
+        # Each axis by its weights: few knots become many pixels, ten times quicker than by interpolating these.
+        weights = F.interpolate(
+            torch.eye(cells, device=self.device)[None, None], size=(side, cells), mode="bicubic", align_corners=True
+        )[0, 0]
+        return weights @ put(knots.astype(np.float32), self.device) @ weights.T
 
     def _shapes(self, count: int, rng: np.random.Generator) -> Tensor:
         """(count, 1, 1.5 crop, 1.5 crop) opacity in [0, 1]: blobs, bars, discs and gratings with crisp edges."""
         side = self.crop * 3 // 2
-        grid = pixel_grid(side, side, self.device) / (side - 1) * 2 - 1
-        drawn = put(rng.random((6, count, 1, 1, 1)).astype(np.float32), self.device)
-        cx, cy = (drawn[0] - 0.5) * 0.9, (drawn[1] - 0.5) * 0.9
-        angle = drawn[2] * math.pi
-        x = (grid[:, 0:1] - cx) * torch.cos(angle) + (grid[:, 1:2] - cy) * torch.sin(angle)
-        y = -(grid[:, 0:1] - cx) * torch.sin(angle) + (grid[:, 1:2] - cy) * torch.cos(angle)
-        long, short = 0.2 + 0.5 * drawn[3], 0.03 + 0.4 * drawn[4]
-        disc = 1 - torch.sqrt((x / long) ** 2 + (y / (short + 0.1)) ** 2)
-        bar = torch.minimum(1 - x.abs() / (2 * long), 1 - y.abs() / short)
-        blob = disc + self._noise(count, 1, int(rng.integers(4, 9)), side, np.full(count, 0.5), rng)
-        grating = torch.minimum(torch.sin(x * (8 + 25 * drawn[5])) + 0.2, disc)
-        kind = put(rng.integers(0, 8, (count, 1, 1, 1)), self.device)
-        height = torch.where(kind < 2, disc, torch.where(kind < 3, bar, torch.where(kind < 4, grating, blob)))
+        cx, cy, turn, size, width, pace = rng.random((6, count))
+        cx, cy = (cx - 0.5) * 0.9, (cy - 0.5) * 0.9
+        c, s = np.cos(turn * math.pi), np.sin(turn * math.pi)
+        long, short = 0.2 + 0.5 * size, 0.03 + 0.4 * width
+        # Along and across the shape, in half axes of its disc, of places from -1 to 1.
+        turned = np.array([[c, s, -cx * c - cy * s] / long, [-s, c, cx * s - cy * c] / (short + 0.1)])
+        axes = put(turned.astype(np.float32), self.device).permute(2, 0, 1)
+        place = ramps(axes, torch.linspace(-1, 1, side, device=self.device))
+        height = 1 - place.square().sum(1, keepdim=True).sqrt_()
+        kind = rng.integers(0, 8, count)
+        bars, gratings = np.flatnonzero(kind == 2), np.flatnonzero(kind == 3)
+        ratio, waves = (1 + 0.1 / short)[bars], (long * (8 + 25 * pace))[gratings]
+        ratio, waves = (put(some.astype(np.float32), self.device).view(-1, 1, 1, 1) for some in (ratio, waves))
+        rows = put(bars, self.device)
+        x, y = place[rows].abs_().chunk(2, 1)
+        height[rows] = 1 - torch.maximum(x / 2, y * ratio)
+        rows = put(gratings, self.device)
+        height[rows] = torch.minimum(torch.sin(place[rows, :1] * waves) + 0.2, height[rows])
+        # The others are discs, and blobs half of all.
+        height += self._noise(count, 1, int(rng.integers(4, 9)), side, 0.5 * (kind > 3), rng)
         # The height falls about 1 over `short`; this slope makes an edge of one to two pixels.
-        return torch.clamp(height * self.crop * 0.15 + 0.5, 0.0, 1.0)
+        return height.mul_(self.crop * 0.15).add_(0.5).clamp_(0.0, 1.0)
 
     def _generators(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """(count, 3, 3) affine motions in pixels about the centre: shifts, and often turns, growth and shear."""

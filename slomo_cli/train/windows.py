@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -224,12 +224,16 @@ class WindowSampler:
         pictures = lay_captions(pictures, plan.window, t, self.settings.captions, rng)
         if self.settings.spoiled:
             inputs = pictures[: 2 * count].view(2, count, *pictures.shape[1:]).transpose(0, 1)
-            rough = roughen(inputs, self.settings.spoiled, rng).transpose(0, 1).flatten(0, 1)
-            pictures = torch.cat((rough, pictures[2 * count :]))
-        flips = put(rng.random((3, count)) < 0.5, self.device)[:, put(plan.window, self.device), None, None, None]
-        pictures = torch.where(flips[0], pictures.flip(-1), pictures)
-        pictures = torch.where(flips[1], pictures.flip(-2), pictures)
-        return self._batch(plan, torch.where(flips[2], pictures.transpose(-1, -2), pictures))
+            roughen(inputs, self.settings.spoiled, rng)
+        turns: tuple[Callable[[Tensor], Tensor], ...] = (
+            lambda some: some.flip(-1),
+            lambda some: some.flip(-2),
+            lambda some: some.transpose(-1, -2),
+        )
+        for turn, chosen in zip(turns, rng.random((3, count)) < 0.5, strict=True):
+            rows = put(np.flatnonzero(chosen[plan.window]), self.device)
+            pictures[rows] = turn(pictures[rows])
+        return self._batch(plan, pictures)
 
     def draw_plain(self, count: int, rng: np.random.Generator) -> Batch:
         """``count`` windows as they are, at full scale: for validation."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from slomo_cli.net.fuse import SourcePlanes, fuse
 from slomo_cli.net.motion import Motion
+from slomo_cli.net.warp import curvature
 from slomo_cli.values import PixelLayout
 
 LAYOUTS = {
@@ -51,6 +52,16 @@ def random_motion(count: int, size: tuple[int, int], seed: int, pixels: float = 
         torch.rand(count, 1, *size, generator=generator),
         torch.rand(count, 1, *size, generator=generator),
     )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (2, 2), (9, 7)])
+def test_second_differences_lie_behind_the_samples(size: tuple[int, int]) -> None:
+    planes = random_planes(LAYOUTS["gbrp"], *size, count=2, seed=3)
+
+    (samples,) = SourcePlanes.of(planes, LAYOUTS["gbrp"]).groups
+
+    plain = torch.stack(planes, 1) + 0.5
+    assert torch.equal(samples, torch.cat((plain, *curvature(plain)), 1))
 
 
 def constant_motion(

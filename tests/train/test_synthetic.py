@@ -34,7 +34,8 @@ def solid(scene_owner: torch.Tensor) -> torch.Tensor:
 def scene() -> Scene:
     scene = sampler()._scene(6, np.random.default_rng(5))
     # Layers hide wholly or not at all, but for the pixels along their edges, which the tests leave out.
-    scene.layers[:, 3] = torch.nn.functional.max_pool2d((scene.layers[:, 3:] > 0.5).float(), 5, 1, 2)[:, 0]
+    opacity = scene.layers[:, :, 3]
+    opacity[:] = torch.nn.functional.max_pool2d((opacity > 0.5).float(), 5, 1, 2)
     return scene
 
 
@@ -98,16 +99,21 @@ def test_elastic_inverse_converges_for_the_strongest_bend() -> None:
     one = sampler(crop=128)
     rng = np.random.default_rng(0)
     layers = torch.zeros(4, 2, 4, 192, 192)
+    layers[:, 1, 3] = torch.rand(192, 192, generator=torch.Generator().manual_seed(0)).round()
     generators = one._generators(8, rng).reshape(4, 2, 3, 3)
     scale = np.full(8, STRONGEST_BEND)
     elastic = one._noise(8, 2, 3, 128, scale, rng).unflatten(0, (4, 2))
     scene = Scene(layers, generators, elastic)
-    start = pixel_grid(128, 128, CPU)[:, None].expand(8, 1, -1, -1, -1) * 0.8 + 12
 
-    back = scene.to_start(scene.to_end(start), 1.0)
+    at = scene.render(np.tile([0.0, 0.6], (4, 1)))
 
+    grid = pixel_grid(128, 128, CPU)[:, :, None]
+    place, start = (grid + flow.transpose(1, 2) for flow in (at.flow_1, at.flow_0))
     assert (elastic.abs().amax()) > 2 * STRONGEST_BEND
-    assert (back - start).abs().max() < 0.05
+    assert 0.2 < at.owner.mean() < 0.8, "pixels of both layers beside one another"
+    for layer in range(2):
+        error = (scene.to_start(layer, place) - start).abs().amax(1)[at.owner[:, :, 0] == layer]
+        assert error.max() < 0.05
 
 
 def test_shapes_times_and_truth_of_a_batch() -> None:
@@ -251,8 +257,8 @@ def test_the_truth_leads_to_where_a_rolling_caption_is(monkeypatch, swap: bool) 
     one = sampler()
     one.captioned = 1.0
     scene = one._scene(8, np.random.default_rng(2))
-    scene.layers[:, 1] = scene.layers[:, 1].clamp_min(0.5)
-    scene.layers[:, 0] = scene.layers[:, 0].clamp_max(0.5)
+    scene.layers[:, :, 1].clamp_(min=0.5)
+    scene.layers[:, :, 0].clamp_(max=0.5)
 
     batch = one._batch(scene, np.tile([0.3, 0.6], (8, 1)), swap, np.random.default_rng(4))
 
