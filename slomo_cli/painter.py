@@ -59,7 +59,9 @@ class Painter:
         self._network = network
         self._at_cuts = time.cuts
         self._detector = CutDetector(time.cut_threshold)
-        self._repeats = DuplicateFilter(enabled=time.duplicates == "replace", cut_threshold=time.cut_threshold)
+        self._repeats = DuplicateFilter(
+            enabled=time.duplicates == "replace", cut_threshold=time.cut_threshold, counted=(plan.start, plan.end)
+        )
         low, high = _WAITING_FRAMES
         frame_bytes = info.layout.frame_bytes(info.width, info.height)
         self._most = max(low, min(high, _WAITING_BYTES // max(1, frame_bytes)))

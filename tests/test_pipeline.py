@@ -179,6 +179,20 @@ def test_a_cut_is_held_not_morphed(make: Callable[..., Path], run: Convert, tmp_
         assert same(written[k], originals[12])
 
 
+def test_a_part_shows_what_the_whole_shows(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    """Repeats at both ends of a range are known by the pictures outside it, which are not counted."""
+    threes = make("eights.mkv", *"-f lavfi -i testsrc2=size=64x48:rate=8:duration=2 -r 24 -c:v ffv1".split())
+    part, whole = tmp_path / "part.mkv", tmp_path / "whole.mkv"
+
+    run(threes, whole, factor=2, codec="ffv1")
+    summary = run(threes, part, factor=2, codec="ffv1", start="20/24", end="29/24")
+
+    expected, written = read(whole)[40:58], read(part)
+    assert len(written) == 18
+    assert [k for k in range(18) if not same(written[k], expected[k])] == []
+    assert summary.duplicates == 6
+
+
 def test_still_pictures_need_no_network(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
     """Equal neighbours are repeated, not computed."""
     source = make("still.mkv", *"-f lavfi -i color=c=teal:size=64x48:rate=10:duration=1 -c:v ffv1".split())

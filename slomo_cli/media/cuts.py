@@ -260,11 +260,12 @@ class DuplicateFilter:
         tolerance: float = DUPLICATE_TOLERANCE,
         max_run: int = LONGEST_RUN,
         cut_threshold: float | None = None,
+        counted: tuple[Fraction, Fraction] | None = None,
     ) -> None:
         """``tolerance``: levels by which a repeat may differ (see ``difference``), if that is at most 2/5 of the
         changes around it; where those are large, up to 8/3 of the tolerance and 4/25 of them. 0 knows exact repeats
-        only. Not ``enabled``, nothing is dropped. ``cut_threshold``: as CutDetector has it. UsageError for negative
-        numbers."""
+        only. Not ``enabled``, nothing is dropped. ``cut_threshold``: as CutDetector has it. ``counted``: from when to
+        before when repeats are counted; None: all. UsageError for negative numbers."""
         if tolerance < 0 or max_run < 0:
             raise UsageError(f"expected a duplicate tolerance and run of 0 or more, found {tolerance} and {max_run}")
         self.enabled = enabled
@@ -272,6 +273,7 @@ class DuplicateFilter:
         self.max_run = max_run
         self.count = 0
         """Repeats dropped so far."""
+        self._counted = counted
         self._cuts = CutDetector(cut_threshold)
 
     def thin(self, frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -295,7 +297,7 @@ class DuplicateFilter:
         seen = ahead.popleft()
         assert seen.frame is not None
         if self._repeats(past, seen, ahead):
-            self.count += 1
+            self.count += self._counted is None or self._counted[0] <= seen.seconds < self._counted[1]
         else:
             yield seen.frame
         seen.frame = None
