@@ -85,6 +85,7 @@ class _Look:
         patches = patches - patches.mean(axis=1, keepdims=True)
         norms = np.sqrt(np.einsum("ij,ij->i", patches, patches))
         self.contrast: Floats = norms / block
+        self.flat = float(self.contrast.mean()) < _FLAT
         # Divided by a little more than their norm, flat blocks match nothing; `best` is what a block can reach at most.
         scale = norms + block * np.float32(_NOISE)
         self.blocks: Floats = patches / scale[:, None]
@@ -195,9 +196,10 @@ class CutDetector:
         unlike, flat = _unlikeness(left, right) if change >= _SEEN else (0.0, False)
         if flat:
             unlike = self._flat(left, right, change)
-        self._changes.append(change)
         self.unlikeness = unlike
         cut = unlike > self.limit
+        # A cut from a shot to black is no step of a fade: what follows may begin as suddenly.
+        self._changes.append(0.0 if cut and flat and not left.flat else change)
         # A cut says little about the motion around it, unless there was much before: then it may be more of the same.
         motion = max((past for past, was_cut in self._recent if not was_cut), default=_UNKNOWN)
         self._recent.append((min(unlike, 2 * motion) if cut else unlike, cut))
@@ -206,12 +208,11 @@ class CutDetector:
     def _flat(self, left: _Look, right: _Look, change: float) -> float:
         """The unlikeness of a pair with a flat picture: 1 for a sudden change that is neither a fade nor a flash."""
         sudden = change > _JUMP and change > 2 * max(self._changes, default=0.0)
-        flat_left, flat_right = float(left.contrast.mean()) < _FLAT, float(right.contrast.mean()) < _FLAT
-        if flat_right and not flat_left and right.mean > _WHITE:
+        if right.flat and not left.flat and right.mean > _WHITE:
             self._before_white = left
             return 0.0
-        before, self._before_white = self._before_white, self._before_white if flat_right else None
-        if before is not None and not flat_right:
+        before, self._before_white = self._before_white, self._before_white if right.flat else None
+        if before is not None and not right.flat:
             return _unlikeness(before, right)[0]
         return 1.0 if sudden else 0.0
 

@@ -225,6 +225,17 @@ def test_a_white_frame_between_two_shots_is_a_cut() -> None:
     assert cuts_of([frame(p) for p in (*[view(SCENE, 100)] * 4, white, *[view(OTHER, 100)] * 4)]) == [5]
 
 
+@pytest.mark.parametrize("dark", [1, 2, 5])
+def test_a_few_black_frames_end_as_suddenly_as_they_begin(dark: int) -> None:
+    shots = [*[view(SCENE, 100)] * 4, *[black(0)] * dark, *[view(OTHER, 100)] * 4]
+    assert cuts_of([frame(picture) for picture in shots]) == [4, 4 + dark]
+
+
+def test_a_plain_picture_that_fades_is_no_row_of_cuts() -> None:
+    plain = [np.full((HIGH, WIDE), 16.0 + 36 * k) for k in range(7)]
+    assert len(cuts_of([frame(picture) for picture in [*[black(0)] * 4, *plain]])) <= 1
+
+
 def test_the_threshold_can_be_set() -> None:
     pictures = [frame(view(SCENE, 100)), frame(view(OTHER, 100))]
     assert cuts_of(pictures, CutDetector(1.0)) == []
