@@ -11,6 +11,7 @@ rises with the unlikeness of the pairs before. The distribution of light, which 
 
 **Repeats.** A repeat is a frame that differs from the one before only as two encodings of the same picture differ,
 while the frames around it move: little change in absolute terms, and much less than the change on both sides nearby.
+What moves slowly between faster moments changes as little, but its steps add up; those of encoding do not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import islice
 from math import inf, log2, sqrt
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,7 @@ LONGEST_RUN = 5
 LONGEST_HOLD = Fraction(1, 4)
 """Seconds a picture may be shown to be taken for one of a lower rate; longer is a still picture."""
 
+_ADDS_UP = 0.5  # how much of the smaller of two steps is seen across both where something moves
 _CELLS = 1600  # of the small picture, about 30 x 53
 _BLOCK, _STEP, _REACH_Y, _REACH_X = 10, 5, 8, 10  # cells
 _NOISE = 1.0  # levels: texture below it counts as none
@@ -242,6 +245,8 @@ class _Seen:
     seconds: Fraction
     change: float
     """From the frame before, as ``difference`` counts; infinite for the first frame."""
+    moves: bool = False
+    """Whether what changes from the frame before to this one, and from this one to the next, adds up."""
 
 
 class DuplicateFilter:
@@ -284,10 +289,15 @@ class DuplicateFilter:
             return
         past: deque[_Seen] = deque(maxlen=self.max_run)
         ahead: deque[_Seen] = deque()
-        small: Floats | None = None
+        before: Floats | None = None
+        last: Floats | None = None
         for frame in frames:
-            before, small = small, shrink(frame, max(1, round(min(frame.planes[0].shape) / 180)), rows=3)
-            ahead.append(_Seen(frame, frame.pts_seconds, inf if before is None else difference(before, small)))
+            small = shrink(frame, max(1, round(min(frame.planes[0].shape) / 180)), rows=3)
+            change = inf if last is None else difference(last, small)
+            if before is not None:
+                ahead[-1].moves = self._adds_up(ahead[-1].change, change, difference(before, small))
+            before, last = last, small
+            ahead.append(_Seen(frame, frame.pts_seconds, change))
             if len(ahead) > self.max_run:
                 yield from self._pass(past, ahead)
         while ahead:
@@ -314,7 +324,8 @@ class DuplicateFilter:
                 return False
         while forth < len(ahead) and not self._outdoes(ahead[forth].change, seen.change):
             forth += 1
-        if back + 1 + forth > self.max_run:
+        run = (*islice(reversed(past), back), seen, *islice(ahead, forth))
+        if len(run) > self.max_run or any(each.moves for each in run):
             return False
         if forth == len(ahead) and past[-1 - back].change == inf:
             return False  # begin and end of a film are no changes: all of it moves as little
@@ -323,6 +334,10 @@ class DuplicateFilter:
         following = ahead[0].frame
         assert seen.frame is not None and following is not None
         return forth > 0 or not self._cuts.is_cut(seen.frame, following)
+
+    def _adds_up(self, first: float, second: float, both: float) -> bool:
+        """Whether two changes in a row, and the change across both, are those of something that moves."""
+        return max(first, second) > self.tolerance and both - max(first, second) > _ADDS_UP * min(first, second)
 
     def _outdoes(self, change: float, repeat: float) -> bool:
         """Whether a change is so much larger than another that it is motion and the other none."""

@@ -317,6 +317,26 @@ def test_even_motion_is_kept_however_short(count: int, speed: float) -> None:
     assert list(thin(frames)) == frames
 
 
+@pytest.mark.parametrize("slow", [2, 3, 4])
+def test_a_slow_moment_between_fast_ones_is_kept(slow: int) -> None:
+    """It changes as little as repeats do, but its steps add up."""
+    places = np.cumsum([0.0, *[12.0] * 4, *[0.3] * slow, *[12.0] * 4])
+    frames = repeated([view(SCENE, 30 + x, 10) for x in places], lambda k: 1)
+    assert list(thin(frames)) == frames
+
+
+@pytest.mark.parametrize("phase", [0.3, 0.8])
+def test_a_thing_that_turns_round_is_kept_at_its_turn(phase: float) -> None:
+    """A ball thrown up is slow there, but no picture of it repeats another."""
+    pictures = [view(SCENE, 100).copy() for _ in range(16)]
+    across, down = np.meshgrid(np.arange(WIDE), np.arange(HIGH))
+    for k, picture in enumerate(pictures):
+        ball = np.clip(14.5 - np.hypot(across - 160, down - 40 - (k - 8 + phase) ** 2), 0, 1)
+        picture += ball * (175 - picture)
+    frames = repeated(pictures, lambda k: 1)
+    assert list(thin(frames)) == frames
+
+
 def test_slow_motion_on_twos_is_thinned() -> None:
     frames = repeated(moving(12, 0.5), lambda k: 2)
     assert len(list(thin(frames))) == 13
