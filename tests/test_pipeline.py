@@ -193,6 +193,18 @@ def test_a_part_shows_what_the_whole_shows(make: Callable[..., Path], run: Conve
     assert summary.duplicates == 6
 
 
+def test_a_loop_of_repeats_never_stands_still(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    """Whether its last frames are repeats is seen by the first ones, which follow them."""
+    threes = make("eights.mkv", *"-f lavfi -i testsrc2=size=64x48:rate=8:duration=2 -r 24 -c:v ffv1".split())
+    out = tmp_path / "out.mkv"
+
+    summary = run(threes, out, factor=2, codec="ffv1", loop=True, cut_threshold=1)
+
+    written = read(out)
+    assert len(written) == 96 and summary.duplicates == 32
+    assert [k for k, (a, b) in enumerate(pairwise([*written, written[0]])) if same(a, b)] == []
+
+
 def test_still_pictures_need_no_network(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
     """Equal neighbours are repeated, not computed."""
     source = make("still.mkv", *"-f lavfi -i color=c=teal:size=64x48:rate=10:duration=1 -c:v ffv1".split())
