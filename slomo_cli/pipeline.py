@@ -129,7 +129,10 @@ def plan_conversion(
     found: tuple[str, ...] = ()
     if time.auto_factor is not None:
         time, found = with_measured_factor(info, scanned, time, compute)
-    stamps = with_pauses(scanned.stamps, scanned.timing) if time.vfr == "keep" else None
+    stamps = None
+    if time.vfr == "keep":
+        end = scanned.timing.duration if time.end is None else min(time.end, scanned.timing.duration)
+        stamps = with_pauses(scanned.stamps, scanned.timing, end if time.loop else None)
     plan = make_plan(scanned.timing, time, stamps)
     # The mean rate: by it the reader of the finished file counts what is shown.
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames)

@@ -137,6 +137,7 @@ def test_a_pause_of_uneven_times_is_held(make: Callable[..., Path], run: Convert
     run(source, tmp_path / "out.mkv", factor=2, codec="ffv1")
     assert run(source, tmp_path / "kept.mkv", factor=2, codec="ffv1", vfr="keep").frames_out == 2 * (6 + 1)
     run(source, tmp_path / "loop.mkv", factor=2, codec="ffv1", end=Fraction(1), loop=True)
+    run(source, tmp_path / "kept-loop.mkv", factor=2, codec="ffv1", end=Fraction(1), loop=True, vfr="keep")
 
     def still(name: str) -> list[Fraction]:
         """Times of frames that differ from the one before by nothing."""
@@ -147,6 +148,8 @@ def test_a_pause_of_uneven_times_is_held(make: Callable[..., Path], run: Convert
     assert still("out.mkv") == [Fraction(k, 10) for k in range(5, 23)] + [Fraction(29, 10)]
     assert still("kept.mkv") == [Fraction(13, 10), Fraction(22, 10), Fraction(29, 10)]
     assert still("loop.mkv") == [Fraction(k, 10) for k in range(5, 19)]
+    assert still("kept-loop.mkv") == [Fraction(11, 10), Fraction(18, 10)]
+    assert read(tmp_path / "kept-loop.mkv")[-1].pts_seconds == Fraction(19, 10)  # and that one leads to the first
 
 
 def test_uneven_times_as_webp_and_not_as_avi(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
