@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from slomo_cli.media.cuts import CutDetector, DuplicateFilter, same
+from slomo_cli.media.cuts import LONGEST_RUN, CutDetector, DuplicateFilter, same
 from slomo_cli.timeline import Output, Plan, Step, moves_from, schedule
 from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 
@@ -59,7 +59,9 @@ class Painter:
         self._network = network
         self._at_cuts = time.cuts
         self._detector = CutDetector(time.cut_threshold)
-        self._repeats = DuplicateFilter(enabled=time.duplicates == "replace", cut_threshold=time.cut_threshold)
+        self._repeats = DuplicateFilter(
+            enabled=time.duplicates == "replace", cut_threshold=time.cut_threshold, counted=(plan.start, plan.end)
+        )
         low, high = _WAITING_FRAMES
         frame_bytes = info.layout.frame_bytes(info.width, info.height)
         self._most = max(low, min(high, _WAITING_BYTES // max(1, frame_bytes)))
@@ -77,11 +79,26 @@ class Painter:
         ``frames``: of the source, in presentation order; they are fetched on a thread of their own.
         """
         with closing(_ahead(frames, _DECODED_AHEAD)) as fetched:  # else its thread stays while an error is remembered
-            source = self._repeats.thin(fetched)
+            source = self._repeats.thin(self._round(fetched) if self._plan.loop else fetched)
             held = self._held(source)
             yield from self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in held)))
             # Damage behind the last output is told as that before it, and all of it only at the source's end.
             deque(source, maxlen=0)
+
+    def _round(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The frames of a loop, and the first of them once more, by which it is seen whether the last are repeats."""
+        start, end = self._plan.start, self._plan.end
+        first: list[Frame] = []
+        for frame in frames:
+            if first and frame.pts_seconds >= end:
+                continue
+            if frame.pts_seconds <= start:
+                first.clear()
+            if len(first) <= LONGEST_RUN:
+                first.append(frame)
+            yield frame
+        for frame in first:
+            yield replace(frame, pts_seconds=max(frame.pts_seconds, start) + end - start)
 
     def _held(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The same frames, and those that stand still for long once more where they begin to move."""

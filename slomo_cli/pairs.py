@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from slomo_cli.media.cuts import CutDetector, DuplicateFilter, same
 from slomo_cli.media.decode import Decoder
 from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
+
+_AROUND = 12
+"""Pictures looked at on each side of a range: a cut or a repeat is judged by what is around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,13 @@ class Pair:
     def still(self) -> bool:
         """Both hold the same samples: a conversion shows the left one throughout."""
         return same(self.left, self.right)
+
+
+def around(stamps: Sequence[Fraction], start: Fraction, end: Fraction) -> tuple[Fraction, Fraction]:
+    """From when to when to decode, so that what is shown from ``start`` to ``end`` is judged as it is in the whole."""
+    first = bisect_right(stamps, start) - 1 - _AROUND
+    last = bisect_left(stamps, end) + _AROUND
+    return min(start, stamps[max(0, first)]), max(end, stamps[min(last, len(stamps) - 1)])
 
 
 def pairs(

@@ -31,6 +31,7 @@ from slomo_cli.media.scan import scan
 from slomo_cli.media.target import Target, choose_target
 from slomo_cli.pace import with_measured_factor
 from slomo_cli.painter import Painter
+from slomo_cli.pairs import around
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.settings import settled
 from slomo_cli.timeline import Plan, make_plan, with_pauses
@@ -56,6 +57,8 @@ class ConversionPlan:
     """Clock of the output's own stamps, for ``vfr="keep"``."""
     notes: tuple[str, ...]
     """What will be converted, dropped or guessed, one line each."""
+    decoded: tuple[Fraction, Fraction]
+    """From when to when the source is decoded: where repeats are looked for, some pictures more than are shown."""
 
     @property
     def frames_in(self) -> int:
@@ -126,7 +129,10 @@ def plan_conversion(
     found: tuple[str, ...] = ()
     if time.auto_factor is not None:
         time, found = with_measured_factor(info, scanned, time, compute)
-    stamps = with_pauses(scanned.stamps, scanned.timing) if time.vfr == "keep" else None
+    stamps = None
+    if time.vfr == "keep":
+        end = scanned.timing.duration if time.end is None else min(time.end, scanned.timing.duration)
+        stamps = with_pauses(scanned.stamps, scanned.timing, end if time.loop else None)
     plan = make_plan(scanned.timing, time, stamps)
     # The mean rate: by it the reader of the finished file counts what is shown.
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames)
@@ -144,7 +150,12 @@ def plan_conversion(
         join = build_encode_args(in_one_piece(target), plan.rate, carry, ffmpeg.path, frames=plan.frames)
     behind = left_over(target, plan.frames)
     notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes, *behind)
-    return ConversionPlan(info, scanned.timing, plan, target, carry, tuple(args), tuple(join), time_base, notes)
+    decoded = (plan.start, plan.end)
+    if time.duplicates == "replace":
+        decoded = around(scanned.stamps, *decoded)
+    return ConversionPlan(
+        info, scanned.timing, plan, target, carry, tuple(args), tuple(join), time_base, notes, decoded
+    )
 
 
 def _run(
@@ -154,9 +165,10 @@ def _run(
     from slomo_cli.interpolate import Interpolator  # loads torch: not before the plan stands
 
     deinterlace = time.deinterlace == "auto"
+    start, end = job.decoded
     with (
         Interpolator(**asdict(compute)) as network,
-        Decoder(job.info, job.timing, start=job.plan.start, end=job.plan.end, deinterlace=deinterlace) as decoder,
+        Decoder(job.info, job.timing, start=start, end=end, deinterlace=deinterlace) as decoder,
         _writer(job, time, compute, network.sha256) as encoder,
     ):
         for note in network.notes:

@@ -15,7 +15,7 @@ from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import Timing, scan
 from slomo_cli.media.view import View, view_of
-from slomo_cli.pairs import Pair, pairs
+from slomo_cli.pairs import Pair, around, pairs
 from slomo_cli.picture import RGB, Tile, flow_to_rgb, gray_to_rgb, sheet
 from slomo_cli.text import decimal
 from slomo_cli.values import ComputeSettings, Frame, TimeSettings, VideoInfo
@@ -23,8 +23,6 @@ from slomo_cli.values import ComputeSettings, Frame, TimeSettings, VideoInfo
 if TYPE_CHECKING:
     from slomo_cli.interpolate import Interpolator, MotionMaps
 
-_AROUND = 12
-"""Pictures looked at on each side of the pair: a cut or a repeat is judged by what is around it."""
 _SHEET_WIDTH = 1920
 _TILE_WIDTHS = (160, 640)
 _TILE_HEIGHT = 640
@@ -95,7 +93,7 @@ def find_place(info: VideoInfo, scanned: Timing, at: Fraction, time: TimeSetting
             f"expected a time from 0 to {float(duration):.3f} s, the length of the film, found {float(at):g}"
         )
     index = max(0, bisect_right(stamps, at) - 1)
-    start, end = stamps[max(0, index - _AROUND)], stamps[min(len(stamps) - 1, index + 1 + _AROUND)]
+    start, end = around(stamps, stamps[index], stamps[min(len(stamps) - 1, index + 1)])
     found: Pair | None = None
     cuts: list[Fraction] = []
     for pair in pairs(info, scanned.timing, time, start, end):

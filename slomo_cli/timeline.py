@@ -162,10 +162,15 @@ def moves_from(left: Fraction, right: Fraction, timing: SourceTiming) -> Fractio
     return right - interval if pause else left
 
 
-def with_pauses(stamps: Sequence[Fraction], timing: SourceTiming) -> Sequence[Fraction]:
-    """The stamps of the pictures and of what ``moves_from`` puts between them."""
+def with_pauses(stamps: Sequence[Fraction], timing: SourceTiming, turn: Fraction | None = None) -> Sequence[Fraction]:
+    """The stamps of the pictures and of what ``moves_from`` puts between them.
+
+    ``turn``: where a loop's first picture follows its last one.
+    """
     if timing.rate is not None:
         return stamps
+    if turn is not None:
+        stamps = (*(stamp for stamp in stamps if stamp < turn), turn)
     starts = chain.from_iterable((left, moves_from(left, right, timing)) for left, right in pairwise(stamps))
     return (*dict.fromkeys(starts), *stamps[-1:])
 

@@ -137,6 +137,7 @@ def test_a_pause_of_uneven_times_is_held(make: Callable[..., Path], run: Convert
     run(source, tmp_path / "out.mkv", factor=2, codec="ffv1")
     assert run(source, tmp_path / "kept.mkv", factor=2, codec="ffv1", vfr="keep").frames_out == 2 * (6 + 1)
     run(source, tmp_path / "loop.mkv", factor=2, codec="ffv1", end=Fraction(1), loop=True)
+    run(source, tmp_path / "kept-loop.mkv", factor=2, codec="ffv1", end=Fraction(1), loop=True, vfr="keep")
 
     def still(name: str) -> list[Fraction]:
         """Times of frames that differ from the one before by nothing."""
@@ -147,6 +148,8 @@ def test_a_pause_of_uneven_times_is_held(make: Callable[..., Path], run: Convert
     assert still("out.mkv") == [Fraction(k, 10) for k in range(5, 23)] + [Fraction(29, 10)]
     assert still("kept.mkv") == [Fraction(13, 10), Fraction(22, 10), Fraction(29, 10)]
     assert still("loop.mkv") == [Fraction(k, 10) for k in range(5, 19)]
+    assert still("kept-loop.mkv") == [Fraction(11, 10), Fraction(18, 10)]
+    assert read(tmp_path / "kept-loop.mkv")[-1].pts_seconds == Fraction(19, 10)  # and that one leads to the first
 
 
 def test_uneven_times_as_webp_and_not_as_avi(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
@@ -177,6 +180,32 @@ def test_a_cut_is_held_not_morphed(make: Callable[..., Path], run: Convert, tmp_
         assert same(written[k], originals[11])
     for k in (46, 47, 48):  # half way, the later side
         assert same(written[k], originals[12])
+
+
+def test_a_part_shows_what_the_whole_shows(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    """Repeats at both ends of a range are known by the pictures outside it, which are not counted."""
+    threes = make("eights.mkv", *"-f lavfi -i testsrc2=size=64x48:rate=8:duration=2 -r 24 -c:v ffv1".split())
+    part, whole = tmp_path / "part.mkv", tmp_path / "whole.mkv"
+
+    run(threes, whole, factor=2, codec="ffv1")
+    summary = run(threes, part, factor=2, codec="ffv1", start="20/24", end="29/24")
+
+    expected, written = read(whole)[40:58], read(part)
+    assert len(written) == 18
+    assert [k for k in range(18) if not same(written[k], expected[k])] == []
+    assert summary.duplicates == 6
+
+
+def test_a_loop_of_repeats_never_stands_still(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    """Whether its last frames are repeats is seen by the first ones, which follow them."""
+    threes = make("eights.mkv", *"-f lavfi -i testsrc2=size=64x48:rate=8:duration=2 -r 24 -c:v ffv1".split())
+    out = tmp_path / "out.mkv"
+
+    summary = run(threes, out, factor=2, codec="ffv1", loop=True, cut_threshold=1)
+
+    written = read(out)
+    assert len(written) == 96 and summary.duplicates == 32
+    assert [k for k, (a, b) in enumerate(pairwise([*written, written[0]])) if same(a, b)] == []
 
 
 def test_still_pictures_need_no_network(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:

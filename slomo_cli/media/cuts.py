@@ -11,6 +11,7 @@ rises with the unlikeness of the pairs before. The distribution of light, which 
 
 **Repeats.** A repeat is a frame that differs from the one before only as two encodings of the same picture differ,
 while the frames around it move: little change in absolute terms, and much less than the change on both sides nearby.
+What moves slowly between faster moments changes as little, but its steps add up; those of encoding do not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import islice
 from math import inf, log2, sqrt
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,7 @@ LONGEST_RUN = 5
 LONGEST_HOLD = Fraction(1, 4)
 """Seconds a picture may be shown to be taken for one of a lower rate; longer is a still picture."""
 
+_ADDS_UP = 0.5  # how much of the smaller of two steps is seen across both where something moves
 _CELLS = 1600  # of the small picture, about 30 x 53
 _BLOCK, _STEP, _REACH_Y, _REACH_X = 10, 5, 8, 10  # cells
 _NOISE = 1.0  # levels: texture below it counts as none
@@ -85,6 +88,7 @@ class _Look:
         patches = patches - patches.mean(axis=1, keepdims=True)
         norms = np.sqrt(np.einsum("ij,ij->i", patches, patches))
         self.contrast: Floats = norms / block
+        self.flat = float(self.contrast.mean()) < _FLAT
         # Divided by a little more than their norm, flat blocks match nothing; `best` is what a block can reach at most.
         scale = norms + block * np.float32(_NOISE)
         self.blocks: Floats = patches / scale[:, None]
@@ -195,9 +199,10 @@ class CutDetector:
         unlike, flat = _unlikeness(left, right) if change >= _SEEN else (0.0, False)
         if flat:
             unlike = self._flat(left, right, change)
-        self._changes.append(change)
         self.unlikeness = unlike
         cut = unlike > self.limit
+        # A cut from a shot to black is no step of a fade: what follows may begin as suddenly.
+        self._changes.append(0.0 if cut and flat and not left.flat else change)
         # A cut says little about the motion around it, unless there was much before: then it may be more of the same.
         motion = max((past for past, was_cut in self._recent if not was_cut), default=_UNKNOWN)
         self._recent.append((min(unlike, 2 * motion) if cut else unlike, cut))
@@ -206,12 +211,11 @@ class CutDetector:
     def _flat(self, left: _Look, right: _Look, change: float) -> float:
         """The unlikeness of a pair with a flat picture: 1 for a sudden change that is neither a fade nor a flash."""
         sudden = change > _JUMP and change > 2 * max(self._changes, default=0.0)
-        flat_left, flat_right = float(left.contrast.mean()) < _FLAT, float(right.contrast.mean()) < _FLAT
-        if flat_right and not flat_left and right.mean > _WHITE:
+        if right.flat and not left.flat and right.mean > _WHITE:
             self._before_white = left
             return 0.0
-        before, self._before_white = self._before_white, self._before_white if flat_right else None
-        if before is not None and not flat_right:
+        before, self._before_white = self._before_white, self._before_white if right.flat else None
+        if before is not None and not right.flat:
             return _unlikeness(before, right)[0]
         return 1.0 if sudden else 0.0
 
@@ -241,6 +245,8 @@ class _Seen:
     seconds: Fraction
     change: float
     """From the frame before, as ``difference`` counts; infinite for the first frame."""
+    moves: bool = False
+    """Whether what changes from the frame before to this one, and from this one to the next, adds up."""
 
 
 class DuplicateFilter:
@@ -260,11 +266,12 @@ class DuplicateFilter:
         tolerance: float = DUPLICATE_TOLERANCE,
         max_run: int = LONGEST_RUN,
         cut_threshold: float | None = None,
+        counted: tuple[Fraction, Fraction] | None = None,
     ) -> None:
         """``tolerance``: levels by which a repeat may differ (see ``difference``), if that is at most 2/5 of the
         changes around it; where those are large, up to 8/3 of the tolerance and 4/25 of them. 0 knows exact repeats
-        only. Not ``enabled``, nothing is dropped. ``cut_threshold``: as CutDetector has it. UsageError for negative
-        numbers."""
+        only. Not ``enabled``, nothing is dropped. ``cut_threshold``: as CutDetector has it. ``counted``: from when to
+        before when repeats are counted; None: all. UsageError for negative numbers."""
         if tolerance < 0 or max_run < 0:
             raise UsageError(f"expected a duplicate tolerance and run of 0 or more, found {tolerance} and {max_run}")
         self.enabled = enabled
@@ -272,6 +279,7 @@ class DuplicateFilter:
         self.max_run = max_run
         self.count = 0
         """Repeats dropped so far."""
+        self._counted = counted
         self._cuts = CutDetector(cut_threshold)
 
     def thin(self, frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -281,10 +289,15 @@ class DuplicateFilter:
             return
         past: deque[_Seen] = deque(maxlen=self.max_run)
         ahead: deque[_Seen] = deque()
-        small: Floats | None = None
+        before: Floats | None = None
+        last: Floats | None = None
         for frame in frames:
-            before, small = small, shrink(frame, max(1, round(min(frame.planes[0].shape) / 180)), rows=3)
-            ahead.append(_Seen(frame, frame.pts_seconds, inf if before is None else difference(before, small)))
+            small = shrink(frame, max(1, round(min(frame.planes[0].shape) / 180)), rows=3)
+            change = inf if last is None else difference(last, small)
+            if before is not None:
+                ahead[-1].moves = self._adds_up(ahead[-1].change, change, difference(before, small))
+            before, last = last, small
+            ahead.append(_Seen(frame, frame.pts_seconds, change))
             if len(ahead) > self.max_run:
                 yield from self._pass(past, ahead)
         while ahead:
@@ -295,7 +308,7 @@ class DuplicateFilter:
         seen = ahead.popleft()
         assert seen.frame is not None
         if self._repeats(past, seen, ahead):
-            self.count += 1
+            self.count += self._counted is None or self._counted[0] <= seen.seconds < self._counted[1]
         else:
             yield seen.frame
         seen.frame = None
@@ -311,7 +324,8 @@ class DuplicateFilter:
                 return False
         while forth < len(ahead) and not self._outdoes(ahead[forth].change, seen.change):
             forth += 1
-        if back + 1 + forth > self.max_run:
+        run = (*islice(reversed(past), back), seen, *islice(ahead, forth))
+        if len(run) > self.max_run or any(each.moves for each in run):
             return False
         if forth == len(ahead) and past[-1 - back].change == inf:
             return False  # begin and end of a film are no changes: all of it moves as little
@@ -320,6 +334,10 @@ class DuplicateFilter:
         following = ahead[0].frame
         assert seen.frame is not None and following is not None
         return forth > 0 or not self._cuts.is_cut(seen.frame, following)
+
+    def _adds_up(self, first: float, second: float, both: float) -> bool:
+        """Whether two changes in a row, and the change across both, are those of something that moves."""
+        return max(first, second) > self.tolerance and both - max(first, second) > _ADDS_UP * min(first, second)
 
     def _outdoes(self, change: float, repeat: float) -> bool:
         """Whether a change is so much larger than another that it is motion and the other none."""

@@ -68,8 +68,9 @@ def to_proxy(
     ``planes``: (N, h, w) integers each, in the layout's storage order. Returns (N, 3, H, W) float32 RGB in [0, 1]:
     areas of ``divisor`` x ``divisor`` luma samples averaged (frame edges repeated to fill the last), enlarged
     ``magnify`` times, edges repeated until H and W are multiples of ``stride`` (one of ``magnify``). Gray gives three
-    equal channels; alpha is ignored; the transfer curve is left as it is. An unspecified matrix is BT.601 up to 576
-    lines and BT.709 above; an unspecified range is limited for YUV and full for RGB and gray, as FFmpeg reads them.
+    equal channels; what is transparent lies over medium gray, so that a shape is seen that only alpha tells; the
+    transfer curve is left as it is. An unspecified matrix is BT.601 up to 576 lines and BT.709 above; an unspecified
+    range is limited for YUV and full for RGB and gray, as FFmpeg reads them.
     """
     if magnify > 1:
         return magnified(to_proxy(planes, layout, color, divisor, stride // magnify), magnify)
@@ -88,12 +89,19 @@ def to_proxy(
             samples = _means(_extend(samples, -(-h // by_y) * by_y, -(-w // by_x) * by_x), by_y, by_x)
         return samples[:, 0]
 
+    def shown(rgb: Tensor) -> Tensor:
+        rgb = _extend(rgb, height, width)
+        if not layout.alpha:
+            return rgb
+        alpha = reduced(planes[-1], divisor, divisor)[:, None] / layout.peak
+        return rgb.sub_(0.5).mul_(_extend(alpha, height, width)).add_(0.5)
+
     first = reduced(planes[0], divisor, divisor)
     if layout.family == "gray":
-        return _extend(first.sub_(black).mul_(scale).clamp_(0, 1)[:, None].repeat(1, 3, 1, 1), height, width)
+        return shown(first.sub_(black).mul_(scale).clamp_(0, 1)[:, None].repeat(1, 3, 1, 1))
     if layout.family == "rgb":  # stored as G, B, R
         blue, red = reduced(planes[1], divisor, divisor), reduced(planes[2], divisor, divisor)
-        return _extend(torch.stack((red, first, blue), dim=1).sub_(black).mul_(scale).clamp_(0, 1), height, width)
+        return shown(torch.stack((red, first, blue), dim=1).sub_(black).mul_(scale).clamp_(0, 1))
 
     zero, chroma_scale = 128.0 * unit, (1 / (224.0 * unit) if limited else 1 / layout.peak)
     chroma = []
@@ -109,7 +117,7 @@ def to_proxy(
             reduced_plane = reduced(_resampled(plane, block_y, block_x, 1, size), divisor, divisor)
         chroma.append(reduced_plane.sub_(zero).mul_(chroma_scale))
     first.sub_(black).mul_(scale)
-    return _to_rgb(first, chroma[0], chroma[1], _luma_shares(color, frame_height), height, width)
+    return shown(_to_rgb(first, chroma[0], chroma[1], _luma_shares(color, frame_height), height, width))
 
 
 def _luma_shares(color: ColorInfo, height: int) -> tuple[float, float]:

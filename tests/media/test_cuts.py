@@ -225,6 +225,17 @@ def test_a_white_frame_between_two_shots_is_a_cut() -> None:
     assert cuts_of([frame(p) for p in (*[view(SCENE, 100)] * 4, white, *[view(OTHER, 100)] * 4)]) == [5]
 
 
+@pytest.mark.parametrize("dark", [1, 2, 5])
+def test_a_few_black_frames_end_as_suddenly_as_they_begin(dark: int) -> None:
+    shots = [*[view(SCENE, 100)] * 4, *[black(0)] * dark, *[view(OTHER, 100)] * 4]
+    assert cuts_of([frame(picture) for picture in shots]) == [4, 4 + dark]
+
+
+def test_a_plain_picture_that_fades_is_no_row_of_cuts() -> None:
+    plain = [np.full((HIGH, WIDE), 16.0 + 36 * k) for k in range(7)]
+    assert len(cuts_of([frame(picture) for picture in [*[black(0)] * 4, *plain]])) <= 1
+
+
 def test_the_threshold_can_be_set() -> None:
     pictures = [frame(view(SCENE, 100)), frame(view(OTHER, 100))]
     assert cuts_of(pictures, CutDetector(1.0)) == []
@@ -303,6 +314,26 @@ def test_even_motion_is_kept_however_slow(speed: float, disturb: float) -> None:
 def test_even_motion_is_kept_however_short(count: int, speed: float) -> None:
     """Beginning and end of a film bound no run of repeats: nothing there is larger than what lies between."""
     frames = repeated(moving(count, speed), lambda k: 1)
+    assert list(thin(frames)) == frames
+
+
+@pytest.mark.parametrize("slow", [2, 3, 4])
+def test_a_slow_moment_between_fast_ones_is_kept(slow: int) -> None:
+    """It changes as little as repeats do, but its steps add up."""
+    places = np.cumsum([0.0, *[12.0] * 4, *[0.3] * slow, *[12.0] * 4])
+    frames = repeated([view(SCENE, 30 + x, 10) for x in places], lambda k: 1)
+    assert list(thin(frames)) == frames
+
+
+@pytest.mark.parametrize("phase", [0.3, 0.8])
+def test_a_thing_that_turns_round_is_kept_at_its_turn(phase: float) -> None:
+    """A ball thrown up is slow there, but no picture of it repeats another."""
+    pictures = [view(SCENE, 100).copy() for _ in range(16)]
+    across, down = np.meshgrid(np.arange(WIDE), np.arange(HIGH))
+    for k, picture in enumerate(pictures):
+        ball = np.clip(14.5 - np.hypot(across - 160, down - 40 - (k - 8 + phase) ** 2), 0, 1)
+        picture += ball * (175 - picture)
+    frames = repeated(pictures, lambda k: 1)
     assert list(thin(frames)) == frames
 
 

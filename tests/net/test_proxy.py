@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -82,16 +84,34 @@ def test_rgb_comes_out_in_order_red_green_blue() -> None:
     assert torch.allclose(proxy[0, :, 0, 0], torch.tensor([204, 51, 102]) / 255)
 
 
-def test_gray_fills_three_equal_channels_and_alpha_is_ignored() -> None:
+def test_gray_fills_three_equal_channels() -> None:
     gray = to_proxy(noise(PixelLayout("gray", "gray", 8), 16, 16), PixelLayout("gray", "gray", 8), ColorInfo(), 1, 8)
     assert torch.equal(gray[:, 0], gray[:, 1])
     assert torch.equal(gray[:, 0], gray[:, 2])
     assert gray.max() > 0.95
     assert gray.min() < 0.05  # full range by default
 
-    alpha = PixelLayout("yuva444p", "yuv", 8, alpha=True)
-    planes = noise(alpha, 16, 16)
-    assert torch.equal(to_proxy(planes, alpha, ColorInfo(), 2, 8), to_proxy(planes[:3], YUV444, ColorInfo(), 2, 8))
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        PixelLayout("yuva444p", "yuv", 8, alpha=True),
+        PixelLayout("yuva420p10le", "yuv", 10, 1, 1, alpha=True),
+        PixelLayout("gbrap16le", "rgb", 16, alpha=True),
+        PixelLayout("ya8", "gray", 8, alpha=True),
+    ],
+    ids=lambda layout: layout.name,
+)
+def test_what_is_transparent_lies_over_medium_gray(layout: PixelLayout) -> None:
+    """Where alpha alone tells a shape, as in titles made for laying over film, nothing else shows that it moves."""
+    planes = noise(layout, 16, 16)
+    opaque = to_proxy(planes[:-1], replace(layout, alpha=False), ColorInfo(), 2, 8)
+    for share in (0.0, 0.25, 1.0):
+        planes[-1].fill_(round(share * layout.peak))
+        proxy = to_proxy(planes, layout, ColorInfo(), 2, 8)
+        torch.testing.assert_close(proxy, 0.5 + share * (opaque - 0.5), atol=2e-3, rtol=0)
+    planes[-1][..., :8] = 0
+    assert (to_proxy(planes, layout, ColorInfo(), 1, 8)[..., :8] == 0.5).all()
 
 
 @pytest.mark.parametrize("divisor", [1, 2, 3, 4])
