@@ -174,6 +174,9 @@ BY_MUXER: dict[str, Container] = {container.muxer: container for container in CO
 COLOURED = _set("h264 hevc vvc av1 mpeg2video png apng")
 """Picture codecs that say by themselves which colours are meant."""
 
+RANGED = _set("h264 hevc av1 vp9 mjpeg")
+"""Picture codecs that say by themselves that their range is the full one."""
+
 SHAPELESS = _set("webp bmp")
 """Picture codecs whose files do not say which shape the pixels have."""
 

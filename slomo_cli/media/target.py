@@ -25,7 +25,7 @@ from slomo_cli.media.choose import (
 )
 from slomo_cli.media.codecs import EncoderInfo, quality_options
 from slomo_cli.media.conform import conform
-from slomo_cli.media.containers import COLOURED, SHAPELESS, Container
+from slomo_cli.media.containers import COLOURED, RANGED, SHAPELESS, Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
 from slomo_cli.media.hdr import hdr_options
 from slomo_cli.media.names import numbered
@@ -181,6 +181,7 @@ def choose_target(
         *(_EXTRAS[name] for name in info.picture_extras),
         *_turn_warnings(extension, orientation, as_tag),
         *_mark_warnings(info, container, encoder, extension),
+        *_range_warnings(info, container, encoder, choice, extension),
         *_pad_warnings(encoder, info, pad),
         *hdr_warnings,
         *_rate_warnings(encoder, rate),
@@ -266,6 +267,19 @@ def _mark_warnings(info: VideoInfo, container: Container, encoder: EncoderInfo, 
         shape = f"{info.sample_aspect.numerator}:{info.sample_aspect.denominator}"
         warnings.append(f"the shape of the pixels, {shape}, is lost: .{extension} has no mark for it")
     return warnings
+
+
+def _range_warnings(
+    info: VideoInfo, container: Container, encoder: EncoderInfo, choice: formats.Choice, extension: str
+) -> list[str]:
+    """Of encoders that know the limited range only, samples are converted to it, with a line of its own."""
+    full = info.color.range == formats.FULL and choice.layout.family == "yuv" and not encoder.limited
+    if not full or encoder.codec in RANGED or container.muxer in ("matroska", "webm"):
+        return []
+    return [
+        f"the mark of full-range samples is lost: {encoder.codec} in .{extension} holds none, players show them with too "
+        "much contrast"
+    ]
 
 
 def _float_warnings(info: VideoInfo) -> list[str]:

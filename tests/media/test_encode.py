@@ -68,6 +68,19 @@ class TestLossless:
         if not pix_fmt.startswith("gbr"):
             assert decoded[0].color_range == color.range
 
+    @pytest.mark.parametrize(
+        ("name", "codec"),
+        [("a.mkv", "ffvhuff"), ("a.mkv", "rawvideo"), ("a.avi", "rawvideo"), ("a.nut", "rawvideo"), ("a.mov", "v210")],
+    )
+    def test_full_range_is_marked_or_told(self, tmp_path, name, codec):
+        pix_fmt = "yuv422p10le" if codec == "v210" else "yuv420p"
+        frames = [tuple(plane.clip(16, 960) for plane in frame) for frame in frames_of(pix_fmt)]  # v210 has no 0, no 1023
+        target = write(tmp_path / name, video_info(pix_fmt, color=ColorInfo(2, 1, 1, 1)), frames, codec=codec)
+        decoded, _ = read_back(tmp_path / name)
+        assert equal(decoded, frames, layout_of(pix_fmt))
+        assert decoded[0].color_range == (2 if name == "a.mkv" else 0)
+        assert any("full-range" in line for line in target.warnings) == (name != "a.mkv")
+
     def test_rgb_of_eight_bits(self, tmp_path):
         frames = frames_of("gbrp")
         write(tmp_path / "a.mkv", video_info("gbrp"), frames, codec="ffv1")

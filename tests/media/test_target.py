@@ -550,12 +550,27 @@ class TestFullRange:
         assert target.mark_full_range
         assert "scale" not in " ".join(target.filters)
 
-    @pytest.mark.parametrize(("name", "codec"), [("a.mov", "prores"), ("a.avi", "ffv1"), (None, "ffv1")])
+    @pytest.mark.parametrize(
+        ("name", "codec"),
+        [
+            *(("a.mov", "prores"), ("a.avi", "ffv1"), (None, "ffv1")),
+            *(("a.mp4", "mpeg2video"), ("a.avi", "huffyuv"), ("a.webm", "libvpx")),
+        ],
+    )
     def test_elsewhere_the_conversion_is_said(self, name, codec):
-        target = target_for(name, video_info(color=self.FULL), codec=codec)
+        target = target_for(name, video_info(color=self.FULL), codec=codec, encoder_args=("-pix_fmt", "yuv422p"))
         assert not target.mark_full_range
         assert any("limited range only" in warning for warning in target.warnings)
         assert "range=limited" in " ".join(target.filters)
+
+    @pytest.mark.parametrize(("name", "codec"), [("a.avi", "rawvideo"), ("a.nut", "rawvideo"), ("a.mov", "v210")])
+    def test_samples_stay_where_only_the_mark_is_lost(self, name, codec):
+        settings = {"codec": codec, "encoder_args": ("-pix_fmt", "yuv422p10le")}
+        target = target_for(name, video_info("yuv422p10le", color=self.FULL), **settings)
+        assert "scale" not in " ".join(target.filters)
+        assert "mark of full-range samples is lost" in " ".join(target.warnings)
+        assert target_for("a.mkv", video_info("yuv422p10le", color=self.FULL), **settings).warnings == ()
+        assert target_for(name, video_info("yuv422p10le"), **settings).warnings == ()
 
     def test_codecs_with_a_mark_of_their_own_are_left_alone(self):
         target = target_for("a.mp4", video_info(color=self.FULL))
