@@ -277,8 +277,8 @@ def _range_warnings(
     if not full or encoder.codec in RANGED or container.muxer in ("matroska", "webm"):
         return []
     return [
-        f"the mark of full-range samples is lost: {encoder.codec} in .{extension} holds none, players show them with too "
-        "much contrast"
+        f"the mark of full-range samples is lost: {encoder.codec} in .{extension} holds none, players show them with "
+        "too much contrast"
     ]
 
 
