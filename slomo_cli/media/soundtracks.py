@@ -163,6 +163,10 @@ class SoundTracks:
             layout = sound.layout_name(track) or f"{track.channels} channels"
             draft.notes.append(f"{name} is mixed to {mixed}: {codec} does not hold {layout}")
         draft.codecs += [f"-c:a:{number}", encoder, *sound.audio_quality(codec, track, number)]
+        if codec == "mp3" and draft.target.container in AT_ONCE and draft.target.ffmpeg_version >= (5, 0):
+            # Nothing says there that MP3 begins with 25 ms of its encoder's delay: its packets are left out, and no
+            # later one may lean on them.
+            draft.codecs += [f"-reservoir:a:{number}", "0", f"-bsf:a:{number}", r"noise=drop=lt(pts+d/2\,0)"]
         self._allow(codec)
         return True
 

@@ -871,6 +871,12 @@ class TestOffsets:
         assert beeps(done.path) == pytest.approx([at + 0.2 for at in BEEPS], abs=0.04)
         assert [note for note in done.carry.notes if "begins 0.20 s later" in note] or codec == "flac"
 
+    @pytest.mark.parametrize("factor", [1, 2])
+    def test_mp3_made_for_avi_is_not_late_by_its_encoders_delay(self, tmp_path, beeping, factor):
+        time = TimeSettings(factor=Fraction(factor))
+        done = convert(beeping("mkv", 0, 0, "libvorbis"), tmp_path / "out.avi", time, preset=None, audio="pitch")
+        assert beeps(done.path) == pytest.approx([at * factor for at in BEEPS], abs=0.012)
+
     def test_a_picture_that_begins_late_stands_from_the_beginning_in_avi(self, tmp_path, beeping):
         done = convert(beeping("mkv", 0, 0.5, "mp3"), tmp_path / "out.avi", preset=None)
         assert beeps(done.path) == pytest.approx(BEEPS, abs=0.04)
