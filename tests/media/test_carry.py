@@ -857,6 +857,21 @@ class TestOffsets:
         assert beeps(done.path) == pytest.approx([0.25, 0.75], abs=0.03)
         assert [note for note in done.carry.notes if "edit list leaves out" in note]
 
+    @pytest.mark.parametrize("name", ["out.mkv", "out.webm", "out.mp4"])
+    def test_chapters_stay_where_sound_begins_a_little_earlier(self, tmp_path, make, name):
+        marks = tmp_path / "marks.txt"
+        mark = "[CHAPTER]\nTIMEBASE=1/10\nSTART={}\nEND={}\n".format
+        marks.write_text(f";FFMETADATA1\n{mark(0, 4)}{mark(4, 8)}")
+        source = make(
+            "chapters-late.mkv",
+            *("-itsoffset", "0.08", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1"),
+            *("-f", "lavfi", "-i", "sine=duration=1", "-i", str(marks), "-map_chapters", "2"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "flac"),
+        )
+        marked = chapters(source)[1][0] - first_picture(source)
+        done = convert(source, tmp_path / name, preset=None)
+        assert float(chapters(done.path)[1][0] - first_picture(done.path)) == pytest.approx(float(marked), abs=0.003)
+
     def test_a_picture_that_begins_late_still_does(self, tmp_path, beeping):
         done = convert(beeping("mp4", 0, 0.5, "aac"), tmp_path / "out.mp4")
         assert done.carry.picture_delay == Fraction(1, 2)
