@@ -18,6 +18,8 @@ What will be written, decided before the run:
     formats      the nearest pixel format          hdr, orientation   HDR10 and rotation, as options
     wishes       the user's own arguments          args         the ffmpeg command, as one pure function
     ffmpeg       finds the program                 clocks       times and rates as ffmpeg reads them
+    limits       what none of them can hold
+    limits       what cannot be held, refused
 
 The tracks beside the picture:
 

@@ -279,6 +279,26 @@ class TestRefusals:
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize("codec", ["mpeg2video", "mpeg1video"])
+    def test_a_rate_that_mpeg_has_no_word_for(self, codec):
+        with pytest.raises(UsageError, match=f"{codec} knows 23.976.*found 37: use --rate 60"):
+            target_for("a.mkv", rate=Fraction(37), codec=codec)
+        assert target_for("a.mkv", rate=NTSC, codec=codec).codec == codec
+        assert target_for("a.mkv", rate=Fraction(37), codec=codec, encoder_args=("-strict", "-1")).codec == codec
+
+    @pytest.mark.parametrize("rate", ["15", "12", "12000/1001", "120", "240", "96", "25/32", "120000/1001", "80"])
+    def test_mpeg_2_knows_simple_fractions_of_its_rates(self, rate):
+        assert target_for("a.mkv", rate=Fraction(rate), codec="mpeg2video").codec == "mpeg2video"
+        with pytest.raises(UsageError):
+            target_for("a.mkv", rate=Fraction(rate), codec="mpeg1video")
+
+    @pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.avi", "a.webp", None])
+    def test_more_frames_than_milliseconds(self, name):
+        with pytest.raises(UsageError, match=r"holds at most 1000 frames per second, found 1200: write \.mp4"):
+            target_for(name, rate=Fraction(1200))
+        assert target_for(name, rate=Fraction(1000)).rate == 1000
+        assert target_for("a.mp4", rate=Fraction(1200)).rate == 1200
+
     def test_a_folder(self, tmp_path):
         folder = tmp_path / "out.mp4"
         folder.mkdir()
