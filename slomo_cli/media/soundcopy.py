@@ -17,8 +17,8 @@ from slomo_cli.media.soundfeed import IS_POSSIBLE, Feed, SoundClock
 from slomo_cli.media.tags import label
 from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
 
-_CODECS = frozenset(("aac", "mp2", "mp3", "ac3", "opus", "flac", "vorbis", "pcm_s16be", "pcm_s16le"))
-"""Codecs that NUT holds; of E-AC-3 it says AC-3."""
+_CODECS = frozenset(("aac", "mp2", "mp3", "ac3", "eac3", "opus", "flac", "vorbis", "dts", "pcm_s16be", "pcm_s16le"))
+"""Codecs that NUT holds; E-AC-3 as AC-3, which ``inputs`` sets right."""
 _TICK = Fraction(1, 1_000_000)
 
 

@@ -65,7 +65,7 @@ class SoundTracks:
                     draft.notes.append(
                         f"{name} is copied, but .{ending} does not say that its channels are {track.layout}"
                     )
-            elif not self._encoded(track, source, number, bent, late):
+            elif not self._encoded(track, source, number, bent, late, delay):
                 continue
             draft.tags += tags.stream_tags("a", number, source, track, draft.target.container, fresh=not copied)
             number += 1
@@ -76,7 +76,11 @@ class SoundTracks:
         """The map specifier of a track that keeps its time, from the source or, where recordings were joined, from a
         thread of ours that lets each begin with its picture."""
         inputs = self._draft.inputs
-        if self._draft.timing.continuous or not can_be_handed(track):
+        if self._draft.timing.continuous:
+            return inputs.use(source, track)
+        if not can_be_handed(track):
+            name = tags.label(track)
+            self._draft.notes.append(f"{name} may come later with every join: its recordings are set end to end")
             return inputs.use(source, track)
         if self._packets_input is None:
             self._packets_input = inputs.packets(_PACKETS, source)
@@ -117,10 +121,12 @@ class SoundTracks:
         ):
             draft.final += ["-strict", "experimental"]
 
-    def _encoded(self, track: StreamInfo, source: int, number: int, bent: bool, late: Fraction) -> bool:
+    def _encoded(
+        self, track: StreamInfo, source: int, number: int, bent: bool, late: Fraction, delay: Fraction
+    ) -> bool:
         """A track that is encoded anew, stretched where time changes; False when that cannot be had.
 
-        ``late``: seconds of silence that the target cannot say.
+        ``late``: seconds of silence that the target cannot say; ``delay``: seconds of sound before the picture.
         """
         draft = self._draft
         name, ending = tags.label(track), draft.target.extension
@@ -134,9 +140,12 @@ class SoundTracks:
         if encoder is None:
             draft.notes.append(f"{name} dropped: this ffmpeg has no encoder for {codec}, which .{ending} would hold")
             return False
-        if draft.changed:
+        joined = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
+        if draft.changed or (joined and not delay):
             self._bent(track, number, codec)
-            if track.codec != codec:
+            if not draft.changed:
+                draft.notes.append(f"{name} becomes {codec}: .{ending} does not hold it as it is")
+            elif track.codec != codec:
                 draft.notes.append(f"{name} is {'stretched' if bent else 'cut to the range'} and becomes {codec}")
             elif draft.settings.audio == "copy":
                 draft.notes.append(f"{name} is cut to the range, and so encoded anew: only the whole can be copied")

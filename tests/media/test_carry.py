@@ -336,6 +336,35 @@ class TestSync:
 
         assert beeps(done.path) == pytest.approx([2, 6, 10, 14], abs=1 / 30)
 
+    @pytest.mark.parametrize(
+        ("codec", "ending", "name"),
+        [
+            *(("eac3", "ts", "out.mkv"), ("eac3", "ts", "out.mp4"), ("dca", "ts", "out.mkv")),
+            *(("s302m", "ts", "out.mkv"), ("pcm_dvd", "mpg", "out.mp4")),
+        ],
+    )
+    def test_sound_of_joined_recordings_in_codecs_of_broadcasts(self, tmp_path, make, codec, ending, name):
+        part = make(
+            f"broadcast.{codec}.{ending}",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1"),
+            *("-f", "lavfi", "-i", f"aevalsrc='0.5*sin(2*PI*880*t)*between(t,0.5,0.7)':s={RATE}:d=1.2"),
+            *("-c:v", "mpeg2video", "-ac", "2", "-c:a", codec, "-strict", "-2"),
+        )
+        joined = tmp_path / f"joined.{ending}"
+        joined.write_bytes(part.read_bytes() * 4)
+
+        done = convert(joined, tmp_path / name, TimeSettings(rate=Fraction(10)))
+
+        assert beeps(done.path) == pytest.approx([0.5, 1.5, 2.5, 3.5], abs=0.06)
+        kept = {"eac3": {"eac3"}, "dca": {"dca", "dts"}}
+        assert codec not in kept or {track["codec"] for track in tracks(done.path, "audio")} <= kept[codec]
+        assert not [note for note in done.carry.notes if "with every join" in note]
+
+    def test_sound_of_joined_recordings_that_drifts_is_told(self, tmp_path):
+        streams = (replace(TestPlanning.AUDIO, codec="truehd"),)
+        carry = TestPlanning().plan("a.mkv", streams=streams, timing=replace(TWO_SECONDS, continuous=False))
+        assert "may come later with every join" in " ".join(carry.notes)
+
     @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.ts", "out.webm"])
     @pytest.mark.parametrize(("codec", "end"), [("aac", None), ("mp2", None), ("aac", 8)])
     def test_sound_of_joined_recordings_that_keeps_its_speed_does_not_drift(self, tmp_path, make, codec, end, name):
