@@ -38,15 +38,14 @@ def refuse_rate(
         )
     if rate * _MILLISECOND > 1 and muxer in _MILLISECONDS:
         raise UsageError(
-            f".{extension} holds at most 1000 frames per second, found {float(rate):.6g}: "
-            "write .mp4, or use --rate 1000"
+            f".{extension} holds at most 1000 frames per second, found {float(rate):.6g}: write .mp4, or ask for fewer"
         )
     lenient = any(name.partition(":")[0] == "strict" for name, _ in user_options)
     if encoder.codec in _MPEG and not lenient and not _is_rate_of_mpeg(encoder.codec, rate):
         simple = " and simple fractions of them" if encoder.codec == "mpeg2video" else ""
         raise UsageError(
             f"{encoder.codec} knows 23.976, 24, 25, 29.97, 30, 50, 59.94 and 60 frames per second{simple}, found "
-            f"{float(rate):.6g}: use --rate 60, or another --codec"
+            f"{float(rate):.6g}: ask for one of these, or another --codec"
         )
 
 

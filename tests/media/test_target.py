@@ -284,7 +284,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("codec", ["mpeg2video", "mpeg1video"])
     def test_a_rate_that_mpeg_has_no_word_for(self, codec):
-        with pytest.raises(UsageError, match=f"{codec} knows 23.976.*found 37: use --rate 60"):
+        with pytest.raises(UsageError, match=f"{codec} knows 23.976.*found 37: ask for one of these"):
             target_for("a.mkv", rate=Fraction(37), codec=codec)
         assert target_for("a.mkv", rate=NTSC, codec=codec).codec == codec
         assert target_for("a.mkv", rate=Fraction(37), codec=codec, encoder_args=("-strict", "-1")).codec == codec
