@@ -97,6 +97,8 @@ class JoinedClock:
     def __init__(self, container: InputContainer, info: VideoInfo, timing: SourceTiming) -> None:
         self.picture = container.streams[info.stream_index]
         self.seconds = Fraction(0)
+        self.met = 0
+        """Joins passed by now."""
         self._time_base = Fraction(self.picture.time_base or 1)
         self._interval = 1 / timing.nominal_rate
         self._joins = Joins(info.container, 1 / self._time_base)
@@ -108,6 +110,7 @@ class JoinedClock:
             return
         if self._previous is not None and self._joins.at(step := order - self._previous):
             self.seconds += self._interval - step * self._time_base
+            self.met += 1
         self._previous = order
 
 

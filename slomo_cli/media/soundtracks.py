@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import chain
 
 from slomo_cli.errors import UsageError
 from slomo_cli.media import sound, stretch, tags
 from slomo_cli.media.draft import Draft
 from slomo_cli.media.soundcopy import PacketFeed, can_be_handed
-from slomo_cli.media.soundfeed import SoundFeed, stretched
+from slomo_cli.media.soundfeed import SoundFeed, silence, stretched
 from slomo_cli.values import StreamInfo
 
 PRIMING = Fraction(1, 10)
@@ -141,10 +142,11 @@ class SoundTracks:
             draft.notes.append(f"{name} dropped: this ffmpeg has no encoder for {codec}, which .{ending} would hold")
             return False
         joined = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
-        if draft.changed or (joined and not delay):
-            self._bent(track, number, codec)
+        if draft.changed or joined:
+            self._bent(track, number, codec, delay)
             if not draft.changed:
-                draft.notes.append(f"{name} becomes {codec}: .{ending} does not hold it as it is")
+                without = ", without what sounds before the first picture" if delay else ""
+                draft.notes.append(f"{name} becomes {codec}{without}: .{ending} does not hold it as it is")
             elif track.codec != codec:
                 draft.notes.append(f"{name} is {'stretched' if bent else 'cut to the range'} and becomes {codec}")
             elif draft.settings.audio == "copy":
@@ -179,7 +181,7 @@ class SoundTracks:
         self._allow(codec)
         return True
 
-    def _bent(self, track: StreamInfo, number: int, codec: str) -> None:
+    def _bent(self, track: StreamInfo, number: int, codec: str, delay: Fraction) -> None:
         """The track on the picture's time and as long as it: by the vocoder, or by filters where it is only cut out of
         one recording, may fall in pitch, or cannot be fed."""
         draft = self._draft
@@ -188,7 +190,7 @@ class SoundTracks:
         bent = sound.is_bent(draft.plan)
         ours = method != "pitch" if bent else not draft.timing.continuous
         if ours and sound.can_be_fed(track):
-            self._fed(track, number, codec)
+            self._fed(track, number, codec, delay)
             return
         if self._stretched_input is None:
             self._stretched_input = draft.inputs.source(stretch.LEAD)
@@ -200,18 +202,20 @@ class SoundTracks:
         draft.graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}", layouts))
         draft.maps += ["-map", f"[a{number}]"]
 
-    def _fed(self, track: StreamInfo, number: int, codec: str) -> None:
+    def _fed(self, track: StreamInfo, number: int, codec: str, delay: Fraction) -> None:
         """The track as samples from a pipe that a thread of ours fills during the run."""
         draft = self._draft
         word = f"pipe:sound{number}"
         info, timing, plan, rate = draft.info, draft.timing, draft.plan, track.sample_rate
+        lead = round(delay * rate)
         draft.feeds.append(
             SoundFeed(
                 word,
                 tags.label(track),
-                lambda damage: stretched(info, track, timing, plan, rate, damage),
+                # Samples from a pipe cannot be told to begin later.
+                lambda damage: chain(silence(track.channels, lead), stretched(info, track, timing, plan, rate, damage)),
                 track.channels,
-                round(plan.duration * rate),
+                lead + round(plan.duration * rate),
             )
         )
         draft.maps += ["-map", f"{draft.inputs.samples(word, rate, track.channels, sound.layout_name(track))}:0"]

@@ -360,6 +360,25 @@ class TestSync:
         assert codec not in kept or {track["codec"] for track in tracks(done.path, "audio")} <= kept[codec]
         assert not [note for note in done.carry.notes if "with every join" in note]
 
+    @pytest.mark.parametrize("factor", [1, 2])
+    @pytest.mark.parametrize("codec", ["mp2", "aac", "s302m"])
+    def test_sound_that_begins_before_its_picture_in_joined_recordings(self, tmp_path, make, codec, factor):
+        """What sounds before the picture lies beneath the end of the recording before, and is not set behind it."""
+        part = make(
+            f"ahead.{codec}.ts",
+            *("-itsoffset", "0.3", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1"),
+            *("-f", "lavfi", "-i", f"aevalsrc='0.5*sin(2*PI*880*t)*between(t,0.55,0.65)':s={RATE}:d=1.3"),
+            *("-c:v", "mpeg2video", "-bf", "0", "-ac", "2", "-c:a", codec, "-strict", "-2"),
+        )
+        alone = float(scan(probe(part)).timing.first_seconds - probe(part).streams[0].start_seconds)
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(part.read_bytes() * 4)
+
+        done = convert(joined, tmp_path / "out.mkv", TimeSettings(rate=Fraction(10), factor=Fraction(factor)))
+
+        heard = [factor * (0.55 - alone + number) for number in range(4)]
+        assert beeps(done.path) == pytest.approx(heard, abs=0.05 * factor)
+
     def test_sound_of_joined_recordings_that_drifts_is_told(self, tmp_path):
         streams = (replace(TestPlanning.AUDIO, codec="truehd"),)
         carry = TestPlanning().plan("a.mkv", streams=streams, timing=replace(TWO_SECONDS, continuous=False))
