@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from slomo_cli import __version__
-from slomo_cli.errors import UsageError, printable
+from slomo_cli.errors import printable
 from slomo_cli.media.args import build_encode_args
 from slomo_cli.media.carry import Carry, plan_carry
 from slomo_cli.media.clocks import common_time_base
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
+from slomo_cli.media.limits import refuse_uneven
 from slomo_cli.media.names import refuse_overwriting_input
 from slomo_cli.media.parts import PART_FRAMES, Parts, in_one_piece, part_target, refuse_unfit, remove_left_over
 from slomo_cli.media.probe import probe
@@ -136,8 +137,8 @@ def plan_conversion(
     plan = make_plan(scanned.timing, time, stamps)
     # The mean rate: by it the reader of the finished file counts what is shown.
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames)
-    if plan.vfr_keep and target.container == "avi":
-        raise UsageError("pictures in .avi all last equally long: leave out --vfr keep, or write .mkv or .mp4")
+    if plan.vfr_keep:
+        refuse_uneven(target.container, target.extension, target.codec, (seconds for _, seconds in plan.moments()))
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     time_base = common_time_base(seconds for _, seconds in plan.moments()) if plan.vfr_keep else None
     args = build_encode_args(

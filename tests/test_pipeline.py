@@ -162,6 +162,29 @@ def test_uneven_times_as_webp_and_not_as_avi(make: Callable[..., Path], run: Con
     assert leftovers(tmp_path, "out.webp") == []
 
 
+def test_times_that_the_target_would_change(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    near = "testsrc2=s=64x48:r=30,settb=1/90000,setpts=70*N+20*mod(N\\,2)"
+    arguments = "-fps_mode passthrough -enc_time_base 1/90000 -video_track_timescale 90000 -frames:v 6 -c:v mjpeg"
+    source = make("near.mp4", "-f", "lavfi", "-i", near, *arguments.split())
+
+    for name in ("out.mkv", "out.webm", "out.webp"):
+        with pytest.raises(UsageError, match=r"lie a millisecond apart.*or write \.mp4"):
+            run(source, tmp_path / name, vfr="keep", factor=1)
+    with pytest.raises(UsageError, match="mpeg2video all last equally long"):
+        run(source, tmp_path / "out.mp4", vfr="keep", factor=1, codec="mpeg2video", encoder_args=("-strict", "-1"))
+    assert run(source, tmp_path / "out.mp4", vfr="keep", factor=1).frames_out == 6
+
+
+def test_uneven_times_in_mpeg_4(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    """It counts at most 65535 ticks of a second."""
+    source, out = clip("free.mp4"), tmp_path / "out.mp4"
+
+    run(source, out, factor=1, vfr="keep", codec="mpeg4")
+
+    times = [float(frame.pts_seconds) for frame in read(source)]
+    assert [float(frame.pts_seconds) for frame in read(out)] == pytest.approx(times, abs=2e-5)
+
+
 def test_a_cut_is_held_not_morphed(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
     """Between two scenes every output frame is one of the source's, and the cut is counted."""
     source = make(

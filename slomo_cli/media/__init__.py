@@ -18,6 +18,7 @@ What will be written, decided before the run:
     formats      the nearest pixel format          hdr, orientation   HDR10 and rotation, as options
     wishes       the user's own arguments          args         the ffmpeg command, as one pure function
     ffmpeg       finds the program                 clocks       times and rates as ffmpeg reads them
+    limits       what none of them can hold
 
 The tracks beside the picture:
 
@@ -25,6 +26,7 @@ The tracks beside the picture:
     soundtracks  sound: copied, encoded, bent      sound        which codec sound goes into
     stretch      bent by ffmpeg's filters          vocoder      bent by slomo, with its pitch kept
     soundfeed    handed over while ffmpeg runs     soundcopy    packets of joined recordings, likewise
+    soundclock   when such sound is heard
     subtitles    captions and chapters on the new time
     tags         titles, languages, dispositions   inputs       further inputs of the ffmpeg process
     jobs         temporary files they need

@@ -115,8 +115,9 @@ def _clock(target: Target, rate: Fraction, time_base: Fraction | None) -> list[t
     # The input's own clock: left alone, ffmpeg takes that of a rate it knows near this one, 120 for 120000/1001.
     if target.encoder == COPY:
         clock = []  # nothing is encoded, and packets are neither dropped nor repeated
-    elif time_base is None and target.codec == "mpeg4" and rate.numerator > _MPEG4_TICKS:
-        near = (1 / rate).limit_denominator(_MPEG4_TICKS)
+    elif target.codec == "mpeg4" and (time_base is not None or rate.numerator > _MPEG4_TICKS):
+        # With stamps of their own frames come in a clock of NUT's, a multiple of the given one.
+        near = max(time_base, Fraction(1, _MPEG4_TICKS)) if time_base else (1 / rate).limit_denominator(_MPEG4_TICKS)
         clock.append(("enc_time_base:v:0", f"{near.numerator}/{near.denominator}"))
     else:
         # 'demux' is how later versions spell -1.

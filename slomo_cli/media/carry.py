@@ -25,9 +25,12 @@ from slomo_cli.media.jobs import COVER_FILES, cover_job, text_job
 from slomo_cli.media.soundtracks import AT_ONCE, PRIMING, SoundTracks
 from slomo_cli.media.target import Target
 from slomo_cli.timeline import Plan
-from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, VideoInfo
+from slomo_cli.values import Chapter, EncodeSettings, SourceTiming, StreamInfo, VideoInfo
 
 __all__ = ["Carry", "is_time_changed", "plan_carry"]
+
+_MOVING = ("matroska", "webm")
+"""Muxers that move all tracks later until none begins before zero, but not the chapters."""
 
 
 def is_time_changed(plan: Plan, timing: SourceTiming) -> bool:
@@ -86,13 +89,15 @@ class _Planner(Draft):
 
     def _picture_delay(self) -> Fraction:
         """How long other tracks run before the first picture, in whole frames so that every frame keeps its place."""
+        ahead = self._sound_ahead()
+        return Fraction(0) if ahead <= PRIMING else ceil(ahead * self.plan.rate) / self.plan.rate
+
+    def _sound_ahead(self) -> Fraction:
+        """How long copied time begins before the first picture, in seconds."""
         if self.changed or self.settings.audio == "drop":
             return Fraction(0)
         starts = [s.start_seconds for s in self.of("audio") if s.start_seconds is not None]
-        ahead = self.timing.first_seconds - min(starts, default=self.timing.first_seconds)
-        if ahead <= PRIMING:
-            return Fraction(0)
-        return ceil(ahead * self.plan.rate) / self.plan.rate
+        return self.timing.first_seconds - min(starts, default=self.timing.first_seconds)
 
     def _keeps_timecode(self) -> bool:
         """Whether every frame still has the number that a timecode counts it by; a note where it has not."""
@@ -234,15 +239,20 @@ class _Planner(Draft):
         elif not self.container.chapters:
             self.notes.append(f"chapters dropped: .{self.target.extension} holds none")
             self.tags += ["-map_chapters", "-1"]
-        elif not self.changed:
-            self.tags += ["-map_chapters", str(source)]
-        else:
+        elif self.changed:
             moved = subtitles.moved_chapters(self.info.chapters, self.plan, self.timing.first_seconds)
             if lost := len(self.info.chapters) - len(moved):
                 self.notes.append(_left_out(lost, "chapter"))
-            path = self.folder / "chapters.txt"
-            self.jobs.append(text_job(path, subtitles.chapter_file(moved)))
-            self.tags += ["-map_chapters", str(self.inputs.file(path, "ffmetadata"))]
+            self._own_chapters(moved)
+        elif self.target.container in _MOVING and 0 < (ahead := self._sound_ahead()) <= PRIMING:
+            self._own_chapters(subtitles.later_chapters(self.info.chapters, ahead - self.timing.first_seconds))
+        else:
+            self.tags += ["-map_chapters", str(source)]
+
+    def _own_chapters(self, chapters: list[Chapter]) -> None:
+        path = self.folder / "chapters.txt"
+        self.jobs.append(text_job(path, subtitles.chapter_file(chapters)))
+        self.tags += ["-map_chapters", str(self.inputs.file(path, "ffmetadata"))]
 
     def _global_tags(self, source: int, timecode: bool) -> None:
         if not self.container.metadata:

@@ -80,8 +80,8 @@ def choose_encoder(
         raise UsageError(
             f"expected --codec {', '.join(CODECS)} or an ffmpeg encoder's name, found '{printable(settings.codec)}'"
         )
-    if container.video is not None and encoder.codec not in container.video:
-        fitting = [c.extensions[0] for c in CONTAINERS if c.video is None or encoder.codec in c.video]
+    if not container.holds(encoder.codec):
+        fitting = [c.extensions[0] for c in CONTAINERS if c.holds(encoder.codec)]
         raise UsageError(f".{extension} cannot hold {encoder.codec}: use .{', .'.join(fitting)} or another --codec")
     return encoder
 

@@ -278,6 +278,9 @@ def codec_word(name: str) -> str:
 _LIBRARIES = {"vpx": "vp8", "xvid": "mpeg4", "openh264": "h264", "kvazaar": "hevc", "vvenc": "vvc"}
 """Libraries that are not called as what they write."""
 
+_FULL_RANGE = frozenset({"h264", "hevc", "av1", "vp9", "mjpeg", "ljpeg", "vc2", "rawvideo", "v210", "y41p", "yuv4"})
+"""Codecs to whose encoders ffmpeg hands full-range YUV as it is; for every other one it squeezes it."""
+
 
 def encoder_of(name: str) -> EncoderInfo:
     """What is known of an encoder by its ffmpeg name; for one not in the table, a guess from its name."""
@@ -287,9 +290,9 @@ def encoder_of(name: str) -> EncoderInfo:
     codec = name.rpartition("_")[0] if hardware else name.removeprefix("lib")
     codec = _LIBRARIES.get(codec, codec)
     whole = codec in ("h264", "hevc")
-    return EncoderInfo(
-        name, codec, (), ("crf", 0, 255, None), ("preset", {}), (), whole_chroma=whole, hardware=hardware
-    )
+    limited = codec not in _FULL_RANGE
+    quality = ("crf", 0, 255, None)
+    return EncoderInfo(name, codec, (), quality, ("preset", {}), whole_chroma=whole, limited=limited, hardware=hardware)
 
 
 def quality_options(encoder: EncoderInfo, crf: float | None, preset: str | None) -> Options:

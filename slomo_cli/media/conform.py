@@ -14,7 +14,7 @@ from slomo_cli.media.wishes import UserOption
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
 
 _DELIVERY = ("h264", "hevc", "av1", "vp9")
-_MARKABLE = ("ffv1", "utvideo")
+_MARKABLE = ("ffv1", "utvideo", "huffyuv", "ffvhuff")
 """Lossless codecs whose full range is marked in the container after the run."""
 
 

@@ -17,7 +17,9 @@ class Container:
     extensions: tuple[str, ...]
     """File name endings, without the dot; the first is the usual one."""
     video: frozenset[str] | None
-    """Picture codecs it holds."""
+    """Picture codecs it holds; None: all but those of ``unread``."""
+    unread: frozenset[str] = frozenset()
+    """Picture codecs that its readers do not get out again, though its muxer may take them."""
     audio: frozenset[str] = frozenset()
     """Audio codecs that may be copied into it."""
     audio_encoders: tuple[tuple[str, str], ...] = ()
@@ -43,6 +45,10 @@ class Container:
     """Holds more than the picture."""
     still: bool = False
     """One file for each frame."""
+
+    def holds(self, codec: str) -> bool:
+        """Whether pictures of this codec can be written into it and read again."""
+        return codec not in self.unread if self.video is None else codec in self.video
 
 
 def _set(text: str) -> frozenset[str]:
@@ -71,7 +77,7 @@ _MP4 = Container(
 _MOV = Container(
     muxer="mov",
     extensions=("mov", "qt"),
-    video=_set("h264 hevc prores mpeg4 mpeg2video mjpeg png tiff qtrle dnxhd cfhd utvideo rawvideo v210"),
+    video=_set("h264 hevc prores mpeg4 mpeg2video mjpeg png tiff qtrle dnxhd cfhd utvideo v210"),
     audio=_set(f"aac mp3 mp2 ac3 eac3 alac {_PCM_LE} {_PCM_BE}"),
     audio_encoders=(("lossless", "pcm"), ("ac3", "ac3"), ("eac3", "eac3")),
     audio_default="aac",
@@ -87,6 +93,7 @@ _MKV = Container(
     muxer="matroska",
     extensions=("mkv",),
     video=None,
+    unread=_set("qtrle svq1"),  # QuickTime's, which lie there as in .mov; ffmpeg leaves out what their readers need
     audio=_set(
         f"aac mp3 mp2 ac3 eac3 alac flac opus vorbis dts truehd mlp tta wavpack {_PCM_LE} pcm_s16be pcm_s24be pcm_s32be"
         " cook wmav1 wmav2 wmapro atrac3"
@@ -151,6 +158,7 @@ _NUT = Container(
     muxer="nut",
     extensions=("nut",),
     video=None,
+    unread=_set("qtrle msrle"),
     audio=_set(f"aac mp3 mp2 ac3 flac opus vorbis {_PCM_LE}"),
     audio_encoders=(("lossless", "flac"),),
     audio_default="flac",
@@ -173,6 +181,9 @@ BY_MUXER: dict[str, Container] = {container.muxer: container for container in CO
 
 COLOURED = _set("h264 hevc vvc av1 mpeg2video png apng")
 """Picture codecs that say by themselves which colours are meant."""
+
+RANGED = _set("h264 hevc av1 vp9 mjpeg")
+"""Picture codecs that say by themselves that their range is the full one."""
 
 SHAPELESS = _set("webp bmp")
 """Picture codecs whose files do not say which shape the pixels have."""

@@ -128,6 +128,8 @@ def _candidates(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fracti
     steps = np.diff(ticks)
     mean = len(steps) / (int(ticks[-1] - ticks[0]) * time_base)
     even = [1 / (int(steps[0]) * time_base)] if (steps == steps[0]).all() else []
+    # Headers round too: Matroska's 8341717 ns a picture are 29011/242 to libav, and mean 120000/1001.
+    stated = [common for rate in header_rates if abs((common := _nearest_common(rate)) - rate) <= rate / 10_000]
     usual = [rate for rate in (*header_rates, *even) if rate.denominator in _COMMON_DENOMINATORS]
     whole = Fraction(max(round(mean), 1))
     ntsc = max(round(mean * 1001 / 1000), 1) * Fraction(1000, 1001)
@@ -136,8 +138,13 @@ def _candidates(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fracti
     shortest = int(steps.min())
     gapped = [rate for rate in _COMMON_RATES if shortest >= 8 and abs(1 / (rate * time_base) - shortest) < 1]
     gapped.sort(key=lambda rate: abs(1 / (rate * time_base) - shortest))
-    found = dict.fromkeys([*usual, *even, *measured, *header_rates, mean.limit_denominator(1001), *gapped])
+    rough = mean.limit_denominator(1001)
+    found = dict.fromkeys([*stated, *usual, _nearest_common(mean), *even, *measured, *header_rates, rough, *gapped])
     return [rate for rate in found if rate > 0]
+
+
+def _nearest_common(rate: Fraction) -> Fraction:
+    return min(_COMMON_RATES, key=lambda common: abs(common - rate))
 
 
 def _fit(ticks: Ticks, time_base: Fraction, rate: Fraction) -> Ticks | None:
@@ -162,7 +169,7 @@ def pace(steps: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) ->
     if not len(steps):
         return header_rates[0] if header_rates else _DEFAULT_RATE
     middle = 1 / (int(np.sort(steps)[len(steps) // 2]) * time_base)
-    near = min(_COMMON_RATES, key=lambda rate: abs(rate - middle))
+    near = _nearest_common(middle)
     if abs(near - middle) <= middle / 40:
         return near
     return Fraction(round(middle)) if middle >= 2 else max(middle.limit_denominator(100), Fraction(1, 100))

@@ -74,7 +74,7 @@ class Inputs:
         for item in self._inputs:
             shift = self._shift(item, jumps)
             words += ["-itsoffset", seconds_text(shift)] if shift else []
-            words += ["-f", item.demuxer, *item.more, "-i", item.name]
+            words += ["-f", item.demuxer, *item.more, *_named(item), "-i", item.name]
         return tuple(words)
 
     def _shift(self, item: _Input, jumps: bool) -> Fraction:
@@ -92,6 +92,14 @@ class Inputs:
             # This very offset is taken for ffmpeg's own and "corrected"; a microsecond tells them apart.
             shift -= Fraction(1, 1_000_000)
         return shift
+
+
+def _named(item: _Input) -> list[str]:
+    """Options that tell E-AC-3 in NUT, which has one name for it and AC-3."""
+    if item.demuxer != "nut":
+        return []
+    tracks = [number for number, stream in enumerate(item.used) if stream.codec == "eac3"]
+    return [word for number in tracks for word in (f"-c:a:{number}", "eac3")]
 
 
 def _is_discontinuous(demuxer: str) -> bool:

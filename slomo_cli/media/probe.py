@@ -22,7 +22,15 @@ import av.error
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
 from slomo_cli.media.sequence import CONTAINER, ImageSequence, open_picture
-from slomo_cli.media.source import PictureTrack, disposition_of, first_picture, is_cover, open_container, seconds
+from slomo_cli.media.source import (
+    LENGTHLESS,
+    PictureTrack,
+    disposition_of,
+    first_picture,
+    is_cover,
+    open_container,
+    seconds,
+)
 from slomo_cli.values import Chapter, ColorInfo, HdrInfo, PixelLayout, StreamInfo, VideoInfo
 
 if TYPE_CHECKING:
@@ -285,7 +293,7 @@ def _rate_is_real(container: InputContainer, stream: VideoStream) -> bool:
 
 def _stream_duration(stream: Any) -> Fraction | None:
     """The stream's declared length; Matroska has it in a tag."""
-    own = seconds(stream.duration, stream.time_base)
+    own = None if stream.container.format.name in LENGTHLESS else seconds(stream.duration, stream.time_base)
     match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\0*", stream.metadata.get("DURATION", "").strip())
     if own is None and match:
         # The tag is the end on the container's clock; what precedes the beginning is not its length.

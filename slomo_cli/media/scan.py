@@ -21,7 +21,7 @@ from slomo_cli.media.edits import unusual_speeds
 from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
-from slomo_cli.media.source import JUMPING_FORMATS, THEORA_HEADER
+from slomo_cli.media.source import JUMPING_FORMATS, LENGTHLESS, THEORA_HEADER
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class JoinedClock:
     def __init__(self, container: InputContainer, info: VideoInfo, timing: SourceTiming) -> None:
         self.picture = container.streams[info.stream_index]
         self.seconds = Fraction(0)
+        self.met = 0
+        """Joins passed by now."""
         self._time_base = Fraction(self.picture.time_base or 1)
         self._interval = 1 / timing.nominal_rate
         self._joins = Joins(info.container, 1 / self._time_base)
@@ -108,6 +110,7 @@ class JoinedClock:
             return
         if self._previous is not None and self._joins.at(step := order - self._previous):
             self.seconds += self._interval - step * self._time_base
+            self.met += 1
         self._previous = order
 
 
@@ -134,9 +137,8 @@ class _Walk:
         self.position = 0
         """Where in the file the last packet of the picture begins."""
         self.failure = ""
-        # Where only the container declares a length, it may be the sound's: then every stream's end counts. ASF's is
-        # the file's too, and libav gives it to each stream.
-        own = info.container != "asf" and self.stream.duration is not None
+        # Where only the container declares a length, it may be the sound's: then every stream's end counts.
+        own = info.container not in LENGTHLESS and self.stream.duration is not None
         undeclared = not own and "DURATION" not in dict(info.picture_metadata)
         self.reads_all = undeclared and len(picture.container.streams) > 1
         self._joins = Joins(info.container, 1 / picture.time_base)

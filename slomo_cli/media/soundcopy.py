@@ -13,12 +13,13 @@ from typing import Any
 
 from slomo_cli.media.feed import Nut, Pipe
 from slomo_cli.media.scan import JoinedClock
-from slomo_cli.media.soundfeed import IS_POSSIBLE, Feed, SoundClock
+from slomo_cli.media.soundclock import Interleaved, SoundClock
+from slomo_cli.media.soundfeed import IS_POSSIBLE, Feed
 from slomo_cli.media.tags import label
 from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
 
-_CODECS = frozenset(("aac", "mp2", "mp3", "ac3", "opus", "flac", "vorbis", "pcm_s16be", "pcm_s16le"))
-"""Codecs that NUT holds; of E-AC-3 it says AC-3."""
+_CODECS = frozenset(("aac", "mp2", "mp3", "ac3", "eac3", "opus", "flac", "vorbis", "dts", "pcm_s16be", "pcm_s16le"))
+"""Codecs that NUT holds; E-AC-3 as AC-3, which ``inputs`` sets right."""
 _TICK = Fraction(1, 1_000_000)
 
 
@@ -44,6 +45,7 @@ class PacketFeed(Feed):
             nut = _SoundNut(Pipe(stream), [source.streams[index] for index in self._indices])
             lines = {index: _Line(SoundClock(source.format.name, film)) for index in self._indices}
             packets = source.demux([*(source.streams[index] for index in self._indices), film.picture])
+            packets = Interleaved(source.format.name, film).sound(packets)
             while not self._stopped.is_set():
                 try:
                     packet = next(packets, None)
@@ -52,9 +54,7 @@ class PacketFeed(Feed):
                     break
                 if packet is None:
                     break
-                if packet.stream_index == self._info.stream_index:
-                    film.follow(packet.dts)
-                elif packet.size and (moment := lines[packet.stream_index].moment(packet)) is not None:
+                if packet.size and (moment := lines[packet.stream_index].moment(packet)) is not None:
                     nut.write(packet, moment)
             nut.close()
 

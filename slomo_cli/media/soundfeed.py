@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from slomo_cli.errors import InputError
-from slomo_cli.media.scan import JoinedClock, Joins
+from slomo_cli.media.scan import JoinedClock
+from slomo_cli.media.soundclock import Interleaved, SoundClock
 from slomo_cli.media.vocoder import Samples, Source, Vocoder
 from slomo_cli.timeline import Plan
 from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
@@ -30,8 +31,6 @@ _JITTER_SECONDS = 0.02
 """Stamps this near to where the samples end say nothing: containers round them."""
 _BLOCK = 1 << 16
 """Samples of silence handed over at once."""
-_OVERHANG = 1
-"""Seconds by which sound and picture of a recording may differ in length where another is joined to it."""
 
 
 @dataclass(slots=True)
@@ -42,30 +41,6 @@ class Damage:
     """Packets that could not be decoded."""
     end: str = ""
     """Why reading ended before the file did; '' when it did not."""
-
-
-class SoundClock:
-    """Where the pieces of a track lie on a clock that goes on where recordings were joined: as the picture's does, or
-    evenly where there is no picture to tell."""
-
-    def __init__(self, container: str, film: JoinedClock | None) -> None:
-        """``container``: libav's name of it; ``film``: told of the picture's packets by whoever reads them."""
-        self._joins = Joins(container, Fraction(1))
-        self._film = film
-        self._due: Fraction | None = None  # where the next piece belongs if nothing happens
-        self.ahead = Fraction(0)
-        """Seconds by which it runs ahead of the stamps by now."""
-
-    def place(self, stamp: Fraction, lasts: Fraction) -> Fraction:
-        """When a piece begins whose stamp says this, in seconds, and which lasts so long."""
-        begin = stamp + self.ahead
-        if self._due is not None and self._joins.at(begin - self._due):
-            self.ahead += self._due - begin
-            begin = self._due
-        if self._film is not None and abs(apart := self._film.seconds - self.ahead) < _OVERHANG:
-            begin, self.ahead = begin + apart, self._film.seconds
-        self._due = begin + lasts
-        return begin
 
 
 def decoded(
@@ -122,10 +97,8 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
     early = 0  # where reading begins in the middle, some decoders need a few packets to find their feet
     begun = False
     try:
-        for packet in container.demux([stream] if film is None else [stream, film.picture]):
-            if film is not None and packet.stream_index == film.picture.index:
-                film.follow(packet.dts)
-                continue
+        packets: Iterator[Any] = container.demux([stream] if film is None else [stream, film.picture])
+        for packet in packets if film is None else Interleaved(container.format.name, film).sound(packets):
             if not packet.size and packet.dts is not None:
                 continue  # FLAC in NUT ends with one of side data alone; only the very last, without a time, drains
             try:

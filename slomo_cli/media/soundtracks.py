@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import chain
 
 from slomo_cli.errors import UsageError
 from slomo_cli.media import sound, stretch, tags
 from slomo_cli.media.draft import Draft
 from slomo_cli.media.soundcopy import PacketFeed, can_be_handed
-from slomo_cli.media.soundfeed import SoundFeed, stretched
+from slomo_cli.media.soundfeed import SoundFeed, silence, stretched
 from slomo_cli.values import StreamInfo
 
 PRIMING = Fraction(1, 10)
@@ -65,7 +66,7 @@ class SoundTracks:
                     draft.notes.append(
                         f"{name} is copied, but .{ending} does not say that its channels are {track.layout}"
                     )
-            elif not self._encoded(track, source, number, bent, late):
+            elif not self._encoded(track, source, number, bent, late, delay):
                 continue
             draft.tags += tags.stream_tags("a", number, source, track, draft.target.container, fresh=not copied)
             number += 1
@@ -76,7 +77,11 @@ class SoundTracks:
         """The map specifier of a track that keeps its time, from the source or, where recordings were joined, from a
         thread of ours that lets each begin with its picture."""
         inputs = self._draft.inputs
-        if self._draft.timing.continuous or not can_be_handed(track):
+        if self._draft.timing.continuous:
+            return inputs.use(source, track)
+        if not can_be_handed(track):
+            name = tags.label(track)
+            self._draft.notes.append(f"{name} may come later with every join: its recordings are set end to end")
             return inputs.use(source, track)
         if self._packets_input is None:
             self._packets_input = inputs.packets(_PACKETS, source)
@@ -117,10 +122,12 @@ class SoundTracks:
         ):
             draft.final += ["-strict", "experimental"]
 
-    def _encoded(self, track: StreamInfo, source: int, number: int, bent: bool, late: Fraction) -> bool:
+    def _encoded(
+        self, track: StreamInfo, source: int, number: int, bent: bool, late: Fraction, delay: Fraction
+    ) -> bool:
         """A track that is encoded anew, stretched where time changes; False when that cannot be had.
 
-        ``late``: seconds of silence that the target cannot say.
+        ``late``: seconds of silence that the target cannot say; ``delay``: seconds of sound before the picture.
         """
         draft = self._draft
         name, ending = tags.label(track), draft.target.extension
@@ -134,9 +141,13 @@ class SoundTracks:
         if encoder is None:
             draft.notes.append(f"{name} dropped: this ffmpeg has no encoder for {codec}, which .{ending} would hold")
             return False
-        if draft.changed:
-            self._bent(track, number, codec)
-            if track.codec != codec:
+        joined = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
+        if draft.changed or joined:
+            self._bent(track, number, codec, delay)
+            if not draft.changed:
+                without = ", without what sounds before the first picture" if delay else ""
+                draft.notes.append(f"{name} becomes {codec}{without}: .{ending} does not hold it as it is")
+            elif track.codec != codec:
                 draft.notes.append(f"{name} is {'stretched' if bent else 'cut to the range'} and becomes {codec}")
             elif draft.settings.audio == "copy":
                 draft.notes.append(f"{name} is cut to the range, and so encoded anew: only the whole can be copied")
@@ -163,10 +174,14 @@ class SoundTracks:
             layout = sound.layout_name(track) or f"{track.channels} channels"
             draft.notes.append(f"{name} is mixed to {mixed}: {codec} does not hold {layout}")
         draft.codecs += [f"-c:a:{number}", encoder, *sound.audio_quality(codec, track, number)]
+        if codec == "mp3" and draft.target.container in AT_ONCE and draft.target.ffmpeg_version >= (5, 0):
+            # Nothing says there that MP3 begins with 25 ms of its encoder's delay: its packets are left out, and no
+            # later one may lean on them.
+            draft.codecs += [f"-reservoir:a:{number}", "0", f"-bsf:a:{number}", r"noise=drop=lt(pts+d/2\,0)"]
         self._allow(codec)
         return True
 
-    def _bent(self, track: StreamInfo, number: int, codec: str) -> None:
+    def _bent(self, track: StreamInfo, number: int, codec: str, delay: Fraction) -> None:
         """The track on the picture's time and as long as it: by the vocoder, or by filters where it is only cut out of
         one recording, may fall in pitch, or cannot be fed."""
         draft = self._draft
@@ -175,7 +190,7 @@ class SoundTracks:
         bent = sound.is_bent(draft.plan)
         ours = method != "pitch" if bent else not draft.timing.continuous
         if ours and sound.can_be_fed(track):
-            self._fed(track, number, codec)
+            self._fed(track, number, codec, delay)
             return
         if self._stretched_input is None:
             self._stretched_input = draft.inputs.source(stretch.LEAD)
@@ -187,18 +202,20 @@ class SoundTracks:
         draft.graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}", layouts))
         draft.maps += ["-map", f"[a{number}]"]
 
-    def _fed(self, track: StreamInfo, number: int, codec: str) -> None:
+    def _fed(self, track: StreamInfo, number: int, codec: str, delay: Fraction) -> None:
         """The track as samples from a pipe that a thread of ours fills during the run."""
         draft = self._draft
         word = f"pipe:sound{number}"
         info, timing, plan, rate = draft.info, draft.timing, draft.plan, track.sample_rate
+        lead = round(delay * rate)
         draft.feeds.append(
             SoundFeed(
                 word,
                 tags.label(track),
-                lambda damage: stretched(info, track, timing, plan, rate, damage),
+                # Samples from a pipe cannot be told to begin later.
+                lambda damage: chain(silence(track.channels, lead), stretched(info, track, timing, plan, rate, damage)),
                 track.channels,
-                round(plan.duration * rate),
+                lead + round(plan.duration * rate),
             )
         )
         draft.maps += ["-map", f"{draft.inputs.samples(word, rate, track.channels, sound.layout_name(track))}:0"]

@@ -65,6 +65,8 @@ READ_ERRORS = (av.error.FFmpegError, IndexError)
 """What ends reading; PyAV 18 stumbles at the end over streams that begin in the middle of a file."""
 JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
 """Containers of broadcasts, whose clock may jump."""
+LENGTHLESS = frozenset({"asf", "matroska,webm"})
+"""Containers that declare a length of the whole only; to streams of theirs libav may give it."""
 _LONGEST_DELAY = 10
 """Seconds a picture of theirs may wait between decoding and showing (ITU-T H.222.0, 2.14.3)."""
 _LEADING_BYTES = 4096

@@ -224,6 +224,15 @@ def moved_chapters(chapters: Iterable[Chapter], plan: Plan, first_seconds: Fract
     return found
 
 
+def later_chapters(chapters: Iterable[Chapter], seconds: Fraction) -> list[Chapter]:
+    """Chapters moved by so much; what comes before zero is cut off."""
+    moved = [
+        Chapter(max(Fraction(0), chapter.start_seconds + seconds), chapter.end_seconds + seconds, chapter.metadata)
+        for chapter in chapters
+    ]
+    return [chapter for chapter in moved if chapter.end_seconds > chapter.start_seconds]
+
+
 def chapter_file(chapters: Iterable[Chapter]) -> str:
     """An ffmetadata file of these chapters, in microseconds."""
     lines = [";FFMETADATA1"]

@@ -25,9 +25,10 @@ from slomo_cli.media.choose import (
 )
 from slomo_cli.media.codecs import EncoderInfo, quality_options
 from slomo_cli.media.conform import conform
-from slomo_cli.media.containers import COLOURED, SHAPELESS, Container
+from slomo_cli.media.containers import COLOURED, RANGED, SHAPELESS, Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
 from slomo_cli.media.hdr import hdr_options
+from slomo_cli.media.limits import refuse_rate, refuse_size
 from slomo_cli.media.names import numbered
 from slomo_cli.media.orientation import Orientation, orientation_of
 from slomo_cli.media.wishes import UserOption, parse_encoder_args
@@ -172,7 +173,8 @@ def choose_target(
     swapped = bool(turned) and orientation.swaps_sides
     pad = _padding(encoder, choice, info.width, info.height, swapped)
     width, height = info.width + pad[0], info.height + pad[1]
-    _check_size_and_rate(encoder, width, height, rate)
+    refuse_size(encoder, width, height)
+    refuse_rate(container.muxer, extension, encoder, rate, user_options)
     hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
     warnings = [
         *pixels.warnings,
@@ -181,6 +183,7 @@ def choose_target(
         *(_EXTRAS[name] for name in info.picture_extras),
         *_turn_warnings(extension, orientation, as_tag),
         *_mark_warnings(info, container, encoder, extension),
+        *_range_warnings(info, container, encoder, choice, extension),
         *_pad_warnings(encoder, info, pad),
         *hdr_warnings,
         *_rate_warnings(encoder, rate),
@@ -268,6 +271,19 @@ def _mark_warnings(info: VideoInfo, container: Container, encoder: EncoderInfo, 
     return warnings
 
 
+def _range_warnings(
+    info: VideoInfo, container: Container, encoder: EncoderInfo, choice: formats.Choice, extension: str
+) -> list[str]:
+    """Of encoders that know the limited range only, samples are converted to it, with a line of its own."""
+    full = info.color.range == formats.FULL and choice.layout.family == "yuv" and not encoder.limited
+    if not full or encoder.codec in RANGED or container.muxer in ("matroska", "webm"):
+        return []
+    return [
+        f"the mark of full-range samples is lost: {encoder.codec} in .{extension} holds none, players show them with "
+        "too much contrast"
+    ]
+
+
 def _float_warnings(info: VideoInfo) -> list[str]:
     if not re.search(r"f16|f32", info.pix_fmt):
         return []
@@ -294,20 +310,6 @@ def _turn_warnings(extension: str, orientation: Orientation, as_tag: bool) -> li
     if orientation.is_right_angled:
         return [f"the picture is turned upright: .{extension} written by this ffmpeg has no mark for orientation"]
     return [f"the rotation of {orientation.degrees:.4g} degrees is lost: .{extension} has no mark for it"]
-
-
-def _check_size_and_rate(encoder: EncoderInfo, width: int, height: int, rate: Fraction) -> None:
-    low, high = encoder.range_of_sizes
-    if not low <= min(width, height) or not max(width, height) <= high:
-        raise EncoderError(
-            f"{encoder.name} takes pictures of {low} to {high} pixels a side, found {width}x{height}: "
-            "choose another --codec (ffv1 in .mkv takes every size)"
-        )
-    if rate > encoder.highest_rate:
-        raise EncoderError(
-            f"{encoder.name} takes at most {encoder.highest_rate:g} frames a second, found {float(rate):g}: "
-            "choose another --codec (libaom-av1 takes every rate)"
-        )
 
 
 def _location_args(color: ColorInfo, feed: PixelLayout) -> tuple[str, ...]:

@@ -336,6 +336,54 @@ class TestSync:
 
         assert beeps(done.path) == pytest.approx([2, 6, 10, 14], abs=1 / 30)
 
+    @pytest.mark.parametrize(
+        ("codec", "ending", "name"),
+        [
+            *(("eac3", "ts", "out.mkv"), ("eac3", "ts", "out.mp4"), ("dca", "ts", "out.mkv")),
+            *(("s302m", "ts", "out.mkv"), ("pcm_dvd", "mpg", "out.mp4")),
+        ],
+    )
+    def test_sound_of_joined_recordings_in_codecs_of_broadcasts(self, tmp_path, make, codec, ending, name):
+        part = make(
+            f"broadcast.{codec}.{ending}",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1"),
+            *("-f", "lavfi", "-i", f"aevalsrc='0.5*sin(2*PI*880*t)*between(t,0.5,0.7)':s={RATE}:d=1.2"),
+            *("-c:v", "mpeg2video", "-ac", "2", "-c:a", codec, "-strict", "-2"),
+        )
+        joined = tmp_path / f"joined.{ending}"
+        joined.write_bytes(part.read_bytes() * 4)
+
+        done = convert(joined, tmp_path / name, TimeSettings(rate=Fraction(10)))
+
+        assert beeps(done.path) == pytest.approx([0.5, 1.5, 2.5, 3.5], abs=0.06)
+        kept = {"eac3": {"eac3"}, "dca": {"dca", "dts"}}
+        assert codec not in kept or {track["codec"] for track in tracks(done.path, "audio")} <= kept[codec]
+        assert not [note for note in done.carry.notes if "with every join" in note]
+
+    @pytest.mark.parametrize("factor", [1, 2])
+    @pytest.mark.parametrize("codec", ["mp2", "aac", "s302m"])
+    def test_sound_that_begins_before_its_picture_in_joined_recordings(self, tmp_path, make, codec, factor):
+        """What sounds before the picture lies beneath the end of the recording before, and is not set behind it."""
+        part = make(
+            f"ahead.{codec}.ts",
+            *("-itsoffset", "0.3", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1"),
+            *("-f", "lavfi", "-i", f"aevalsrc='0.5*sin(2*PI*880*t)*between(t,0.55,0.65)':s={RATE}:d=1.3"),
+            *("-c:v", "mpeg2video", "-bf", "0", "-ac", "2", "-c:a", codec, "-strict", "-2"),
+        )
+        alone = float(scan(probe(part)).timing.first_seconds - probe(part).streams[0].start_seconds)
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(part.read_bytes() * 4)
+
+        done = convert(joined, tmp_path / "out.mkv", TimeSettings(rate=Fraction(10), factor=Fraction(factor)))
+
+        heard = [factor * (0.55 - alone + number) for number in range(4)]
+        assert beeps(done.path) == pytest.approx(heard, abs=0.05 * factor)
+
+    def test_sound_of_joined_recordings_that_drifts_is_told(self, tmp_path):
+        streams = (replace(TestPlanning.AUDIO, codec="truehd"),)
+        carry = TestPlanning().plan("a.mkv", streams=streams, timing=replace(TWO_SECONDS, continuous=False))
+        assert "may come later with every join" in " ".join(carry.notes)
+
     @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.ts", "out.webm"])
     @pytest.mark.parametrize(("codec", "end"), [("aac", None), ("mp2", None), ("aac", 8)])
     def test_sound_of_joined_recordings_that_keeps_its_speed_does_not_drift(self, tmp_path, make, codec, end, name):
@@ -857,6 +905,21 @@ class TestOffsets:
         assert beeps(done.path) == pytest.approx([0.25, 0.75], abs=0.03)
         assert [note for note in done.carry.notes if "edit list leaves out" in note]
 
+    @pytest.mark.parametrize("name", ["out.mkv", "out.webm", "out.mp4"])
+    def test_chapters_stay_where_sound_begins_a_little_earlier(self, tmp_path, make, name):
+        marks = tmp_path / "marks.txt"
+        mark = "[CHAPTER]\nTIMEBASE=1/10\nSTART={}\nEND={}\n".format
+        marks.write_text(f";FFMETADATA1\n{mark(0, 4)}{mark(4, 8)}")
+        source = make(
+            "chapters-late.mkv",
+            *("-itsoffset", "0.08", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1"),
+            *("-f", "lavfi", "-i", "sine=duration=1", "-i", str(marks), "-map_chapters", "2"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "flac"),
+        )
+        marked = chapters(source)[1][0] - first_picture(source)
+        done = convert(source, tmp_path / name, preset=None)
+        assert float(chapters(done.path)[1][0] - first_picture(done.path)) == pytest.approx(float(marked), abs=0.003)
+
     def test_a_picture_that_begins_late_still_does(self, tmp_path, beeping):
         done = convert(beeping("mp4", 0, 0.5, "aac"), tmp_path / "out.mp4")
         assert done.carry.picture_delay == Fraction(1, 2)
@@ -870,6 +933,12 @@ class TestOffsets:
         )
         assert beeps(done.path) == pytest.approx([at + 0.2 for at in BEEPS], abs=0.04)
         assert [note for note in done.carry.notes if "begins 0.20 s later" in note] or codec == "flac"
+
+    @pytest.mark.parametrize("factor", [1, 2])
+    def test_mp3_made_for_avi_is_not_late_by_its_encoders_delay(self, tmp_path, beeping, factor):
+        time = TimeSettings(factor=Fraction(factor))
+        done = convert(beeping("mkv", 0, 0, "libvorbis"), tmp_path / "out.avi", time, preset=None, audio="pitch")
+        assert beeps(done.path) == pytest.approx([at * factor for at in BEEPS], abs=0.012)
 
     def test_a_picture_that_begins_late_stands_from_the_beginning_in_avi(self, tmp_path, beeping):
         done = convert(beeping("mkv", 0, 0.5, "mp3"), tmp_path / "out.avi", preset=None)

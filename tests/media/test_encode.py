@@ -26,7 +26,7 @@ from slomo_cli.errors import EncoderError, SlomoError, UsageError
 from slomo_cli.media import place
 from slomo_cli.media.args import build_encode_args
 from slomo_cli.media.choose import version_number
-from slomo_cli.media.containers import BY_EXTENSION
+from slomo_cli.media.containers import BY_EXTENSION, Container
 from slomo_cli.media.encode import Encoder
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.pixels import layout_of
@@ -67,6 +67,20 @@ class TestLossless:
         assert equal(decoded, frames, layout_of(pix_fmt))
         if not pix_fmt.startswith("gbr"):
             assert decoded[0].color_range == color.range
+
+    @pytest.mark.parametrize(
+        ("name", "codec"),
+        [("a.mkv", "ffvhuff"), ("a.mkv", "rawvideo"), ("a.avi", "rawvideo"), ("a.nut", "rawvideo"), ("a.mov", "v210")],
+    )
+    def test_full_range_is_marked_or_told(self, tmp_path, name, codec):
+        pix_fmt = "yuv422p10le" if codec == "v210" else "yuv420p"
+        # In v210 there is no 0 and no 1023.
+        frames = [tuple(plane.clip(16, 960) for plane in frame) for frame in frames_of(pix_fmt)]
+        target = write(tmp_path / name, video_info(pix_fmt, color=ColorInfo(2, 1, 1, 1)), frames, codec=codec)
+        decoded, _ = read_back(tmp_path / name)
+        assert equal(decoded, frames, layout_of(pix_fmt))
+        assert decoded[0].color_range == (2 if name == "a.mkv" else 0)
+        assert any("full-range" in line for line in target.warnings) == (name != "a.mkv")
 
     def test_rgb_of_eight_bits(self, tmp_path):
         frames = frames_of("gbrp")
@@ -175,7 +189,8 @@ class TestContainers:
             write(tmp_path / name, video_info(), same, rate=Fraction(25))
             assert (tmp_path / name).exists()
 
-    def test_what_no_decoder_takes_is_not_kept(self, tmp_path):
+    def test_what_no_decoder_takes_is_not_kept(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(Container, "holds", lambda *_: True)  # as with a codec that nobody has tried there
         with pytest.raises(EncoderError, match="cannot be read back"):
             write(tmp_path / "a.mkv", video_info("rgb24"), frames_of("rgb24"), codec="qtrle")
         assert only_files(tmp_path) == []

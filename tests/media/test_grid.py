@@ -69,6 +69,20 @@ def test_milliseconds_copied_to_a_finer_clock_are_still_milliseconds(rate: F, co
         assert find_grid(gone, clock, [rate]) == (rate, False)
 
 
+@pytest.mark.parametrize(
+    ("ticks", "clock", "headers", "rate"),
+    [
+        ([0, 8], F(1, 1000), [F(29011, 242)], F(120000, 1001)),  # Matroska's 8341717 ns, as libav tells them
+        ([0, 8, 17], F(1, 1000), [F(29011, 242)], F(120000, 1001)),
+        ([0, 17, 33, 50], F(1, 1000), [F(19001, 317)], F(60000, 1001)),
+        ([0, 751], F(1, 90000), [F(240000, 1001)], F(120000, 1001)),
+        ([0, 17, 33, 50], F(1, 1000), [F(59), F(60)], F(60)),
+    ],
+)
+def test_of_few_pictures_a_common_rate_is_likelier_than_any_other(ticks, clock, headers, rate) -> None:
+    assert find_grid(np.array(ticks, np.int64), clock, headers) == (rate, True)
+
+
 def test_a_telecine_is_not_taken_for_rounding() -> None:
     ticks = np.cumsum([0, *(2, 3) * 40]).astype(np.int64) * 1500  # of 1/60 s
 

@@ -139,6 +139,19 @@ def test_sound_of_another_length_is_no_missing_picture(name: str, clip: Clip, ma
     assert found.timing.duration == 1
 
 
+@pytest.mark.parametrize("frames", ["1", "3"])
+def test_captions_that_outlast_a_few_pictures_are_no_missing_picture(
+    frames: str, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """libav reads so short a Matroska file to its end, and gives the picture the file's length."""
+    captions = tmp_path / "captions.srt"
+    captions.write_text("1\n00:00:00,010 --> 00:00:05,000\nStays\n")
+    few = make(f"few{frames}.mkv", "-f", "lavfi", "-i", "testsrc2=s=64x48:r=30", "-frames:v", frames, "-c:v", "libx264")
+    path = make(f"outlasted{frames}.mkv", "-i", str(few), "-i", str(captions), "-c:v", "copy", "-c:s", "srt")
+
+    assert timed(path).warnings == ()
+
+
 def test_a_stamp_damaged_on_the_air_moves_no_picture(clip: Clip, tmp_path: Path) -> None:
     """Its highest bit flipped says that a picture is to be shown in thirteen hours."""
     data = bytearray(clip("cfr.ts").read_bytes())

@@ -262,6 +262,9 @@ class TestRefusals:
             ("a.webm", {"codec": "h264"}, UsageError, ".webm cannot hold h264"),
             ("a.avi", {"codec": "h264"}, UsageError, ".avi cannot hold h264"),
             ("a.mov", {"codec": "av1"}, UsageError, ".mov cannot hold av1: use .mp4"),
+            ("a.mkv", {"codec": "qtrle"}, UsageError, ".mkv cannot hold qtrle: use .mov"),
+            (None, {"codec": "qtrle"}, UsageError, ".mkv cannot hold qtrle: use .mov"),
+            ("a.mov", {"codec": "rawvideo"}, UsageError, ".mov cannot hold rawvideo: use .mkv, .avi, .nut"),
             ("a.mov", {"codec": "vp9"}, UsageError, ".mov cannot hold vp9: use .mp4"),
             ("a.mp4", {"crf": 52}, UsageError, "expected --crf 0 to 51 for libx264, found 52"),
             ("a.mov", {"codec": "prores", "crf": 18}, UsageError, "choose with --preset proxy"),
@@ -278,6 +281,26 @@ class TestRefusals:
             target_for(name, **settings)
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("codec", ["mpeg2video", "mpeg1video"])
+    def test_a_rate_that_mpeg_has_no_word_for(self, codec):
+        with pytest.raises(UsageError, match=f"{codec} knows 23.976.*found 37: ask for one of these"):
+            target_for("a.mkv", rate=Fraction(37), codec=codec)
+        assert target_for("a.mkv", rate=NTSC, codec=codec).codec == codec
+        assert target_for("a.mkv", rate=Fraction(37), codec=codec, encoder_args=("-strict", "-1")).codec == codec
+
+    @pytest.mark.parametrize("rate", ["15", "12", "12000/1001", "120", "240", "96", "25/32", "120000/1001", "80"])
+    def test_mpeg_2_knows_simple_fractions_of_its_rates(self, rate):
+        assert target_for("a.mkv", rate=Fraction(rate), codec="mpeg2video").codec == "mpeg2video"
+        with pytest.raises(UsageError):
+            target_for("a.mkv", rate=Fraction(rate), codec="mpeg1video")
+
+    @pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.avi", "a.webp", None])
+    def test_more_frames_than_milliseconds(self, name):
+        with pytest.raises(UsageError, match=r"holds at most 1000 frames per second, found 1200: write \.mp4"):
+            target_for(name, rate=Fraction(1200))
+        assert target_for(name, rate=Fraction(1000)).rate == 1000
+        assert target_for("a.mp4", rate=Fraction(1200)).rate == 1200
 
     def test_a_folder(self, tmp_path):
         folder = tmp_path / "out.mp4"
@@ -550,12 +573,27 @@ class TestFullRange:
         assert target.mark_full_range
         assert "scale" not in " ".join(target.filters)
 
-    @pytest.mark.parametrize(("name", "codec"), [("a.mov", "prores"), ("a.avi", "ffv1"), (None, "ffv1")])
+    @pytest.mark.parametrize(
+        ("name", "codec"),
+        [
+            *(("a.mov", "prores"), ("a.avi", "ffv1"), (None, "ffv1")),
+            *(("a.mp4", "mpeg2video"), ("a.avi", "huffyuv"), ("a.webm", "libvpx")),
+        ],
+    )
     def test_elsewhere_the_conversion_is_said(self, name, codec):
-        target = target_for(name, video_info(color=self.FULL), codec=codec)
+        target = target_for(name, video_info(color=self.FULL), codec=codec, encoder_args=("-pix_fmt", "yuv422p"))
         assert not target.mark_full_range
         assert any("limited range only" in warning for warning in target.warnings)
         assert "range=limited" in " ".join(target.filters)
+
+    @pytest.mark.parametrize(("name", "codec"), [("a.avi", "rawvideo"), ("a.nut", "rawvideo"), ("a.mov", "v210")])
+    def test_samples_stay_where_only_the_mark_is_lost(self, name, codec):
+        settings = {"codec": codec, "encoder_args": ("-pix_fmt", "yuv422p10le")}
+        target = target_for(name, video_info("yuv422p10le", color=self.FULL), **settings)
+        assert "scale" not in " ".join(target.filters)
+        assert "mark of full-range samples is lost" in " ".join(target.warnings)
+        assert target_for("a.mkv", video_info("yuv422p10le", color=self.FULL), **settings).warnings == ()
+        assert target_for(name, video_info("yuv422p10le"), **settings).warnings == ()
 
     def test_codecs_with_a_mark_of_their_own_are_left_alone(self):
         target = target_for("a.mp4", video_info(color=self.FULL))
