@@ -55,7 +55,7 @@ _UNEXPLAINED, _FAINT = 0.04, 0.01
 """Differences of colours, of 1: from which on a pixel is not what the flow takes it for; and that may be noise."""
 _SURE, _LIKELY = 0.5, 0.8
 """Of that, the difference along the leap is at most such a share for the core of a thing, and for the rest of it."""
-_AREA, _GAP = 50, 1
+_AREA, _GAP = 50, 9
 """Pixels of the core at least; widest gaps in a thing that are filled."""
 _BETTER, _BEST = 0.05, 0.2
 """The same share for the core as a whole, for every cell of the thing; and at most."""
@@ -229,12 +229,11 @@ def _measured(
     allowed = min(_BEST, _BETTER * len(group.place))
     if int(core.sum()) < _AREA or float(along[core].sum()) > allowed * float(by_flow[core].sum()):
         return None
-    known = (_same(flow_0, step) | _same(flow_1, -step)) & within  # of some of it, the flow is right
-    rest = known | ((along < _LIKELY * by_flow) & (by_flow > _FAINT) & within)
+    rest = (along < _LIKELY * by_flow) & (by_flow > _FAINT) & within
     mask = core
     for _ in range(_MARGIN):
         mask = mask | (_spread(mask, 3) & rest)
-    mask = _closed(mask, _GAP) & (known | (along <= by_flow + _FAINT)) & within
+    mask = _closed(mask, _GAP) & (along <= by_flow + _FAINT) & within
     if min(_outlined(mask, seen_0), _outlined(mask, seen_1)) < _OUTLINE or _in_flock(cells, step, full):
         return None
     return step, box.top, box.left, mask
