@@ -133,13 +133,13 @@ def _covers(leap: Leap, place: Tensor) -> Tensor:
 def _pairs(key_0: Tensor, key_1: Tensor, flow: Tensor) -> _Pairs:
     """Cells that the flow does not explain, and that are each other's likeliest by far."""
     width, channels = key_0.shape[1:]
-    keys = [key.float().reshape(-1, channels) * channels**-0.5 for key in (key_0, key_1)]
-    alike = [(keys[k] * _looked_up(keys[1 - k], flow[k])).sum(-1) for k in range(2)]
+    keys = [key.float().reshape(-1, channels) for key in (key_0, key_1)]
+    alike = [(keys[k] * _looked_up(keys[1 - k], flow[k])).mean(-1) for k in range(2)]
     lost = [_least(a) for a in alike]
     first, second = (torch.stack((cells // width, cells % width), 1) for cells in lost)
     if min(len(first), len(second)) < _CROWD:
         return _Pairs(first[:0], first[:0])
-    likeness = keys[0][lost[0]] @ keys[1][lost[1]].T
+    likeness = keys[0][lost[0]] @ keys[1][lost[1]].T / channels
     value, to = likeness.max(1)
     back = likeness.max(0).indices
     step = second[to] - first
