@@ -14,11 +14,13 @@ A wrong leap does more harm than one that is not made, so there must be no doubt
 * The features of three cells side by side at least are each other's likeliest by far, and moved alike.
 * The pixels are like their partners, and unlike what the flow has for them, in both frames.
 * Hardly anything around moves as they do: else it is the background, seen past something that the flow follows.
+* Little else around is unexplained: else it is one of many changes, as when a caption gives way to the next, whose
+  letters would fly to their likes.
 * They are set off from what is around them. What something covers on its way is often like what it uncovers; but that
   is a piece of a larger thing, and has no outline of its own.
 
 The numbers were found by trying them: on 72 photographs with discs of 14 to 40 pixels of other photographs moved across
-them by 20 to 130, of which 49 gain (0.3 to 25 dB) and none loses; on 18 clips at two, four and eight times their speed;
+them by 20 to 130, of which 41 gain (0.3 to 25 dB) and none loses; on 18 clips at two, four and eight times their speed;
 and on pairs of frames two to twelve apart in 42 other videos.
 """
 
@@ -49,8 +51,8 @@ _THINGS = 16
 
 _SEARCH = 6
 """Pixels of the pictures by which a step of whole cells may be wrong."""
-_MARGIN, _RING = 16, 32
-"""Pixels around the cells that are looked at for more of the thing; and for what else moves as it does."""
+_MARGIN, _AROUND = 16, 48
+"""Pixels around the cells that are looked at for more of the thing; and for what else there is."""
 _UNEXPLAINED, _FAINT = 0.04, 0.01
 """Differences of colours, of 1: from which on a pixel is not what the flow takes it for; and that may be noise."""
 _SURE, _LIKELY = 0.5, 0.8
@@ -59,8 +61,10 @@ _AREA, _GAP = 50, 9
 """Pixels of the core at least; widest gaps in a thing that are filled."""
 _BETTER, _BEST = 0.05, 0.2
 """The same share for the core as a whole, for every cell of the thing; and at most."""
-_SAME, _FLOCK = 3.0, 0.2
+_SAME, _FLOCK = 3.0, 0.15
 """Where the flow is within so many pixels of the leap it is the same; the share of the surroundings where it may be."""
+_STRANGE = 0.8
+"""The share of a thing's own area that may be unexplained around it."""
 _CONTRAST, _OUTLINE = 0.08, 0.85
 """Difference of colours, of 1, that makes an edge; the share of a thing's outline that must be one."""
 _DETAIL = 0.35
@@ -87,8 +91,8 @@ def find_leaps(
     with torch.autocast(full.device.type, enabled=False):
         groups = _groups(_pairs(*keys, flow))
         cell = full.shape[-1] // flow.shape[-1]
-        things = (_measured(group, cell, pictures, full) for group in groups)
-        return [Leap(pair, *thing) for thing in things if thing is not None]
+        things = (_measured(group, cell, pictures, full, pair) for group in groups)
+        return [thing for thing in things if thing is not None]
 
 
 def with_leaps(motion: Motion, leaps: Sequence[Leap], index: Tensor, t: Tensor) -> Motion:
@@ -205,10 +209,8 @@ class _Box(NamedTuple):
         return picture[..., self.top : self.bottom, self.left : self.right]
 
 
-def _measured(
-    group: _Pairs, cell: int, pictures: tuple[Tensor, Tensor], full: Tensor
-) -> tuple[Tensor, int, int, Tensor] | None:
-    """Step, top, left and mask of a thing, from its cells; None where there is doubt."""
+def _measured(group: _Pairs, cell: int, pictures: tuple[Tensor, Tensor], full: Tensor, pair: int) -> Leap | None:
+    """The thing whose cells they are; None where there is doubt."""
     height, width = full.shape[-2:]
     (top, left), (bottom, right) = (group.place.amin(0) * cell).tolist(), ((group.place.amax(0) + 1) * cell).tolist()
     cells = _Box(top, bottom, left, right)
@@ -234,9 +236,10 @@ def _measured(
     for _ in range(_MARGIN):
         mask = mask | (_spread(mask, 3) & rest)
     mask = _closed(mask, _GAP) & (along <= by_flow + _FAINT) & within
-    if min(_outlined(mask, seen_0), _outlined(mask, seen_1)) < _OUTLINE or _in_flock(cells, step, full):
+    if min(_outlined(mask, seen_0), _outlined(mask, seen_1)) < _OUTLINE:
         return None
-    return step, box.top, box.left, mask
+    leap = Leap(pair, step, box.top, box.left, mask)
+    return leap if _stands_out(leap, cells, pictures, full) else None
 
 
 def _step(group: _Pairs, cell: int, cells: _Box, pictures: tuple[Tensor, Tensor]) -> Tensor:
@@ -279,15 +282,22 @@ def _difference(a: Tensor, b: Tensor) -> Tensor:
     return F.avg_pool2d((a - b).abs().mean(1, keepdim=True), 3, 1, 1, count_include_pad=False)[0, 0]
 
 
-def _in_flock(cells: _Box, step: Tensor, full: Tensor) -> bool:
-    """Whether much around the thing, in one frame or the other, moves as it does."""
+def _stands_out(leap: Leap, cells: _Box, pictures: tuple[Tensor, Tensor], full: Tensor) -> bool:
+    """Whether the thing is alone, around where it was or around where it will be, in being unlike what the flow has for
+    it; and alone in moving so, around both."""
     height, width = full.shape[-2:]
-    right, down = step.round().long().tolist()
+    right, down = leap.step.round().long().tolist()
     there = _Box(cells.top + down, cells.bottom + down, cells.left + right, cells.right + right)
-    for flow, box, way in zip(full, (cells, there), (step, -step), strict=True):
-        if float(_same(box.grown(_RING, height, width).of(flow), way).float().mean()) > _FLOCK:
-            return True
-    return False
+    strange, alike = [], []
+    for k, (box, way) in enumerate(((cells, leap.step), (there, -leap.step))):
+        around = box.grown(_AROUND, height, width)
+        flow = around.of(full[k])
+        place = around.of(pixel_grid(height, width, full.device))[0]
+        unlike = _difference(around.of(pictures[k]), _at(pictures[1 - k], place + flow)) > _UNEXPLAINED
+        own = _covers(leap, place) | _covers(leap, place - _field(leap))  # it, and what it hides in the other frame
+        strange.append(float((unlike & ~_spread(own, 5)).sum()))
+        alike.append(float(_same(flow, way).float().mean()))
+    return min(strange) < _STRANGE * float(leap.mask.sum()) and max(alike) < _FLOCK
 
 
 def _same(flow: Tensor, step: Tensor) -> Tensor:

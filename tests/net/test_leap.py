@@ -126,6 +126,17 @@ def like_by_features_alone() -> Scene:
     return one._replace(pictures=(i0, i1))
 
 
+def one_of_many() -> Scene:
+    """Beside the thing, in both places, others give way to others, as the letters of captions do."""
+    one = scene()
+    i0, i1 = one.pictures
+    for x, y in ((80, 32), (52, 40)):
+        for beside in (-20, 20):
+            i0 = put(i0, texture(5), x + beside, y, 12)
+            i1 = put(i1, texture(6), x + beside, y, 12)
+    return one._replace(pictures=(i0, i1))
+
+
 def alike_by_and_large() -> Scene:
     """What comes is a third another one."""
     one = scene()
@@ -168,6 +179,7 @@ def without_outline() -> Scene:
         in_a_flock,
         like_by_features_alone,
         alike_by_and_large,
+        one_of_many,
         without_outline,
     ],
 )
