@@ -215,6 +215,8 @@ def _measured(group: _Pairs, cell: int, pictures: tuple[Tensor, Tensor], full: T
     (top, left), (bottom, right) = (group.place.amin(0) * cell).tolist(), ((group.place.amax(0) + 1) * cell).tolist()
     cells = _Box(top, bottom, left, right)
     step = _step(group, cell, cells, pictures)
+    if step is None:
+        return None
     box = cells.grown(_MARGIN, height, width)
     i0, i1 = pictures
     here = box.of(pixel_grid(height, width, full.device))[0]
@@ -242,8 +244,9 @@ def _measured(group: _Pairs, cell: int, pictures: tuple[Tensor, Tensor], full: T
     return leap if _stands_out(leap, cells, pictures, full) else None
 
 
-def _step(group: _Pairs, cell: int, cells: _Box, pictures: tuple[Tensor, Tensor]) -> Tensor:
-    """(2,) x and y, in pixels: where the cells are found in the second picture, near where whole cells lead."""
+def _step(group: _Pairs, cell: int, cells: _Box, pictures: tuple[Tensor, Tensor]) -> Tensor | None:
+    """(2,) x and y, in pixels: where the cells are found in the second picture, near where whole cells lead; None where
+    they do not fit into it together."""
     i0, i1 = pictures
     height, width = i1.shape[-2:]
     down, right = (group.step.float().median(0).values.long() * cell).tolist()
@@ -253,6 +256,8 @@ def _step(group: _Pairs, cell: int, cells: _Box, pictures: tuple[Tensor, Tensor]
     for y, x in (group.place * cell - group.place.new_tensor([cells.top, cells.left])).tolist():
         member[..., y : y + cell, x : x + cell] = 1.0
     template, searched = cells.of(i0), around.of(i1)
+    if searched.shape[-2] < template.shape[-2] or searched.shape[-1] < template.shape[-1]:
+        return None
     # The squared difference at every place, multiplied out; what does not depend on the place is left out.
     error = F.conv2d(searched.square(), member.expand_as(template)) - 2 * F.conv2d(searched, template * member)
     error = error[0, 0].cpu()

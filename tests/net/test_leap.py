@@ -153,6 +153,15 @@ def found_by_two_cells() -> Scene:
     return scene()._replace(keys=keys)
 
 
+def squeezed_against_the_border() -> Scene:
+    """By their common step, the cells would lie partly outside."""
+    one = scene()
+    first, second, things = cells(ROWS, COLS, seed=1), cells(ROWS, COLS, seed=1), cells(9, seed=3)
+    for k in range(9):
+        first[10 + k, 20 + k % 2] = second[k // 2, 13 + k % 2] = things[k]
+    return one._replace(keys=(first, second))
+
+
 def without_outline() -> Scene:
     """What is gone from one place of a plain ground and has come to another one, and fades into it."""
     one = scene()
@@ -180,6 +189,7 @@ def without_outline() -> Scene:
         like_by_features_alone,
         alike_by_and_large,
         one_of_many,
+        squeezed_against_the_border,
         without_outline,
     ],
 )
