@@ -254,6 +254,9 @@ class Fast(nn.Module):
     network.
     """
 
+    arithmetic = ("climb", "move")
+    """The methods that can be compiled: the same operations whatever is seen."""
+
     def __init__(
         self,
         encoder: Sequence[int] = (16, 32, 64, 96, 128),
@@ -297,6 +300,13 @@ class Fast(nn.Module):
 
     def pair_with_ladder(self, i0: Tensor, i1: Tensor) -> tuple[PairState, list[Tensor]]:
         """As ``pair``, with every level's flow as well: (2N, 2, h, w), N of F_01 then N of F_10, coarsest first."""
+        state, ladder, own = self.climb(i0, i1)
+        if not self.training:
+            state = state._replace(leaps=self._leaps(state, ladder[-1 - LEAPS], own))
+        return state, ladder
+
+    def climb(self, i0: Tensor, i1: Tensor) -> tuple[PairState, list[Tensor], Tensor]:
+        """What ``pair_with_ladder`` answers, without leaps, and the features of the level they are found by."""
         both = torch.cat((i0, i1))
         half = F.avg_pool2d(both, 2)
         more = more_levels(*both.shape[-2:])
@@ -314,23 +324,24 @@ class Fast(nn.Module):
         assert context is not None
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
-        leaps = [] if self.training else self._leaps(features[LEAPS], ladder[-1 - LEAPS], half, full)
-        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2)), leaps), ladder
+        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder, features[LEAPS]
 
-    def _leaps(self, own: Tensor, flow: Tensor, half: Tensor, full: Tensor) -> list[Leap]:
-        """Of every pair. ``own``, ``flow``: features and answer of the level they are found by."""
-        keys = cast(_FlowLevel, self.ladder[LEAPS]).key(own).permute(0, 2, 3, 1)
-        pairs = len(own) // 2
+    def _leaps(self, state: PairState, flow: Tensor, own: Tensor) -> list[Leap]:
+        """Of every pair. ``flow``, ``own``: answer and features of the level they are found by."""
+        first, second = cast(_FlowLevel, self.ladder[LEAPS]).key(own).permute(0, 2, 3, 1).chunk(2)
         leaps = []
-        for first in range(pairs):
-            second = first + pairs
-            both = [first, second]
-            pictures = half[first, None], half[second, None]
-            leaps += find_leaps((keys[first], keys[second]), flow[both], pictures, full[both], first)
+        for k in range(len(first)):
+            keys, pictures = (first[k], second[k]), (state.extra[0][k, None], state.extra[1][k, None])
+            full = torch.stack((state.flow_01[k], state.flow_10[k]))
+            leaps += find_leaps(keys, flow[k :: len(first)], pictures, full, k)
         return leaps
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
+        return with_leaps(self.move(state, index, t), state.leaps, index, t)
+
+    def move(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
+        """What ``at`` answers, without leaps."""
         i0, i1, context_0, context_1 = state.extra
         flow_t0, flow_t1 = flows_along(state.flow_01[index], state.flow_10[index], t)
         warped = torch.cat((warp(i0[index], flow_t0), warp(i1[index], flow_t1)), 1) - 0.5
@@ -340,8 +351,7 @@ class Fast(nn.Module):
         x = torch.cat((F.pixel_unshuffle(warped, 2).to(flows.dtype), flows * 0.125, time, *known), 1)
         residual = self.refinement(x.contiguous(memory_format=torch.channels_last)).float()
         visibility, detail = torch.sigmoid(residual[:, 4:6]).chunk(2, 1)
-        motion = Motion(flow_t0 + residual[:, 0:2], flow_t1 + residual[:, 2:4], visibility, detail)
-        return with_leaps(motion, state.leaps, index, t)
+        return Motion(flow_t0 + residual[:, 0:2], flow_t1 + residual[:, 2:4], visibility, detail)
 
     def forward(self, i0: Tensor, i1: Tensor, t: Tensor) -> Motion:
         """One timestep per pair: ``t`` is (N,)."""

@@ -45,34 +45,33 @@ class Automatic:
             if isinstance(part, nn.Conv2d):
                 part.to(dtype)  # once: autocast would cast them again at every call
         self._net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._pair: Any = self._net.pair
-        self._at: Any = self._net.at
 
     def look(self, proxy: Tensor) -> Tensor:
         return proxy.contiguous(memory_format=torch.channels_last)
 
     def pair(self, first: Tensor, second: Tensor) -> PairState:
         with self._autocast():
-            state: PairState = self._pair(first, second)
+            state: PairState = self._net.pair(first, second)
         return state
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         with self._autocast():
-            motion: Motion = self._at(state, index, t)
+            motion: Motion = self._net.at(state, index, t)
         return motion
 
     def compile(self) -> None:
         """Compile both halves and run them once; raises whatever torch raises where that cannot be done."""
-        plain = self._pair, self._at
-        self._pair, self._at = torch.compile(self._net.pair), torch.compile(self._net.at)
         try:
+            for name in self._net.arithmetic:
+                setattr(self._net, name, torch.compile(getattr(self._net, name)))
             proxy = torch.zeros(1, 3, self.stride * 2, self.stride * 2, device=self._device)
             seen = self.look(proxy)
             self.at(
                 self.pair(seen, seen), torch.zeros(1, dtype=torch.int64, device=self._device), proxy.new_full((1,), 0.5)
             )
         except BaseException:
-            self._pair, self._at = plain
+            for name in self._net.arithmetic:
+                vars(self._net).pop(name, None)  # what hides the method of its class
             raise
 
     def _autocast(self) -> AbstractContextManager[Any]:

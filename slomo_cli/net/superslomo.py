@@ -36,6 +36,8 @@ class SuperSloMo(nn.Module):
     """
 
     cell = 1
+    arithmetic = ("pair", "at")
+    """The methods that can be compiled."""
     mean: Tensor
 
     def __init__(
