@@ -252,15 +252,16 @@ def _step(group: _Pairs, cell: int, cells: _Box, pictures: tuple[Tensor, Tensor]
     down, right = (group.step.float().median(0).values.long() * cell).tolist()
     there = _Box(cells.top + down, cells.bottom + down, cells.left + right, cells.right + right)
     around = there.grown(_SEARCH, height, width)
-    member = torch.zeros(1, 1, cells.bottom - cells.top, cells.right - cells.left, device=i0.device)
+    member = torch.zeros(1, 1, cells.bottom - cells.top, cells.right - cells.left)
     for y, x in (group.place * cell - group.place.new_tensor([cells.top, cells.left])).tolist():
         member[..., y : y + cell, x : x + cell] = 1.0
-    template, searched = cells.of(i0), around.of(i1)
+    # On the host: a GPU may round what it convolves to ten bits.
+    template, searched = cells.of(i0).cpu(), around.of(i1).cpu()
     if searched.shape[-2] < template.shape[-2] or searched.shape[-1] < template.shape[-1]:
         return None
     # The squared difference at every place, multiplied out; what does not depend on the place is left out.
     error = F.conv2d(searched.square(), member.expand_as(template)) - 2 * F.conv2d(searched, template * member)
-    error = error[0, 0].cpu()
+    error = error[0, 0]
     y, x = divmod(int(error.argmin()), error.shape[1])
     step = [right + x - (there.left - around.left) + _lowest(error[y], x)]
     step += [down + y - (there.top - around.top) + _lowest(error[:, x], y)]
