@@ -96,8 +96,8 @@ def find_leaps(
 
 
 def with_leaps(motion: Motion, leaps: Sequence[Leap], index: Tensor, t: Tensor) -> Motion:
-    """``motion`` with what leaps put in its place of the moment, over all else, and taken away from where it was and
-    will be. ``index``, ``t``: of the timesteps, as ``at`` takes them."""
+    """``motion``, changed in place: what leaps is put where it is at the time, over all else, and taken away from where
+    it was and will be. ``index``, ``t``: of the timesteps, as ``at`` takes them."""
     if not leaps:
         return motion
     height, width = motion.flow_t0.shape[-2:]
@@ -205,6 +205,10 @@ class _Box(NamedTuple):
             max(0, self.top - by), min(height, self.bottom + by), max(0, self.left - by), min(width, self.right + by)
         )
 
+    def moved(self, down: int, right: int) -> _Box:
+        """So far away; it may lie outside."""
+        return _Box(self.top + down, self.bottom + down, self.left + right, self.right + right)
+
     def of(self, picture: Tensor) -> Tensor:
         return picture[..., self.top : self.bottom, self.left : self.right]
 
@@ -250,7 +254,7 @@ def _step(group: _Pairs, cell: int, cells: _Box, pictures: tuple[Tensor, Tensor]
     i0, i1 = pictures
     height, width = i1.shape[-2:]
     down, right = (group.step.float().median(0).values.long() * cell).tolist()
-    there = _Box(cells.top + down, cells.bottom + down, cells.left + right, cells.right + right)
+    there = cells.moved(down, right)
     around = there.grown(_SEARCH, height, width)
     member = torch.zeros(1, 1, cells.bottom - cells.top, cells.right - cells.left)
     for y, x in (group.place * cell - group.place.new_tensor([cells.top, cells.left])).tolist():
@@ -293,7 +297,7 @@ def _stands_out(leap: Leap, cells: _Box, pictures: tuple[Tensor, Tensor], full: 
     it; and alone in moving so, around both."""
     height, width = full.shape[-2:]
     right, down = leap.step.round().long().tolist()
-    there = _Box(cells.top + down, cells.bottom + down, cells.left + right, cells.right + right)
+    there = cells.moved(down, right)
     strange, alike = [], []
     for k, (box, way) in enumerate(((cells, leap.step), (there, -leap.step))):
         around = box.grown(_AROUND, height, width)
@@ -329,4 +333,4 @@ def _closed(mask: Tensor, side: int = 5) -> Tensor:
 
 def _opened(mask: Tensor, side: int = 3) -> Tensor:
     """Without parts narrower than ``side``."""
-    return _spread(~_spread(~mask, side), side)
+    return ~_closed(~mask, side)
