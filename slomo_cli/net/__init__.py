@@ -3,10 +3,10 @@
     motion       what a network answers            presets      the networks by name
     unet         the U-Net of the paper            superslomo   the paper's network
     fast         the network for small machines    fast_cpu     the same, arranged for a CPU
-    leap         small things that move far        runner       a network as it is run on a device
-    warp         backward warping, equations 1-5   proxy        what a network sees, made of planes
-    fuse         motion applied to planes          weights      found, verified, read, written
-    checkpoints  published ones, imported
+    dominant     what moves as much else does      leap         small things that move far
+    warp         backward warping, equations 1-5   runner       a network as it is run on a device
+    fuse         motion applied to planes          proxy        what a network sees, made of planes
+    checkpoints  published ones, imported          weights      found, verified, read, written
 
 ``interpolate``, one floor up, joins them to the frames of a film.
 """

@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from slomo_cli.net.dominant import Alike, led
 from slomo_cli.net.leap import find_leaps, with_leaps
 from slomo_cli.net.motion import Leap, Motion, PairState
 from slomo_cli.net.unet import check_sizes
@@ -142,6 +143,12 @@ class _FlowLevel(nn.Module):
         # Cosine similarity: what matters is the direction of a feature, so light and contrast matter less.
         return key * torch.rsqrt(key.float().square().mean(1, keepdim=True) + 1e-4).to(key.dtype)
 
+    def alike(self, own: Tensor) -> Alike:
+        """Of the frames whose features are ``own``, as ``forward`` takes them; everywhere."""
+        key = self.key(own)
+        other = key.roll(key.shape[0] // 2, 0)
+        return lambda flow, where: (key * warp(other, flow)).float().mean(1)
+
     def forward(self, own: Tensor, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """``own``: features of N first and N second frames; ``flow`` in pixels of this level, from each frame to its
         partner. Returns the corrected flow (float32) and this level's context."""
@@ -213,8 +220,9 @@ def kept(flow: Tensor, logit: Tensor, moved: Tensor, still: Tensor) -> Tensor:
     return flow * (2.0 * torch.sigmoid(logit)).clamp(max=1.0)
 
 
-LEAPS = 1
-"""The level, counted from the finest, whose features what leaps is found by: a cell is 8 pixels of the proxy wide."""
+CLOSE = 1
+"""The level, counted from the finest, whose features tell what moves as much of the picture does, and what leaps: a
+cell is 8 pixels of the proxy wide."""
 
 
 class _Refinement(nn.Module):
@@ -302,7 +310,7 @@ class Fast(nn.Module):
         """As ``pair``, with every level's flow as well: (2N, 2, h, w), N of F_01 then N of F_10, coarsest first."""
         state, ladder, own = self.climb(i0, i1)
         if not self.training:
-            state = state._replace(leaps=self._leaps(state, ladder[-1 - LEAPS], own))
+            state = state._replace(leaps=self._leaps(state, ladder[-1 - CLOSE], own))
         return state, ladder
 
     def climb(self, i0: Tensor, i1: Tensor) -> tuple[PairState, list[Tensor], Tensor]:
@@ -315,20 +323,22 @@ class Fast(nn.Module):
         context: Tensor | None = None
         ladder = []
         levels = list(zip(route(list(self.ladder), more), features, strict=True))
-        for level, own in reversed(levels):
+        for number, (level, own) in reversed(list(enumerate(levels))):
             before = None
             if flow is not None and context is not None:
                 flow, before = doubled(flow, context, own.shape[-2:])
             flow, context = level(own, flow, before)
+            if number == CLOSE and not self.training:
+                flow = led(flow, cast(_FlowLevel, level).alike(own), hasty=False)
             ladder.append(flow)
         assert context is not None
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
-        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder, features[LEAPS]
+        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder, features[CLOSE]
 
     def _leaps(self, state: PairState, flow: Tensor, own: Tensor) -> list[Leap]:
         """Of every pair. ``flow``, ``own``: answer and features of the level they are found by."""
-        first, second = cast(_FlowLevel, self.ladder[LEAPS]).key(own).permute(0, 2, 3, 1).chunk(2)
+        first, second = cast(_FlowLevel, self.ladder[CLOSE]).key(own).permute(0, 2, 3, 1).chunk(2)
         leaps = []
         for k in range(len(first)):
             keys, pictures = (first[k], second[k]), (state.extra[0][k, None], state.extra[1][k, None])

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slomo_cli.net.fast import LEAPS, Fast, doubled, kept, more_levels, pyramid, route
+from slomo_cli.net.dominant import Alike, led
+from slomo_cli.net.fast import CLOSE, Fast, doubled, kept, more_levels, pyramid, route
 from slomo_cli.net.leap import find_leaps, with_leaps
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.warp import warp
@@ -89,7 +90,8 @@ class FastOnCpu:
             if flow is not None and context is not None:
                 flow, before = doubled(flow, context, one.own.shape[-2:])
             flow, context = step.climb(one, other, flow, before)
-            if number == LEAPS:
+            if number == CLOSE:
+                flow = led(flow, _alike(one.key, other.key), hasty=True)
                 seen = (one.key, other.key), flow
         assert flow is not None and context is not None
         full = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
@@ -208,14 +210,37 @@ class _Step:
         return made.view(rows * _BLOCK, cols * _BLOCK, side * side)[:height, :width]
 
 
+def _alike(first: Tensor, second: Tensor) -> Alike:
+    """Of two frames' keys (h, w, C)."""
+    first, second = first.float(), second.float()
+
+    def alike(flow: Tensor, where: Tensor) -> Tensor:
+        made = torch.zeros_like(flow[:, 0])
+        for k, (own, other) in enumerate(((first, second), (second, first))):
+            row, column = where[k].nonzero(as_tuple=True)
+            right, down = flow[k][:, row, column]
+            found = _sampled(other, column + right, row + down)
+            made[k, row, column] = (own[row, column] * found).mean(-1)
+        return made
+
+    return alike
+
+
 def _looked_up(key: Tensor, flow: Tensor) -> Tensor:
-    """``key`` (h, w, C) where ``flow`` (2, h, w) points, bilinear, clamped at the border; like ``warp``.
+    """``key`` (h, w, C) where ``flow`` (2, h, w) points, bilinear, clamped at the border; like ``warp``."""
+    height, width, channels = key.shape
+    x = flow[0] + torch.arange(width, dtype=torch.float32)
+    y = flow[1] + torch.arange(height, dtype=torch.float32)[:, None]
+    return _sampled(key, x, y).view(height, width, channels)
+
+
+def _sampled(key: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(n, C): ``key`` (h, w, C) at n places, which are changed.
 
     Each result is a weighted sum of four rows of a table, which is what ``embedding_bag`` computes.
     """
     height, width, channels = key.shape
-    x = (flow[0] + torch.arange(width, dtype=torch.float32)).clamp_(0, width - 1)
-    y = (flow[1] + torch.arange(height, dtype=torch.float32)[:, None]).clamp_(0, height - 1)
+    x, y = x.clamp_(0, width - 1), y.clamp_(0, height - 1)
     left, above = x.floor().clamp_(max=max(width - 2, 0)), y.floor().clamp_(max=max(height - 2, 0))
     x, y = x.sub_(left), y.sub_(above)
     both = x * y
@@ -225,8 +250,7 @@ def _looked_up(key: Tensor, flow: Tensor) -> Tensor:
     right, down = min(1, width - 1), width * min(1, height - 1)
     places = places + torch.tensor([0, right, down, down + right])
     table = key.reshape(-1, channels).float()
-    found = F.embedding_bag(places, table, mode="sum", per_sample_weights=shares)
-    return found.to(key.dtype).view(height, width, channels)
+    return F.embedding_bag(places, table, mode="sum", per_sample_weights=shares).to(key.dtype)
 
 
 # ---------------------------------------------------------------------------------------------------- a timestep

@@ -89,7 +89,8 @@ def find_leaps(
     the state's pairs they are.
     """
     with torch.autocast(full.device.type, enabled=False):
-        groups = _groups(_pairs(*keys, flow))
+        # A few numbers and many questions: for the host.
+        groups = _groups(_Pairs(*(part.cpu() for part in _pairs(*keys, flow))))
         cell = full.shape[-1] // flow.shape[-1]
         things = (_measured(group, cell, pictures, full, pair) for group in groups)
         return [thing for thing in things if thing is not None]

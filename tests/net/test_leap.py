@@ -99,6 +99,21 @@ def test_keys_of_half_precision_and_flows_in_any_order_will_do() -> None:
     assert leap.pair == 3 and torch.equal(leap.mask, expected.mask) and torch.equal(leap.step, expected.step)
 
 
+@pytest.mark.gpu
+def test_a_gpu_finds_and_moves_the_same(cuda: torch.device) -> None:
+    here, t = scene(more=(3.0, -2.0)), torch.tensor([0.25, 0.5])
+    keys, pictures = ((a.to(cuda), b.to(cuda)) for a, b in (here.keys, here.pictures))
+    (there,), (expected,) = find_leaps(keys, here.flow.to(cuda), pictures, here.full.to(cuda)), here.leaps()
+    assert torch.allclose(there.step.cpu(), expected.step, atol=1e-3)
+    assert (there.mask.cpu() == expected.mask).float().mean() > 0.99
+
+    still = Motion(torch.zeros(2, 2, *SIZE), torch.zeros(2, 2, *SIZE), torch.ones(2, 1, *SIZE), torch.ones(2, 1, *SIZE))
+    index = torch.zeros(2, dtype=torch.int64)
+    moved = with_leaps(Motion(*(part.clone().to(cuda) for part in still)), [there], index.to(cuda), t.to(cuda))
+    for made, wanted in zip(moved, with_leaps(still, [expected], index, t), strict=True):
+        assert (made.cpu() - wanted).abs().mean() < 1e-2
+
+
 def explained() -> Scene:
     """The flow knows of the thing."""
     known = scene()
