@@ -20,7 +20,7 @@ A wrong leap does more harm than one that is not made, so there must be no doubt
   is a piece of a larger thing, and has no outline of its own.
 
 The numbers were found by trying them: on 72 photographs with discs of 14 to 40 pixels of other photographs moved across
-them by 20 to 130, of which 41 gain (0.3 to 25 dB) and none loses; on 18 clips at two, four and eight times their speed;
+them by 20 to 130, of which 35 gain (0.3 to 25 dB) and none loses; on 18 clips at two, four and eight times their speed;
 and on pairs of frames two to twelve apart in 42 other videos.
 """
 
