@@ -35,7 +35,7 @@ _MARGIN, _LEAST = 0.05, 0.4
 _VALLEY = 0.15
 """How much less alike the frames must be somewhere in between."""
 _BETWEEN = (0.25, 0.5)
-
+"""Shares of the way at which that is asked: where the half is a period's end, the quarter is not."""
 
 Alike = Callable[[Tensor, Tensor], Tensor]
 """For a flow (N, 2, h, w) in cells, how much each cell is like what it leads to, a cosine: (N, h, w) float32; only
@@ -43,7 +43,8 @@ where the mask (N, h, w) says so, elsewhere it may be anything."""
 
 
 def led(flow: Tensor, alike: Alike, hasty: bool) -> Tensor:
-    """``flow`` (N, 2, h, w) float32 in cells, with a dominant motion of its own picture in place of what is not sure.
+    """``flow`` (N, 2, h, w) float32 in cells, each of one frame, with a dominant motion of its own in place of what is
+    not sure.
 
     ``hasty``: leave out steps that would change nothing, which asks the device whether they would; a GPU is better not
     asked.

@@ -11,9 +11,10 @@ on, each level looks the other frame's features up along the flow so far, compar
 captions and black bars stand still over anything; and where one gets by going there and back, which is elsewhere where
 one of the two flows is wrong. Both directions are one batch, so F_01 and F_10 come from the same weights. The finer a
 level, the narrower it is and the nearer it looks: it has little left to correct, and most of the work. No layer reaches
-far across a level: one that did would see the border of every picture in training, and none where it is used. What is
-small and moves further than it is wide is lost on that way; :mod:`~slomo_cli.net.leap` looks for it among what is left
-unexplained, and puts it into the answer of every timestep.
+far across a level: one that did would see the border of every picture in training, and none where it is used. What
+looks the same in several places is led by the motions that much of the picture shares (:mod:`~slomo_cli.net.dominant`),
+which training is not. What is small and moves further than it is wide is lost on that way; :mod:`~slomo_cli.net.leap`
+looks for it among what is left unexplained, and puts it into the answer of every timestep.
 
 Once per timestep: the flows are combined to time t (equation 4, each flow read where the pixel lies in its frame), both
 half-size proxies are warped, and a small U-Net working at a quarter of the proxy's size (2x2 pixels folded into
@@ -252,6 +253,21 @@ class _Refinement(nn.Module):
         return F.pixel_shuffle(self.head(x), 2)
 
 
+def _climbed(
+    levels: Sequence[tuple[nn.Module, Tensor]], flow: Tensor | None, context: Tensor | None
+) -> tuple[list[Tensor], Tensor]:
+    """The flows that ``levels`` make of the flow so far, each of its features, the finest first; and the context."""
+    ladder = []
+    for level, own in reversed(levels):
+        before = None
+        if flow is not None and context is not None:
+            flow, before = doubled(flow, context, own.shape[-2:])
+        flow, context = level(own, flow, before)
+        ladder.append(flow)
+    assert context is not None
+    return ladder, context
+
+
 class Fast(nn.Module):
     """See the module's text. Follows :class:`~slomo_cli.net.motion.InterpolationNet`.
 
@@ -262,7 +278,7 @@ class Fast(nn.Module):
     network.
     """
 
-    arithmetic = ("climb", "move")
+    arithmetic = ("climb", "finish", "move")
     """The methods that can be compiled: the same operations whatever is seen."""
 
     def __init__(
@@ -308,33 +324,33 @@ class Fast(nn.Module):
 
     def pair_with_ladder(self, i0: Tensor, i1: Tensor) -> tuple[PairState, list[Tensor]]:
         """As ``pair``, with every level's flow as well: (2N, 2, h, w), N of F_01 then N of F_10, coarsest first."""
-        state, ladder, own = self.climb(i0, i1)
+        half, features, ladder, context = self.climb(i0, i1)
         if not self.training:
-            state = state._replace(leaps=self._leaps(state, ladder[-1 - CLOSE], own))
-        return state, ladder
+            ladder[-1] = led(ladder[-1], cast(_FlowLevel, self.ladder[CLOSE]).alike(features[CLOSE]), hasty=False)
+        state, rest = self.finish(half, features, ladder[-1], context)
+        if not self.training:
+            state = state._replace(leaps=self._leaps(state, ladder[-1], features[CLOSE]))
+        return state, ladder + rest
 
-    def climb(self, i0: Tensor, i1: Tensor) -> tuple[PairState, list[Tensor], Tensor]:
-        """What ``pair_with_ladder`` answers, without leaps, and the features of the level they are found by."""
+    def climb(self, i0: Tensor, i1: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+        """Both frames at half their size, features of every level, finest first, and from the coarsest level to
+        ``CLOSE`` the flows and the last context."""
         both = torch.cat((i0, i1))
         half = F.avg_pool2d(both, 2)
         more = more_levels(*both.shape[-2:])
         features = pyramid(self.encoder, both, half, self.fine, len(self.encoder.levels) - 1, more)
-        flow: Tensor | None = None
-        context: Tensor | None = None
-        ladder = []
         levels = list(zip(route(list(self.ladder), more), features, strict=True))
-        for number, (level, own) in reversed(list(enumerate(levels))):
-            before = None
-            if flow is not None and context is not None:
-                flow, before = doubled(flow, context, own.shape[-2:])
-            flow, context = level(own, flow, before)
-            if number == CLOSE and not self.training:
-                flow = led(flow, cast(_FlowLevel, level).alike(own), hasty=False)
-            ladder.append(flow)
-        assert context is not None
+        return half, features, *_climbed(levels[CLOSE:], None, None)
+
+    def finish(
+        self, half: Tensor, features: list[Tensor], flow: Tensor, context: Tensor
+    ) -> tuple[PairState, list[Tensor]]:
+        """The pair, without leaps, and the flows of the levels that are left."""
+        levels = list(zip(list(self.ladder)[:CLOSE], features[:CLOSE], strict=True))
+        ladder, context = _climbed(levels, flow, context)
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
-        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder, features[CLOSE]
+        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder
 
     def _leaps(self, state: PairState, flow: Tensor, own: Tensor) -> list[Leap]:
         """Of every pair. ``flow``, ``own``: answer and features of the level they are found by."""
