@@ -94,9 +94,12 @@ def test_a_caption_stands_still_over_a_pan(fast: Interpolator) -> None:
     assert psnr(made[~strokes], truth[~strokes]) > psnr(blended(first, last)[~strokes], truth[~strokes]) + 6
 
 
-@pytest.mark.parametrize(("radius", "half_way"), [(20, 22), (10, 30), (5, 30)])
-def test_a_thing_smaller_than_its_motion_is_not_lost(fast: Interpolator, radius: int, half_way: int) -> None:
-    """By the flow alone it is left behind, half transparent, at both ends of its way: 14 to 22 dB."""
+@pytest.mark.parametrize(("radius", "half_way", "least"), [(20, 18, 29), (20, 22, 35), (10, 30, 35), (5, 30, 35)])
+def test_a_thing_about_as_small_as_its_motion_is_not_lost(
+    fast: Interpolator, radius: int, half_way: int, least: float
+) -> None:
+    """By the flow alone it is left behind, half transparent, at both ends of its way: 14 to 22 dB. One that overlaps
+    itself is followed by it."""
     world, thing = texture(7), texture(8)
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
 
@@ -108,7 +111,7 @@ def test_a_thing_smaller_than_its_motion_is_not_lost(fast: Interpolator, radius:
 
     (made,) = fast.between(first, last, [0.5])
 
-    assert psnr(made[inside], truth[inside]) > 35
+    assert psnr(made[inside], truth[inside]) > least
     assert psnr(made[~inside], truth[~inside]) > 40  # nothing is left where it was, and where it will be
 
 

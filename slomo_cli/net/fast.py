@@ -144,12 +144,6 @@ class _FlowLevel(nn.Module):
         # Cosine similarity: what matters is the direction of a feature, so light and contrast matter less.
         return key * torch.rsqrt(key.float().square().mean(1, keepdim=True) + 1e-4).to(key.dtype)
 
-    def alike(self, own: Tensor) -> Alike:
-        """Of the frames whose features are ``own``, as ``forward`` takes them; everywhere."""
-        key = self.key(own)
-        other = key.roll(key.shape[0] // 2, 0)
-        return lambda flow, where: (key * warp(other, flow)).float().mean(1)
-
     def forward(self, own: Tensor, flow: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """``own``: features of N first and N second frames; ``flow`` in pixels of this level, from each frame to its
         partner. Returns the corrected flow (float32) and this level's context."""
@@ -169,6 +163,12 @@ class _FlowLevel(nn.Module):
             return change, context
         middle = similarity.shape[1] // 2
         return kept(flow, change[:, 2:], similarity[:, middle : middle + 1], still) + change[:, :2], context
+
+
+def _alike(key: Tensor) -> Alike:
+    """Of N first and N second frames' keys (2N, match, h, w); everywhere."""
+    other = key.roll(key.shape[0] // 2, 0)
+    return lambda flow, where: (key * warp(other, flow)).float().mean(1)
 
 
 def more_levels(height: int, width: int) -> int:
@@ -268,6 +268,17 @@ def _climbed(
     return ladder, context
 
 
+def _leaps(state: PairState, flow: Tensor, key: Tensor) -> list[Leap]:
+    """Of every pair. ``flow``, ``key``: answer of the level they are found by, and what it compares."""
+    first, second = key.permute(0, 2, 3, 1).chunk(2)
+    leaps = []
+    for k in range(len(first)):
+        keys, pictures = (first[k], second[k]), (state.extra[0][k, None], state.extra[1][k, None])
+        full = torch.stack((state.flow_01[k], state.flow_10[k]))
+        leaps += find_leaps(keys, flow[k :: len(first)], pictures, full, k)
+    return leaps
+
+
 class Fast(nn.Module):
     """See the module's text. Follows :class:`~slomo_cli.net.motion.InterpolationNet`.
 
@@ -325,12 +336,13 @@ class Fast(nn.Module):
     def pair_with_ladder(self, i0: Tensor, i1: Tensor) -> tuple[PairState, list[Tensor]]:
         """As ``pair``, with every level's flow as well: (2N, 2, h, w), N of F_01 then N of F_10, coarsest first."""
         half, features, ladder, context = self.climb(i0, i1)
-        if not self.training:
-            ladder[-1] = led(ladder[-1], cast(_FlowLevel, self.ladder[CLOSE]).alike(features[CLOSE]), hasty=False)
+        if self.training:  # what is learned is what the network finds by itself
+            state, rest = self.finish(half, features, ladder[-1], context)
+            return state, ladder + rest
+        key = cast(_FlowLevel, self.ladder[CLOSE]).key(features[CLOSE])
+        ladder[-1] = led(ladder[-1], _alike(key), hasty=False)
         state, rest = self.finish(half, features, ladder[-1], context)
-        if not self.training:
-            state = state._replace(leaps=self._leaps(state, ladder[-1], features[CLOSE]))
-        return state, ladder + rest
+        return state._replace(leaps=_leaps(state, ladder[-1], key)), ladder + rest
 
     def climb(self, i0: Tensor, i1: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
         """Both frames at half their size, features of every level, finest first, and from the coarsest level to
@@ -351,16 +363,6 @@ class Fast(nn.Module):
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
         return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder
-
-    def _leaps(self, state: PairState, flow: Tensor, own: Tensor) -> list[Leap]:
-        """Of every pair. ``flow``, ``own``: answer and features of the level they are found by."""
-        first, second = cast(_FlowLevel, self.ladder[CLOSE]).key(own).permute(0, 2, 3, 1).chunk(2)
-        leaps = []
-        for k in range(len(first)):
-            keys, pictures = (first[k], second[k]), (state.extra[0][k, None], state.extra[1][k, None])
-            full = torch.stack((state.flow_01[k], state.flow_10[k]))
-            leaps += find_leaps(keys, flow[k :: len(first)], pictures, full, k)
-        return leaps
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
