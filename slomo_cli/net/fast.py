@@ -16,11 +16,12 @@ looks the same in several places is led by the motions that much of the picture 
 which training is not. What is small and moves further than it is wide is lost on that way; :mod:`~slomo_cli.net.leap`
 looks for it among what is left unexplained, and puts it into the answer of every timestep.
 
-Once per timestep: the flows are combined to time t (equation 4, each flow read where the pixel lies in its frame), both
-half-size proxies are warped, and a small U-Net working at a quarter of the proxy's size (2x2 pixels folded into
-channels) gives residual flows and the logits of visibility and detail. It is also shown what the finest level made of
-both frames, looked up along the same flows: that level has searched around each pixel, and knows where it found
-nothing. Its last layer starts at zero: an untrained refinement moves nothing.
+Once per timestep: the flows are combined to time t (equation 4, each flow read where the pixel lies in its frame), what
+that loses half way is carried there (:mod:`~slomo_cli.net.carried`), both half-size proxies are warped, and a small
+U-Net working at a quarter of the proxy's size (2x2 pixels folded into channels) gives residual flows and the logits of
+visibility and detail. It is also shown what the finest level made of both frames, looked up along the same flows: that
+level has searched around each pixel, and knows where it found nothing. Its last layer starts at zero: an untrained
+refinement moves nothing.
 
 Largest motion: ``radius`` steps at every level, 3 * (64 + 32 + 16 + 8) + 2 * 4 proxy pixels in all, and 3 * 128,
 3 * 256 ... more where the coarsest levels begin further down.
@@ -36,6 +37,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from slomo_cli.net.carried import Carried, carried, surely
 from slomo_cli.net.dominant import Alike, led
 from slomo_cli.net.leap import find_leaps, with_leaps
 from slomo_cli.net.motion import Leap, Motion, PairState
@@ -362,7 +364,8 @@ class Fast(nn.Module):
         ladder, context = _climbed(levels, flow, context)
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
-        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder
+        sure = surely(ladder[-1].detach())
+        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2), sure)), ladder
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
@@ -370,8 +373,14 @@ class Fast(nn.Module):
 
     def move(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """What ``at`` answers, without leaps."""
-        i0, i1, context_0, context_1 = state.extra
+        i0, i1, context_0, context_1, sure = state.extra
         flow_t0, flow_t1 = flows_along(state.flow_01[index], state.flow_10[index], t)
+        if not self.training:
+            motion = F.avg_pool2d(flow_t1 - flow_t0, 2) * 0.5
+            lost = cast(Carried, carried(sure[index], motion, t))
+            share = t.view(-1, 1, 1, 1)
+            flow_t0 = torch.where(lost.where, -share * lost.motion, flow_t0)
+            flow_t1 = torch.where(lost.where, (1 - share) * lost.motion, flow_t1)
         warped = torch.cat((warp(i0[index], flow_t0), warp(i1[index], flow_t1)), 1) - 0.5
         flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), 1), 2) * 0.5  # in steps of the contexts' own grid
         known = [warp(c[index], f) for c, f in zip((context_0, context_1), flows.chunk(2, 1), strict=True)]

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from slomo_cli.net.carried import carried, surely, suspects
 from slomo_cli.net.dominant import Alike, led
 from slomo_cli.net.fast import CLOSE, Fast, doubled, kept, more_levels, pyramid, route
 from slomo_cli.net.leap import find_leaps, with_leaps
@@ -98,12 +99,14 @@ class FastOnCpu:
         height, width = full.shape[-2:]
         places = _folded(full * full.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1))
         contexts = (_planes(context[k : k + 1]).float()[None] for k in range(2))
+        sure = surely(flow)
         leaps = find_leaps(*seen, (first.picture, second.picture), full)
-        return PairState(full[0:1], full[1:2], (first.picture, second.picture, *contexts, places), leaps)
+        extra = (first.picture, second.picture, *contexts, places, sure, suspects(sure))
+        return PairState(full[0:1], full[1:2], extra, leaps)
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps of the one pair: ``index`` is all zeros."""
-        pictures, contexts, places = state.extra[:2], state.extra[2:4], state.extra[4]
+        pictures, contexts, (places, sure, among) = state.extra[:2], state.extra[2:4], state.extra[4:]
         full = (state.flow_01, state.flow_10)
         h, w = places.shape[-2:]
         width = contexts[0].shape[1]
@@ -121,6 +124,13 @@ class FastOnCpu:
                 place = _mixed(places, share).add_(own_places)
                 along[frame] = _found(full[frame], place.view(2, 4 * h, w)).view(2, 4, h, w)
             guesses = [_mixed(along, share) for share in shares]
+            whole = (guesses[1] - guesses[0]).mean(1).mul_(0.5)  # in steps of the contexts' grid
+            lost = carried(sure, whole[None], t[m : m + 1], among)
+            if lost is not None:
+                moved, where = _folded(lost.motion)[0], _folded(lost.where)[0]
+                for guess, share in zip(guesses, (-time, 1 - time), strict=True):
+                    there = guess[:, :, lost.part[0], lost.part[1]]
+                    there.copy_(torch.where(where, moved * share, there))
             for frame, guess in enumerate(guesses):
                 place = torch.addcmul(own_places, guess, scale)
                 seen[frame].copy_(_found(pictures[frame], place.view(2, 4 * h, w)).view(12, h, w))

@@ -1,8 +1,8 @@
 """Leaps: small things that move further than they are wide, such as a ball.
 
 From coarse to fine their flow is lost: the levels that reach far do not see them, and the levels that see them do not
-reach far. Were it found, equation 4 would lose it again: half way, neither frame's flow is the thing's where it then
-is. So such things are looked for by themselves, taken to move as a whole, and put into the Motion of every timestep.
+reach far. So such things are looked for by themselves, taken to move as a whole, and put into the Motion of every
+timestep.
 
 They leave a trace. In both frames there is something that is unlike what the flow leads to, and these two are like each
 other. So what the flow does not explain in one frame is looked for in all that it does not explain in the other. That
