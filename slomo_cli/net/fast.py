@@ -369,20 +369,20 @@ class Fast(nn.Module):
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
-        return with_leaps(self.move(state, index, t), state.leaps, index, t)
-
-    def move(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
-        """What ``at`` answers, without leaps."""
-        i0, i1, context_0, context_1, sure = state.extra
         flow_t0, flow_t1 = flows_along(state.flow_01[index], state.flow_10[index], t)
-        if not self.training:
-            motion = F.avg_pool2d(flow_t1 - flow_t0, 2) * 0.5
-            lost = cast(Carried, carried(sure[index], motion, t))
+        if not self.training:  # as in `pair_with_ladder`
+            motion = F.avg_pool2d(flow_t1 - flow_t0, 2) * 0.5  # in steps of the contexts' own grid
+            lost = cast(Carried, carried(state.extra[4][index], motion, t))
             share = t.view(-1, 1, 1, 1)
             flow_t0 = torch.where(lost.where, -share * lost.motion, flow_t0)
             flow_t1 = torch.where(lost.where, (1 - share) * lost.motion, flow_t1)
+        return with_leaps(self.move(state, index, t, flow_t0, flow_t1), state.leaps, index, t)
+
+    def move(self, state: PairState, index: Tensor, t: Tensor, flow_t0: Tensor, flow_t1: Tensor) -> Motion:
+        """What ``at`` answers, without leaps, from the flows to begin with."""
+        i0, i1, context_0, context_1, _ = state.extra
         warped = torch.cat((warp(i0[index], flow_t0), warp(i1[index], flow_t1)), 1) - 0.5
-        flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), 1), 2) * 0.5  # in steps of the contexts' own grid
+        flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), 1), 2) * 0.5
         known = [warp(c[index], f) for c, f in zip((context_0, context_1), flows.chunk(2, 1), strict=True)]
         time = t.to(flows.dtype).view(-1, 1, 1, 1).expand(-1, 1, *flows.shape[-2:])
         x = torch.cat((F.pixel_unshuffle(warped, 2).to(flows.dtype), flows * 0.125, time, *known), 1)

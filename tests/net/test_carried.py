@@ -170,3 +170,13 @@ def test_what_is_no_number_stops_nothing() -> None:
     for among in (suspects(sure), None):
         found = carried(sure, scene.guess(0.5), torch.tensor([0.5]), among)
         assert found is not None and found.where.any()
+
+
+@pytest.mark.gpu
+def test_a_gpu_carries_the_same(cuda: torch.device) -> None:
+    scene = Scene((20, 4, 16.0), (50, 3, -12.0))
+    sure, guess, t = scene.sure(), scene.guess(0.5), torch.tensor([0.5])
+    here, there = carried(sure, guess, t), carried(sure.to(cuda), guess.to(cuda), t.to(cuda))
+    assert here is not None and there is not None
+    assert here.where.any() and torch.equal(there.where.cpu(), here.where)
+    assert torch.allclose(there.motion.cpu()[:, :1][here.where], here.motion[:, :1][here.where], atol=1e-3)
