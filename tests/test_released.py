@@ -115,6 +115,23 @@ def test_a_thing_about_as_small_as_its_motion_is_not_lost(
     assert psnr(made[~inside], truth[~inside]) > 40  # nothing is left where it was, and where it will be
 
 
+def test_a_bar_that_moves_further_than_it_is_wide_does_not_fade(fast: Interpolator) -> None:
+    """Its flow is found; by equation 4 alone it fades half way, to 35.4 dB."""
+    world, thing = texture(3), texture(4)
+    columns = np.arange(WIDTH)
+
+    def seen(at: int) -> tuple[Picture, npt.NDArray[np.bool_]]:
+        inside = np.broadcast_to(np.abs(columns - WIDTH // 2 - at) < 12, (HEIGHT, WIDTH))
+        return np.where(inside[..., None], view(thing, -at), view(world, 0)), inside
+
+    (first, _), (last, _), (truth, inside) = seen(-18), seen(18), seen(0)
+
+    (made,) = fast.between(first, last, [0.5])
+
+    assert psnr(made[inside], truth[inside]) > 36.3
+    assert psnr(made[~inside], truth[~inside]) > 38
+
+
 def test_what_stands_still_stays(fast: Interpolator) -> None:
     still = view(texture(4), 0)
 
