@@ -164,7 +164,7 @@ class _Walk:
             self.furthest = max(self.furthest, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
         if packet.stream_index != self.stream.index:
             return
-        self.picture.restamp(packet)
+        self.picture.receive(packet)
         if packet.size and not self.pictures_seen:
             self._decode(packet)
         if not packet.size or (self._fields is not None and self._fields.met_in(packet)):

@@ -206,13 +206,15 @@ class PictureTrack:
         threads: int = 0,
         frame_threads: bool = True,
     ) -> None:
-        shown = f"'{printable(os.fspath(path))}'"
+        self._shown = shown = f"'{printable(os.fspath(path))}'"
         self.container = open_container(path)
         try:
             if stream_index is None:
                 self.stream = picture_stream(self.container, shown)
             else:
                 self.stream = next(s for s in self.container.streams.video if s.index == stream_index)
+            if "enc_key_id" in self.stream.metadata:  # libav's word for what Matroska and WebM say of the key
+                raise self._encrypted()
             self.context = _decoder(self.stream)
             self.is_theora = self.context.name == "theora"
             """A file may hold several films, each with headers among the packets, which frame threads do not take."""
@@ -240,16 +242,20 @@ class PictureTrack:
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
-                    self.restamp(packet)
+                    self.receive(packet)
                     yield packet
         except READ_ERRORS:
             return
 
-    def restamp(self, packet: Packet[VideoStream]) -> None:
-        """Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end.
+    def receive(self, packet: Packet[VideoStream]) -> None:
+        """What every packet of the picture must pass, by whomever it is read: mends its stamp.
 
-        In broadcasts a stamp may be damaged on the way: then there is none.
+        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. In
+        broadcasts a stamp may be damaged on the way: then there is none. Raises InputError when it is encrypted: some
+        decoders make pictures of that too.
         """
+        if packet.has_sidedata("encryption_info"):
+            raise self._encrypted()
         if self._stamps is None or packet.dts is None:
             far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
             if far and self.container.format.name in JUMPING_FORMATS:
@@ -258,6 +264,9 @@ class PictureTrack:
         if self._delay is None:
             self._delay = 0 if packet.pts is None else packet.pts - packet.dts
         packet.pts = packet.dts + self._delay
+
+    def _encrypted(self) -> InputError:
+        return InputError(f"{self._shown} is encrypted (DRM) and cannot be read; expected a video that is not")
 
     def seek(self, ticks: int) -> None:
         """Goes to a keyframe stored at or before this stamp. Raises av.error.FFmpegError where that cannot be done."""
