@@ -149,7 +149,10 @@ def _decodes(head: bytes) -> bool:
 
 
 def picture_stream(container: InputContainer, shown: str) -> VideoStream:
-    """The stream to convert: the best video stream that is no cover art. Raises InputError when there is none."""
+    """The stream to convert: the best video stream that is no cover art, nor the still beside a film in motion photos.
+
+    Raises InputError when there is none.
+    """
     moving = [stream for stream in container.streams.video if not is_cover(stream)]
     if not moving:
         if container.streams.video:
@@ -159,6 +162,8 @@ def picture_stream(container: InputContainer, shown: str) -> VideoStream:
         raise InputError(f"{shown} has no video stream; it holds {found}")
     best = container.streams.best("video")
     chosen = next((stream for stream in moving if best is not None and stream.index == best.index), moving[0])
+    if chosen.frames == 1:
+        chosen = next((stream for stream in moving if stream.frames > 1), chosen)
     if chosen.codec_context is None:
         raise InputError(f"{shown} holds video in a codec that this build of libav cannot decode")
     return chosen

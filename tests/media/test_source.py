@@ -215,6 +215,21 @@ def test_the_film_is_chosen_not_the_cover_before_it(clip: Clip, make: Callable[.
     assert [(stream.kind, stream.codec) for stream in info.streams] == [("cover", "png")]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_film_is_chosen_not_the_larger_still_beside_it(
+    order: tuple[int, int], clip: Clip, make: Callable[..., Path]
+) -> None:
+    still = make(
+        "large.mp4", "-f", "lavfi", "-i", "testsrc2=size=128x96", "-frames:v", "1", "-c:v", "libx264", "-qp", "1"
+    )
+    maps = [word for index in order for word in ("-map", str(index))]
+    both = make(
+        "photo.mp4", "-i", str(clip("cfr.mp4")), "-i", str(still), *maps, "-c", "copy", "-disposition:v", "default"
+    )
+
+    assert (probe(both).width, probe(both).frames_from_header) == (64, 30)
+
+
 def test_a_second_film_is_listed_beside_the_first(clip: Clip, make: Callable[..., Path]) -> None:
     inputs = ["-i", str(clip("cfr.mp4")), "-i", str(clip("odd.mkv"))]
     info = probe(make("double.mkv", *inputs, "-map", "0", "-map", "1", "-c", "copy"))
