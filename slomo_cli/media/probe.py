@@ -296,12 +296,16 @@ def _rate_is_real(container: InputContainer, stream: VideoStream) -> bool:
 
 def _stream_duration(stream: Any) -> Fraction | None:
     """The stream's declared length; Matroska has it in a tag."""
-    own = None if stream.container.format.name in LENGTHLESS else seconds(stream.duration, stream.time_base)
+    name = stream.container.format.name
+    own = None if name in LENGTHLESS else seconds(stream.duration, stream.time_base)
+    # Of an MP4 all in fragments, whose index counts no pictures, libav tells the end on the container's clock.
+    tells_end = own is not None and "mov" in name and not stream.frames
     match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\0*", stream.metadata.get("DURATION", "").strip())
     if own is None and match:
-        # The tag is the end on the container's clock; what precedes the beginning is not its length.
-        start = seconds(stream.start_time, stream.time_base) or Fraction(0)
-        own = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3]) - max(start, Fraction(0))
+        own = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
+        tells_end = True
+    if own is not None and tells_end:  # what precedes the beginning is not its length
+        own -= max(seconds(stream.start_time, stream.time_base) or Fraction(0), Fraction(0))
     return own
 
 
