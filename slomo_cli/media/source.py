@@ -20,6 +20,7 @@ from av.codec.context import CodecContext
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.ffmpeg import literal
+from slomo_cli.media.packed import PackedPictures, is_packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,6 +239,10 @@ class PictureTrack:
         stored = stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
         self._stamps: deque[int | None] | None = deque() if stored else None
         """Of the packets whose pictures are still to come."""
+        self._may_be_packed = self.container.format.name == "avi" and self.context.codec.canonical_name == "mpeg4"
+        self._packed: PackedPictures | None = None
+        self.stands = False
+        """Whether the packet received last holds no picture and stands for none: the one before stands on."""
         self._delay: int | None = None
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
         self._farthest = _LONGEST_DELAY / self.time_base
@@ -261,6 +266,11 @@ class PictureTrack:
         """
         if packet.has_sidedata("encryption_info"):
             raise self._encrypted()
+        if self._may_be_packed:
+            self._may_be_packed = False
+            if is_packed((self.stream.codec_context.extradata or b"") + bytes(packet)):
+                self._packed, self._stamps, self._delay = PackedPictures(), deque(), 0
+        self.stands = self._packed is not None and self._packed.none_in(packet)
         if self._stamps is None or packet.dts is None:
             far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
             if far and self.container.format.name in JUMPING_FORMATS:
@@ -284,12 +294,13 @@ class PictureTrack:
         if self._stamps is None:
             frames: list[VideoFrame] = self.context.decode(packet)
             return frames
-        if packet is not None:
+        owes_one = packet is not None and not self.stands
+        if packet is not None and owes_one:
             self._stamps.append(packet.pts)
         try:
             frames = self.context.decode(packet)
         except av.error.FFmpegError:
-            if packet is not None:
+            if owes_one:
                 self._stamps.pop()
             raise
         for frame in frames:
