@@ -20,7 +20,7 @@ from av.codec.context import CodecContext
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.ffmpeg import literal
-from slomo_cli.media.packed import PackedPictures, is_packed
+from slomo_cli.media.mpeg4 import Mpeg4Packets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,10 +239,9 @@ class PictureTrack:
         stored = stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
         self._stamps: deque[int | None] | None = deque() if stored else None
         """Of the packets whose pictures are still to come."""
-        self._may_be_packed = self.container.format.name == "avi" and self.context.codec.canonical_name == "mpeg4"
-        self._packed: PackedPictures | None = None
+        self._mpeg4: Mpeg4Packets | None = None
         self.stands = False
-        """Whether the packet received last holds no picture and stands for none: the one before stands on."""
+        """Whether no picture belongs to the packet received last: the one before stands on."""
         self._delay: int | None = None
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
         self._farthest = _LONGEST_DELAY / self.time_base
@@ -266,11 +265,12 @@ class PictureTrack:
         """
         if packet.has_sidedata("encryption_info"):
             raise self._encrypted()
-        if self._may_be_packed:
-            self._may_be_packed = False
-            if is_packed((self.stream.codec_context.extradata or b"") + bytes(packet)):
-                self._packed, self._stamps, self._delay = PackedPictures(), deque(), 0
-        self.stands = self._packed is not None and self._packed.none_in(packet)
+        if self.context.codec.canonical_name == "mpeg4":
+            if self._mpeg4 is None:
+                self._mpeg4 = Mpeg4Packets((self.stream.codec_context.extradata or b"") + bytes(packet))
+                if self._mpeg4.packed and self.container.format.name == "avi":
+                    self._stamps, self._delay = deque(), 0
+            self.stands = self._mpeg4.none_in(packet)
         if self._stamps is None or packet.dts is None:
             far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
             if far and self.container.format.name in JUMPING_FORMATS:

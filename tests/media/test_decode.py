@@ -249,6 +249,34 @@ def test_b_frames_that_share_a_packet(empty: int | None, make: Callable[..., Pat
     assert decoder.warnings == []
 
 
+@pytest.mark.parametrize("name", ["pauses.avi", "pauses.mp4"])
+def test_pictures_that_are_not_coded_let_the_one_before_stand(
+    name: str, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As encoders leave out what repeats; they are none that is lost. Coded ones may be as short."""
+    wishes = ["-c:v", "mpeg4", "-g", "1000", "-sc_threshold", "1000000000", "-frames:v", "30"]
+    plain = make(f"still.{name}", "-f", "lavfi", "-i", "color=gray:size=64x48:rate=30", *wishes)
+    with av.open(str(plain)) as reader, av.open(str(tmp_path / name), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        for number, packet in enumerate(packet for packet in reader.demux(stream) if packet.size):
+            data = bytes(packet)
+            assert number == 0 or len(data) <= 19
+            if number in (10, 11, 20):
+                # Kind 01, no whole second, a mark, the time in 5 bits, a mark, not coded, filled up with 01111.
+                data = b"\0\0\1\xb6" + int(f"0101{number:05b}10" + "01111", 2).to_bytes(2, "big")
+            fresh = av.Packet(data)
+            fresh.stream, fresh.time_base, fresh.is_keyframe = copy, packet.time_base, packet.is_keyframe
+            fresh.pts, fresh.dts, fresh.duration = packet.pts, packet.dts, packet.duration
+            writer.mux(fresh)
+
+    frames, decoder = decoded(tmp_path / name)
+
+    assert [frame.pts_seconds for frame in frames] == [F(k, 30) for k in range(30) if k not in (10, 11, 20)]
+    assert scan(probe(tmp_path / name)).timing.frames_from_packets == 27
+    assert decoder.warnings == []
+
+
 def test_a_film_cut_short_gives_all_there_is(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
     whole = make("fast.mp4", "-i", str(clip("long.mp4")), "-c", "copy", "-movflags", "+faststart").read_bytes()
     path = tmp_path / "half.mp4"
