@@ -155,9 +155,14 @@ class _Planner(Draft):
 
     def _retime(self, path: Path, indices: list[int], codecs: dict[int, str]) -> None:
         """The job of writing one of them."""
-        outside = subtitles.retime(self.info, self.timing, path, indices, self.plan, codecs)
+        outside, foreign = subtitles.retime(self.info, self.timing, path, indices, self.plan, codecs)
         labels = {track.index: tags.label(track) for track in self.of("subtitle")}
         self.met += [f"{labels[at]}: {_left_out(count, 'caption')}" for at, count in outside.items() if count]
+        self.met += [
+            f"{labels[at]}: {_counted(count, 'caption')} in no UTF-8, read as Windows-1252: letters may be wrong"
+            for at, count in foreign.items()
+            if count
+        ]
 
     # --------------------------------------------------------------------------------- covers, attachments, the rest
 

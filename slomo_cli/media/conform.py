@@ -44,8 +44,10 @@ def conform(
     size: tuple[int, int],
     *,
     can_be_marked: bool,
+    says_matrix: bool,
 ) -> Conformed:
-    """Decide it. size: (width, height) of the source; can_be_marked: the output is a Matroska file.
+    """Decide it. size: (width, height) of the source; can_be_marked: the output is a Matroska file; says_matrix: it has
+    a place for the matrix.
 
     Raises EncoderError when the encoder takes no pixel format that could be made.
     """
@@ -67,7 +69,14 @@ def conform(
     elif full:
         warnings.append(f"{encoder.name} knows the limited range only: full-range samples are converted")
     converters, result = formats.conversion(
-        feed, choice, color, size, kind, limited=encoder.limited, zscale="zscale" in tools.filters
+        feed,
+        choice,
+        color,
+        size,
+        kind,
+        limited=encoder.limited,
+        marked=says_matrix,
+        zscale="zscale" in tools.filters,
     )
     # Planar RGB is RGB by its format; a matrix left over from the source's tags would only contradict it.
     tags = replace(color, matrix=0) if feed.family == "rgb" else color

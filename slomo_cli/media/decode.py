@@ -235,9 +235,9 @@ class Decoder:
         for packet in packets:
             if self._stopped:
                 return
-            # A second field is no picture to be missed at the end.
-            second = fields is not None and fields.met_in(packet)
-            if packet.pts is not None and not packet.is_discard and not second:
+            # A second field is no picture to be missed at the end, nor what is empty.
+            none = picture.stands or (fields is not None and fields.met_in(packet))
+            if packet.pts is not None and not packet.is_discard and not none:
                 self._latest_fed = max(self._latest_fed, packet.pts)
             try:
                 frames = picture.decode(packet)

@@ -191,14 +191,16 @@ def conversion(
     kind: Kind = "video",
     *,
     limited: bool = False,
+    marked: bool = True,
     zscale: bool = False,
 ) -> tuple[tuple[str, ...], ColorInfo]:
     """(filters that bring ``feed`` to ``choice``, the colour tags of the result).
 
     size: (width, height) on the pipe. ``kind`` says what the format's readers take for granted: JPEG is BT.601 at full
     range, WebP BT.601 at limited range, other still images full range; a video says what it is. limited: the encoder
-    knows no full range in YUV. zscale: this ffmpeg has the zscale filter, which is exact where swscale is up to 0.4 %
-    too dark: YUV to RGB of 16 bits, and range changes above 8 bits.
+    knows no full range in YUV. marked: the file will say which matrix it is; else the one that players guess is taken.
+    zscale: this ffmpeg has the zscale filter, which is exact where swscale is up to 0.4 % too dark: YUV to RGB of 16
+    bits, and range changes above 8 bits.
     """
     squeezed = limited and feed.family != "rgb" and choice.layout.family == "yuv" and color.range == FULL
     if choice.pix_fmt == feed.name and kind in ("video", "image") and not squeezed:
@@ -213,7 +215,7 @@ def conversion(
     if feed.family == "rgb" and choice.layout.family == "rgb":
         pass
     elif feed.family == "rgb":
-        to_matrix = 1 if kind == "video" else 6
+        to_matrix = 6 if kind != "video" else 1 if marked else usual_matrix(size[1])
         out_range = FULL if kind == "jpeg" else LIMITED
         options += [f"out_color_matrix={SCALE_MATRICES[to_matrix]}", f"out_range={RANGES[out_range]}"]
         result = ColorInfo(out_range, to_matrix, color.primaries, color.transfer)

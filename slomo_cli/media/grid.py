@@ -89,12 +89,17 @@ def find_grid(
     ticks: ascending, distinct. A stamp lies on the grid when it is less than one tick from it (both ends of a
     difference are rounded, by up to half a tick each). Where stamps were copied from a file with a coarser clock, as
     from Matroska to mp4, that clock's ticks count. Returns (None, False) where no grid explains the stamps. A single
-    picture is constant at the rate the header names, or at its own duration.
+    picture is constant at the rate the header names, or at its own duration where that is longer.
     """
     if len(ticks) < 2:
-        if header_rates:
-            return header_rates[0], True
-        return (1 / (packet_duration * time_base), True) if packet_duration else (None, False)
+        rates = list(header_rates)
+        own = 1 / (packet_duration * time_base) if packet_duration else None
+        # Of one picture libav may take the rate of fields, or the ticks of its clock, for that of pictures.
+        if own and (not rates or 1 <= own < rates[0]):
+            common = _nearest_common(own)
+            rates = [rate for rate in rates if abs(1 / (rate * time_base) - packet_duration) < 1]
+            rates.append(common if abs(common - own) <= own / 1000 else own)
+        return (rates[0], True) if rates else (None, False)
     grid, constant = _found(ticks, time_base, header_rates)
     coarse = 1 if constant else int(np.gcd.reduce(np.diff(ticks)))
     if coarse == 1:

@@ -1,4 +1,4 @@
-"""One mark in a finished Matroska file: that its picture uses the full range of its samples.
+"""Matroska's description of a picture track: numbers in it, and one mark in a finished file, that of full range.
 
 Some encoders (FFV1, Ut Video) have no such mark in their stream, and FFmpeg 7 and later squeeze full-range samples into
 the limited range for them, which is a loss. So they are told that the range is limited, and the container, which does
@@ -41,7 +41,13 @@ def mark_full_range(path: Path) -> bool:
     return True
 
 
-def _inside(data: bytearray, place: tuple[int, int], *path: int) -> tuple[int, int] | None:
+def picture_number(head: bytes, name: int) -> int:
+    """The number that the first picture track's Video element holds under this name; 0 where there is none."""
+    found = _inside(head, (0, len(head)), _SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO, name)
+    return int.from_bytes(head[slice(*found)], "big") if found else 0
+
+
+def _inside(data: bytes | bytearray, place: tuple[int, int], *path: int) -> tuple[int, int] | None:
     """Where the content of the first element at this path lies; every element of each name is tried in turn."""
     at, end = place
     while at < end:
@@ -58,7 +64,7 @@ def _inside(data: bytearray, place: tuple[int, int], *path: int) -> tuple[int, i
     return None
 
 
-def _number(data: bytearray, at: int, *, keep_marker: bool) -> tuple[int, int]:
+def _number(data: bytes | bytearray, at: int, *, keep_marker: bool) -> tuple[int, int]:
     """A variable-length number and where it ends; -1 where there is none. An unknown size is as large as can be."""
     if at >= len(data) or not data[at]:
         return -1, at

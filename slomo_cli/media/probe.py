@@ -20,6 +20,7 @@ import av
 import av.error
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.matroska import picture_number
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
 from slomo_cli.media.sequence import CONTAINER, ImageSequence, open_picture
 from slomo_cli.media.source import (
@@ -185,18 +186,13 @@ def _chroma_location(header: bytes) -> int:
     return {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[(found[1][0], found[2][0])]
 
 
-_NUMBER = rb"(\x81.|\x82..)"
-"""An unsigned element of Matroska after its name: its size, then one or two bytes."""
-_CROP = re.compile(b"".join(rb"\x54" + name + _NUMBER for name in (rb"\xaa", rb"\xbb", rb"\xcc", rb"\xdd")), re.DOTALL)
-"""PixelCropBottom, -Top, -Left and -Right, which are written one after another."""
+_CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)
+"""PixelCropLeft, -Top, -Right and -Bottom; those that are 0 may be absent."""
 
 
 def _crop(header: bytes) -> tuple[int, int, int, int]:
     """(left, top, right, bottom): what the container hides of the picture (MP4's ``clap``, Matroska's PixelCrop)."""
-    found = _CROP.search(header)
-    if found is None:
-        return 0, 0, 0, 0
-    bottom, top, left, right = (int.from_bytes(number[1:], "big") for number in found.groups())
+    left, top, right, bottom = (picture_number(header, name) for name in _CROP)
     return left, top, right, bottom
 
 
@@ -272,8 +268,15 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
 
 
 def _sample_aspect(stream: VideoStream) -> Fraction:
-    ratio = stream.sample_aspect_ratio
-    return Fraction(ratio) if ratio and ratio > 0 else Fraction(1)
+    """The shape of samples by the container's word; by the codec's where that is the same but for rounding.
+
+    Containers that tell the width to show it at (MP4 without ``pasp``, Matroska) round it to whole pixels.
+    """
+    told = [Fraction(ratio or 0) for ratio in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)]
+    shown, exact = (max(ratio, Fraction(0)) for ratio in told)
+    if exact and abs(shown - exact) * stream.codec_context.width < 1:
+        return exact
+    return shown or Fraction(1)
 
 
 def _header_rate(stream: VideoStream) -> Fraction | None:
@@ -293,12 +296,16 @@ def _rate_is_real(container: InputContainer, stream: VideoStream) -> bool:
 
 def _stream_duration(stream: Any) -> Fraction | None:
     """The stream's declared length; Matroska has it in a tag."""
-    own = None if stream.container.format.name in LENGTHLESS else seconds(stream.duration, stream.time_base)
+    name = stream.container.format.name
+    own = None if name in LENGTHLESS else seconds(stream.duration, stream.time_base)
+    # Of an MP4 all in fragments, whose index counts no pictures, libav tells the end on the container's clock.
+    tells_end = own is not None and "mov" in name and not stream.frames
     match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\0*", stream.metadata.get("DURATION", "").strip())
     if own is None and match:
-        # The tag is the end on the container's clock; what precedes the beginning is not its length.
-        start = seconds(stream.start_time, stream.time_base) or Fraction(0)
-        own = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3]) - max(start, Fraction(0))
+        own = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
+        tells_end = True
+    if own is not None and tells_end:  # what precedes the beginning is not its length
+        own -= max(seconds(stream.start_time, stream.time_base) or Fraction(0), Fraction(0))
     return own
 
 

@@ -164,10 +164,11 @@ class _Walk:
             self.furthest = max(self.furthest, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
         if packet.stream_index != self.stream.index:
             return
-        self.picture.restamp(packet)
+        if packet.size:
+            self.picture.receive(packet)
         if packet.size and not self.pictures_seen:
             self._decode(packet)
-        if not packet.size or (self._fields is not None and self._fields.met_in(packet)):
+        if not packet.size or self.picture.stands or (self._fields is not None and self._fields.met_in(packet)):
             # Empty packets (Theora, AVI) and second fields say: the picture before stands on.
             if packet.pts is not None and self.latest is not None and not packet.is_discard:
                 self.latest_end = max(self.latest_end, packet.pts + (packet.duration or 0))

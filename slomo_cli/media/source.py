@@ -20,6 +20,7 @@ from av.codec.context import CodecContext
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.ffmpeg import literal
+from slomo_cli.media.mpeg4 import Mpeg4Packets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,7 +150,10 @@ def _decodes(head: bytes) -> bool:
 
 
 def picture_stream(container: InputContainer, shown: str) -> VideoStream:
-    """The stream to convert: the best video stream that is no cover art. Raises InputError when there is none."""
+    """The stream to convert: the best video stream that is no cover art, nor the still beside a film in motion photos.
+
+    Raises InputError when there is none.
+    """
     moving = [stream for stream in container.streams.video if not is_cover(stream)]
     if not moving:
         if container.streams.video:
@@ -159,6 +163,8 @@ def picture_stream(container: InputContainer, shown: str) -> VideoStream:
         raise InputError(f"{shown} has no video stream; it holds {found}")
     best = container.streams.best("video")
     chosen = next((stream for stream in moving if best is not None and stream.index == best.index), moving[0])
+    if chosen.frames == 1:
+        chosen = next((stream for stream in moving if stream.frames > 1), chosen)
     if chosen.codec_context is None:
         raise InputError(f"{shown} holds video in a codec that this build of libav cannot decode")
     return chosen
@@ -206,13 +212,15 @@ class PictureTrack:
         threads: int = 0,
         frame_threads: bool = True,
     ) -> None:
-        shown = f"'{printable(os.fspath(path))}'"
+        self._shown = shown = f"'{printable(os.fspath(path))}'"
         self.container = open_container(path)
         try:
             if stream_index is None:
                 self.stream = picture_stream(self.container, shown)
             else:
                 self.stream = next(s for s in self.container.streams.video if s.index == stream_index)
+            if "enc_key_id" in self.stream.metadata:  # libav's word for what Matroska and WebM say of the key
+                raise self._encrypted()
             self.context = _decoder(self.stream)
             self.is_theora = self.context.name == "theora"
             """A file may hold several films, each with headers among the packets, which frame threads do not take."""
@@ -231,6 +239,9 @@ class PictureTrack:
         stored = stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
         self._stamps: deque[int | None] | None = deque() if stored else None
         """Of the packets whose pictures are still to come."""
+        self._mpeg4: Mpeg4Packets | None = None
+        self.stands = False
+        """Whether no picture belongs to the packet received last: the one before stands on."""
         self._delay: int | None = None
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
         self._farthest = _LONGEST_DELAY / self.time_base
@@ -240,16 +251,26 @@ class PictureTrack:
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
-                    self.restamp(packet)
+                    self.receive(packet)
                     yield packet
         except READ_ERRORS:
             return
 
-    def restamp(self, packet: Packet[VideoStream]) -> None:
-        """Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end.
+    def receive(self, packet: Packet[VideoStream]) -> None:
+        """What every packet of the picture must pass, by whomever it is read: mends its stamp.
 
-        In broadcasts a stamp may be damaged on the way: then there is none.
+        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. In
+        broadcasts a stamp may be damaged on the way: then there is none. Raises InputError when it is encrypted: some
+        decoders make pictures of that too.
         """
+        if packet.has_sidedata("encryption_info"):
+            raise self._encrypted()
+        if self.context.codec.canonical_name == "mpeg4":
+            if self._mpeg4 is None:
+                self._mpeg4 = Mpeg4Packets((self.stream.codec_context.extradata or b"") + bytes(packet))
+                if self._mpeg4.packed and self.container.format.name == "avi":
+                    self._stamps, self._delay = deque(), 0
+            self.stands = self._mpeg4.none_in(packet)
         if self._stamps is None or packet.dts is None:
             far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
             if far and self.container.format.name in JUMPING_FORMATS:
@@ -258,6 +279,9 @@ class PictureTrack:
         if self._delay is None:
             self._delay = 0 if packet.pts is None else packet.pts - packet.dts
         packet.pts = packet.dts + self._delay
+
+    def _encrypted(self) -> InputError:
+        return InputError(f"{self._shown} is encrypted (DRM) and cannot be read; expected a video that is not")
 
     def seek(self, ticks: int) -> None:
         """Goes to a keyframe stored at or before this stamp. Raises av.error.FFmpegError where that cannot be done."""
@@ -270,12 +294,13 @@ class PictureTrack:
         if self._stamps is None:
             frames: list[VideoFrame] = self.context.decode(packet)
             return frames
-        if packet is not None:
+        owes_one = packet is not None and not self.stands
+        if packet is not None and owes_one:
             self._stamps.append(packet.pts)
         try:
             frames = self.context.decode(packet)
         except av.error.FFmpegError:
-            if packet is not None:
+            if owes_one:
                 self._stamps.pop()
             raise
         for frame in frames:

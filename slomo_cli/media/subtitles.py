@@ -24,6 +24,8 @@ MATROSKA_HOLDS = frozenset(
 """Subtitle codecs kept in a temporary Matroska; ``mov_text`` goes into a temporary MP4 of its own."""
 
 
+_TEXT = frozenset(("subrip", "ass", "ssa", "webvtt"))
+"""Of these, what is text alone."""
 _BLANK = {
     "ass": b"0,0,Default,,0,0,0,,",
     "ssa": b"0,0,Default,,0,0,0,,",
@@ -41,11 +43,13 @@ def retime(
     streams: Sequence[int],
     plan: Plan,
     codecs: Mapping[int, str],
-) -> dict[int, int]:
+) -> tuple[dict[int, int], dict[int, int]]:
     """Copies these subtitle streams (container indices) to ``result`` with starts and durations on the output's clock.
 
-    What ends before the range or begins after it is left out, and counted for each stream; what reaches into it is cut
-    to it. Where recordings were joined, they go on with the picture. Raises InputError when the source cannot be read.
+    What ends before the range or begins after it is left out; what reaches into it is cut to it. Where recordings were
+    joined, they go on with the picture. Text that is no UTF-8 is read as Windows' Western European, and becomes UTF-8:
+    ffmpeg converts no other. Returns for each stream how many captions are left out, and how many were read so. Raises
+    InputError when the source cannot be read.
     """
     import av
 
@@ -57,6 +61,7 @@ def retime(
             outputs[index] = target.add_stream_from_template(origin.streams[index])
         written: dict[int, int] = dict.fromkeys(streams, -1)
         outside: dict[int, int] = dict.fromkeys(streams, 0)
+        foreign: dict[int, int] = dict.fromkeys(streams, 0)
         try:
             target.start_encoding()
             film = JoinedClock(origin, info, timing)
@@ -80,6 +85,9 @@ def retime(
                     continue
                 start, length = moved
                 data = _inner_clock(bytes(packet), codec, plan, begin, lasts, length)
+                if codec in _TEXT and (mended := _as_utf8(data)) != data:
+                    data = mended
+                    foreign[index] += 1
                 fresh: Any = av.Packet(data)
                 clock = Fraction(1, 1000)
                 fresh.stream = outputs[index]
@@ -101,7 +109,15 @@ def retime(
             raise InputError(
                 f"the subtitles of '{printable(info.path)}' cannot be copied: {printable(error)}"
             ) from None
-    return outside
+    return outside, foreign
+
+
+def _as_utf8(data: bytes) -> bytes:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace").encode("utf-8")
+    return data
 
 
 def _clears(data: bytes, codec: str) -> bool:

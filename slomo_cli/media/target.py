@@ -161,6 +161,7 @@ def choose_target(
         user_options,
         (info.width, info.height),
         can_be_marked=container.muxer == "matroska" and target_path is not None,
+        says_matrix=container.marks or encoder.codec in COLOURED,
     )
     choice = pixels.choice
     if encoder.hardware and (complaint := try_encoder(tools, encoder.name, choice.pix_fmt)) is not None:

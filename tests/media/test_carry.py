@@ -843,6 +843,21 @@ class TestTracks:
             done = convert(source, tmp_path / f"out {name}", TimeSettings(factor=Fraction(2)))
             assert len(tracks(done.path, "audio")) == 1
 
+    @pytest.mark.parametrize("name", ["slow.mp4", "slow.mkv"])
+    def test_captions_that_are_no_utf8_become_it(self, tmp_path, clip, make, name):
+        (tmp_path / "a.srt").write_text(
+            "1\n00:00:00,1 --> 00:00:00,4\nCaf#\n\n2\n00:00:00,5 --> 00:00:00,8\nCrème\n", encoding="utf-8"
+        )
+        plain = make(
+            "plain.mkv", "-i", str(clip("cfr.mp4")), "-i", str(tmp_path / "a.srt"), "-c", "copy", "-c:s", "srt"
+        )
+        source = tmp_path / "western.mkv"
+        source.write_bytes(plain.read_bytes().replace(b"Caf#", "Café".encode("cp1252")))
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(2)))
+        texts = [data[2:] if name.endswith("mp4") else data for _, _, data in packets(done.path, "subtitle")]
+        assert [text for text in texts if text] == ["Café".encode(), "Crème".encode()]
+        assert "1 caption in no UTF-8" in " ".join(done.carry.met)
+
     def test_subtitles_that_are_pictures(self, tmp_path):
         source = tmp_path / "bitmaps.mkv"
         with av.open(str(source), "w") as output:

@@ -211,6 +211,72 @@ def test_b_frames_where_stamps_are_of_decoding_alone(
     assert decoder.warnings == []
 
 
+@pytest.mark.parametrize("empty", [None, 9])
+def test_b_frames_that_share_a_packet(empty: int | None, make: Callable[..., Path], tmp_path: Path) -> None:
+    """As DivX and XviD write them; ``empty``: before which packet one comes that stands for no picture."""
+    film = "testsrc2=size=64x48:rate=30:duration=1"
+    wishes = ["-c:v", "mpeg4", "-bf", "1", "-b_strategy", "0", "-g", "10", "-sc_threshold", "1000000000", "-q:v", "3"]
+    plain = make("one_by_one.avi", "-f", "lavfi", "-i", film, *wishes)
+    path = tmp_path / "packed.avi"
+    nothing, mark = b"\0\0\1\xb6\x9a\xc0\x7f", b"\0\0\1\xb2DivX503b1393p"
+    with av.open(str(plain)) as reader, av.open(str(path), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        stored = [bytes(packet) for packet in reader.demux(stream) if packet.size]
+        packed: list[bytes] = []
+        for data in stored:
+            kind = data[data.index(b"\0\0\1\xb6") + 4] >> 6
+            if kind == 2:  # shown before the one stored ahead of it
+                packed[-1:] = [packed[-1] + data, nothing]
+            else:
+                at = data.index(b"\0\0\1\xb6")
+                packed.append(data[:at] + mark + data[at:])
+        assert len(packed) == len(stored) and packed.count(nothing) >= 10
+        if empty is not None:
+            packed.insert(empty, nothing)
+        for number, data in enumerate(packed):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.is_keyframe = copy, F(1, 30), number == 0
+            packet.pts = packet.dts = number
+            writer.mux(packet)
+
+    frames, decoder = decoded(path)
+
+    reference, _ = decoded(plain)
+    assert [frame.planes[0].tobytes() for frame in frames] == [frame.planes[0].tobytes() for frame in reference]
+    assert [frame.pts_seconds for frame in frames] == [F(k, 30) for k in range(31) if k != (empty or 30)]
+    assert scan(probe(path)).timing.frames_from_packets == 30
+    assert decoder.warnings == []
+
+
+@pytest.mark.parametrize("name", ["pauses.avi", "pauses.mp4"])
+def test_pictures_that_are_not_coded_let_the_one_before_stand(
+    name: str, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As encoders leave out what repeats; they are none that is lost. Coded ones may be as short."""
+    wishes = ["-c:v", "mpeg4", "-g", "1000", "-sc_threshold", "1000000000", "-frames:v", "30"]
+    plain = make(f"still.{name}", "-f", "lavfi", "-i", "color=gray:size=64x48:rate=30", *wishes)
+    with av.open(str(plain)) as reader, av.open(str(tmp_path / name), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        for number, packet in enumerate(packet for packet in reader.demux(stream) if packet.size):
+            data = bytes(packet)
+            assert number == 0 or len(data) <= 19
+            if number in (10, 11, 20):
+                # Kind 01, no whole second, a mark, the time in 5 bits, a mark, not coded, filled up with 01111.
+                data = b"\0\0\1\xb6" + int(f"0101{number:05b}10" + "01111", 2).to_bytes(2, "big")
+            fresh = av.Packet(data)
+            fresh.stream, fresh.time_base, fresh.is_keyframe = copy, packet.time_base, packet.is_keyframe
+            fresh.pts, fresh.dts, fresh.duration = packet.pts, packet.dts, packet.duration
+            writer.mux(fresh)
+
+    frames, decoder = decoded(tmp_path / name)
+
+    assert [frame.pts_seconds for frame in frames] == [F(k, 30) for k in range(30) if k not in (10, 11, 20)]
+    assert scan(probe(tmp_path / name)).timing.frames_from_packets == 27
+    assert decoder.warnings == []
+
+
 def test_a_film_cut_short_gives_all_there_is(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
     whole = make("fast.mp4", "-i", str(clip("long.mp4")), "-c", "copy", "-movflags", "+faststart").read_bytes()
     path = tmp_path / "half.mp4"

@@ -400,6 +400,13 @@ class TestPicture:
         assert (decoded[0].color_range, int(decoded[0].colorspace), int(decoded[0].color_trc)) == (1, 1, 13)
         assert np.abs(decoded[0].to_ndarray(format="rgb24")[24, 32].astype(int) - (100, 30, 200)).max() <= 2
 
+    @pytest.mark.parametrize(("name", "codec"), [("a.avi", None), ("a.nut", "mpeg4"), ("a.mp4", "mpeg4")])
+    def test_rgb_as_yuv_that_cannot_say_its_matrix_has_the_one_that_is_guessed(self, tmp_path, name, codec):
+        frame = tuple(np.full((48, 64), value, np.uint8) for value in (30, 60, 200))
+        write(tmp_path / name, video_info("gbrp", color=ColorInfo(2, 0, 1, 13)), [frame] * 3, codec=codec)
+        decoded, _ = read_back(tmp_path / name)
+        assert np.abs(decoded[0].to_ndarray(format="rgb24")[24, 32].astype(int) - (200, 30, 60)).max() <= 4
+
     @pytest.mark.parametrize(
         ("name", "codec"), [("a.mp4", "hevc"), ("a.mkv", "hevc"), ("a.mkv", "av1"), ("a.mp4", "h264")]
     )

@@ -117,6 +117,21 @@ def test_one_picture_has_the_rate_its_header_or_its_own_length_says() -> None:
     assert find_grid(one, F(1, 1000), []) == (None, False)
 
 
+@pytest.mark.parametrize(
+    ("clock", "duration", "header", "rate"),
+    [
+        (F(1, 90000), 3600, F(50), F(25)),  # MPEG-TS: libav tells the rate of fields
+        (F(1, 90000), 3754, F(48), F(24000, 1001)),
+        (F(1, 100), 3, F(100), F(100, 3)),  # GIF: libav tells the ticks of the clock
+        (F(1, 1000), 33, F(30), F(30)),  # Matroska rounds
+        (F(1, 15360), 1, F(30), F(30)),  # no picture stands so short
+        (F(1, 1000), 5000, F(25), F(25)),  # a still that stands for seconds
+    ],
+)
+def test_one_picture_that_stands_longer_than_its_header_says(clock: F, duration: int, header: F, rate: F) -> None:
+    assert find_grid(np.array([0]), clock, [header], duration) == (rate, True)
+
+
 def test_numbers_too_large_for_the_arithmetic_are_passed_over() -> None:
     ticks = np.array([0, 1 << 61], np.int64)
 

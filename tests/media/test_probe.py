@@ -184,13 +184,20 @@ def test_marks_of_360_degrees_and_of_two_views(mode: int, found: tuple[str, ...]
     assert probe(path).picture_extras == found
 
 
-def test_margins_the_container_hides(clip: Clip, tmp_path: Path) -> None:
-    # A clean aperture of 44x40 about a centre 2 to the right of the picture's (ISO/IEC 14496-12, 12.1.4).
-    aperture = b"".join(number.to_bytes(4, "big") for number in (44, 1, 40, 1, 2, 1, 0, 1))
+@pytest.mark.parametrize(
+    ("width", "height", "right", "down", "margins"),
+    [(44, 40, 2, 0, (12, 4, 8, 4)), (64, 40, 0, -4, (0, 0, 0, 8)), (48, 48, 0, 0, (8, 0, 8, 0))],
+)
+def test_margins_the_container_hides(
+    width: int, height: int, right: int, down: int, margins: tuple[int, ...], clip: Clip, tmp_path: Path
+) -> None:
+    # A clean aperture about a centre so far off the picture's (ISO/IEC 14496-12, 12.1.4).
+    numbers = (width, 1, height, 1, right, 1, down, 1)
+    aperture = b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)
     path = tmp_path / "clap.mp4"
     path.write_bytes(with_boxes(clip("cfr.mp4"), box("clap", aperture)))
 
-    assert probe(path).crop == (12, 4, 8, 4)
+    assert probe(path).crop == margins
     assert not any(probe(clip("cfr.mp4")).crop)
 
 
@@ -274,6 +281,19 @@ def test_sample_aspect_and_fields(clip: Clip) -> None:
     assert probe(clip("interlaced.mp4")).interlaced
     assert probe(clip("interlaced.mpg")).interlaced
     assert not probe(clip("cfr.mp4")).interlaced
+
+
+def test_a_shape_rounded_to_whole_pixels_is_the_codecs(clip: Clip, tmp_path: Path) -> None:
+    # Without pasp, MP4 tells how wide to show the picture: 85 pixels, for 64 of the shape 4:3.
+    without = tmp_path / "without.mp4"
+    without.write_bytes(clip("anamorphic.mp4").read_bytes().replace(b"pasp", b"free"))
+    other = tmp_path / "other.mp4"
+    data = clip("anamorphic.mp4").read_bytes()
+    at = data.index(b"pasp") + 4
+    other.write_bytes(data[:at] + bytes([0, 0, 0, 2, 0, 0, 0, 1]) + data[at + 8 :])
+
+    assert probe(without).sample_aspect == F(4, 3)
+    assert probe(other).sample_aspect == 2
 
 
 def test_lengths_and_counts_are_what_the_header_says(clip: Clip) -> None:

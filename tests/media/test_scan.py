@@ -139,6 +139,25 @@ def test_sound_of_another_length_is_no_missing_picture(name: str, clip: Clip, ma
     assert found.timing.duration == 1
 
 
+def test_fragments_of_a_long_stream_are_no_incomplete_file(
+    clip: Clip, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    wishes = ["-c", "copy", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"]
+    data = bytearray(make("fragments.mp4", "-i", str(clip("sound.mp4")), *wishes).read_bytes())
+    # Each fragment says when in the stream it is shown: in tfdt, for the track named in tfhd (ISO/IEC 14496-12, 8.8).
+    for found in re.finditer(rb"tfhd.{7}(.).*?tfdt\x01...(.{8})", data, re.DOTALL):
+        hour = 3600 * {1: 15360, 2: 44100}[found[1][0]]
+        data[found.start(2) : found.end(2)] = (int.from_bytes(found[2], "big") + hour).to_bytes(8, "big")
+    path = tmp_path / "live.mp4"
+    path.write_bytes(data)
+    info = probe(path)
+    (sound,) = info.streams
+
+    assert info.container_start_seconds == 3600
+    assert float(sound.duration_seconds or 0) == pytest.approx(1, abs=0.1)
+    assert scan(info).warnings == ()
+
+
 @pytest.mark.parametrize("frames", ["1", "3"])
 def test_captions_that_outlast_a_few_pictures_are_no_missing_picture(
     frames: str, make: Callable[..., Path], tmp_path: Path

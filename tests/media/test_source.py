@@ -166,6 +166,34 @@ def test_cover_art_is_no_video(clip: Clip, make: Callable[..., Path]) -> None:
     assert "only cover art" in refusal(song)
 
 
+@pytest.mark.parametrize("fragments", [(), ("-movflags", "+frag_keyframe+empty_moov+default_base_moof")])
+def test_what_is_encrypted_is_called_so(fragments: tuple[str, ...], clip: Clip, make: Callable[..., Path]) -> None:
+    # Decoders make pictures even of this, and of fragments without complaint.
+    key = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "0123456789abcdef" * 2]
+    locked = make("locked.mp4", "-i", str(clip("cfr.mp4")), "-c", "copy", *key, "-encryption_kid", "f" * 32, *fragments)
+
+    assert "is encrypted (DRM)" in refusal(locked)
+
+
+def test_encrypted_matroska_is_called_so(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
+    def element(name: str, content: bytes) -> bytes:
+        return bytes.fromhex(name) + bytes([0x80 | len(content)]) + content
+
+    # ContentEncodings of one ContentEncoding of type 1, with AES and the key's name (RFC 9559, 5.1.4.1.31); beside the
+    # picture's number, where a title of the same length stands for it first.
+    how = element("5035", element("47E1", b"\5") + element("47E2", b"0123456789abcdef"))
+    encodings = element("6D80", element("6240", element("5033", b"\1") + how))
+    size = len(encodings) - 3
+    plain = make("named.mkv", "-i", str(clip("gray.mkv")), "-c", "copy", "-metadata:s:v", "title=" + "x" * size)
+    data = plain.read_bytes()
+    title = element("536E", b"x" * size)
+    assert data.count(title) == 1
+    locked = tmp_path / "locked.mkv"
+    locked.write_bytes(data.replace(title, encodings))
+
+    assert "is encrypted (DRM)" in refusal(locked)
+
+
 def test_an_animated_webp_is_not_called_damaged(make: Callable[..., Path], tmp_path: Path) -> None:
     picture = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=0.3"]
     animated = make("animated.webp", *picture)
@@ -185,6 +213,21 @@ def test_the_film_is_chosen_not_the_cover_before_it(clip: Clip, make: Callable[.
 
     assert info.width == 64
     assert [(stream.kind, stream.codec) for stream in info.streams] == [("cover", "png")]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_film_is_chosen_not_the_larger_still_beside_it(
+    order: tuple[int, int], clip: Clip, make: Callable[..., Path]
+) -> None:
+    still = make(
+        "large.mp4", "-f", "lavfi", "-i", "testsrc2=size=128x96", "-frames:v", "1", "-c:v", "libx264", "-qp", "1"
+    )
+    maps = [word for index in order for word in ("-map", str(index))]
+    both = make(
+        "photo.mp4", "-i", str(clip("cfr.mp4")), "-i", str(still), *maps, "-c", "copy", "-disposition:v", "default"
+    )
+
+    assert (probe(both).width, probe(both).frames_from_header) == (64, 30)
 
 
 def test_a_second_film_is_listed_beside_the_first(clip: Clip, make: Callable[..., Path]) -> None:
