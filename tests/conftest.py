@@ -15,8 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from slomo_cli.media.ffmpeg import find_ffmpeg
+
+# How long an example takes says nothing on a machine that does other things too.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 SOURCE = "-f lavfi -i testsrc2=size={size}:rate={rate}:duration={seconds}"
 """A moving test picture; every frame differs from its neighbours."""

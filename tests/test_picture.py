@@ -34,7 +34,7 @@ def decode(data: bytes) -> np.ndarray:
         return next(container.decode(video=0)).to_ndarray(format="rgb24")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
 def test_png_reads_back_exactly(picture: np.ndarray) -> None:
     """What libav decodes is what was encoded, at any size."""

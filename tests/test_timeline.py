@@ -16,7 +16,7 @@ from slomo_cli.errors import InputError, UsageError
 from slomo_cli.timeline import Output, Plan, Step, make_plan, schedule
 from slomo_cli.values import SourceTiming, TimeSettings
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 RATES = [F(24000, 1001), F(25), F(30000, 1001), F(60), F(12), F(14985, 1000)]
 FACTORS = [F(1), F(2), F(5, 2), F(8), F(30000, 1001), F(1, 2), F(1, 30), F(7, 3)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from slomo_cli.errors import UsageError
 from slomo_cli.times import TimeMap, format_time, parse_number, parse_rate, parse_speed, parse_time
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 speeds = st.fractions(F(1, 64), 8, max_denominator=64)
 lengths = st.fractions(F(1, 100), 60, max_denominator=1001)
 

@@ -1100,7 +1100,7 @@ class TestSegments:
         st.lists(st.sampled_from(["1", "0.5", "0.125", "2", "1~0.25", "0.25~1", "3~0.1"]), min_size=1, max_size=4),
         st.sampled_from([8000, 44_100, 48_000, 96_000]),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_they_cover_every_sample_once_and_follow_the_map(self, speeds, rate):
         step = Fraction(2, len(speeds))
         text = ",".join(f"{float(i * step)!r}-{float((i + 1) * step)!r}:{s}" for i, s in enumerate(speeds))

@@ -111,7 +111,7 @@ class TestVocoder:
         st.sampled_from([8000, 16_000, 44_100]),
         st.integers(0, 2**32 - 1),
     )
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_exactly_as_long_as_asked_and_never_out_of_hand(self, length, factor, rate, seed):
         rng = np.random.default_rng(seed)
         samples = rng.normal(0, 0.2, length + 1) * (rng.random(length + 1) > 0.7)
@@ -147,7 +147,6 @@ class TestClock:
         st.sampled_from(["0-:0.25", "0-0.5:1,0.5-1:0.125,1-:2", "0-1:1~0.1,1-:0.1", "0.3-1.7:3~0.2"]),
         st.integers(0, 10**6),
     )
-    @settings(deadline=None)
     def test_it_is_the_plans_own_map(self, text, sample):
         timing = SourceTiming(60, Fraction(0), Fraction(2), Fraction(30), Fraction(30))
         plan = make_plan(timing, TimeSettings(speed=text))

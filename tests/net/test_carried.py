@@ -140,7 +140,7 @@ def test_times_may_be_many_where_all_cells_are_looked_at() -> None:
         assert torch.allclose(together.motion[m, 0][where], motion[where])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @example(bars=[(10, 40, 30.0)], t=0.5)
 @given(
     bars=st.lists(st.tuples(st.integers(0, 90), st.integers(1, 50), st.integers(-40, 40).map(float)), max_size=4),
