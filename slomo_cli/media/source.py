@@ -243,6 +243,7 @@ class PictureTrack:
         self.stands = False
         """Whether no picture belongs to the packet received last: the one before stands on."""
         self._delay: int | None = None
+        self._lead: int | None = None
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
         self._farthest = _LONGEST_DELAY / self.time_base
 
@@ -259,9 +260,10 @@ class PictureTrack:
     def receive(self, packet: Packet[VideoStream]) -> None:
         """What every packet of the picture must pass, by whomever it is read: mends its stamp.
 
-        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. In
-        broadcasts a stamp may be damaged on the way: then there is none. Raises InputError when it is encrypted: some
-        decoders make pictures of that too.
+        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. AVI counts
+        pictures from the beginning, where libav lets the first wait for those it may lean on. In broadcasts a stamp may
+        be damaged on the way: then there is none. Raises InputError when it is encrypted: some decoders make pictures
+        of that too.
         """
         if packet.has_sidedata("encryption_info"):
             raise self._encrypted()
@@ -269,8 +271,12 @@ class PictureTrack:
             if self._mpeg4 is None:
                 self._mpeg4 = Mpeg4Packets((self.stream.codec_context.extradata or b"") + bytes(packet))
                 if self._mpeg4.packed and self.container.format.name == "avi":
-                    self._stamps, self._delay = deque(), 0
+                    self._stamps = deque()
             self.stands = self._mpeg4.none_in(packet)
+        if self.container.format.name == "avi" and packet.pts is not None and packet.dts is not None:
+            if self._lead is None:
+                self._lead = packet.pts - packet.dts
+            packet.pts -= self._lead
         if self._stamps is None or packet.dts is None:
             far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
             if far and self.container.format.name in JUMPING_FORMATS:
