@@ -192,9 +192,9 @@ def stamps_are_of_decoding(container: str, codec: str) -> bool:
     """Whether packets carry the times of decoding alone, while pictures are shown in another order.
 
     AVI and ASF know no other stamps, and libav's own guess follows the pictures out of order: the n-th picture shown
-    has the n-th stamp.
+    has the n-th stamp. So it is in MXF, whose index may not say in which order they are shown.
     """
-    return container in ("avi", "asf") and codec in ("h264", "hevc", "vc1", "wmv3")
+    return container in ("avi", "asf", "mxf") and codec in ("h264", "hevc", "vc1", "wmv3")
 
 
 class PictureTrack:
