@@ -1,4 +1,5 @@
-"""Finds the picture's true times by walking over its packets; decodes only until the first picture appears.
+"""Finds the picture's true times by walking over its packets; decodes only until the first picture appears, or where
+the order of the pictures is not told, until it is met.
 
 What containers store is rounded, missing (raw streams), shifted (edit lists, packed AVI), or jumps (joined broadcasts).
 Here it becomes exact: seconds as fractions, relative to the first picture that can be shown. Memory: 8 bytes a picture.
@@ -6,11 +7,13 @@ Here it becomes exact: seconds as fractions, relative to the first picture that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import av.error
@@ -21,7 +24,7 @@ from slomo_cli.media.edits import unusual_speeds
 from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
-from slomo_cli.media.source import JUMPING_FORMATS, LENGTHLESS, THEORA_HEADER
+from slomo_cli.media.source import JUMPING_FORMATS, LENGTHLESS, THEORA_HEADER, stamps_are_of_decoding
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
+_OPENING = 64
+"""Pictures among which, where some are stored out of order, that is met."""
 _TAIL_BYTES = 1 << 20
 """So much may follow the last picture of a broadcast unsaid: sound that was sent after it."""
 
@@ -72,10 +77,27 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     if 2 * len(walk.ticks) < walk.packets or walk.stamps_are_counters():
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
     found = _stamped(walk, info, header_rates, time_base)
+    if walk.order_is_untold and _comes_out_of_order(info):
+        found = replace(found, timing=replace(found.timing, by_number=True))
     if rate is not None:
         kept = "the source has times of its own and keeps them; an input rate is for pictures and streams without any"
         found = replace(found, warnings=(*found.warnings, kept))
     return found
+
+
+def _comes_out_of_order(info: VideoInfo) -> bool:
+    """Whether decoding turns the stamps of the first pictures about."""
+    if stamps_are_of_decoding(info.container, info.codec):
+        return False  # mended already
+    latest: int | None = None
+    with open_picture(info.path, stream_index=info.stream_index, threads=1) as picture:
+        for packet in islice(picture.packets(), _OPENING):
+            with contextlib.suppress(av.error.FFmpegError):
+                for frame in picture.decode(packet):
+                    if latest is not None and frame.pts is not None and frame.pts < latest:
+                        return True
+                    latest = frame.pts
+    return False
 
 
 class Joins:
@@ -137,6 +159,8 @@ class _Walk:
         self.position = 0
         """Where in the file the last packet of the picture begins."""
         self.failure = ""
+        self.order_is_untold = bool(self.stream.codec_context.has_b_frames)
+        """No packet is shown at another time than it is decoded, though the codec may store pictures out of order."""
         # Where only the container declares a length, it may be the sound's: then every stream's end counts.
         own = info.container not in LENGTHLESS and self.stream.duration is not None
         undeclared = not own and "DURATION" not in dict(info.picture_metadata)
@@ -181,6 +205,7 @@ class _Walk:
         if self.picture.is_theora and memoryview(packet)[0] & THEORA_HEADER:
             return
         self.packets += 1
+        self.order_is_untold = self.order_is_untold and packet.pts == packet.dts
         self.position = packet.pos or self.position
         self.packet_duration = self.packet_duration or packet.duration or 0
         self._notice_join(packet.dts)

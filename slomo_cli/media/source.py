@@ -211,7 +211,9 @@ class PictureTrack:
         stream_index: int | None = None,
         threads: int = 0,
         frame_threads: bool = True,
+        by_number: bool = False,
     ) -> None:
+        """``by_number``: as in ``SourceTiming``; known without it of containers that are always so."""
         self._shown = shown = f"'{printable(os.fspath(path))}'"
         self.container = open_container(path)
         try:
@@ -236,8 +238,8 @@ class PictureTrack:
         except BaseException:
             self.container.close()
             raise
-        stored = stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
-        self._stamps: deque[int | None] | None = deque() if stored else None
+        by_number |= stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
+        self._stamps: deque[int | None] | None = deque() if by_number else None
         """Of the packets whose pictures are still to come."""
         self._mpeg4: Mpeg4Packets | None = None
         self.stands = False
@@ -300,7 +302,7 @@ class PictureTrack:
         if self._stamps is None:
             frames: list[VideoFrame] = self.context.decode(packet)
             return frames
-        owes_one = packet is not None and not self.stands
+        owes_one = packet is not None and not self.stands and not packet.is_discard
         if packet is not None and owes_one:
             self._stamps.append(packet.pts)
         try:
