@@ -314,6 +314,8 @@ def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction
     own = _stream_duration(stream)
     if own is None and container.duration is not None:
         own = Fraction(container.duration, _MICROSECONDS)
+    if container.format.name == "avi" and stream.frames:  # of files cut off libav tells a length by their size
+        own = max(own or Fraction(0), stream.frames * Fraction(stream.time_base or 0))
     return own if own is not None and own > 0 else None
 
 
