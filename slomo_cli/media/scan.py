@@ -20,7 +20,7 @@ import av.error
 import numpy as np
 
 from slomo_cli.errors import InputError, printable
-from slomo_cli.media.edits import unusual_speeds
+from slomo_cli.media.edits import has_pauses, unusual_speeds
 from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
@@ -288,17 +288,25 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
         continuous=len(parts) == 1,
     )
     warnings += _shortfall(walk, info, timing, (int(ticks[0]) - earliest) * time_base)
-    warnings += _speeds(info)
+    warnings += _odd_edits(info)
     return Timing(timing, Stamps(ticks, time_base, grid), tuple(warnings))
 
 
-def _speeds(info: VideoInfo) -> list[str]:
-    """A line where an edit list plays a part slower, faster or as a still, which libav does not."""
-    found = unusual_speeds(info.path) if "mov" in info.container else []
-    if not found:
+def _odd_edits(info: VideoInfo) -> list[str]:
+    """Lines where an edit list plays a part slower, faster, as a still or not at all, which libav does not."""
+    if "mov" not in info.container:
         return []
-    shown = " and ".join(f"at {float(speed):.4g} times their speed" if speed else "as a still" for speed in found)
-    return [f"the source's edit list plays parts {shown}; they are taken at normal speed: their times may be wrong"]
+    lines = []
+    if found := unusual_speeds(info.path):
+        shown = " and ".join(f"at {float(speed):.4g} times their speed" if speed else "as a still" for speed in found)
+        lines.append(
+            f"the source's edit list plays parts {shown}; they are taken at normal speed: their times may be wrong"
+        )
+    if has_pauses(info.path):
+        lines.append(
+            "the source's edit list holds pauses in which nothing is shown or heard; they are filled with its beginning"
+        )
+    return lines
 
 
 def _shortfall(walk: _Walk, info: VideoInfo, timing: SourceTiming, lead: Fraction) -> list[str]:

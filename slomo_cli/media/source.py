@@ -351,9 +351,11 @@ def first_picture(picture: PictureTrack, shown: str, *, enough_bytes: int = 64 <
     """
     read = 0
     head = b""
+    hidden = True
     for packet in picture.packets():
         head = head or bytes(memoryview(packet)[:21])
         read += packet.size
+        hidden = hidden and packet.is_discard
         try:
             frames = picture.decode(packet)
         except av.error.FFmpegError:
@@ -370,6 +372,8 @@ def first_picture(picture: PictureTrack, shown: str, *, enough_bytes: int = 64 <
         return frames[0]
     if read == 0:
         raise InputError(f"{shown} has a video stream without a single picture in it")
+    if hidden:
+        raise InputError(f"{shown} has an edit list that hides every picture: expected a file that shows some")
     if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & _WEBP_ANIMATION:
         raise InputError(
             f"{shown} is an animated WebP, which this libav cannot decode: convert it to .apng or .mp4 first"

@@ -354,6 +354,37 @@ def test_edits_that_change_the_speed_are_told(speed: F, words: str, clip: Clip, 
     assert timed(tmp_path / "edited.mov").warnings == ((told,) if words else ())
 
 
+def with_edits(clip: Path, path: Path, *edits: tuple[int, int]) -> Path:
+    """A clip of one track whose list is replaced by these edits: (length, first in the media), in ticks."""
+    data = bytearray(clip.read_bytes())
+    at = data.index(b"edts") - 4
+    rows = b"".join(struct.pack(">IiI", *edit, 1 << 16) for edit in edits)
+    inner = b"elst" + struct.pack(">II", 0, len(edits)) + rows
+    box = struct.pack(">I", len(inner) + 12) + b"edts" + struct.pack(">I", len(inner) + 4) + inner
+    grown = len(box) - struct.unpack_from(">I", data, at)[0]
+    for outer in (b"moov", b"trak"):
+        start = data.index(outer) - 4
+        struct.pack_into(">I", data, start, struct.unpack_from(">I", data, start)[0] + grown)
+    data[at : len(box) - grown + at] = box
+    path.write_bytes(data)
+    return path
+
+
+def test_pauses_that_an_edit_list_holds_are_told(clip: Clip, tmp_path: Path) -> None:
+    """libav fills them with the beginning of the track; before it, they only delay it."""
+    told = "the source's edit list holds pauses in which nothing is shown or heard; they are filled with its beginning"
+    late = with_edits(clip("cfr.mov"), tmp_path / "late.mov", (500, -1), (1000, 1024))
+    assert told not in timed(late).warnings
+    paused = with_edits(clip("cfr.mov"), tmp_path / "paused.mov", (500, 1024), (500, -1), (500, 1024))
+    assert told in timed(paused).warnings
+
+
+def test_an_edit_list_that_hides_every_picture_is_told(clip: Clip, tmp_path: Path) -> None:
+    hidden = with_edits(clip("cfr.mov"), tmp_path / "hidden.mov", (1000, 1 << 24))
+    with pytest.raises(InputError, match="edit list that hides every picture"):
+        probe(hidden)
+
+
 def test_a_list_of_64_bit_edits_is_read(tmp_path: Path) -> None:
     def box(kind: bytes, *content: bytes) -> bytes:
         return struct.pack(">I", 8 + sum(map(len, content))) + kind + b"".join(content)
