@@ -24,7 +24,7 @@ from slomo_cli.media.edits import has_pauses, unusual_speeds
 from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
-from slomo_cli.media.source import JUMPING_FORMATS, LENGTHLESS, THEORA_HEADER, stamps_are_of_decoding
+from slomo_cli.media.source import JUMPING_FORMATS, LENGTHLESS, RAW_STREAMS, THEORA_HEADER, stamps_are_of_decoding
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
         raise InputError(f"{shown} has a video stream in which no picture can be decoded: the file is damaged")
     if info.rate_from_header is not None:
         header_rates.insert(0, info.rate_from_header)
-    if 2 * len(walk.ticks) < walk.packets or walk.stamps_are_counters():
+    # Raw MPEG-2 may say of pictures that they stand longer (3:2 pulldown).
+    raw = info.container in RAW_STREAMS and (info.container != "mpegvideo" or walk.is_even)
+    made_up = raw or walk.stamps_are_counters()
+    if 2 * len(walk.ticks) < walk.packets or made_up:
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
     found = _stamped(walk, info, header_rates, time_base)
     if walk.order_is_untold and _comes_out_of_order(info):
@@ -154,6 +157,9 @@ class _Walk:
         self.latest: int | None = None
         self.latest_end = 0
         self.packet_duration = 0
+        self.is_even = True
+        """Every picture but the first, of which libav knows too little, lasts as long as the next."""
+        self._lasts: int | None = None
         self.furthest = Fraction(0)
         """The latest end of any stream, seconds on the container's clock; only where all streams were read."""
         self.position = 0
@@ -205,6 +211,9 @@ class _Walk:
         if self.picture.is_theora and memoryview(packet)[0] & THEORA_HEADER:
             return
         self.packets += 1
+        if self.packets > 1:
+            self._lasts = packet.duration if self._lasts is None else self._lasts
+            self.is_even = self.is_even and packet.duration == self._lasts
         self.order_is_untold = self.order_is_untold and packet.pts == packet.dts
         self.position = packet.pos or self.position
         self.packet_duration = self.packet_duration or packet.duration or 0

@@ -66,6 +66,10 @@ READ_ERRORS = (av.error.FFmpegError, IndexError)
 """What ends reading; PyAV 18 stumbles at the end over streams that begin in the middle of a file."""
 JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
 """Containers of broadcasts, whose clock may jump."""
+RAW_STREAMS = frozenset(
+    "h264 hevc vvc evc m4v mpegvideo h261 h263 cavsvideo avs2 avs3 vc1 mjpeg mjpeg_2000 mpjpeg obu dnxhd dirac".split()
+)
+"""Demuxers of pictures alone. What stamps they give are libav's own, from a rate that it finds in them or assumes."""
 LENGTHLESS = frozenset({"asf", "matroska,webm"})
 """Containers that declare a length of the whole only; to streams of theirs libav may give it."""
 _LONGEST_DELAY = 10

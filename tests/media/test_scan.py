@@ -112,6 +112,30 @@ def test_a_raw_stream_runs_at_its_headers_rate_or_the_users(clip: Clip, make: Ca
         assert "25 per second" in scan(silent).warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("ending", "codec", "told"),
+    [
+        ("mjpeg", ("mjpeg",), False),
+        ("dnxhd", ("dnxhd", "-profile:v", "dnxhr_sq", "-pix_fmt", "yuv422p", "-s", "256x128"), False),
+        ("m1v", ("mpeg1video",), True),
+        ("h263", ("h263", "-s", "176x144"), True),
+    ],
+)
+def test_stamps_that_libav_makes_up_for_raw_streams_do_not_count(
+    ending: str, codec: tuple[str, ...], told: bool, make: Callable[..., Path]
+) -> None:
+    """It lets the first picture of some stand longer, and takes 25 a second where nothing is told."""
+    info = probe(
+        make(f"made_up.{ending}", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1", "-c:v", *codec)
+    )
+    own = scan(info)
+    rate = {"m1v": F(30), "h263": NTSC}.get(ending, F(25))
+    assert (own.timing.rate, own.timing.frames_from_packets, own.timing.duration) == (rate, 30, 30 / rate)
+    assert any("does not say how fast" in line for line in own.warnings) != told
+    asked = scan(info, F(60))
+    assert (asked.timing.rate, asked.timing.duration, asked.warnings) == (60, F(1, 2), ())
+
+
 @pytest.mark.parametrize("name", ["long.mkv", "long.webm", "fast.mp4", "long.avi"])
 def test_a_file_cut_short_is_told(name: str, clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
     made = {"fast.mp4": ("-c", "copy", "-movflags", "+faststart"), "long.avi": ("-c:v", "mjpeg")}
