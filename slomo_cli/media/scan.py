@@ -22,7 +22,7 @@ import numpy as np
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.edits import has_pauses, unusual_speeds
 from slomo_cli.media.fields import SecondFields
-from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
+from slomo_cli.media.grid import Stamps, ascending, film_rate, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
 from slomo_cli.media.source import JUMPING_FORMATS, LENGTHLESS, RAW_STREAMS, THEORA_HEADER, stamps_are_of_decoding
 from slomo_cli.values import SourceTiming, VideoInfo
@@ -284,9 +284,16 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     if repeated and len(parts) == 1:
         warnings.append(f"{repeated} pictures repeat the time stamp of another and are left out")
     grid, constant = find_grid(ticks, time_base, header_rates, walk.packet_duration)
+    film = None if constant else film_rate(ticks, time_base)
+    if film is not None:
+        grid, constant = film, True
+        warnings.append(
+            f"the source is film shown for two and three fields in turn (3:2 pulldown): its pictures are taken to come "
+            f"evenly, at {float(film):.5g} per second"
+        )
     rate = grid if constant else None
     nominal = nominal or rate or grid or pace(np.diff(ticks), time_base, header_rates)
-    last = last_length(walk.latest_end - (walk.latest or 0), time_base, grid, nominal)
+    last = 1 / film if film else last_length(walk.latest_end - (walk.latest or 0), time_base, grid, nominal)
     timing = SourceTiming(
         frames_from_packets=len(ticks),
         first_seconds=int(ticks[0]) * time_base,

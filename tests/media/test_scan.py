@@ -101,6 +101,16 @@ def test_pictures_hidden_by_an_edit_list_do_not_count(clip: Clip) -> None:
     assert found.warnings == ()
 
 
+def test_film_in_a_telecine_is_even_and_told(make: Callable[..., Path]) -> None:
+    stamps = "settb=1/90000,setpts=trunc(N*2.5+0.5)*1001/60000/TB"  # a picture stands for two fields or three
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=24:duration=1", "-vf", stamps, "-c:v", "libx264")
+    found = timed(make("telecine.mkv", *film, "-fps_mode", "passthrough", "-enc_time_base", "1/90000"))
+
+    assert (found.timing.rate, found.timing.duration) == (FILM, 24 / FILM)
+    assert list(found.stamps) == [k / FILM for k in range(24)]
+    assert any("3:2 pulldown" in line for line in found.warnings)
+
+
 def test_a_raw_stream_runs_at_its_headers_rate_or_the_users(clip: Clip, make: Callable[..., Path]) -> None:
     info = probe(clip("cfr.h264"))
 
