@@ -92,3 +92,18 @@ def test_flash_and_beep_stay_together(case: str, flashing: Callable[..., Path], 
     summary = convert(source, out, cuts="off", duplicates="keep", **settings, **wishes)
 
     assert abs(flash_time(out) - beep_time(out)) <= 1 / summary.rate_out
+
+
+@pytest.mark.parametrize("codec", [("libx264", "-bf", "2"), ("libx264", "-bf", "0"), ("mpeg4", "-bf", "2")])
+def test_sound_of_avi_stays_with_the_picture_of_its_number(
+    codec: tuple[str, ...], flashing: Callable[..., Path], make: Callable[..., Path], weights: str, tmp_path: Path
+) -> None:
+    """libav lets the first picture wait for those that may be stored before it; AVI does not."""
+    film = flashing("flash-0-0.mkv")
+    source = make(f"flash-{codec[0]}{codec[2]}.avi", "-i", str(film), "-r", "30", "-c:v", *codec, "-c:a", "pcm_s16le")
+    out = tmp_path / "out.mkv"
+    settings: dict[str, Any] = {"weights": weights, "device": "cpu", "threads": 1, "preset": "ultrafast"}
+
+    summary = convert(source, out, factor=8, cuts="off", duplicates="keep", **settings)
+
+    assert abs(flash_time(out) - beep_time(out)) <= 1 / summary.rate_out

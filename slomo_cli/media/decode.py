@@ -81,8 +81,8 @@ class Decoder:
         self._stopped = False
         self._latest_fed = -(1 << 63)
         seekable = bool(_SEEKABLE & set(info.container.split(",")))
-        stored = stamps_are_of_decoding(info.container, info.codec)
-        self._may_seek = seekable and timing.stamped and timing.continuous and not stored
+        by_number = timing.by_number or stamps_are_of_decoding(info.container, info.codec)
+        self._may_seek = seekable and timing.stamped and timing.continuous and not by_number
         self._shown = f"'{printable(os.fspath(info.path))}'"
         self._uniform = Uniform(info, self._shown, self.warnings)
 
@@ -225,9 +225,15 @@ class Decoder:
             picture.close()
 
     def _open(self, threads: int, *, frame_threads: bool) -> PictureTrack:
-        info, rate = self.info, self.timing.nominal_rate
-        index = info.stream_index
-        return open_picture(info.path, stream_index=index, threads=threads, frame_threads=frame_threads, rate=rate)
+        info, timing = self.info, self.timing
+        return open_picture(
+            info.path,
+            stream_index=info.stream_index,
+            threads=threads,
+            frame_threads=frame_threads,
+            rate=timing.nominal_rate,
+            by_number=timing.by_number,
+        )
 
     def _decoded(self, picture: PictureTrack, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
         """Pictures of these packets and of the drained decoder; damaged packets are passed over, each counted once."""

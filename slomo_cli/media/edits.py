@@ -1,4 +1,4 @@
-"""One thing that libav reads over in MP4 and MOV: edits that play a part of a track at another speed, or as a still.
+"""What libav reads over in MP4 and MOV: edits that play a part of a track at another speed, as a still, or not at all.
 
 The index is walked box by box (ISO/IEC 14496-12, 4.2); of all that it holds only the edit lists (8.6.6) are read.
 """
@@ -8,32 +8,55 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import dropwhile
 from pathlib import Path
 from typing import BinaryIO
 
 _NORMAL = 1 << 16
 """The speed of an edit is a fixed-point number with 16 bits behind the point."""
-_PATH = (b"moov", b"trak", b"edts", b"elst")
+_NOTHING = -1
+"""The place in the media of an edit that shows nothing."""
 
 
 def unusual_speeds(path: Path) -> list[Fraction]:
     """Speeds other than 1 at which the file's edits play; 0 is a still."""
+    speeds = {speed for edits in _edits(path) for _, first, speed in edits if first != _NOTHING}
+    return sorted(Fraction(speed, _NORMAL) for speed in speeds - {_NORMAL})
+
+
+def has_pauses(path: Path) -> bool:
+    """Whether a track of picture or sound shows nothing for a while after it has begun."""
+    kinds = (b"vide", b"soun")
+    return any(
+        length > 0 and first == _NOTHING
+        for edits in _edits(path, kinds)
+        for length, first, _ in dropwhile(lambda edit: edit[1] == _NOTHING, edits)
+    )
+
+
+def _edits(path: Path, kinds: tuple[bytes, ...] = ()) -> Iterator[list[tuple[int, int, int]]]:
+    """Of each track, or each of these kinds: (length, first in the media, speed) of its edits."""
     with open(path, "rb") as file:
-        end = file.seek(0, 2)
-        return sorted({Fraction(speed, _NORMAL) for speed in _speeds(file, 0, end, _PATH) if speed != _NORMAL})
+        for begin, stop in _found(file, 0, file.seek(0, 2), (b"moov", b"trak")):
+            handlers = [_content(file, *box)[8:12] for box in _found(file, begin, stop, (b"mdia", b"hdlr"))]
+            for box in _found(file, begin, stop, (b"edts", b"elst")):
+                data = _content(file, *box)
+                entry = ">QqI" if data[:1] == b"\1" else ">IiI"
+                whole = 8 + (len(data) - 8) // struct.calcsize(entry) * struct.calcsize(entry)
+                if not kinds or any(kind in handlers for kind in kinds):
+                    yield list(struct.iter_unpack(entry, data[8:whole]))
 
 
-def _speeds(file: BinaryIO, at: int, end: int, path: tuple[bytes, ...]) -> Iterator[int]:
-    """Of all edits that show something, in the boxes of this path between the two places."""
+def _found(file: BinaryIO, at: int, end: int, path: tuple[bytes, ...]) -> Iterator[tuple[int, int]]:
+    """(where its content begins, where it ends) of each box of this path between the two places."""
     for kind, begin, stop in _boxes(file, at, end):
-        if kind == path[0] and len(path) > 1:
-            yield from _speeds(file, begin, stop, path[1:])
-        elif kind == path[0]:
-            file.seek(begin)
-            data = file.read(stop - begin)
-            entry = ">QqI" if data[:1] == b"\1" else ">IiI"
-            whole = 8 + (len(data) - 8) // struct.calcsize(entry) * struct.calcsize(entry)
-            yield from (speed for _, first, speed in struct.iter_unpack(entry, data[8:whole]) if first >= 0)
+        if kind == path[0]:
+            yield from _found(file, begin, stop, path[1:]) if len(path) > 1 else [(begin, stop)]
+
+
+def _content(file: BinaryIO, begin: int, stop: int) -> bytes:
+    file.seek(begin)
+    return file.read(stop - begin)
 
 
 def _boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:

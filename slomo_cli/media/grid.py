@@ -29,6 +29,9 @@ _COMMON_RATES = tuple(
 )
 _COMMON_DENOMINATORS = (1, 2, 1001)
 _DEFAULT_RATE = Fraction(25)
+_FILM_RATES = (Fraction(24000, 1001), Fraction(24))
+_RHYTHM = 8
+"""Intervals that make a rhythm."""
 _COARSEST = 4
 """Ticks from picture to picture up to which unevenness is not laid to rounding: 2, 3, 2, 3 is a telecine."""
 
@@ -167,6 +170,27 @@ def _fit(ticks: Ticks, time_base: Fraction, rate: Fraction) -> Ticks | None:
         return None
     steps = np.diff(points)
     return steps if (steps >= 1).all() else None
+
+
+def film_rate(ticks: Ticks, time_base: Fraction) -> Fraction | None:
+    """The rate of film that is shown for two and three fields of video in turn (3:2 pulldown); None of anything else.
+
+    ticks: ascending, distinct. Made even, no picture moves by more than a field (1/60 s).
+    """
+    steps = np.diff(ticks)
+    if len(steps) < _RHYTHM:
+        return None
+    mean = len(steps) / (int(ticks[-1] - ticks[0]) * time_base)
+    for rate in sorted(_FILM_RATES, key=lambda film: abs(film - mean)):
+        interval = float(1 / (rate * time_base))
+        field = interval * 2 / 5
+        fields = np.rint(steps / field)
+        rounded = 1.5  # ticks
+        rhythmic = {2, 3} == set(fields.tolist()) and float(np.abs(steps - fields * field).max()) <= rounded
+        away = np.abs(ticks - ticks[0] - np.arange(len(ticks)) * interval)
+        if rhythmic and field >= 8 and float(away.max()) <= field + rounded:
+            return rate
+    return None
 
 
 def pace(steps: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> Fraction:

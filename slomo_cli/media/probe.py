@@ -25,6 +25,7 @@ from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
 from slomo_cli.media.sequence import CONTAINER, ImageSequence, open_picture
 from slomo_cli.media.source import (
     LENGTHLESS,
+    RAW_STREAMS,
     PictureTrack,
     disposition_of,
     first_picture,
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["open_container", "probe"]
 
 _MICROSECONDS = 1_000_000
-_RAW_STREAMS = frozenset(
-    {"h264", "hevc", "vvc", "evc", "m4v", "mpegvideo", "h261", "h263", "cavsvideo", "vc1", "mjpeg", "obu"}
-)
 _DOLBY_TAGS = frozenset({"dvh1", "dvhe", "dvav", "dva1", "dav1"})
 _FIELD_ORDERS_INTERLACED = frozenset({2, 3, 4, 5})
 """AVFieldOrder: 0 unknown, 1 progressive, then top (2, 4) or bottom (3, 5) field first."""
@@ -291,7 +289,7 @@ def _rate_is_real(container: InputContainer, stream: VideoStream) -> bool:
     name = container.format.name
     if name == "image2" or name.endswith("_pipe"):
         return False
-    return not (name in _RAW_STREAMS and not stream.codec_context.framerate)
+    return not (name in RAW_STREAMS and not stream.codec_context.framerate)
 
 
 def _stream_duration(stream: Any) -> Fraction | None:
@@ -314,6 +312,8 @@ def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction
     own = _stream_duration(stream)
     if own is None and container.duration is not None:
         own = Fraction(container.duration, _MICROSECONDS)
+    if container.format.name == "avi" and stream.frames:  # of files cut off libav tells a length by their size
+        own = max(own or Fraction(0), stream.frames * Fraction(stream.time_base or 0))
     return own if own is not None and own > 0 else None
 
 

@@ -1,4 +1,5 @@
-"""Finds the picture's true times by walking over its packets; decodes only until the first picture appears.
+"""Finds the picture's true times by walking over its packets; decodes only until the first picture appears, or where
+the order of the pictures is not told, until it is met.
 
 What containers store is rounded, missing (raw streams), shifted (edit lists, packed AVI), or jumps (joined broadcasts).
 Here it becomes exact: seconds as fractions, relative to the first picture that can be shown. Memory: 8 bytes a picture.
@@ -6,22 +7,24 @@ Here it becomes exact: seconds as fractions, relative to the first picture that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import av.error
 import numpy as np
 
 from slomo_cli.errors import InputError, printable
-from slomo_cli.media.edits import unusual_speeds
+from slomo_cli.media.edits import has_pauses, unusual_speeds
 from slomo_cli.media.fields import SecondFields
-from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
+from slomo_cli.media.grid import Stamps, ascending, film_rate, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
-from slomo_cli.media.source import JUMPING_FORMATS, LENGTHLESS, THEORA_HEADER
+from slomo_cli.media.source import JUMPING_FORMATS, LENGTHLESS, RAW_STREAMS, THEORA_HEADER, stamps_are_of_decoding
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
+_OPENING = 64
+"""Pictures among which, where some are stored out of order, that is met."""
 _TAIL_BYTES = 1 << 20
 """So much may follow the last picture of a broadcast unsaid: sound that was sent after it."""
 
@@ -69,13 +74,33 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
         raise InputError(f"{shown} has a video stream in which no picture can be decoded: the file is damaged")
     if info.rate_from_header is not None:
         header_rates.insert(0, info.rate_from_header)
-    if 2 * len(walk.ticks) < walk.packets or walk.stamps_are_counters():
+    # Raw MPEG-2 may say of pictures that they stand longer (3:2 pulldown).
+    raw = info.container in RAW_STREAMS and (info.container != "mpegvideo" or walk.is_even)
+    made_up = raw or walk.stamps_are_counters()
+    if 2 * len(walk.ticks) < walk.packets or made_up:
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
     found = _stamped(walk, info, header_rates, time_base)
+    if walk.order_is_untold and _comes_out_of_order(info):
+        found = replace(found, timing=replace(found.timing, by_number=True))
     if rate is not None:
         kept = "the source has times of its own and keeps them; an input rate is for pictures and streams without any"
         found = replace(found, warnings=(*found.warnings, kept))
     return found
+
+
+def _comes_out_of_order(info: VideoInfo) -> bool:
+    """Whether decoding turns the stamps of the first pictures about."""
+    if stamps_are_of_decoding(info.container, info.codec):
+        return False  # mended already
+    latest: int | None = None
+    with open_picture(info.path, stream_index=info.stream_index, threads=1) as picture:
+        for packet in islice(picture.packets(), _OPENING):
+            with contextlib.suppress(av.error.FFmpegError):
+                for frame in picture.decode(packet):
+                    if latest is not None and frame.pts is not None and frame.pts < latest:
+                        return True
+                    latest = frame.pts
+    return False
 
 
 class Joins:
@@ -132,11 +157,16 @@ class _Walk:
         self.latest: int | None = None
         self.latest_end = 0
         self.packet_duration = 0
+        self.is_even = True
+        """Every picture but the first, of which libav knows too little, lasts as long as the next."""
+        self._lasts: int | None = None
         self.furthest = Fraction(0)
         """The latest end of any stream, seconds on the container's clock; only where all streams were read."""
         self.position = 0
         """Where in the file the last packet of the picture begins."""
         self.failure = ""
+        self.order_is_untold = bool(self.stream.codec_context.has_b_frames)
+        """No packet is shown at another time than it is decoded, though the codec may store pictures out of order."""
         # Where only the container declares a length, it may be the sound's: then every stream's end counts.
         own = info.container not in LENGTHLESS and self.stream.duration is not None
         undeclared = not own and "DURATION" not in dict(info.picture_metadata)
@@ -181,6 +211,10 @@ class _Walk:
         if self.picture.is_theora and memoryview(packet)[0] & THEORA_HEADER:
             return
         self.packets += 1
+        if self.packets > 1:
+            self._lasts = packet.duration if self._lasts is None else self._lasts
+            self.is_even = self.is_even and packet.duration == self._lasts
+        self.order_is_untold = self.order_is_untold and packet.pts == packet.dts
         self.position = packet.pos or self.position
         self.packet_duration = self.packet_duration or packet.duration or 0
         self._notice_join(packet.dts)
@@ -250,9 +284,16 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     if repeated and len(parts) == 1:
         warnings.append(f"{repeated} pictures repeat the time stamp of another and are left out")
     grid, constant = find_grid(ticks, time_base, header_rates, walk.packet_duration)
+    film = None if constant else film_rate(ticks, time_base)
+    if film is not None:
+        grid, constant = film, True
+        warnings.append(
+            f"the source is film shown for two and three fields in turn (3:2 pulldown): its pictures are taken to come "
+            f"evenly, at {float(film):.5g} per second"
+        )
     rate = grid if constant else None
     nominal = nominal or rate or grid or pace(np.diff(ticks), time_base, header_rates)
-    last = last_length(walk.latest_end - (walk.latest or 0), time_base, grid, nominal)
+    last = 1 / film if film else last_length(walk.latest_end - (walk.latest or 0), time_base, grid, nominal)
     timing = SourceTiming(
         frames_from_packets=len(ticks),
         first_seconds=int(ticks[0]) * time_base,
@@ -263,17 +304,25 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
         continuous=len(parts) == 1,
     )
     warnings += _shortfall(walk, info, timing, (int(ticks[0]) - earliest) * time_base)
-    warnings += _speeds(info)
+    warnings += _odd_edits(info)
     return Timing(timing, Stamps(ticks, time_base, grid), tuple(warnings))
 
 
-def _speeds(info: VideoInfo) -> list[str]:
-    """A line where an edit list plays a part slower, faster or as a still, which libav does not."""
-    found = unusual_speeds(info.path) if "mov" in info.container else []
-    if not found:
+def _odd_edits(info: VideoInfo) -> list[str]:
+    """Lines where an edit list plays a part slower, faster, as a still or not at all, which libav does not."""
+    if "mov" not in info.container:
         return []
-    shown = " and ".join(f"at {float(speed):.4g} times their speed" if speed else "as a still" for speed in found)
-    return [f"the source's edit list plays parts {shown}; they are taken at normal speed: their times may be wrong"]
+    lines = []
+    if found := unusual_speeds(info.path):
+        shown = " and ".join(f"at {float(speed):.4g} times their speed" if speed else "as a still" for speed in found)
+        lines.append(
+            f"the source's edit list plays parts {shown}; they are taken at normal speed: their times may be wrong"
+        )
+    if has_pauses(info.path):
+        lines.append(
+            "the source's edit list holds pauses in which nothing is shown or heard; they are filled with its beginning"
+        )
+    return lines
 
 
 def _shortfall(walk: _Walk, info: VideoInfo, timing: SourceTiming, lead: Fraction) -> list[str]:

@@ -153,6 +153,7 @@ def open_picture(
     threads: int = 0,
     frame_threads: bool = True,
     rate: Fraction = DEFAULT_RATE,
+    by_number: bool = False,
 ) -> PictureTrack:
     """Opens a file, or the pictures a name stands for, for decoding; ``rate`` counts only for the latter.
 
@@ -161,4 +162,6 @@ def open_picture(
     files = sequence_files(path)
     if files is not None:
         return ImageSequence(files, threads=threads, rate=rate)
-    return PictureTrack(path, stream_index=stream_index, threads=threads, frame_threads=frame_threads)
+    return PictureTrack(
+        path, stream_index=stream_index, threads=threads, frame_threads=frame_threads, by_number=by_number
+    )

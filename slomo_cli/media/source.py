@@ -66,6 +66,10 @@ READ_ERRORS = (av.error.FFmpegError, IndexError)
 """What ends reading; PyAV 18 stumbles at the end over streams that begin in the middle of a file."""
 JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
 """Containers of broadcasts, whose clock may jump."""
+RAW_STREAMS = frozenset(
+    "h264 hevc vvc evc m4v mpegvideo h261 h263 cavsvideo avs2 avs3 vc1 mjpeg mjpeg_2000 mpjpeg obu dnxhd dirac".split()
+)
+"""Demuxers of pictures alone. What stamps they give are libav's own, from a rate that it finds in them or assumes."""
 LENGTHLESS = frozenset({"asf", "matroska,webm"})
 """Containers that declare a length of the whole only; to streams of theirs libav may give it."""
 _LONGEST_DELAY = 10
@@ -192,9 +196,9 @@ def stamps_are_of_decoding(container: str, codec: str) -> bool:
     """Whether packets carry the times of decoding alone, while pictures are shown in another order.
 
     AVI and ASF know no other stamps, and libav's own guess follows the pictures out of order: the n-th picture shown
-    has the n-th stamp.
+    has the n-th stamp. So it is in MXF, whose index may not say in which order they are shown.
     """
-    return container in ("avi", "asf") and codec in ("h264", "hevc", "vc1", "wmv3")
+    return container in ("avi", "asf", "mxf") and codec in ("h264", "hevc", "vc1", "wmv3")
 
 
 class PictureTrack:
@@ -211,7 +215,9 @@ class PictureTrack:
         stream_index: int | None = None,
         threads: int = 0,
         frame_threads: bool = True,
+        by_number: bool = False,
     ) -> None:
+        """``by_number``: as in ``SourceTiming``; known without it of containers that are always so."""
         self._shown = shown = f"'{printable(os.fspath(path))}'"
         self.container = open_container(path)
         try:
@@ -236,13 +242,14 @@ class PictureTrack:
         except BaseException:
             self.container.close()
             raise
-        stored = stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
-        self._stamps: deque[int | None] | None = deque() if stored else None
+        by_number |= stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
+        self._stamps: deque[int | None] | None = deque() if by_number else None
         """Of the packets whose pictures are still to come."""
         self._mpeg4: Mpeg4Packets | None = None
         self.stands = False
         """Whether no picture belongs to the packet received last: the one before stands on."""
         self._delay: int | None = None
+        self._lead: int | None = None
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
         self._farthest = _LONGEST_DELAY / self.time_base
 
@@ -259,9 +266,10 @@ class PictureTrack:
     def receive(self, packet: Packet[VideoStream]) -> None:
         """What every packet of the picture must pass, by whomever it is read: mends its stamp.
 
-        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. In
-        broadcasts a stamp may be damaged on the way: then there is none. Raises InputError when it is encrypted: some
-        decoders make pictures of that too.
+        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. AVI counts
+        pictures from the beginning, where libav lets the first wait for those it may lean on. In broadcasts a stamp may
+        be damaged on the way: then there is none. Raises InputError when it is encrypted: some decoders make pictures
+        of that too.
         """
         if packet.has_sidedata("encryption_info"):
             raise self._encrypted()
@@ -269,8 +277,12 @@ class PictureTrack:
             if self._mpeg4 is None:
                 self._mpeg4 = Mpeg4Packets((self.stream.codec_context.extradata or b"") + bytes(packet))
                 if self._mpeg4.packed and self.container.format.name == "avi":
-                    self._stamps, self._delay = deque(), 0
+                    self._stamps = deque()
             self.stands = self._mpeg4.none_in(packet)
+        if self.container.format.name == "avi" and packet.pts is not None and packet.dts is not None:
+            if self._lead is None:
+                self._lead = packet.pts - packet.dts
+            packet.pts -= self._lead
         if self._stamps is None or packet.dts is None:
             far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
             if far and self.container.format.name in JUMPING_FORMATS:
@@ -294,7 +306,7 @@ class PictureTrack:
         if self._stamps is None:
             frames: list[VideoFrame] = self.context.decode(packet)
             return frames
-        owes_one = packet is not None and not self.stands
+        owes_one = packet is not None and not self.stands and not packet.is_discard
         if packet is not None and owes_one:
             self._stamps.append(packet.pts)
         try:
@@ -343,9 +355,11 @@ def first_picture(picture: PictureTrack, shown: str, *, enough_bytes: int = 64 <
     """
     read = 0
     head = b""
+    hidden = True
     for packet in picture.packets():
         head = head or bytes(memoryview(packet)[:21])
         read += packet.size
+        hidden = hidden and packet.is_discard
         try:
             frames = picture.decode(packet)
         except av.error.FFmpegError:
@@ -362,6 +376,8 @@ def first_picture(picture: PictureTrack, shown: str, *, enough_bytes: int = 64 <
         return frames[0]
     if read == 0:
         raise InputError(f"{shown} has a video stream without a single picture in it")
+    if hidden:
+        raise InputError(f"{shown} has an edit list that hides every picture: expected a file that shows some")
     if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & _WEBP_ANIMATION:
         raise InputError(
             f"{shown} is an animated WebP, which this libav cannot decode: convert it to .apng or .mp4 first"

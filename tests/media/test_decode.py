@@ -193,12 +193,12 @@ def test_what_is_lost_is_counted_once_and_told(clip: Clip, tmp_path: Path) -> No
     assert any(f"{30 - len(frames)} of 30 pictures could not be decoded" in line for line in decoder.warnings)
 
 
-@pytest.mark.parametrize("ending", ["avi", "asf"])
+@pytest.mark.parametrize("ending", ["avi", "asf", "mxf"])
 @pytest.mark.parametrize("start", [None, F(1, 2)])
 def test_b_frames_where_stamps_are_of_decoding_alone(
     ending: str, start: F | None, clip: Clip, make: Callable[..., Path]
 ) -> None:
-    """AVI and ASF have no others; libav's guess would put the pictures out of order."""
+    """AVI and ASF have no others, nor has MXF by ffmpeg; libav's guess would put the pictures out of order."""
     path = make(f"reordered.{ending}", "-i", str(clip("cfr.mp4")), "-c", "copy")
 
     frames, decoder = decoded(path, start=start)
@@ -209,6 +209,24 @@ def test_b_frames_where_stamps_are_of_decoding_alone(
     assert [frame.pts_seconds for frame in frames] == [F(k, 30) for k in range(begin, 30)]
     assert [frame.planes[0].tobytes() for frame in frames] == [f.planes[0].tobytes() for f in reference[begin:]]
     assert decoder.warnings == []
+
+
+@pytest.mark.parametrize(("codec", "hidden"), [("libx264", 0), ("libx264", 2), ("mpeg4", 0)])
+def test_b_frames_whose_order_is_not_told(codec: str, hidden: int, make: Callable[..., Path], tmp_path: Path) -> None:
+    """MP4 without composition offsets; its edit list may hide the first two pictures that are stored."""
+    wishes = ("-bf", "2", "-g", "12", "-c:v", codec, "-sc_threshold", "0")
+    whole = make(f"told_{codec}.mp4", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1", *wishes)
+    data = whole.read_bytes().replace(b"ctts", b"free")
+    path = tmp_path / "untold.mp4"
+    path.write_bytes(data if hidden else data.replace(b"edts", b"free"))
+
+    frames, decoder = decoded(path)
+
+    shown = decoded(whole)[0]
+    expected = shown[len(shown) - len(frames) :]
+    assert [frame.pts_seconds for frame in frames] == [F(k, 30) for k in range(len(frames))]
+    assert decoder.warnings == [] and len(shown) - len(frames) <= hidden
+    assert [frame.planes[0].tobytes() for frame in frames][2:] == [f.planes[0].tobytes() for f in expected][2:]
 
 
 @pytest.mark.parametrize("empty", [None, 9])

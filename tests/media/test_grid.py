@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slomo_cli.media.grid import Stamps, ascending, find_grid, joined, last_length, pace, snapped
+from slomo_cli.media.grid import Stamps, ascending, film_rate, find_grid, joined, last_length, pace, snapped
 
 RATES = [F(12), F(15), F(24), F(25), F(30), F(48), F(50), F(60), F(90), F(120), F(240), F(25, 2)]
 RATES += [F(24000, 1001), F(30000, 1001), F(60000, 1001), F(120000, 1001)]
@@ -87,6 +87,31 @@ def test_a_telecine_is_not_taken_for_rounding() -> None:
     ticks = np.cumsum([0, *(2, 3) * 40]).astype(np.int64) * 1500  # of 1/60 s
 
     assert find_grid(ticks, F(1, 90000), [F(60), F(24)]) == (None, False)
+
+
+@pytest.mark.parametrize("clock", [90_000, 1000])
+@pytest.mark.parametrize("rhythm", [(2, 3), (3, 2), (2, 3, 3, 2)])
+@pytest.mark.parametrize("film", [F(24000, 1001), F(24)])
+def test_film_in_a_telecine_is_even(clock: int, rhythm: tuple[int, ...], film: F) -> None:
+    fields = np.cumsum([0, *rhythm * 100])
+    ticks = np.array([round(int(k) * clock / (film * F(5, 2))) for k in fields], np.int64)
+
+    assert film_rate(ticks, F(1, clock)) == film
+    even = Stamps(ticks, F(1, clock), film)
+    assert list(even) == [k / film for k in range(len(ticks))]
+
+
+def test_a_field_more_at_the_end_of_a_telecine_does_not_change_its_rate() -> None:
+    ticks = np.cumsum([0, *(2, 3) * 15, 3]).astype(np.int64) * 1500  # as libav tells the last one of a raw stream
+
+    assert film_rate(ticks, F(1, 90000)) == 24
+
+
+@pytest.mark.parametrize("fields", [(2,), (2, 3, 2, 3, 2, 2, 2, 2), (1, 4), (2, 3, 5)])
+def test_what_is_no_telecine_is_no_film(fields: tuple[int, ...]) -> None:
+    ticks = np.cumsum([0, *fields * 20]).astype(np.int64) * 1500
+
+    assert film_rate(ticks, F(1, 90000)) is None
 
 
 def test_stamps_on_no_grid_have_none() -> None:

@@ -64,7 +64,7 @@ def test_a_constant_rate_is_exact_in_every_container(name: str, rate: F, frames:
 
 @pytest.mark.parametrize(
     ("name", "first"),
-    [("cfr.mp4", F(0)), ("cfr.ts", F(132000, 90000)), ("cfr.avi", F(1, 30)), ("late.mp4", F(1, 2)), ("cut.mp4", F(0))],
+    [("cfr.mp4", F(0)), ("cfr.ts", F(132000, 90000)), ("cfr.avi", F(0)), ("late.mp4", F(1, 2)), ("cut.mp4", F(0))],
 )
 def test_the_first_picture_has_its_place_on_the_containers_clock(name: str, first: F, clip: Clip) -> None:
     assert timed(clip(name)).timing.first_seconds == first
@@ -101,6 +101,16 @@ def test_pictures_hidden_by_an_edit_list_do_not_count(clip: Clip) -> None:
     assert found.warnings == ()
 
 
+def test_film_in_a_telecine_is_even_and_told(make: Callable[..., Path]) -> None:
+    stamps = "settb=1/90000,setpts=trunc(N*2.5+0.5)*1001/60000/TB"  # a picture stands for two fields or three
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=24:duration=1", "-vf", stamps, "-c:v", "libx264")
+    found = timed(make("telecine.mkv", *film, "-fps_mode", "passthrough", "-enc_time_base", "1/90000"))
+
+    assert (found.timing.rate, found.timing.duration) == (FILM, 24 / FILM)
+    assert list(found.stamps) == [k / FILM for k in range(24)]
+    assert any("3:2 pulldown" in line for line in found.warnings)
+
+
 def test_a_raw_stream_runs_at_its_headers_rate_or_the_users(clip: Clip, make: Callable[..., Path]) -> None:
     info = probe(clip("cfr.h264"))
 
@@ -112,10 +122,35 @@ def test_a_raw_stream_runs_at_its_headers_rate_or_the_users(clip: Clip, make: Ca
         assert "25 per second" in scan(silent).warnings[0]
 
 
-@pytest.mark.parametrize("name", ["long.mkv", "long.webm", "fast.mp4"])
+@pytest.mark.parametrize(
+    ("ending", "codec", "told"),
+    [
+        ("mjpeg", ("mjpeg",), False),
+        ("dnxhd", ("dnxhd", "-profile:v", "dnxhr_sq", "-pix_fmt", "yuv422p", "-s", "256x128"), False),
+        ("m1v", ("mpeg1video",), True),
+        ("h263", ("h263", "-s", "176x144"), True),
+    ],
+)
+def test_stamps_that_libav_makes_up_for_raw_streams_do_not_count(
+    ending: str, codec: tuple[str, ...], told: bool, make: Callable[..., Path]
+) -> None:
+    """It lets the first picture of some stand longer, and takes 25 a second where nothing is told."""
+    info = probe(
+        make(f"made_up.{ending}", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1", "-c:v", *codec)
+    )
+    own = scan(info)
+    rate = {"m1v": F(30), "h263": NTSC}.get(ending, F(25))
+    assert (own.timing.rate, own.timing.frames_from_packets, own.timing.duration) == (rate, 30, 30 / rate)
+    assert any("does not say how fast" in line for line in own.warnings) != told
+    asked = scan(info, F(60))
+    assert (asked.timing.rate, asked.timing.duration, asked.warnings) == (60, F(1, 2), ())
+
+
+@pytest.mark.parametrize("name", ["long.mkv", "long.webm", "fast.mp4", "long.avi"])
 def test_a_file_cut_short_is_told(name: str, clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
-    whole = make("fast.mp4", "-i", str(clip("long.mp4")), "-c", "copy", "-movflags", "+faststart")
-    data = (whole if name == "fast.mp4" else clip(name)).read_bytes()
+    made = {"fast.mp4": ("-c", "copy", "-movflags", "+faststart"), "long.avi": ("-c:v", "mjpeg")}
+    whole = make(name, "-i", str(clip("long.mp4")), *made[name]) if name in made else clip(name)
+    data = whole.read_bytes()
     path = tmp_path / name
     path.write_bytes(data[: len(data) // 2])
 
@@ -351,6 +386,37 @@ def test_edits_that_change_the_speed_are_told(speed: F, words: str, clip: Clip, 
     (tmp_path / "edited.mov").write_bytes(data)
     told = f"the source's edit list plays {words} they are taken at normal speed: their times may be wrong"
     assert timed(tmp_path / "edited.mov").warnings == ((told,) if words else ())
+
+
+def with_edits(clip: Path, path: Path, *edits: tuple[int, int]) -> Path:
+    """A clip of one track whose list is replaced by these edits: (length, first in the media), in ticks."""
+    data = bytearray(clip.read_bytes())
+    at = data.index(b"edts") - 4
+    rows = b"".join(struct.pack(">IiI", *edit, 1 << 16) for edit in edits)
+    inner = b"elst" + struct.pack(">II", 0, len(edits)) + rows
+    box = struct.pack(">I", len(inner) + 12) + b"edts" + struct.pack(">I", len(inner) + 4) + inner
+    grown = len(box) - struct.unpack_from(">I", data, at)[0]
+    for outer in (b"moov", b"trak"):
+        start = data.index(outer) - 4
+        struct.pack_into(">I", data, start, struct.unpack_from(">I", data, start)[0] + grown)
+    data[at : len(box) - grown + at] = box
+    path.write_bytes(data)
+    return path
+
+
+def test_pauses_that_an_edit_list_holds_are_told(clip: Clip, tmp_path: Path) -> None:
+    """libav fills them with the beginning of the track; before it, they only delay it."""
+    told = "the source's edit list holds pauses in which nothing is shown or heard; they are filled with its beginning"
+    late = with_edits(clip("cfr.mov"), tmp_path / "late.mov", (500, -1), (1000, 1024))
+    assert told not in timed(late).warnings
+    paused = with_edits(clip("cfr.mov"), tmp_path / "paused.mov", (500, 1024), (500, -1), (500, 1024))
+    assert told in timed(paused).warnings
+
+
+def test_an_edit_list_that_hides_every_picture_is_told(clip: Clip, tmp_path: Path) -> None:
+    hidden = with_edits(clip("cfr.mov"), tmp_path / "hidden.mov", (1000, 1 << 24))
+    with pytest.raises(InputError, match="edit list that hides every picture"):
+        probe(hidden)
 
 
 def test_a_list_of_64_bit_edits_is_read(tmp_path: Path) -> None:
