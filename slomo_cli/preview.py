@@ -90,7 +90,7 @@ def find_place(info: VideoInfo, scanned: Timing, at: Fraction, time: TimeSetting
     stamps, duration = scanned.stamps, scanned.timing.duration
     if at < 0 or at >= max(duration, Fraction(1, 1000)):
         raise UsageError(
-            f"expected a time from 0 to {float(duration):.3f} s, the length of the film, found {float(at):g}"
+            f"expected a time from 0 to {float(duration):.3f} s, where the film is over already, found {float(at):g}"
         )
     index = max(0, bisect_right(stamps, at) - 1)
     start, end = around(stamps, stamps[index], stamps[min(len(stamps) - 1, index + 1)])

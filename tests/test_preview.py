@@ -81,7 +81,7 @@ def test_repeats_are_found_and_spanned(make: Make) -> None:
 
 
 def test_times_outside_the_film_are_refused(pan: Path, clip: Callable[[str], Path]) -> None:
-    with pytest.raises(UsageError, match=r"from 0 to 1\.000 s.*found 1"):
+    with pytest.raises(UsageError, match=r"from 0 to 1\.000 s, where the film is over already, found 1"):
         place_of(pan, F(1))
     with pytest.raises(UsageError, match="found -1"):
         place_of(pan, F(-1))

@@ -228,4 +228,8 @@ def readable(source: Path | None) -> Iterator[Path]:
             raise SlomoError(f"cannot keep stdin in '{printable(folder)}': {error.strerror}") from None
         if not path.stat().st_size:
             raise InputError("stdin is empty: pipe a video into it")
-        yield path
+        try:
+            yield path
+        except SlomoError as error:
+            # Nobody knows the temporary file, which will be gone when the line is read.
+            raise type(error)(str(error).replace(f"'{printable(path)}'", "stdin")) from error

@@ -29,6 +29,8 @@ class Conformed:
     """The filter that tags what comes out of the pipe; '' when there is nothing to say."""
     converting: tuple[str, ...]
     """Filters from the feed to the encoder's pixel format, and the tags of the result."""
+    range: int
+    """Of the samples as the encoder gets them, AVCOL_RANGE_*."""
     mark_full_range: bool
     """The finished file has to be marked as full range."""
     warnings: tuple[str, ...]
@@ -86,7 +88,13 @@ def conform(
         warnings.append(f"colours are converted as if their matrix were {formats.SCALE_MATRICES[tags.matrix]}'s")
     converting = [*converters, formats.setparams(result)] if converters else []
     return Conformed(
-        feed, choice, formats.setparams(tags), tuple(text for text in converting if text), marked, tuple(warnings)
+        feed=feed,
+        choice=choice,
+        tagging=formats.setparams(tags),
+        converting=tuple(text for text in converting if text),
+        range=result.range,
+        mark_full_range=marked,
+        warnings=tuple(warnings),
     )
 
 

@@ -262,7 +262,7 @@ class Encoder:
             return EncoderError(f"{self._place.room()} (ffmpeg: {words})")
         if self.target.path is None and "Broken pipe" in words:
             return OutputClosed(f"standard output was closed after {self.frames_written} frames")
-        ended = f"was killed by signal {-code}" if code < 0 else f"failed with code {code}"
+        ended = f"was killed by signal {_named(-code)}" if code < 0 else f"failed with code {code}"
         return EncoderError(f"ffmpeg {ended} after {self.frames_written} frames: {words or 'it gave no reason'}")
 
     def _words(self) -> str:
@@ -272,3 +272,12 @@ class Encoder:
     def log(self) -> str:
         """The end of what ffmpeg said."""
         return self._tail.decode("utf-8", "replace")
+
+
+def _named(number: int) -> str:
+    """A signal with its meaning: ``25 (File size limit exceeded)``."""
+    try:
+        meaning = signal.strsignal(number)
+    except ValueError:
+        meaning = None
+    return f"{number} ({meaning})" if meaning else str(number)

@@ -24,7 +24,7 @@ from slomo_cli.media.choose import (
     version_number,
 )
 from slomo_cli.media.codecs import EncoderInfo, quality_options
-from slomo_cli.media.conform import conform
+from slomo_cli.media.conform import Conformed, conform
 from slomo_cli.media.containers import COLOURED, RANGED, SHAPELESS, Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
 from slomo_cli.media.hdr import hdr_options
@@ -184,7 +184,7 @@ def choose_target(
         *(_EXTRAS[name] for name in info.picture_extras),
         *_turn_warnings(extension, orientation, as_tag),
         *_mark_warnings(info, container, encoder, extension),
-        *_range_warnings(info, container, encoder, choice, extension),
+        *_range_warnings(pixels, container, encoder, extension),
         *_pad_warnings(encoder, info, pad),
         *hdr_warnings,
         *_rate_warnings(encoder, rate),
@@ -272,11 +272,9 @@ def _mark_warnings(info: VideoInfo, container: Container, encoder: EncoderInfo, 
     return warnings
 
 
-def _range_warnings(
-    info: VideoInfo, container: Container, encoder: EncoderInfo, choice: formats.Choice, extension: str
-) -> list[str]:
-    """Of encoders that know the limited range only, samples are converted to it, with a line of its own."""
-    full = info.color.range == formats.FULL and choice.layout.family == "yuv" and not encoder.limited
+def _range_warnings(pixels: Conformed, container: Container, encoder: EncoderInfo, extension: str) -> list[str]:
+    """Of samples that are written at full range; those that are converted to the limited one need no mark."""
+    full = pixels.range == formats.FULL and pixels.choice.layout.family == "yuv"
     if not full or encoder.codec in RANGED or container.muxer in ("matroska", "webm"):
         return []
     return [

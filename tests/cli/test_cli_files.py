@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -265,6 +266,12 @@ def test_empty_stdin_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=nothing, isatty=lambda: False))
         with pytest.raises(InputError, match="stdin is empty: pipe a video into it"), files.readable(None):
             pass
+
+
+def test_what_is_wrong_with_stdin_is_told_without_the_temporary_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"text"), isatty=lambda: False))
+    with pytest.raises(InputError, match=r"^stdin has no video$"), files.readable(None) as path:
+        raise InputError(f"'{path}' has no video")
 
 
 def test_a_folder_that_another_run_makes_at_the_same_time_is_taken(

@@ -672,6 +672,7 @@ class TestTruth:
                 "the disk is full: [0-9]+ MiB are free",
             ),
             ("cat >/dev/null; kill -9 $$", "killed by signal 9"),
+            ("kill -XFSZ $$", r"killed by signal [0-9]+ \(File ?size limit exceeded.*\) after [0-9]+ frames"),
             ("exec 0<&-; sleep 0.2; exit 3", "code 3"),
         ],
     )

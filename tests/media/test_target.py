@@ -595,6 +595,12 @@ class TestFullRange:
         assert target_for("a.mkv", video_info("yuv422p10le", color=self.FULL), **settings).warnings == ()
         assert target_for(name, video_info("yuv422p10le"), **settings).warnings == ()
 
+    @pytest.mark.parametrize("pix_fmt", ["yuv420p", "gbrp", "gray"])
+    def test_webp_is_of_limited_range_and_needs_no_mark(self, pix_fmt):
+        target = target_for("a.webp", video_info(pix_fmt, color=self.FULL))
+        assert "out_range=tv" in " ".join(target.filters)
+        assert "range" not in " ".join(target.warnings)
+
     def test_codecs_with_a_mark_of_their_own_are_left_alone(self):
         target = target_for("a.mp4", video_info(color=self.FULL))
         assert (target.warnings, target.mark_full_range) == ((), False)
