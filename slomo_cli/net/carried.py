@@ -88,8 +88,8 @@ def carried(sure: Tensor, motion: Tensor, t: Tensor, among: Tensor | None = None
     t = t.view(-1, 1, 1)
     start = pixel_grid(height, width, t.device).flatten(2).repeat(count, 1, 2)
     way, trust = sure[:, :2].flatten(2), sure[:, 2:].flatten(2)
-    share = torch.cat((t.expand(-1, 1, height * width), t.expand(-1, 1, height * width) - 1), 2)
-    """Of the way, from the cell's own frame to the time."""
+    whole = t.expand(-1, 1, height * width)
+    share = torch.cat((whole, whole - 1), 2)  # of the way, from the cell's own frame to the time
     if among is not None:
         start, way, trust, share = (values[..., among] for values in (start, way, trust, share))
     there = _found(motion, start + share * way)
