@@ -92,16 +92,17 @@ def carried(sure: Tensor, motion: Tensor, t: Tensor, among: Tensor | None = None
     share = torch.cat((whole, whole - 1), 2)  # of the way, from the cell's own frame to the time
     if among is not None:
         start, way, trust, share = (values[..., among] for values in (start, way, trust, share))
-    there = _found(motion, start + share * way)
+    place = start + share * way
+    there = _found(motion, place)
     lost = (_length(way - there) > _OTHER) & (trust > _LEAST)
     if among is not None:
         chosen = lost[0, 0].nonzero()[:, 0]
         if not len(chosen):
             return None
         start, way, trust, share = (values[..., chosen] for values in (start, way, trust, share))
-        there, lost = there[..., chosen], lost[..., chosen]
-    place = start + share * way
-    cover = (lost & _in_front(sure, start, way, share, there, t)).to(way.dtype)
+        place, there, lost = (values[..., chosen] for values in (place, there, lost))
+    first = share > 0  # of frame 0
+    cover = (lost & _in_front(sure, start, way - there, first, place, there, t)).to(way.dtype)
     landed = motion.new_zeros(count, 4, height * width)
     _add(landed, place, torch.cat((way * trust * cover, trust * cover, cover), 1), width)
     landed = landed.view(count, 4, height, width)
@@ -116,17 +117,19 @@ def carried(sure: Tensor, motion: Tensor, t: Tensor, among: Tensor | None = None
     return Carried(2.0 * landed[:, :2] / landed[:, 2:3].clamp_min(1e-9), landed[:, 3:] > _COVER, part)
 
 
-def _in_front(sure: Tensor, start: Tensor, way: Tensor, share: Tensor, there: Tensor, t: Tensor) -> Tensor:
-    """(M, 1, n): whether cells that went that share of their way are before what moves ``there``, where they are."""
-    place = start + share * way
-    doubted = torch.zeros_like(share, dtype=torch.bool)
+def _in_front(
+    sure: Tensor, start: Tensor, past: Tensor, first: Tensor, place: Tensor, there: Tensor, t: Tensor
+) -> Tensor:
+    """(M, 1, n): whether cells are before what moves ``there`` at their ``place``. ``past``: their way past that;
+    ``first``: whether they are of frame 0."""
+    doubted = torch.zeros_like(first)
     for frame, back in enumerate((-t, 1 - t)):
         seen = _found(sure[:, :, frame], place + back * there)
         doubted |= (_length(seen[:, :2] - there) > _OTHER) | (seen[:, 2:] < _SURE)
-    narrow = torch.ones_like(doubted)
-    for aside in (way - there, there - way):
+    narrow = torch.ones_like(first)
+    for aside in (past, -past):
         seen = _found(sure[:, :2].flatten(1, 2), start + aside)
-        beside = torch.where(share > 0, seen[:, ::2], seen[:, 1::2])  # in the cell's own frame
+        beside = torch.where(first, seen[:, ::2], seen[:, 1::2])  # in the cell's own frame
         narrow &= _length(beside - there) < 2 * _OTHER
     return doubted | narrow
 

@@ -344,7 +344,8 @@ class Fast(nn.Module):
         key = cast(_FlowLevel, self.ladder[CLOSE]).key(features[CLOSE])
         ladder[-1] = led(ladder[-1], _alike(key), hasty=False)
         state, rest = self.finish(half, features, ladder[-1], context)
-        return state._replace(leaps=_leaps(state, ladder[-1], key)), ladder + rest
+        extra = (*state.extra, surely(rest[-1]))
+        return state._replace(extra=extra, leaps=_leaps(state, ladder[-1], key)), ladder + rest
 
     def climb(self, i0: Tensor, i1: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
         """Both frames at half their size, features of every level, finest first, and from the coarsest level to
@@ -364,15 +365,14 @@ class Fast(nn.Module):
         ladder, context = _climbed(levels, flow, context)
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
-        sure = surely(ladder[-1].detach())
-        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2), sure)), ladder
+        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
         flow_t0, flow_t1 = flows_along(state.flow_01[index], state.flow_10[index], t)
         if not self.training:  # as in `pair_with_ladder`
             motion = F.avg_pool2d(flow_t1 - flow_t0, 2) * 0.5  # in steps of the contexts' own grid
-            lost = cast(Carried, carried(state.extra[4][index], motion, t))
+            lost = cast(Carried, carried(state.extra[-1][index], motion, t))
             share = t.view(-1, 1, 1, 1)
             flow_t0 = torch.where(lost.where, -share * lost.motion, flow_t0)
             flow_t1 = torch.where(lost.where, (1 - share) * lost.motion, flow_t1)
@@ -380,7 +380,7 @@ class Fast(nn.Module):
 
     def move(self, state: PairState, index: Tensor, t: Tensor, flow_t0: Tensor, flow_t1: Tensor) -> Motion:
         """What ``at`` answers, without leaps, from the flows to begin with."""
-        i0, i1, context_0, context_1, _ = state.extra
+        i0, i1, context_0, context_1 = state.extra[:4]
         warped = torch.cat((warp(i0[index], flow_t0), warp(i1[index], flow_t1)), 1) - 0.5
         flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), 1), 2) * 0.5
         known = [warp(c[index], f) for c, f in zip((context_0, context_1), flows.chunk(2, 1), strict=True)]
