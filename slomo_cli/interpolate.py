@@ -14,9 +14,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +33,7 @@ from torch import Tensor
 from slomo_cli.arrays import enlarged, image_frame, on_device, to_numpy, to_tensor
 from slomo_cli.devices import choose_device, choose_dtype, keep_freed_memory, ran_out_of_memory
 from slomo_cli.errors import DeviceError, UsageError
+from slomo_cli.net.bend import EVEN, Bend, bend, bent, steady
 from slomo_cli.net.fuse import SourcePlanes, fuse
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.proxy import PROXY_SIDE, ProxyScale, proxy_scale, to_proxy
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Planes = tuple["Plane", ...]
+Beside = tuple[Frame, Fraction | float]
+"""A frame before or after a pair, and the interval between them in intervals of the pair."""
+
+_PAIRS, _FRAMES = 3, 4
+"""Remembered: a pair and those beside it, and the frames these are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,24 @@ class _Prepared:
     seen: Any
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a pair tells before a time is named."""
+
+    state: PairState
+    steady: Tensor
+    """What is sure of it, for itself and for the pairs beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How everything moves between two frames."""
+
+    state: PairState
+    bend: Bend | None
+    """None: straight and evenly."""
+
+
 class Pending:
     """An in-between picture on its way; ``planes`` waits for it."""
 
@@ -93,9 +117,10 @@ class Interpolator:
 
     ``weights``: a released name or a path. ``device``: auto, cpu, cuda, cuda:N or mps. ``dtype``: auto (bfloat16 or
     float16 where a CPU, NVIDIA or AMD GPU computes it natively, else float32), float32, bfloat16 or float16. ``proxy``:
-    auto, full, or the longest short side, in pixels, of what the network sees. ``batch``: timesteps computed together,
-    0 chooses. ``threads``: of the network on a CPU, 0 uses every core. ``compile``: torch.compile the network, if it
-    can be.
+    auto, full, or the longest short side, in pixels, of what the network sees. ``motion``: curved, through the frames
+    beside a pair where they are given, or straight, with which they are not looked at. ``batch``: timesteps computed
+    together, 0 chooses. ``threads``: of the network on a CPU, 0 uses every core. ``compile``: torch.compile the
+    network, if it can be.
 
     On a CPU it changes two things for the whole process: the C library keeps freed memory for the next arrays (Linux),
     and torch computes with one thread in threads started later.
@@ -111,6 +136,7 @@ class Interpolator:
         device: str = "auto",
         dtype: str = "auto",
         proxy: str = "auto",
+        motion: str = "curved",
         batch: int = 0,
         threads: int = 0,
         compile: bool = False,
@@ -118,6 +144,9 @@ class Interpolator:
         for what, count in (("batch", batch), ("threads", threads)):
             if not isinstance(count, int) or count < 0:
                 raise UsageError(f"expected {what} to be 0 (chosen) or a whole number above, found {count!r}")
+        if motion not in ("curved", "straight"):
+            raise UsageError(f"expected a motion that is curved or straight, found {motion!r}")
+        self._straight = motion == "straight"
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.notes: list[str] = []
@@ -145,7 +174,8 @@ class Interpolator:
         self._closing = False
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="slomo-net", initializer=_single_thread)
         self._prepared: OrderedDict[int, tuple[Frame, Future[_Prepared]]] = OrderedDict()
-        self._pair: tuple[Frame, Frame, Future[PairState]] | None = None
+        self._pairs: deque[tuple[Frame, Frame, Future[_Found]]] = deque(maxlen=_PAIRS)
+        self._way: tuple[tuple[Frame, Frame, Beside | None, Beside | None], Future[_Way]] | None = None
         self._lock = threading.Lock()
 
     # ------------------------------------------------------------------------------------------------- life
@@ -162,7 +192,8 @@ class Interpolator:
         self._closing = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._prepared.clear()
-        self._pair = None
+        self._pairs.clear()
+        self._way = None
 
     def describe(self) -> str:
         """Device, number format and threads in a few words."""
@@ -181,13 +212,21 @@ class Interpolator:
 
     # ------------------------------------------------------------------------------------------------- work
 
-    def request(self, left: Frame, right: Frame, timesteps: Iterable[Fraction | float]) -> list[Pending]:
+    def request(
+        self,
+        left: Frame,
+        right: Frame,
+        timesteps: Iterable[Fraction | float],
+        before: Beside | None = None,
+        after: Beside | None = None,
+    ) -> list[Pending]:
         """Ask for the pictures at each time in (0, 1) between two frames of equal size and layout; returns at once.
 
+        ``before``, ``after``: of the same shot, by which it is known how the motion bends; without both it is straight.
         Frames and pairs are told apart by identity: asking for the same pair again, or for one that shares a frame with
         the last, uses what is already on the device.
         """
-        state = self._state(left, right)
+        way = self._ways(left, right, before, after)
         ready = [self._prepare(frame) for frame in (left, right)]
         step = self.step(left.width, left.height)
         times = _times(timesteps)
@@ -195,21 +234,20 @@ class Interpolator:
         batch = self._batch  # read once: a thread whose memory runs out halves it
         for start in range(0, len(times), batch):
             some = times[start : start + batch]
-            done: Future[Any] = Future()
-
-            # The flow is handed over, not remembered: it would hold this function, which would hold it, and both would
-            # stay, with all their arrays, until Python next looks for such rings.
-            def begin(flow: Future[PairState], some: list[float] = some, done: Future[Any] = done) -> None:
-                self._submit_into(done, lambda: self._make(flow.result(), ready, step, some))
-
-            # Only queued once the flow is there: a waiting task would hold a thread that the next pair's flow can use.
-            state.add_done_callback(begin)
+            done = self._then([way], lambda way, some=some: self._make(way, ready, step, some))
             pending += [Pending(done, k) for k in range(len(some))]
         return pending
 
-    def frames(self, left: Frame, right: Frame, timesteps: Iterable[Fraction | float]) -> list[Planes]:
-        """The planes of the pictures at each time in (0, 1) between two frames."""
-        return [pending.planes() for pending in self.request(left, right, timesteps)]
+    def frames(
+        self,
+        left: Frame,
+        right: Frame,
+        timesteps: Iterable[Fraction | float],
+        before: Beside | None = None,
+        after: Beside | None = None,
+    ) -> list[Planes]:
+        """The planes of the pictures at each time in (0, 1) between two frames; see ``request``."""
+        return [pending.planes() for pending in self.request(left, right, timesteps, before, after)]
 
     def between(
         self, first: npt.NDArray[Any], second: npt.NDArray[Any], timesteps: Iterable[Fraction | float]
@@ -232,15 +270,20 @@ class Interpolator:
         return images
 
     def motion(
-        self, first: npt.NDArray[Any] | Frame, second: npt.NDArray[Any] | Frame, timesteps: Iterable[Fraction | float]
+        self,
+        first: npt.NDArray[Any] | Frame,
+        second: npt.NDArray[Any] | Frame,
+        timesteps: Iterable[Fraction | float],
+        before: Beside | None = None,
+        after: Beside | None = None,
     ) -> MotionMaps:
         """Flows and visibility behind ``between`` (or ``frames``) at each time in [0, 1], for looking at."""
         left = first if isinstance(first, Frame) else image_frame(first, second)  # type: ignore[arg-type]
         right = second if isinstance(second, Frame) else image_frame(second, first)  # type: ignore[arg-type]
         step = self.step(left.width, left.height)
-        state = self._state(left, right).result()
-        times = _times(timesteps)
-        motion: Motion = self._pool.submit(self._guarded, lambda: self._at(state, times)).result()[0]
+        way = self._ways(left, right, before, after).result()
+        state, times = way.state, _times(timesteps)
+        motion: Motion = self._pool.submit(self._guarded, lambda: self._at(way, times)).result()[0]
 
         def flow(field: Tensor) -> npt.NDArray[np.float32]:
             return enlarged(field.float() * step, step, left).transpose(0, 2, 3, 1)
@@ -265,16 +308,38 @@ class Interpolator:
                 return known[1]
             future = self._pool.submit(self._upload, frame)
             self._prepared[id(frame)] = (frame, future)
-            while len(self._prepared) > 3:
+            while len(self._prepared) > _FRAMES:
                 self._prepared.popitem(last=False)
             return future
 
-    def _state(self, left: Frame, right: Frame) -> Future[PairState]:
+    def _ways(self, left: Frame, right: Frame, before: Beside | None, after: Beside | None) -> Future[_Way]:
+        """How everything moves between two frames; the last answer is remembered."""
+        asked = (left, right, before, after)
+        held = self._way  # read once: another thread may put its own there
+        if held is not None and all(one is other for one, other in zip(held[0], asked, strict=True)):
+            return held[1]
+        before, after = (beside if beside and self._tells(beside[1]) else None for beside in (before, after))
+        flows = [self._flows(left, right)]
+        if before:
+            flows.append(self._flows(before[0], left))
+        if after:
+            flows.append(self._flows(right, after[0]))
+        gaps = [float(beside[1]) if beside else None for beside in (before, after)]
+        future = self._then(flows, lambda *found: self._bend(gaps, *found))
+        self._way = (asked, future)
+        return future
+
+    def _tells(self, gap: Fraction | float) -> bool:
+        """Whether an interval beside a pair, in intervals of the pair, is looked at."""
+        return not self._straight and 1 / EVEN <= gap <= EVEN
+
+    def _flows(self, left: Frame, right: Frame) -> Future[_Found]:
+        """Both flows of a pair; those of the last few are remembered, as each pair is beside two others."""
         if self._closing:
             raise UsageError("expected an open interpolator, found it closed")
-        held = self._pair  # read once: another thread may put its own there
-        if held is not None and held[0] is left and held[1] is right:
-            return held[2]
+        for one, other, future in tuple(self._pairs):  # another thread may put its own there
+            if left is one and right is other:
+                return future
         if (left.width, left.height, left.layout) != (right.width, right.height, right.layout):
             raise UsageError(
                 f"expected two pictures of one size and format, found {left.width}x{left.height} {left.layout.name} "
@@ -282,8 +347,38 @@ class Interpolator:
             )
         ready = [self._prepare(frame) for frame in (left, right)]
         future = self._pool.submit(self._flow, ready)
-        self._pair = (left, right, future)
+        self._pairs.append((left, right, future))
         return future
+
+    def _then(self, awaited: Iterable[Future[Any]], work: Callable[..., T]) -> Future[T]:
+        """What ``work`` makes of the results of all ``awaited``, run on the pool as soon as they are there: a waiting
+        task would hold a thread that others can use."""
+        done: Future[T] = Future()
+        self._gather(iter(awaited), [], work, done)
+        return done
+
+    def _gather(
+        self, waiting: Iterator[Future[Any]], found: list[Any], work: Callable[..., T], done: Future[T]
+    ) -> None:
+        future = next(waiting, None)
+        if future is None:
+            self._submit_into(done, lambda: work(*found))
+            return
+        # A future keeps what it calls back for as long as it lives: that must not be pictures made long ago.
+        rest = [(waiting, found, work, done)]
+
+        def arrived(ended: Future[Any]) -> None:
+            waiting, found, work, done = rest.pop()
+            try:
+                found.append(ended.result())
+            except CancelledError:
+                done.set_exception(_given_up())
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                self._gather(waiting, found, work, done)
+
+        future.add_done_callback(arrived)
 
     def _submit_into(self, done: Future[Any], work: Callable[[], Any]) -> None:
         """Run ``work`` on the pool and hand its outcome to ``done``."""
@@ -296,16 +391,15 @@ class Interpolator:
             except BaseException as error:
                 done.set_exception(error)
 
-        given_up = RuntimeError("the interpolator was closed before the picture was made")
         try:
             if self._closing:
-                raise given_up
+                raise _given_up()
             begun = self._pool.submit(run)
         except RuntimeError as error:
             done.set_exception(error)
         else:
             # Dropped by `close`, it would let whoever waits for the picture wait for ever.
-            begun.add_done_callback(lambda ended: done.set_exception(given_up) if ended.cancelled() else None)
+            begun.add_done_callback(lambda ended: done.set_exception(_given_up()) if ended.cancelled() else None)
 
     @torch.inference_mode()
     def _upload(self, frame: Frame) -> _Prepared:
@@ -321,26 +415,39 @@ class Interpolator:
         return self._guarded(upload)
 
     @torch.inference_mode()
-    def _flow(self, ready: Sequence[Future[_Prepared]]) -> PairState:
+    def _flow(self, ready: Sequence[Future[_Prepared]]) -> _Found:
         first, second = (future.result().seen for future in ready)
-        return self._guarded(lambda: self._net.pair(first, second))
+
+        def flow() -> _Found:
+            state = self._net.pair(first, second)
+            return _Found(state, steady(state))
+
+        return self._guarded(flow)
 
     @torch.inference_mode()
-    def _at(self, state: PairState, times: Sequence[float]) -> tuple[Motion, Tensor]:
+    def _bend(self, gaps: Sequence[float | None], here: _Found, *found: _Found) -> _Way:
+        """The way of a pair from what was found of it and of those beside it, whose ``gaps`` are not None."""
+        others = iter(found)
+        before, after = (None if gap is None else (next(others).steady, gap) for gap in gaps)
+        return _Way(here.state, self._guarded(lambda: bend(here.steady, before, after)))
+
+    @torch.inference_mode()
+    def _at(self, way: _Way, times: Sequence[float]) -> tuple[Motion, Tensor]:
         """The Motion at ``times``, and these as a tensor beside it."""
         t = on_device(torch.tensor(times, dtype=torch.float32), self.device)
         index = torch.zeros(len(times), dtype=torch.int64, device=self.device)
-        return self._net.at(state, index, t), t
+        motion = self._net.at(way.state, index, t)
+        return motion if way.bend is None else bent(motion, way.bend, t), t
 
     @torch.inference_mode()
     def _make(
-        self, state: PairState, ready: Sequence[Future[_Prepared]], step: int, times: Sequence[float]
+        self, way: _Way, ready: Sequence[Future[_Prepared]], step: int, times: Sequence[float]
     ) -> tuple[list[tuple[Tensor, ...]], Any]:
         """The pictures at ``times``: the planes (h, w) of each on the host, and the event of their arrival."""
         samples = [future.result().samples for future in ready]
 
         def make(times: Sequence[float]) -> list[Tensor]:
-            motion, t = self._at(state, times)
+            motion, t = self._at(way, times)
             index = [0] * len(times)
             planes = fuse(samples[0], samples[1], motion, t, step=step, index=index, sparing=self._sparing)
             return [self._fetched(plane) for plane in planes]
@@ -413,6 +520,10 @@ def _proxy_side(text: str | int) -> int:
     if text.isdecimal() and int(text) >= 32:
         return int(text)
     raise UsageError(f"expected a proxy of auto, full, or a short side of 32 pixels or more, found '{text}'")
+
+
+def _given_up() -> RuntimeError:
+    return RuntimeError("the interpolator was closed before the picture was made")
 
 
 def _single_thread() -> None:

@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from slomo_cli.media.cuts import LONGEST_RUN, CutDetector, DuplicateFilter, same
+from slomo_cli.media.cuts import LONGEST_RUN, CutDetector, DuplicateFilter, PairKinds
 from slomo_cli.timeline import Output, Plan, Step, moves_from, schedule
 from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 
 if TYPE_CHECKING:
-    from slomo_cli.interpolate import Interpolator, Pending
+    from slomo_cli.interpolate import Beside, Interpolator, Pending
+    from slomo_cli.media.cuts import Kind
     from slomo_cli.values import Plane
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Painter:
         self._done = done
         self._network = network
         self._at_cuts = time.cuts
-        self._detector = CutDetector(time.cut_threshold)
+        self._kinds = PairKinds(None if time.cuts == "off" else CutDetector(time.cut_threshold))
         self._repeats = DuplicateFilter(
             enabled=time.duplicates == "replace", cut_threshold=time.cut_threshold, counted=(plan.start, plan.end)
         )
@@ -115,26 +116,31 @@ class Painter:
 
     def _paint(self, steps: Iterable[Step[Frame]]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
         waiting: deque[tuple[tuple[Plane, ...] | Pending, Output, int]] = deque()
-        before: tuple[Frame, Frame | None] | None = None
-        cut = still = False
+        pair: tuple[Frame, Frame | None] | None = None
+        kind: Kind = "still"
+        beside: list[Beside | None] = []
         for number, step in enumerate(steps):
             left, right = step.left, step.right
-            if right is not None and (before is None or before[0] is not left or before[1] is not right):
-                cut = self._at_cuts != "off" and self._detector.is_cut(left, right)
-                still = not cut and same(left, right)
-                self.cuts += cut
-                if cut:
+            if right is None:
+                kind = "still"
+            elif pair is None or pair[0] is not left or pair[1] is not right:
+                before = step.before if step.before and self._kinds.of(step.before[0], left) == "moving" else None
+                kind = self._kinds.of(left, right)
+                after = step.after if step.after and self._kinds.of(right, step.after[0]) == "moving" else None
+                beside = [before, after]
+                self.cuts += kind == "cut"
+                if kind == "cut":
                     _log.debug("cut at %.3f s", right.pts_seconds)
-                elif still:
+                elif kind == "still":
                     _log.debug("nothing moves at %.3f s", left.pts_seconds)
-            before = (left, right)
-            if not (right is None or cut or still):
+            pair = (left, right)
+            if kind == "moving":
                 self.interpolated += sum(bool(output.t) for output in step.outputs)
             done = min(self._done, len(step.outputs))
             self._done -= done
             for start in range(done, len(step.outputs), self._most):
                 outputs = step.outputs[start : start + self._most]
-                for picture, output in zip(self._pictures(left, right, outputs, cut, still), outputs, strict=True):
+                for picture, output in zip(self._pictures(step, outputs, kind, beside), outputs, strict=True):
                     waiting.append((picture, output, number))
                 while len(waiting) > self._most or waiting[0][2] + self._network.pairs_ahead <= number:
                     yield _finished(*waiting.popleft())
@@ -142,19 +148,20 @@ class Painter:
             yield _finished(*waiting.popleft())
 
     def _pictures(
-        self, left: Frame, right: Frame | None, outputs: tuple[Output, ...], cut: bool, still: bool
+        self, step: Step[Frame], outputs: tuple[Output, ...], kind: Kind, beside: Sequence[Beside | None]
     ) -> Iterator[tuple[Plane, ...] | Pending]:
-        between = [output.t for output in outputs if output.t]
-        if right is None or cut or still:
+        left, right = step.left, step.right
+        if right is None or kind != "moving":
             for output in outputs:
-                if right is None or still or not output.t:
+                if right is None or kind == "still" or not output.t:
                     yield left.planes
                 elif self._at_cuts == "blend":
                     yield _mixed(left, right, output.t)
                 else:
                     yield (left if output.t < Fraction(1, 2) else right).planes
             return
-        asked = iter(self._network.request(left, right, between) if between else ())
+        between = [output.t for output in outputs if output.t]
+        asked = iter(self._network.request(left, right, between, *beside) if between else ())
         for output in outputs:
             yield next(asked) if output.t else left.planes
 

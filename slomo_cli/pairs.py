@@ -37,11 +37,22 @@ class Pair:
         """Both hold the same samples: a conversion shows the left one throughout."""
         return same(self.left, self.right)
 
+    def beside(self, other: Pair | None) -> tuple[Frame, Fraction] | None:
+        """The picture that the pair before or after this one adds to it, and its interval in intervals of this one;
+        None where it tells nothing of the motion here."""
+        if other is None or other.cut or other.still or min(self.interval, other.interval) <= 0:
+            return None
+        return other.left if other.right is self.left else other.right, other.interval / self.interval
 
-def around(stamps: Sequence[Fraction], start: Fraction, end: Fraction) -> tuple[Fraction, Fraction]:
-    """From when to when to decode, so that what is shown from ``start`` to ``end`` is judged as it is in the whole."""
-    first = bisect_right(stamps, start) - 1 - _AROUND
-    last = bisect_left(stamps, end) + _AROUND
+
+def around(
+    stamps: Sequence[Fraction], start: Fraction, end: Fraction, *, repeats: bool = True
+) -> tuple[Fraction, Fraction]:
+    """From when to when to decode, so that what is shown from ``start`` to ``end`` is as it is in the whole: a picture
+    more on each side, and as many as it takes to know ``repeats``."""
+    more = _AROUND if repeats else 1
+    first = bisect_right(stamps, start) - 1 - more
+    last = bisect_left(stamps, end) + more
     return min(start, stamps[max(0, first)]), max(end, stamps[min(last, len(stamps) - 1)])
 
 

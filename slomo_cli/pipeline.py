@@ -59,7 +59,8 @@ class ConversionPlan:
     notes: tuple[str, ...]
     """What will be converted, dropped or guessed, one line each."""
     decoded: tuple[Fraction, Fraction]
-    """From when to when the source is decoded: where repeats are looked for, some pictures more than are shown."""
+    """From when to when the source is decoded: some pictures more than are shown, by which it is known what repeats and
+    how the motion bends."""
 
     @property
     def frames_in(self) -> int:
@@ -151,9 +152,7 @@ def plan_conversion(
         join = build_encode_args(in_one_piece(target), plan.rate, carry, ffmpeg.path, frames=plan.frames)
     behind = left_over(target, plan.frames)
     notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes, *behind)
-    decoded = (plan.start, plan.end)
-    if time.duplicates == "replace":
-        decoded = around(scanned.stamps, *decoded)
+    decoded = around(scanned.stamps, plan.start, plan.end, repeats=time.duplicates == "replace")
     return ConversionPlan(
         info, scanned.timing, plan, target, carry, tuple(args), tuple(join), time_base, notes, decoded
     )
@@ -241,7 +240,7 @@ def _fingerprint(job: ConversionPlan, time: TimeSettings, compute: ComputeSettin
             f"{file.st_size} bytes of {file.st_mtime_ns}",
             repr(job.plan),
             repr(time),
-            f"weights {weights}, proxy {compute.proxy}",
+            f"weights {weights}, proxy {compute.proxy}, motion {compute.motion}",
         )
     )
 

@@ -37,6 +37,9 @@ class Place:
     """Of the left picture, counted from 0."""
     cuts_nearby: tuple[Fraction, ...]
     """Times of the first pictures of other scenes, some pictures before or after."""
+    before: Pair | None = None
+    """The pair before this one."""
+    after: Pair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,9 @@ def preview(
 
     with Interpolator(**asdict(compute)) as network:
         timesteps = [Fraction(k, frames + 1) for k in range(1, frames + 1)]
-        made = network.frames(pair.left, pair.right, timesteps)
-        motion = network.motion(pair.left, pair.right, timesteps)
+        beside = pair.beside(place.before), pair.beside(place.after)
+        made = network.frames(pair.left, pair.right, timesteps, *beside)
+        motion = network.motion(pair.left, pair.right, timesteps, *beside)
         facts = (*_facts(info, scanned, at, place, motion, time), _network_line(network, info), *network.notes)
         facts += tuple(f"note: {line}" for line in scanned.warnings)
     low, high = _TILE_WIDTHS
@@ -94,17 +98,24 @@ def find_place(info: VideoInfo, scanned: Timing, at: Fraction, time: TimeSetting
         )
     index = max(0, bisect_right(stamps, at) - 1)
     start, end = around(stamps, stamps[index], stamps[min(len(stamps) - 1, index + 1)])
+    before: Pair | None = None
     found: Pair | None = None
+    after: Pair | None = None
+    last: Pair | None = None
     cuts: list[Fraction] = []
     for pair in pairs(info, scanned.timing, time, start, end):
         if pair.cut:
             cuts.append(pair.right.pts_seconds)
         if found is None or pair.left.pts_seconds <= at:
-            found = pair
+            before, found, after = last, pair, None
+        elif after is None:
+            after = pair
+        last = pair
     if found is None:
         raise InputError(f"expected two pictures that differ around {float(at):g} s, found one: try another --at")
     number = max(0, bisect_right(stamps, found.left.pts_seconds) - 1)
-    return Place(found, number, tuple(moment for moment in cuts if moment != found.right.pts_seconds))
+    nearby = tuple(moment for moment in cuts if moment != found.right.pts_seconds)
+    return Place(found, number, nearby, before, after)
 
 
 # ----------------------------------------------------------------------------------------------------- the words

@@ -254,44 +254,67 @@ class Step(Generic[F]):
     """None where there is nothing to move towards: the left frame is held (every t is 0)."""
     outputs: tuple[Output, ...]
     """At least one, in order of index."""
+    before: tuple[F, Fraction] | None = None
+    """The frame before the left one, and the interval between them in intervals of the pair."""
+    after: tuple[F, Fraction] | None = None
+    """The same of the frame after the right one."""
 
 
 def schedule(plan: Plan, frames: Iterable[tuple[Fraction, F]]) -> Iterator[Step[F]]:
-    """Pair the decoded frames with the planned outputs, streaming: two frames are held (and the first, for a loop).
+    """Pair the decoded frames with the planned outputs, streaming: four frames are held (and the first, for a loop).
 
     ``frames`` come as (source seconds from the first picture, anything), in presentation order, from the last one at or
-    before ``plan.start``. Pairs that make no output are passed over; frames whose stamp repeats or runs backwards are
-    skipped; when frames run out, the last is held. Exactly ``plan.frames`` outputs come out, in order. A pair with very
-    many outputs comes in several Steps. InputError when there is no frame at all.
+    before ``plan.start``, or earlier. Pairs that make no output are passed over; frames whose stamp repeats or runs
+    backwards are skipped; when frames run out, the last is held. Exactly ``plan.frames`` outputs come out, in order. A
+    pair with very many outputs comes in several Steps. InputError when there is no frame at all.
     """
-    source = _stepping(frames, plan.end if plan.loop else None)
-    here = next(source, None)
+    source = _stepping(frames, plan.start, plan.end if plan.loop else None)
+    behind: tuple[Fraction, F] | None = None
+    here, ahead, beyond = (next(source, None) for _ in range(3))
     if here is None:
         raise InputError("expected at least one picture that decodes, found none: the source is damaged")
-    ahead = next(source, None)
-    opening: tuple[Fraction, F] | None = None
     outputs: list[Output] = []
     for index, (moment, seconds) in enumerate(plan.moments()):
         if outputs and (len(outputs) == _STEP_OUTPUTS or (ahead is not None and ahead[0] <= moment)):
-            yield Step(here[1], None if ahead is None else ahead[1], tuple(outputs))
+            yield _step(behind, here, ahead, beyond, outputs)
             outputs.clear()
         while ahead is not None and ahead[0] <= moment:
-            here, ahead = ahead, next(source, None)
-        if plan.loop:
-            opening = opening or here
-            if ahead is None and here is not opening:
-                ahead = (plan.end, opening[1])
+            behind, here, ahead, beyond = here, ahead, beyond, next(source, None)
         t = Fraction(0) if ahead is None or moment <= here[0] else (moment - here[0]) / (ahead[0] - here[0])
         outputs.append(Output(index, t, seconds))
-    yield Step(here[1], None if ahead is None else ahead[1], tuple(outputs))
+    yield _step(behind, here, ahead, beyond, outputs)
 
 
-def _stepping(frames: Iterable[tuple[Fraction, F]], end: Fraction | None) -> Iterator[tuple[Fraction, F]]:
-    """The frames whose stamps grow; of those at or after ``end``, only a very first one."""
-    last: Fraction | None = None
+def _step(
+    behind: tuple[Fraction, F] | None,
+    here: tuple[Fraction, F],
+    ahead: tuple[Fraction, F] | None,
+    beyond: tuple[Fraction, F] | None,
+    outputs: Sequence[Output],
+) -> Step[F]:
+    """The pair with what is beside it."""
+    if ahead is None:
+        return Step(here[1], None, tuple(outputs))
+    interval = ahead[0] - here[0]
+    before = None if behind is None else (behind[1], (here[0] - behind[0]) / interval)
+    after = None if beyond is None else (beyond[1], (beyond[0] - ahead[0]) / interval)
+    return Step(here[1], ahead[1], tuple(outputs), before, after)
+
+
+def _stepping(
+    frames: Iterable[tuple[Fraction, F]], start: Fraction, turn: Fraction | None
+) -> Iterator[tuple[Fraction, F]]:
+    """The frames whose stamps grow. ``turn``: where a loop begins again. Of the frames there or later only a very first
+    one counts; instead, the frame shown at ``start`` comes once more, unless it is the only one left by then."""
+    last: tuple[Fraction, F] | None = None
+    opening: tuple[Fraction, F] | None = None
     for stamp, frame in frames:
-        if end is not None and stamp >= end and last is not None:
-            return
-        if last is None or stamp > last:
-            yield stamp, frame
-            last = stamp
+        if turn is not None and stamp >= turn and last is not None:
+            break
+        if last is None or stamp > last[0]:
+            last = stamp, frame
+            if opening is None or stamp <= start:
+                opening = last
+            yield last
+    if turn is not None and opening is not None and last is not opening:
+        yield turn, opening[1]

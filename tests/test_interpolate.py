@@ -284,7 +284,7 @@ def test_no_picture_is_lost_when_memory_runs_out_while_more_are_asked_for(
             submit(*args)
 
         first, second = frame(1, YUV420), frame(2, YUV420)
-        net._state(first, second).result()
+        net._ways(first, second, None, None).result()
         monkeypatch.setattr(net, "_submit_into", halving)
         assert len(net.frames(first, second, [k / 9 for k in range(1, 9)])) == 8
 
@@ -407,7 +407,7 @@ def test_whoever_waits_for_a_picture_that_closing_drops_is_told(weights: str) ->
     with Interpolator(weights, device="cpu", threads=1) as net:
         held = threading.Event()
         left, right = frame(1, YUV420), frame(2, YUV420)
-        net._state(left, right).result()
+        net._ways(left, right, None, None).result()
         net._pool.submit(held.wait)
         pending = net.request(left, right, [0.25, 0.5, 0.75])
         threading.Timer(0.2, held.set).start()

@@ -76,7 +76,9 @@ def network(
         made.clear()
         waiting = []
         for number, (left, right) in enumerate(pairwise(frames)):
-            waiting.append(net.request(left, right, times))
+            before = (frames[number - 1], 1) if number else None
+            after = (frames[number + 2], 1) if number + 2 < len(frames) else None
+            waiting.append(net.request(left, right, times, before, after))
             # Some pairs are asked for before the first is fetched, as the pipeline does.
             if number >= 2:
                 fetch(waiting.pop(0))

@@ -98,6 +98,7 @@ class Size(SizeType):
     group="Measure",
     help="The ffmpeg to use; else SLOMO_FFMPEG, the one installed with slomo, PATH.",
 )
+@options.motion
 @options.compute
 def command(
     file: str | None,

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, TypeVar
 
 import click
 
@@ -225,6 +225,14 @@ compute = _all(
     ),
 )
 
+motion = option(
+    "--motion",
+    type=click.Choice(["curved", "straight"]),
+    default="curved",
+    group="Network",
+    help="Along a curve through the frames beside a pair as well, or straight from one to the other.",
+)
+
 messages = _all(
     option(
         "--progress",
@@ -245,6 +253,7 @@ class Computing(TypedDict):
     device: str
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
     proxy: str
+    motion: NotRequired[Literal["curved", "straight"]]
     batch: int
     compile: bool
     threads: int
@@ -293,7 +302,7 @@ class Values(Making):
     faststart: bool
 
 
-conversion = _all(input_rate, output, picture, encoding, compute, messages)
+conversion = _all(input_rate, output, picture, encoding, motion, compute, messages)
 """All that ``convert`` and ``fps`` share after their options of time."""
 
 
@@ -356,6 +365,7 @@ def compute_settings(values: Computing) -> ComputeSettings:
         device=values["device"],
         dtype=values["dtype"],
         proxy=values["proxy"],
+        motion=values.get("motion", "curved"),
         batch=values["batch"],
         compile=values["compile"],
         threads=values["threads"],

@@ -53,6 +53,7 @@ class _Values(options.Computing):
 )
 @option("-y", "--overwrite", is_flag=True, group="Output", help="Replace what is there without asking.")
 @options.picture
+@options.motion
 @options.compute
 def command(
     file: str, at: Fraction, frames: int, output: str | None, overwrite: bool, **values: Unpack[_Values]

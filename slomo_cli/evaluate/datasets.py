@@ -55,6 +55,10 @@ class Window:
     truths: tuple[RGB, ...]
     timesteps: tuple[Fraction, ...]
     """Where each truth lies between first (0) and second (1), in the clip's own time."""
+    before: tuple[RGB, Fraction] | None = None
+    """The given picture before the first, and the time between them in that from first to second."""
+    after: tuple[RGB, Fraction] | None = None
+    """The same of the given picture after the second."""
 
 
 class Clip(Protocol):
@@ -180,8 +184,28 @@ class VideoClip:
 def cut_windows(name: str, frames: Iterable[tuple[Fraction, RGB]], factor: int) -> Iterator[Window]:
     """Every ``factor``-th frame is given, those between are the truth; what is left at the end is not used.
 
-    ``frames``: (time, picture) in order of time, read one window at a time.
+    ``frames``: (time, picture) in order of time, read one window ahead: a window knows the pictures given beside it.
     """
+    windows = _cut(name, frames, factor)
+    last: tuple[RGB, Fraction] | None = None
+    here = next(windows, None)
+    while here is not None:
+        window, interval = here
+        failure: InputError | None = None
+        try:
+            here = next(windows, None)
+        except InputError as error:  # the clip is whole as far as this window
+            here, failure = None, error
+        before = None if last is None else (last[0], last[1] / interval)
+        after = None if here is None else (here[0].second, here[1] / interval)
+        yield replace(window, before=before, after=after)
+        if failure is not None:
+            raise failure
+        last = window.first, interval
+
+
+def _cut(name: str, frames: Iterable[tuple[Fraction, RGB]], factor: int) -> Iterator[tuple[Window, Fraction]]:
+    """The windows, alone, and the time that each lasts."""
     held: list[tuple[Fraction, RGB]] = []
     start = 0
     for time, picture in frames:
@@ -189,7 +213,7 @@ def cut_windows(name: str, frames: Iterable[tuple[Fraction, RGB]], factor: int) 
             continue  # a stamp that repeats or runs backwards shows nothing a viewer would see
         held.append((time, picture))
         if len(held) > factor:
-            yield _window(name, start, held)
+            yield _window(name, start, held), held[-1][0] - held[0][0]
             start += factor
             held = held[-1:]
 

@@ -1,12 +1,14 @@
 """Anything that makes the pictures between two.
 
 A method is called as ``method(first, second, timesteps)`` and returns one picture per timestep; pictures are 8-bit RGB,
-(height, width, 3) ``uint8``, timesteps lie in (0, 1). It may also have ``motion(first, second, timesteps)``, which the
-sheet of worst cases draws, and ``describe()``, which goes into the JSON report.
+(height, width, 3) ``uint8``, timesteps lie in (0, 1). If it can use the pictures given before and after the two, it has
+``within(window)``, which is called instead. It may also have ``motion(window, timesteps)``, which the sheet of worst
+cases draws, and ``describe()``, which goes into the JSON report.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
 from fractions import Fraction
@@ -15,7 +17,9 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from slomo_cli.values import ComputeSettings
+from slomo_cli.evaluate.datasets import Window
+from slomo_cli.media.cuts import CutDetector, PairKinds
+from slomo_cli.values import ComputeSettings, Frame
 
 RGB = npt.NDArray[np.uint8]
 
@@ -51,6 +55,8 @@ class Network:
         from slomo_cli.interpolate import Interpolator
 
         self._interpolator = Interpolator(**asdict(settings))
+        self._frames: deque[tuple[RGB, Frame]] = deque(maxlen=4)
+        self._kinds = PairKinds(CutDetector())
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +72,40 @@ class Network:
     def __call__(self, first: RGB, second: RGB, timesteps: Sequence[Fraction], /) -> Sequence[RGB]:
         return self._interpolator.between(first, second, timesteps)
 
-    def motion(self, first: RGB, second: RGB, timesteps: Sequence[Fraction]) -> PictureMotion:
+    def within(self, window: Window) -> Sequence[RGB]:
+        """The pictures at all times of a window, by the pictures beside it as well, as a conversion makes them."""
+        pictures = self._interpolator.frames(*self._pair(window), window.timesteps, *self._beside(window))
+        return [np.stack((red, green, blue), axis=-1) for green, blue, red in pictures]
+
+    def motion(self, window: Window, timesteps: Sequence[Fraction]) -> PictureMotion:
         """Flows and visibility at the pictures' size."""
-        return self._interpolator.motion(first, second, timesteps)
+        return self._interpolator.motion(*self._pair(window), timesteps, *self._beside(window))
+
+    def _pair(self, window: Window) -> tuple[Frame, Frame]:
+        return self._frame(window.first, window.second), self._frame(window.second, window.first)
+
+    def _beside(self, window: Window) -> list[tuple[Frame, Fraction] | None]:
+        """The pictures before and after, those of other shots left out as the cuts of a conversion are."""
+        left, right = self._pair(window)
+        found: list[tuple[Frame, Fraction] | None] = [None, None]
+        if window.before is not None:
+            frame = self._frame(window.before[0], window.first)
+            if self._kinds.of(frame, left) == "moving":
+                found[0] = frame, window.before[1]
+        self._kinds.of(left, right)  # in order: a pair is judged by those before it
+        if window.after is not None:
+            frame = self._frame(window.after[0], window.second)
+            if self._kinds.of(right, frame) == "moving":
+                found[1] = frame, window.after[1]
+        return found
+
+    def _frame(self, picture: RGB, other: RGB) -> Frame:
+        """The picture as a frame: the same one for the same picture, whose flow need not be found again."""
+        for known, frame in self._frames:
+            if known is picture:
+                return frame
+        from slomo_cli.arrays import image_frame
+
+        made = image_frame(picture, other)
+        self._frames.append((picture, made))
+        return made

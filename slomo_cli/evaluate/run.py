@@ -44,8 +44,7 @@ class WorstCase:
     """A picture far from its truth, and all that is needed to look at it."""
 
     score: FrameScore
-    first: RGB
-    second: RGB
+    window: Window
     truth: RGB
     result: RGB
 
@@ -163,7 +162,11 @@ class _Run:
     def take(self, window: Window) -> None:
         """Make and measure the pictures of one window."""
         begin = time.perf_counter()
-        pictures = self._method(window.first, window.second, window.timesteps)
+        within = getattr(self._method, "within", None)
+        if within is not None:
+            pictures = within(window)
+        else:
+            pictures = self._method(window.first, window.second, window.timesteps)
         self._times.append((time.perf_counter() - begin, len(window.timesteps)))
         if len(pictures) != len(window.timesteps):
             raise ValueError(f"{self._name}: expected {len(window.timesteps)} pictures, found {len(pictures)}")
@@ -174,7 +177,7 @@ class _Run:
         self._frames += scores
         if self._worst:
             place = min(range(len(scores)), key=lambda i: scores[i].metrics.psnr)
-            case = WorstCase(scores[place], window.first, window.second, window.truths[place], pictures[place])
+            case = WorstCase(scores[place], window, window.truths[place], pictures[place])
             # The running number settles ties, so that cases themselves are never compared.
             heapq.heappush(self._heap, (-case.score.metrics.psnr, -len(self._times), case))
             if len(self._heap) > self._worst:

@@ -35,8 +35,8 @@ def _row(result: SetResult, case: WorstCase, method: Method) -> list[Tile]:
     score = case.score
     numbers = f"result: {score.metrics.psnr:.2f} dB {score.metrics.ssim:.4f} IE {score.metrics.ie:.2f}"
     tiles = [
-        Tile(case.first, f"{printable(result.dataset.name)}: {printable(score.clip)}"),
-        Tile(case.second, "second input"),
+        Tile(case.window.first, f"{printable(result.dataset.name)}: {printable(score.clip)}"),
+        Tile(case.window.second, "second input"),
         Tile(case.result, numbers),
         Tile(case.truth, f"truth: frame {score.frame}, t {_short(score.timestep)}"),
         Tile(error_to_rgb(case.result, case.truth, ERROR_GAIN), "error"),
@@ -44,7 +44,7 @@ def _row(result: SetResult, case: WorstCase, method: Method) -> list[Tile]:
     motion_of = getattr(method, "motion", None)
     if motion_of is None:
         return tiles
-    motion = motion_of(case.first, case.second, (score.timestep,))
+    motion = motion_of(case.window, (score.timestep,))
     flows = (motion.flow_t0[0], motion.flow_t1[0])
     # One scale for both, so that their colours can be compared.
     largest = max(1.0, *(float(np.percentile(np.hypot(flow[..., 0], flow[..., 1]), 99.5)) for flow in flows))

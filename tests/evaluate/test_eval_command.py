@@ -48,8 +48,12 @@ def network(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         def between(self, first: np.ndarray, second: np.ndarray, timesteps: Any) -> list[np.ndarray]:
             return blend(first, second, timesteps)
 
-        def motion(self, first: np.ndarray, second: np.ndarray, timesteps: Any) -> SimpleNamespace:
-            shape = (len(timesteps), *first.shape[:2])
+        def frames(self, left: Any, right: Any, timesteps: Any, *beside: Any) -> list[Any]:
+            first, second = (np.stack([frame.planes[k] for k in (2, 0, 1)], -1) for frame in (left, right))
+            return [tuple(image[..., k] for k in (1, 2, 0)) for image in blend(first, second, timesteps)]
+
+        def motion(self, left: Any, right: Any, timesteps: Any, *beside: Any) -> SimpleNamespace:
+            shape = (len(timesteps), *left.planes[0].shape)
             return SimpleNamespace(
                 flow_t0=np.zeros((*shape, 2)), flow_t1=np.zeros((*shape, 2)), visibility=np.ones(shape)
             )

@@ -16,7 +16,7 @@ import pytest
 from evaluate_helpers import moving, write_pictures
 from rich.console import Console
 
-from slomo_cli.evaluate import Dataset, evaluate, open_dataset, score_method
+from slomo_cli.evaluate import Dataset, Window, evaluate, open_dataset, score_method
 from slomo_cli.evaluate.metrics import measure
 from slomo_cli.evaluate.report import print_tables, to_csv, to_json
 from slomo_cli.evaluate.rivals import blend, nearest
@@ -37,8 +37,8 @@ class Perfect:
         end = next(k for k in range(30) if np.array_equal(second, moving(k, seed)))
         return [moving(start + float(t) * (end - start), seed) for t in timesteps]
 
-    def motion(self, first: np.ndarray, second: np.ndarray, timesteps: Sequence[Fraction]) -> SimpleNamespace:
-        shape = (len(timesteps), *first.shape[:2])
+    def motion(self, window: Window, timesteps: Sequence[Fraction]) -> SimpleNamespace:
+        shape = (len(timesteps), *window.first.shape[:2])
         return SimpleNamespace(
             flow_t0=np.full((*shape, 2), (-1.0, 0.0)),
             flow_t1=np.full((*shape, 2), (1.0, 0.0)),
@@ -138,7 +138,7 @@ def test_sheet_shows_pictures_and_motion(frames: Dataset) -> None:
     results = evaluate([frames], {"perfect": Perfect()}, worst=1)
     (case,) = results[0].methods[0].worst
     page = worst_sheet(results, Perfect())
-    for picture in (case.first, case.second, case.result, case.truth):
+    for picture in (case.window.first, case.window.second, case.result, case.truth):
         windows = np.lib.stride_tricks.sliding_window_view(page, picture.shape)[:, :, 0]
         assert (windows == picture).all(axis=(2, 3, 4)).any()
     assert (page == (255, 0, 0)).all(2).sum() >= 32 * 48  # flow to the second: to the right, red
