@@ -60,35 +60,35 @@ class Bend(NamedTuple):
 def steady(state: PairState) -> Tensor:
     """Both motions of one pair and the trust in them, (1, 3, 2, h, w) as ``surely`` makes them; a cell is 2x2 steps of
     the Motion grid."""
-    return surely(F.avg_pool2d(torch.cat((state.flow_01, state.flow_10)), 2) * 0.5)
+    return surely(_in_cells(torch.cat((state.flow_01, state.flow_10))))
 
 
 def bend(here: Tensor, before: Beside | None, after: Beside | None) -> Bend | None:
     """Of a pair between two others, of which one or both may be missing."""
     if before is None and after is None:
         return None
-    fields = []
+    changes = []
     for frame, beside in enumerate((before, after)):
         motion, trust = here[:, :2, frame], here[:, 2:, frame]
         if beside is None:
-            fields.append(torch.zeros_like(motion))
+            changes.append(torch.cat((torch.zeros_like(motion), trust), 1))
             continue
         found, gap = beside
         other = found[:, :, 1 - frame]  # the same frame, as the other pair has it
         change = (motion - other[:, :2] / gap) / (1 + gap)
-        if frame:
-            change = -change
         trust = trust * other[:, 2:]
-        change = _spread(change * trust) / (_spread(trust) + _DOUBT)
-        length = _length(change)
-        change = change * (length.square() / (length.square() + _NOISE**2))
-        fields.append(change * (_length(motion) / length.clamp_min(1e-9)).clamp(max=1))
-    return Bend(torch.cat(fields), before[1] if before else 1.0, after[1] if after else 1.0)
+        changes.append(torch.cat(((-change if frame else change) * trust, trust), 1))
+    change, trust = _spread(torch.cat(changes)).split((2, 1), 1)
+    change = change / (trust + _DOUBT)
+    length = _length(change)
+    most = _length(torch.cat((here[:, :2, 0], here[:, :2, 1])))
+    share = length.square() / (length.square() + _NOISE**2) * (most / length.clamp_min(1e-9)).clamp(max=1)
+    return Bend(change * share, before[1] if before else 1.0, after[1] if after else 1.0)
 
 
 def bent(motion: Motion, bend: Bend, t: Tensor) -> Motion:
     """The motion of one pair at times ``t`` (M,) along its curve."""
-    flows = F.avg_pool2d(torch.cat((motion.flow_t0, motion.flow_t1)), 2) * 0.5
+    flows = _in_cells(torch.cat((motion.flow_t0, motion.flow_t1)))
     count = len(t)
     in_0, in_1 = warp(bend.fields.repeat_interleave(count, 0), flows).chunk(2)
     time = t.view(-1, 1, 1, 1)
@@ -98,11 +98,21 @@ def bent(motion: Motion, bend: Bend, t: Tensor) -> Motion:
     return motion._replace(flow_t0=motion.flow_t0 + aside, flow_t1=motion.flow_t1 + aside)
 
 
+def _in_cells(flow: Tensor) -> Tensor:
+    """A flow on the Motion grid, on the grid of cells."""
+    return 0.5 * F.interpolate(flow, scale_factor=0.5, mode="bilinear", align_corners=False)
+
+
 def _spread(field: Tensor) -> Tensor:
     """The mean over a square, twice; the border is repeated."""
+    side = 2 * _REACH + 1
     for _ in range(2):
         padded = F.pad(field, (_REACH,) * 4, mode="replicate")
-        field = F.avg_pool2d(padded, 2 * _REACH + 1, 1)
+        for dim in (2, 3):
+            # Shifted and added: on a CPU ten times as quick as pooling.
+            size = field.shape[dim]
+            padded = torch.stack([padded.narrow(dim, k, size) for k in range(side)]).mean(0)
+        field = padded
     return field
 
 

@@ -19,7 +19,7 @@ ROWS, COLS = 24, 32
 
 def even(x: float, y: float = 0.0) -> Tensor:
     """(1, 2, ROWS, COLS): one motion everywhere, in steps of the Motion grid."""
-    return torch.tensor([x, y]).view(1, 2, 1, 1).expand(1, 2, ROWS, COLS).clone()
+    return torch.tensor([float(x), float(y)]).view(1, 2, 1, 1).expand(1, 2, ROWS, COLS).clone()
 
 
 def moved(flow_01: Tensor, flow_10: Tensor | None = None) -> Tensor:
