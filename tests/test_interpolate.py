@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -115,6 +116,59 @@ def test_the_way_of_a_gpu_leads_to_the_same_pictures(
     for a, b in zip(made, wanted, strict=True):
         for p, q in zip(a, b, strict=True):
             assert np.abs(p.astype(int) - q).max() <= max(1, layout.peak // 1000)
+
+
+def test_the_frames_beside_a_pair_bend_its_motion() -> None:
+    """Not if motion is to be straight, nor if their interval tells nothing of it."""
+    scene = image(5, (128, 192))
+
+    def view(x: int) -> Frame:
+        shown = np.ascontiguousarray(scene[20:84, x : x + 96, 0])
+        return Frame((shown,), PixelLayout("gray", "gray", 8), ColorInfo(), Fraction(0))
+
+    left, right, beside = view(20), view(26), view(44)
+    made: dict[str, np.ndarray] = {}
+    for motion in ("curved", "straight"):
+        with Interpolator("fast", device="cpu", dtype="float32", motion=motion) as net:
+            made[motion] = net.frames(left, right, [0.5], None, (beside, 1))[0][0]
+            made[f"{motion} alone"] = net.frames(left, right, [0.5])[0][0]
+            made[f"{motion} far"] = net.frames(left, right, [0.5], None, (beside, Fraction(9, 2)))[0][0]
+    alone = made.pop("curved alone")
+    assert not np.array_equal(made.pop("curved"), alone)
+    assert all(np.array_equal(picture, alone) for picture in made.values())
+
+
+def test_a_walk_finds_each_flow_once(net: Interpolator) -> None:
+    """Though each pair is beside two others."""
+    frames = [frame(seed, YUV420) for seed in range(6)]
+    found = 0
+    flow = net._flow
+
+    def counted(ready: Any) -> Any:
+        nonlocal found
+        found += 1
+        return flow(ready)
+
+    net._flow = counted  # type: ignore[method-assign,assignment]
+    try:
+        for k in range(5):
+            before = (frames[k - 1], 1) if k else None
+            net.frames(frames[k], frames[k + 1], [0.25, 0.75], before, (frames[k + 2], 1) if k < 4 else None)
+    finally:
+        net._flow = flow  # type: ignore[method-assign]
+    assert found == 5
+
+
+def test_pictures_made_are_not_held(weights: str) -> None:
+    """However many are asked of one pair: what was fetched is gone, though the pair is remembered."""
+    with Interpolator(weights, device="cpu", dtype="float32", threads=1) as net:
+        left, right = frame(1, YUV420), frame(2, YUV420)
+        pending = net.request(left, right, [0.25, 0.5, 0.75])
+        gone = [weakref.ref(one._future) for one in pending]
+        for one in pending:
+            one.planes()
+        del pending, one
+        assert net._pairs and [ref() for ref in gone] == [None] * 3
 
 
 def test_neighbouring_pairs_share_their_frame(net: Interpolator) -> None:
@@ -377,6 +431,7 @@ def test_a_smaller_proxy_keeps_the_size_of_the_result(weights: str) -> None:
         ({"proxy": "small"}, UsageError, "expected a proxy"),
         ({"proxy": "3"}, UsageError, "32 pixels"),
         ({"proxy": 3}, UsageError, "32 pixels"),
+        ({"motion": "wild"}, UsageError, "curved or straight"),
         ({"threads": -1}, UsageError, "threads to be 0"),
         ({"batch": 2.5}, UsageError, "batch to be 0"),
         ({"device": None}, UsageError, "expected a device"),

@@ -67,6 +67,40 @@ def test_a_cross_fade_is_rounded_to_nearest(bits: int) -> None:
     assert at_a_cut("blend", bits, 0, 1) == [0, 0, 0, 1, 1, 1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("samples", "cuts", "beside"),
+    [
+        ([10, 20, 40, 80], (), [(None, 2), (0, 3), (1, None)]),
+        ([10, 20, 40, 80], ((20, 40),), [(None, None), (None, None)]),
+        ([10, 20, 20, 80], (), [(None, None), (None, None)]),
+    ],
+)
+def test_the_pictures_beside_a_pair_help_if_they_are_of_its_motion(
+    monkeypatch: pytest.MonkeyPatch,
+    samples: list[int],
+    cuts: tuple[tuple[int, int], ...],
+    beside: list[tuple[int | None, int | None]],
+) -> None:
+    """Not across a cut, and not where the film stands still; each pair is asked for a cut once, in order."""
+    asked: list[tuple[int | None, int | None]] = []
+    judged: list[tuple[int, int]] = []
+
+    def is_cut(self: Any, left: Frame, right: Frame) -> bool:
+        judged.append((int(left.pts_seconds), int(right.pts_seconds)))
+        return (int(left.planes[0][0, 0]), int(right.planes[0][0, 0])) in cuts
+
+    def request(left: Frame, right: Frame, times: Any, *around: Any) -> list[Any]:
+        assert all(one is None or one[1] == 1 for one in around)
+        asked.append(tuple(None if one is None else int(one[0].pts_seconds) for one in around))  # type: ignore[arg-type]
+        return [SimpleNamespace(planes=lambda: left.planes)] * len(times)
+
+    monkeypatch.setattr(CutDetector, "is_cut", is_cut)
+    one = painter(SimpleNamespace(pairs_ahead=3, request=request), 4, factor=Fraction(2))
+    assert len(list(one.pictures(stills(8, *samples)))) == 8
+    assert asked == beside
+    assert judged == [(0, 1), (1, 2), (2, 3)]
+
+
 def test_an_error_ends_the_thread_that_fetches_pictures() -> None:
     """While the error is remembered as well, and with it all that was at work: a shell keeps the last one for ever."""
 

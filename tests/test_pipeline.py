@@ -219,6 +219,32 @@ def test_a_part_shows_what_the_whole_shows(make: Callable[..., Path], run: Conve
     assert summary.duplicates == 6
 
 
+@pytest.mark.parametrize("duplicates", ["keep", "replace"])
+def test_a_part_moves_as_the_whole_does(duplicates: str, make: Callable[..., Path], tmp_path: Path) -> None:
+    """Motion bends by the pictures beside a pair, also by those outside a range; if it is to be straight, by none."""
+    shaking = "crop=96:64:'40+6*sin(2*n)':'40+4*cos(3*n)'"
+    filters = f"testsrc2=size=192x144:rate=10:duration=2,loop=-1:1,trim=duration=2,{shaking}"
+    source = make("shaking.mkv", "-f", "lavfi", "-i", filters, "-c:v", "ffv1")
+    part, whole, straight = (tmp_path / f"{name}.mkv" for name in ("part", "whole", "straight"))
+    wishes: dict[str, Any] = {
+        "factor": 2,
+        "codec": "ffv1",
+        "cuts": "off",
+        "device": "cpu",
+        "dtype": "float32",
+        "duplicates": duplicates,
+    }
+
+    convert(source, whole, **wishes)
+    convert(source, part, start="0.5", end="1", **wishes)
+    convert(source, straight, motion="straight", **wishes)
+
+    expected, written = read(whole), read(part)
+    assert len(written) == 10
+    assert [k for k in range(10) if not same(written[k], expected[10 + k])] == []
+    assert [k for k in range(10, 20) if not same(read(straight)[k], expected[k])] == [11, 13, 15, 17, 19]
+
+
 def test_a_loop_of_repeats_never_stands_still(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
     """Whether its last frames are repeats is seen by the first ones, which follow them."""
     threes = make("eights.mkv", *"-f lavfi -i testsrc2=size=64x48:rate=8:duration=2 -r 24 -c:v ffv1".split())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction as F
 from itertools import pairwise
 from math import ceil, floor
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -298,6 +299,44 @@ def test_schedules_stream(keep: bool) -> None:
         assert len(read) <= step.left + 3
         longest, total = max(longest, len(step.outputs)), total + len(step.outputs)
     assert total == plan.frames and longest <= 1024
+
+
+def steps_of(stamps: Sequence[F], **time: Any) -> list[Step[int]]:
+    """What a film of these stamps makes; frames go by their place."""
+    plan = make_plan(timing_of(stamps, F(1)), TimeSettings(**time))
+    return list(schedule(plan, ((stamp, place) for place, stamp in enumerate(stamps))))
+
+
+def test_a_step_knows_the_frames_beside_its_pair() -> None:
+    """...and how long their intervals are in that of the pair."""
+    steps = steps_of([F(0), F(1), F(3), F(4), F(8)], factor=F(2), rate=F(2))
+    assert [(step.left, step.right, step.before, step.after) for step in steps] == [
+        (0, 1, None, (2, F(2))),
+        (1, 2, (0, F(1, 2)), (3, F(1, 2))),
+        (2, 3, (1, F(2)), (4, F(4))),
+        (3, 4, (2, F(1, 4)), None),
+        (4, None, None, None),
+    ]
+
+
+def test_frames_that_make_no_output_are_beside_those_that_do() -> None:
+    """Of a part, and of a film made quicker: neighbours are those of the source."""
+    stamps = [F(k) for k in range(8)]
+    assert [(s.left, s.before, s.after) for s in steps_of(stamps, factor=F(2), rate=F(1), start=F(3), end=F(4))] == [
+        (3, (2, F(1)), (5, F(1)))
+    ]
+    quick = steps_of(stamps, factor=F(2, 5), rate=F(1))
+    assert [(s.left, s.before, s.after) for s in quick] == [
+        (0, None, (2, F(1))),
+        (2, (1, F(1)), (4, F(1))),
+        (5, (4, F(1)), (7, F(1))),
+        (7, None, None),
+    ]
+
+
+def test_before_a_loop_turns_its_first_frame_comes_after() -> None:
+    steps = steps_of([F(k) for k in range(4)], factor=F(2), rate=F(1), loop=True)
+    assert [(s.left, s.right, s.after and s.after[0]) for s in steps] == [(0, 1, 2), (1, 2, 3), (2, 3, 0), (3, 0, None)]
 
 
 @pytest.mark.parametrize(

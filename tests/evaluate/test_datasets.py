@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -95,6 +96,39 @@ def test_frames_in_natural_order(tmp_path: Path) -> None:
     assert windows[0].timesteps == (Fraction(1, 4), HALF, Fraction(3, 4))
     for index, picture in enumerate((windows[0].first, *windows[0].truths, windows[0].second)):
         np.testing.assert_array_equal(picture, moving(index))
+
+
+def test_a_window_knows_the_pictures_given_beside_it(tmp_path: Path) -> None:
+    """Those of the windows before and after; what is left over at the end is given to nobody."""
+    write_pictures(tmp_path, *[moving(i) for i in range(9)], names=[f"{i}.png" for i in range(9)])
+    first, second = open_dataset(tmp_path, factor=3).windows()
+    assert first.before is None and first.after is not None and second.before is not None and second.after is None
+    np.testing.assert_array_equal(first.after[0], moving(6))
+    np.testing.assert_array_equal(second.before[0], moving(0))
+    assert first.after[0] is second.second and second.before[0] is first.first
+    assert first.after[1] == second.before[1] == 1
+
+
+def test_pictures_beside_a_window_have_their_own_times() -> None:
+    """As a video of uneven times has them."""
+    times = [0, 1, 2, 5, 8, 9, 10]
+    windows = list(cut_windows("clip", ((Fraction(t), moving(t)) for t in times), 2))
+    assert [w.before and w.before[1] for w in windows] == [None, Fraction(2, 6), Fraction(6, 2)]
+    assert [w.after and w.after[1] for w in windows] == [Fraction(6, 2), Fraction(2, 6), None]
+
+
+def test_windows_before_a_damaged_one_are_given() -> None:
+    """Also the last of them, which is read one window ahead."""
+
+    def frames() -> Iterator[tuple[Fraction, np.ndarray]]:
+        for k in range(4):
+            yield Fraction(k), moving(k)
+        raise InputError("torn")
+
+    windows = cut_windows("clip", frames(), 2)
+    assert next(windows).after is None
+    with pytest.raises(InputError, match="torn"):
+        next(windows)
 
 
 def test_folder_of_clips(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from slomo_cli.errors import UsageError
-from slomo_cli.media.cuts import CutDetector, DuplicateFilter, difference, shrink, thin
+from slomo_cli.media.cuts import CutDetector, DuplicateFilter, PairKinds, difference, shrink, thin
 from slomo_cli.timeline import make_plan, schedule
 from slomo_cli.values import ColorInfo, Frame, PixelLayout, SourceTiming, TimeSettings
 
@@ -80,6 +80,25 @@ def cuts_of(frames: Sequence[Frame], detector: CutDetector | None = None) -> lis
 def test_a_cut_is_found_where_it_is(layout: PixelLayout) -> None:
     shots = [view(texture(seed), 20 + 2 * k) for seed in (1, 2) for k in range(5)]
     assert cuts_of([frame(picture, k, layout) for k, picture in enumerate(shots)]) == [5]
+
+
+def test_what_lies_between_frames_is_judged_once() -> None:
+    """A pair asked about again, with another in between, keeps its answer; one that holds the same samples is still."""
+    asked: list[int] = []
+
+    class Detector(CutDetector):
+        def is_cut(self, left: Frame, right: Frame) -> bool:
+            asked.append(int(left.pts_seconds * 24))
+            return super().is_cut(left, right)
+
+    frames = [frame(view(scene, x), k) for k, (scene, x) in enumerate([(SCENE, 0), (SCENE, 5), (SCENE, 5), (OTHER, 0)])]
+    kinds = PairKinds(Detector())
+    for k, kind in enumerate(["moving", "still", "cut"]):
+        assert kinds.of(frames[k], frames[k + 1]) == kind
+        if k:
+            kinds.of(frames[k - 1], frames[k])
+    assert asked == [0, 1, 2]
+    assert PairKinds(None).of(frames[2], frames[3]) == "moving"
 
 
 @pytest.mark.parametrize("size", [(48, 64), (96, 96), (181, 321), (360, 202), (100, 900)])
