@@ -1184,6 +1184,37 @@ class TestInnerClocks:
         texts = [data.rpartition(b",")[2] for _, _, data in packets(done.path, "subtitle")]
         assert texts == [b"{\\k20}La", b"{\\k80}La"]
 
+    @pytest.mark.parametrize("ending", ["webm", "mkv"])
+    def test_webvtt_keeps_places_names_and_the_times_of_words(self, ending, tmp_path, make):
+        script = tmp_path / "karaoke.vtt"
+        cue = "one\n00:00:00.300 --> 00:00:00.700 line:10% align:start\n<v Bob>a <00:00:00.500>b\n"
+        script.write_text(f"WEBVTT\n\n{cue}")
+        picture = ("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25:d=0.8", "-i", str(script), "-map", "0", "-map", "1")
+        source = make(f"karaoke.{ending}", *picture, "-c:v", "libvpx", "-c:s", "copy")
+        done = convert(source, tmp_path / f"slow.{ending}", TimeSettings(speed="0-0.4:1, 0.4-:0.25"))
+        with av.open(str(done.path)) as slow:
+            (caption,) = [packet for packet in slow.demux(subtitles=0) if packet.size]
+            assert (caption.pts * caption.time_base, caption.duration * caption.time_base) == (
+                Fraction(3, 10),
+                Fraction(13, 10),
+            )
+            assert bytes(caption) == b"<v Bob>a <00:00:00.800>b"
+            beside = {data.data_type: bytes(data) for data in caption.iter_sidedata()}
+        assert beside == {"webvtt_identifier": b"one", "webvtt_settings": b"line:10% align:start"}
+
+    @pytest.mark.parametrize(
+        "stored, text, slow",
+        [
+            (Fraction(10), b"a <00:10.500>b", b"a <00:00:31.500>b"),  # on the file's clock
+            (Fraction(10), b"a <00:00:00.500>b", b"a <00:00:01.500>b"),  # from the caption's beginning
+            (Fraction(3700), b"<01:01:41.000>", b"<03:05:03.000>"),
+            (Fraction(10), b"<c.yellow>a</c> <00:61.000>", b"<c.yellow>a</c> <00:61.000>"),
+        ],
+    )
+    def test_times_of_words_by_either_clock(self, stored, text, slow):
+        plan = make_plan(replace(TWO_SECONDS, duration=Fraction(4000)), TimeSettings(factor=Fraction(3)))
+        assert subtitles._move_words(text, plan, stored, Fraction(2), stored) == slow
+
     def test_dvb_page_time_out(self):
         page = bytes([0x0F, 0x10, 0, 1, 0, 2, 30, 0])
         other = bytes([0x0F, 0x11, 0, 1, 0, 1, 30])
