@@ -24,7 +24,15 @@ from slomo_cli.media.edits import has_pauses, unusual_speeds
 from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import Stamps, ascending, film_rate, find_grid, joined, last_length, pace, snapped
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
-from slomo_cli.media.source import JUMPING_FORMATS, LENGTHLESS, RAW_STREAMS, THEORA_HEADER, stamps_are_of_decoding
+from slomo_cli.media.source import (
+    JUMPING_FORMATS,
+    LENGTHLESS,
+    RAW_STREAMS,
+    READ_ERRORS,
+    THEORA_HEADER,
+    stamps_are_of_decoding,
+    why_ended,
+)
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -182,10 +190,8 @@ class _Walk:
         try:
             for packet in container.demux() if self.reads_all else container.demux(self.stream):
                 self._take(packet)
-        except IndexError:  # at the very end, see READ_ERRORS
-            pass
-        except av.error.FFmpegError as error:
-            self.failure = printable(error.strerror or error)
+        except READ_ERRORS as error:
+            self.failure = why_ended(error)
         if not self.pictures_seen:
             self._decode(None)
 
@@ -243,6 +249,11 @@ class _Walk:
         """The stamp of the first picture that decodes."""
         return self.pictures_seen[0]
 
+    def lasts_are_of_fields(self, rate: Fraction) -> bool:
+        """Whether every picture says that it lasts half as long as all stand (GXF): no word on the last one."""
+        each = (self._lasts or 0) * self.picture.time_base
+        return self.packets > 2 and self.is_even and abs(each * rate - Fraction(1, 2)) < Fraction(1, 100)
+
     def stamps_are_counters(self) -> bool:
         """Whether stamps count pictures in a clock far finer than pictures come (raw Dirac): they tell no time."""
         if len(self.ticks) < 3 or self.joins or not self.packet_duration:
@@ -293,7 +304,8 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
         )
     rate = grid if constant else None
     nominal = nominal or rate or grid or pace(np.diff(ticks), time_base, header_rates)
-    last = 1 / film if film else last_length(walk.latest_end - (walk.latest or 0), time_base, grid, nominal)
+    told = 0 if rate and walk.lasts_are_of_fields(rate) else walk.latest_end - (walk.latest or 0)
+    last = 1 / film if film else last_length(told, time_base, grid, nominal)
     timing = SourceTiming(
         frames_from_packets=len(ticks),
         first_seconds=int(ticks[0]) * time_base,

@@ -59,6 +59,8 @@ _PLAYLISTS = (
     (rb"#!/", "a script"),
 )
 
+_COUNTING = ("avi", "gxf")
+"""Containers that count pictures as they are stored, the first as the one shown at the beginning."""
 _SINGLE_JPEG = ("jpeg_pipe", "image2")
 """What libav calls the container of a JPEG that is no film."""
 
@@ -195,10 +197,22 @@ def seconds(ticks: int | None, time_base: Any) -> Fraction | None:
 def stamps_are_of_decoding(container: str, codec: str) -> bool:
     """Whether packets carry the times of decoding alone, while pictures are shown in another order.
 
-    AVI and ASF know no other stamps, and libav's own guess follows the pictures out of order: the n-th picture shown
-    has the n-th stamp. So it is in MXF, whose index may not say in which order they are shown.
+    AVI, ASF and GXF know no other stamps, and libav's own guess follows the pictures out of order: the n-th picture
+    shown has the n-th stamp. So it is in MXF, whose index may not say in which order they are shown.
     """
+    if container == "gxf":
+        return codec in ("mpeg1video", "mpeg2video")
     return container in ("avi", "asf", "mxf") and codec in ("h264", "hevc", "vc1", "wmv3")
+
+
+def why_ended(error: Exception) -> str:
+    """Why reading ended early, by one of READ_ERRORS, for messages; '' where that was the end of the file.
+
+    Old demuxers (GXF) end with -1, which stands for a permission that nobody asked for.
+    """
+    if isinstance(error, IndexError) or getattr(error, "errno", None) == errno.EPERM:
+        return ""
+    return printable(getattr(error, "strerror", None) or error)
 
 
 class PictureTrack:
@@ -266,10 +280,10 @@ class PictureTrack:
     def receive(self, packet: Packet[VideoStream]) -> None:
         """What every packet of the picture must pass, by whomever it is read: mends its stamp.
 
-        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. AVI counts
-        pictures from the beginning, where libav lets the first wait for those it may lean on. In broadcasts a stamp may
-        be damaged on the way: then there is none. Raises InputError when it is encrypted: some decoders make pictures
-        of that too.
+        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. AVI and
+        GXF count pictures from the beginning, where libav lets the first wait for those it may lean on. In broadcasts a
+        stamp may be damaged on the way: then there is none. Raises InputError when it is encrypted: some decoders make
+        pictures of that too.
         """
         if packet.has_sidedata("encryption_info"):
             raise self._encrypted()
@@ -279,7 +293,7 @@ class PictureTrack:
                 if self._mpeg4.packed and self.container.format.name == "avi":
                     self._stamps = deque()
             self.stands = self._mpeg4.none_in(packet)
-        if self.container.format.name == "avi" and packet.pts is not None and packet.dts is not None:
+        if self.container.format.name in _COUNTING and packet.pts is not None and packet.dts is not None:
             if self._lead is None:
                 self._lead = packet.pts - packet.dts
             packet.pts -= self._lead
