@@ -243,6 +243,8 @@ class SourceTiming:
     """False for raw streams without stamps: pictures are taken to follow each other at ``nominal_rate``."""
     by_number: bool = False
     """The stored stamps tell when pictures are decoded, not in which order they are shown: the n-th has the n-th."""
+    first_moved: Fraction = Fraction(0)
+    """Seconds from the stored stamp of the first picture to ``first_seconds``: where it alone is not even."""
 
 
 @dataclass(frozen=True, slots=True)

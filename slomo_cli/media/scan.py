@@ -22,7 +22,17 @@ import numpy as np
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.edits import has_pauses, unusual_speeds
 from slomo_cli.media.fields import SecondFields
-from slomo_cli.media.grid import Stamps, ascending, film_rate, find_grid, joined, last_length, pace, snapped
+from slomo_cli.media.grid import (
+    Stamps,
+    ascending,
+    even_but_first,
+    film_rate,
+    find_grid,
+    joined,
+    last_length,
+    pace,
+    snapped,
+)
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
 from slomo_cli.media.source import (
     JUMPING_FORMATS,
@@ -295,6 +305,15 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     if repeated and len(parts) == 1:
         warnings.append(f"{repeated} pictures repeat the time stamp of another and are left out")
     grid, constant = find_grid(ticks, time_base, header_rates, walk.packet_duration)
+    first_moved = Fraction(0)
+    if grid is None and len(parts) == 1 and (opening := even_but_first(ticks, time_base, header_rates)):
+        grid, constant = opening[0], True
+        ticks = np.concatenate([ticks[:1] + opening[1], ticks[1:]])
+        first_moved = opening[1] * time_base
+        warnings.append(
+            f"the first picture's time does not fit the others, which come evenly, at {float(grid):.5g} per second: it "
+            f"is taken to come {abs(float(first_moved)):.3f} s {'later' if first_moved > 0 else 'earlier'}"
+        )
     film = None if constant else film_rate(ticks, time_base)
     if film is not None:
         grid, constant = film, True
@@ -314,6 +333,7 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
         nominal_rate=nominal,
         grid=grid,
         continuous=len(parts) == 1,
+        first_moved=first_moved,
     )
     warnings += _shortfall(walk, info, timing, (int(ticks[0]) - earliest) * time_base)
     warnings += _odd_edits(info)
