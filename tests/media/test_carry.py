@@ -669,6 +669,39 @@ class TestTracks:
             assert "location" not in output.metadata
 
     @pytest.mark.parametrize(
+        ("name", "kept", "lost"),
+        [
+            ("out.mkv", {"title", "lyrics", "director", "keywords"}, ""),
+            ("out.mp4", {"title", "lyrics", "keywords"}, "director"),
+            ("out.mov", {"title"}, "director, keywords, lyrics"),
+            ("out.avi", {"title"}, "director, keywords, lyrics"),
+            ("out.ts", set(), "director, keywords, lyrics"),
+        ],
+    )
+    def test_tags_without_a_place_are_named(self, tmp_path, make, clip, name, kept, lost):
+        words = [
+            word
+            for key in ("title", "title-eng", "lyrics", "director", "keywords", "encoder")
+            for word in ("-metadata", f"{key}=of {key[:4]}")
+        ]
+        source = make("told.mkv", "-i", str(clip("cfr.mp4")), "-c", "copy", *words)
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(2)), preset=None)
+        with av.open(str(done.path)) as output:
+            found = {key.lower(): value for key, value in output.metadata.items()}
+        assert {key for key in ("title", "lyrics", "director", "keywords") if found.get(key) == f"of {key[:4]}"} == kept
+        expected = f"tags dropped that .{name[4:]} has no place for: {lost}"
+        assert done.carry.notes == ((expected,) if lost else ())
+
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+    def test_a_name_of_the_picture_is_its_title(self, tmp_path, make, clip, name):
+        """QuickTime calls it a name; ffmpeg writes titles."""
+        source = make("named.mp4", "-i", str(clip("cfr.mp4")), "-c", "copy", "-metadata:s:v:0", "title=Main camera")
+        assert tracks(source, "video")[0]["metadata"].get("name") == "Main camera"
+        (picture,) = tracks(convert(source, tmp_path / name).path, "video")
+        assert picture["title"] == "Main camera"
+        assert "NAME" not in picture["metadata"]
+
+    @pytest.mark.parametrize(
         ("name", "layout", "told"),
         [
             ("out.mkv", "7.1(wide)", True),
