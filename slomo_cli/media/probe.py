@@ -132,11 +132,12 @@ def _turns_transparent(picture: PictureTrack) -> bool:
 def delivered_layout(frame: VideoFrame, codec: str) -> PixelLayout:
     """The planar layout in which this source's pictures are delivered, judged by its first picture.
 
-    GIF and palette pictures always come with an alpha channel; it is kept only where the first picture uses it.
+    GIF and palette pictures always come with an alpha channel, as do WebP without loss and JPEG in the colours of
+    print (CMYK); it is kept only where the first picture uses it.
     """
     layout = layout_of(frame.format.name)
-    if layout.alpha and (codec == "gif" or frame.format.name == "pal8") and is_opaque(frame):
-        return layout_of("gbrp")
+    if layout.alpha and (codec in ("gif", "webp", "mjpeg") or frame.format.name == "pal8") and is_opaque(frame):
+        return layout_of({"gbrap": "gbrp"}.get(layout.name, layout.name.replace("yuva", "yuv")))
     return layout
 
 
