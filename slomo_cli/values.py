@@ -218,7 +218,8 @@ class VideoInfo:
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Columns and rows that the container hides: left, top, right, bottom."""
     picture_extras: tuple[str, ...] = ()
-    """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic'."""
+    """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic',
+    'colour profile' (one that says other colours than sRGB)."""
 
 
 @dataclass(frozen=True, slots=True)
