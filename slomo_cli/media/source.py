@@ -142,7 +142,7 @@ def _why_not(head: bytes, error: Exception) -> str:
     if text == len(head) and _decodes(head):
         return "is a text file; expected a video"
     if getattr(error, "errno", None) == errno.EINVAL:  # how libav says: not on the list of formats
-        return "is in a format that is not read (a playlist or a device format); expected a video file"
+        return "is in a format that slomo does not read: convert it to .mp4 or .png first"
     return "is not a video in any format that can be read, or is damaged at its beginning"
 
 
@@ -396,4 +396,7 @@ def first_picture(picture: PictureTrack, shown: str, *, enough_bytes: int = 64 <
         raise InputError(
             f"{shown} is an animated WebP, which this libav cannot decode: convert it to .apng or .mp4 first"
         )
-    raise InputError(f"{shown} has a video stream in which no picture can be decoded: the file is damaged")
+    raise InputError(
+        f"{shown} has a video stream in which no picture can be decoded: the file is damaged, or in a form of "
+        f"{picture.context.codec.canonical_name} that this libav does not know"
+    )
