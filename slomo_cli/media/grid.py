@@ -29,7 +29,7 @@ _COMMON_RATES = tuple(
 )
 _COMMON_DENOMINATORS = (1, 2, 1001)
 _DEFAULT_RATE = Fraction(25)
-_EVEN = 8
+_EVEN = 4
 """Intervals that make a constant rate of which the first picture alone is not part."""
 _FILM_RATES = (Fraction(24000, 1001), Fraction(24))
 _RHYTHM = 8
@@ -180,7 +180,7 @@ def even_but_first(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fra
     ticks: as in ``find_grid``. Writers of fragments put the first picture where the first sound begins, which its
     encoder starts some milliseconds early. None where others are uneven, or it would move by an interval or more.
     """
-    if len(ticks) <= _EVEN + 1:
+    if len(ticks) < _EVEN + 2:
         return None
     rate, constant = find_grid(ticks[1:], time_base, header_rates)
     if rate is None or not constant:

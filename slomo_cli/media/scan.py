@@ -54,6 +54,8 @@ BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
+_TIMED_BY_HAND = ("gif", "apng", "webp")
+"""Codecs of pictures whose lengths their makers choose one by one."""
 _OPENING = 64
 """Pictures among which, where some are stored out of order, that is met."""
 _TAIL_BYTES = 1 << 20
@@ -306,10 +308,13 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
         warnings.append(f"{repeated} pictures repeat the time stamp of another and are left out")
     grid, constant = find_grid(ticks, time_base, header_rates, walk.packet_duration)
     first_moved = Fraction(0)
-    if grid is None and len(parts) == 1 and (opening := even_but_first(ticks, time_base, header_rates)):
-        grid, constant = opening[0], True
-        ticks = np.concatenate([ticks[:1] + opening[1], ticks[1:]])
-        first_moved = opening[1] * time_base
+    found = None
+    if grid is None and len(parts) == 1 and info.codec not in _TIMED_BY_HAND:
+        found = even_but_first(ticks, time_base, header_rates)
+    if found is not None:
+        (grid, moved), constant = found, True
+        ticks = np.concatenate([ticks[:1] + moved, ticks[1:]])
+        first_moved = moved * time_base
         warnings.append(
             f"the first picture's time does not fit the others, which come evenly, at {float(grid):.5g} per second: it "
             f"is taken to come {abs(float(first_moved)):.3f} s {'later' if first_moved > 0 else 'earlier'}"

@@ -129,12 +129,12 @@ def test_what_is_no_telecine_is_no_film(fields: tuple[int, ...]) -> None:
     [(786, 274), (300, -212), (1023, 511), (1, -511), (1024, None), (3000, None)],
 )
 def test_the_first_alone_may_be_uneven(first: int, moved: int | None) -> None:
-    steps = [first, *[512] * 8]
+    steps = [first, *[512] * 4]
     found = even_but_first(np.cumsum([40, *steps]), F(1, 12800), [F(30)])
     assert found == (None if moved is None else (F(25), moved))
 
 
-@pytest.mark.parametrize("steps", [[786, *[512] * 7], [786, *[512] * 4, 700, *[512] * 8]])
+@pytest.mark.parametrize("steps", [[786, *[512] * 3], [786, *[512] * 4, 700, *[512] * 8]])
 def test_others_that_are_uneven_or_few_are_left(steps: list[int]) -> None:
     assert even_but_first(np.cumsum([0, *steps]), F(1, 12800), [F(25)]) is None
 
