@@ -269,6 +269,11 @@ class _Planner(Draft):
         if date := metadata.get("creation_time"):
             # A file that has it in two places gives ffmpeg 9 "a;b", which no muxer reads.
             self.tags += ["-metadata", f"creation_time={date.partition(';')[0]}"]
+        mended = tags.mended_tags(self.info)
+        self.tags += mended
+        if mended:
+            names = ", ".join(printable(word.partition("=")[0]) for word in mended[1::2])
+            self.notes.append(f"tags in no UTF-8, read as Windows-1252: {names}; letters may be wrong")
         kept, lost = tags.placed_tags(metadata, self.info.container, self.target.container)
         self.tags += kept
         if lost:

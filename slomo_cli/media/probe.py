@@ -29,9 +29,11 @@ from slomo_cli.media.source import (
     LENGTHLESS,
     RAW_STREAMS,
     PictureTrack,
+    as_text,
     disposition_of,
     first_picture,
     is_cover,
+    is_foreign,
     open_container,
     seconds,
 )
@@ -103,6 +105,7 @@ def probe(path: str | Path) -> VideoInfo:
             streams=_other_streams(container, stream),
             chapters=_chapters(container),
             metadata=_pairs(container.metadata),
+            foreign_tags=tuple(as_text(key) for key, value in container.metadata.items() if is_foreign(value)),
             rate_is_nominal=_rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
             picture_disposition=disposition_of(stream),
@@ -366,7 +369,7 @@ def _container_start(container: InputContainer) -> Fraction:
 
 
 def _pairs(metadata: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((str(key), str(value)) for key, value in metadata.items())
+    return tuple((as_text(str(key)), as_text(str(value))) for key, value in metadata.items())
 
 
 def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[StreamInfo, ...]:
@@ -389,7 +392,7 @@ def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[Str
                 index=stream.index,
                 kind=kind,
                 codec=_codec_name(stream, context),
-                language=stream.metadata.get("language", "") or "",
+                language=as_text(stream.metadata.get("language", "") or ""),
                 start_seconds=seconds(stream.start_time, stream.time_base),
                 duration_seconds=_stream_duration(stream) if is_audio else seconds(stream.duration, stream.time_base),
                 sample_rate=int(context.sample_rate or 0) if is_audio else 0,

@@ -64,6 +64,8 @@ _COUNTING = ("avi", "gxf")
 _SINGLE_JPEG = ("jpeg_pipe", "image2")
 """What libav calls the container of a JPEG that is no film."""
 
+ANY_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _AV_MAJOR < 19 else {}
+"""For ``av.open``: tags that are no UTF-8 are no reason to fail. ``as_text`` makes text of them."""
 READ_ERRORS = (av.error.FFmpegError, IndexError)
 """What ends reading; PyAV 18 stumbles at the end over streams that begin in the middle of a file."""
 JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
@@ -94,9 +96,8 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
     head = _first_bytes(path, shown)
     # pattern_type none: to the picture demuxer a name with %d is else a pattern for many files.
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "pattern_type": "none"}
-    words: dict[str, Any] = {"metadata_errors": "replace"} if _AV_MAJOR < 19 else {}
     try:
-        container: InputContainer = av.open(literal(path), "r", container_options=options, **words)
+        container: InputContainer = av.open(literal(path), "r", container_options=options, **ANY_TAGS)
         return container
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{shown} {_why_not(head, error)}") from None
@@ -185,6 +186,16 @@ def disposition_of(stream: Stream) -> int:
     """The stream's AV_DISPOSITION_* bits; PyAV gives them as one kind of enum or another."""
     flags: Any = stream.disposition
     return int(getattr(flags, "value", flags))
+
+
+def is_foreign(text: str) -> bool:
+    """Whether a tag's bytes were no UTF-8."""
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def as_text(tag: str) -> str:
+    """A tag as text: what is no UTF-8 is read as Windows' Western European, as captions are."""
+    return tag.encode("utf-8", "surrogateescape").decode("cp1252", "replace") if is_foreign(tag) else tag
 
 
 def seconds(ticks: int | None, time_base: Any) -> Fraction | None:

@@ -81,6 +81,13 @@ def file_tags(metadata: Mapping[str, str], timecode: bool) -> list[str]:
     return [word for key in metadata if key.lower() in stale for word in ("-metadata", f"{key}=")]
 
 
+def mended_tags(info: VideoInfo) -> list[str]:
+    """Arguments that write as UTF-8 the tags that are stored in none; ffmpeg copies their bytes, as they are."""
+    found = dict(info.metadata)
+    foreign = [key for key in info.foreign_tags if key.lower() not in (*_STALE_IN_FILE, "timecode")]
+    return [word for key in foreign for word in ("-metadata", f"{key}={found[key]}")]
+
+
 def placed_tags(metadata: Mapping[str, str], demuxer: str, muxer: str) -> tuple[list[str], list[str]]:
     """(arguments that keep an iPhone's tags where the file type has a place for them, names of tags without one)."""
     words: list[str] = []
@@ -139,8 +146,10 @@ def stream_tags(kind: str, number: int, source: int, stream: StreamInfo, muxer: 
 
 
 def _titled(place: str, present: Mapping[str, str]) -> list[str]:
-    """Every muxer is told as a title what QuickTime calls a name."""
-    if "name" not in present or "title" in present:
+    """Every muxer is told as a title what QuickTime calls a name, and what may have been stored in no UTF-8."""
+    if "title" in present:
+        return [] if present["title"].isascii() else [place, f"title={present['title']}"]
+    if "name" not in present:
         return []
     return [place, f"title={present['name']}", place, "name="]
 

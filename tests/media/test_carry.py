@@ -692,6 +692,29 @@ class TestTracks:
         expected = f"tags dropped that .{name[4:]} has no place for: {lost}"
         assert done.carry.notes == ((expected,) if lost else ())
 
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.avi"])
+    def test_tags_that_are_no_utf8_become_it(self, tmp_path, make, clip, name):
+        """As old programs on Windows write them into AVI."""
+        tagged = make("tagged.avi", "-i", str(clip("cfr.avi")), "-c", "copy", "-metadata", "title=XXcafeXX")
+        source = tmp_path / "source.avi"
+        source.write_bytes(tagged.read_bytes().replace(b"XXcafeXX", b"XXcaf\xe9XX"))
+        done = convert(source, tmp_path / name, preset=None)
+        with av.open(str(done.path)) as output:
+            assert output.metadata["title"] == "XXcaf\u00e9XX"
+        told = "tags in no UTF-8, read as Windows-1252: title; letters may be wrong"
+        assert [note for note in done.carry.notes if "tags" in note] == [told]
+        bare = convert(source, tmp_path / name, preset=None, encoder_args=("-map_metadata", "-1"))
+        with av.open(str(bare.path)) as output:
+            assert "title" not in output.metadata
+
+    def test_titles_of_tracks_that_are_no_utf8_become_it(self, tmp_path, make, clip):
+        words = ("-metadata:s:v:0", "title=XXcafeXX", "-metadata:s:a:0", "title=XXcafeXX")
+        tagged = make("titled.mkv", "-i", str(clip("rich.mkv")), "-c", "copy", *words)
+        source = tmp_path / "source.mkv"
+        source.write_bytes(tagged.read_bytes().replace(b"XXcafeXX", b"XXcaf\xe9XX"))
+        done = convert(source, tmp_path / "out.mkv")
+        assert tracks(done.path, "video")[0]["title"] == tracks(done.path, "audio")[0]["title"] == "XXcaf\u00e9XX"
+
     @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
     def test_a_name_of_the_picture_is_its_title(self, tmp_path, make, clip, name):
         """QuickTime calls it a name; ffmpeg writes titles."""
