@@ -217,8 +217,11 @@ class VideoInfo:
     """The header's AVFieldOrder: 0 unknown, 1 progressive; top field shown first in 2 and 4, bottom in 3 and 5."""
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Columns and rows that the container hides: left, top, right, bottom."""
+    foreign_tags: tuple[str, ...] = ()
+    """Keys of ``metadata`` whose values are stored in no UTF-8; they were read as Windows-1252."""
     picture_extras: tuple[str, ...] = ()
-    """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic'."""
+    """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic',
+    'colour profile' (one that says other colours than sRGB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +246,8 @@ class SourceTiming:
     """False for raw streams without stamps: pictures are taken to follow each other at ``nominal_rate``."""
     by_number: bool = False
     """The stored stamps tell when pictures are decoded, not in which order they are shown: the n-th has the n-th."""
+    first_moved: Fraction = Fraction(0)
+    """Seconds from the stored stamp of the first picture to ``first_seconds``: where it alone is not even."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,28 @@ def test_source_frames_pass_untouched(name: str, factor: int, clip: Clip, run: C
     assert made == summary.frames_interpolated, "an in-between frame is only a copy of one of the source's"
 
 
+@pytest.mark.parametrize("start", [None, "0.2"])
+def test_fragments_whose_first_picture_lies_where_the_sound_begins(
+    start: str | None, make: Callable[..., Path], run: Convert, tmp_path: Path
+) -> None:
+    """As ffmpeg writes them: AAC begins 21 ms early, and the first picture with it; the others are even."""
+    film = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.8", "-f", "lavfi", "-i", "sine=d=0.8:r=48000")
+    source = make("opening.mp4", *film, "-c:a", "aac", "-bf", "0", "-movflags", "+frag_keyframe+empty_moov")
+    with av.open(str(source)) as stored:
+        stamps = [packet.pts * packet.time_base for packet in stored.demux(video=0) if packet.size]
+    assert stamps[0] == 0 and stamps[1] != Fraction(1, 25)
+    out = tmp_path / "out.mkv"
+
+    summary = run(source, out, factor=2, codec="ffv1", duplicates="keep", cuts="off", start=start)
+
+    frames, written = read(source), read(out)
+    assert [frame.pts_seconds for frame in frames] == [Fraction(k, 25) for k in range(20)]
+    begin = 0 if start is None else 5
+    assert summary.duration_out == Fraction(2 * (20 - begin), 25)
+    assert all(same(a, b) for a, b in zip(frames[begin:], written[::2], strict=True))
+    assert any("first picture's time" in line for line in summary.warnings)
+
+
 @pytest.mark.parametrize(
     "wishes",
     [

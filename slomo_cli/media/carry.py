@@ -75,9 +75,7 @@ class _Planner(Draft):
             )
         source = self.inputs.source(None if self.changed else delay)
         timecode = self._keeps_timecode()
-        self.tags += tags.picture_tags(
-            source, self.info.stream_index, self.info.container, self.target.container, timecode
-        )
+        self.tags += tags.picture_tags(source, self.info, self.target.container, timecode)
         SoundTracks(self).add(source, delay)
         self._subtitles(source, delay)
         self._attachments(source)
@@ -271,7 +269,12 @@ class _Planner(Draft):
         if date := metadata.get("creation_time"):
             # A file that has it in two places gives ffmpeg 9 "a;b", which no muxer reads.
             self.tags += ["-metadata", f"creation_time={date.partition(';')[0]}"]
-        kept, lost = tags.apple_tags(metadata, self.target.container)
+        mended = tags.mended_tags(self.info)
+        self.tags += mended
+        if mended:
+            names = ", ".join(printable(word.partition("=")[0]) for word in mended[1::2])
+            self.notes.append(f"tags in no UTF-8, read as Windows-1252: {names}; letters may be wrong")
+        kept, lost = tags.placed_tags(metadata, self.info.container, self.target.container)
         self.tags += kept
         if lost:
             names = ", ".join(printable(name) for name in lost)

@@ -329,6 +329,8 @@ class _Clock:
         self._timing = timing
         self._time_base = time_base
         self._first = round(timing.first_seconds / time_base)
+        self._opening = round((timing.first_seconds - timing.first_moved) / time_base)
+        """The stored stamp of the first picture."""
         self._interval = 1 / timing.nominal_rate
         self._joins = Joins(info.container, 1 / time_base)
         self._previous: int | None = None
@@ -341,7 +343,9 @@ class _Clock:
         return self._first + int(time / self._time_base)
 
     def plain(self, ticks: int) -> Fraction:
-        """Seconds from the first picture, nothing mended."""
+        """Seconds from the first picture, nothing mended but its own stamp."""
+        if ticks == self._opening:
+            return Fraction(0)
         return snapped(ticks - self._first, self._time_base, self._timing.grid)
 
     def time_of(self, ticks: int | None) -> Fraction | None:

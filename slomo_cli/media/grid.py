@@ -29,6 +29,8 @@ _COMMON_RATES = tuple(
 )
 _COMMON_DENOMINATORS = (1, 2, 1001)
 _DEFAULT_RATE = Fraction(25)
+_EVEN = 4
+"""Intervals that make a constant rate of which the first picture alone is not part."""
 _FILM_RATES = (Fraction(24000, 1001), Fraction(24))
 _RHYTHM = 8
 """Intervals that make a rhythm."""
@@ -170,6 +172,22 @@ def _fit(ticks: Ticks, time_base: Fraction, rate: Fraction) -> Ticks | None:
         return None
     steps = np.diff(points)
     return steps if (steps >= 1).all() else None
+
+
+def even_but_first(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> tuple[Fraction, int] | None:
+    """The constant rate of all pictures but the first, and by how many ticks that one must move to be even too.
+
+    ticks: as in ``find_grid``. Writers of fragments put the first picture where the first sound begins, which its
+    encoder starts some milliseconds early. None where others are uneven, or it would move by an interval or more.
+    """
+    if len(ticks) < _EVEN + 2:
+        return None
+    rate, constant = find_grid(ticks[1:], time_base, header_rates)
+    if rate is None or not constant:
+        return None
+    interval = 1 / (rate * time_base)
+    late = int(ticks[1] - ticks[0]) - interval
+    return (rate, round(late)) if abs(late) < interval else None
 
 
 def film_rate(ticks: Ticks, time_base: Fraction) -> Fraction | None:

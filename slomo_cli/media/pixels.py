@@ -271,8 +271,6 @@ def _from_floats(rows: Any, shape: tuple[int, int]) -> Plane:
 
 
 def is_opaque(frame: VideoFrame) -> bool:
-    """Whether no pixel of a picture in a palette or packed RGBA format is transparent."""
-    name = frame.format.name
-    if name != "pal8" and not re.fullmatch(r"rgba|bgra|argb|abgr", name):
-        return False
-    return bool((copy_planes(frame, layout_of(name))[-1] == 255).all())
+    """Whether no pixel of a picture of 8 bits with alpha is transparent."""
+    layout = layout_of(frame.format.name)
+    return layout.alpha and layout.bits == 8 and bool((copy_planes(frame, layout)[-1] == 255).all())

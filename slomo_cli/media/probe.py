@@ -12,14 +12,16 @@ import os
 import re
 import struct
 from fractions import Fraction
-from itertools import dropwhile
+from itertools import dropwhile, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import av
 import av.error
+from av.filter import Graph
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.icc import is_other_than_srgb, stored_profile
 from slomo_cli.media.matroska import picture_number
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
 from slomo_cli.media.sequence import CONTAINER, ImageSequence, open_picture
@@ -27,9 +29,11 @@ from slomo_cli.media.source import (
     LENGTHLESS,
     RAW_STREAMS,
     PictureTrack,
+    as_text,
     disposition_of,
     first_picture,
     is_cover,
+    is_foreign,
     open_container,
     seconds,
 )
@@ -44,6 +48,8 @@ __all__ = ["open_container", "probe"]
 
 _MICROSECONDS = 1_000_000
 _DOLBY_TAGS = frozenset({"dvh1", "dvhe", "dvav", "dva1", "dav1"})
+_UNSPECIFIED = 2
+"""The code point of H.273."""
 _FIELD_ORDERS_INTERLACED = frozenset({2, 3, 4, 5})
 """AVFieldOrder: 0 unknown, 1 progressive, then top (2, 4) or bottom (3, 5) field first."""
 
@@ -68,6 +74,9 @@ def probe(path: str | Path) -> VideoInfo:
         if codec.codec.canonical_name == "gif" and not layout.alpha and _turns_transparent(picture):
             layout = layout_of(frame.format.name)
         several = isinstance(picture, ImageSequence)
+        color = _color(frame, codec, _chroma_location(header))
+        data = _side_data(frame, codec.codec.canonical_name)
+        profile = _profile_extra(data, picture.files[0] if isinstance(picture, ImageSequence) else path, container)
         count = len(picture.files) if isinstance(picture, ImageSequence) else stream.frames or 0
         length = count * picture.time_base if several else _header_duration(container, stream)
         # libav calls HEVC interlaced where each picture is one field (ITU-T H.265, D.3.3), and joins none.
@@ -82,26 +91,27 @@ def probe(path: str | Path) -> VideoInfo:
             height=height,
             layout=layout,
             pix_fmt=frame.format.name,
-            color=_color(frame, codec, _chroma_location(header)),
-            hdr=_hdr(frame, str(codec.codec_tag or "").strip("\0 "), _dolby_profile(header)),
+            color=color,
+            hdr=_hdr(data, str(codec.codec_tag or "").strip("\0 "), _dolby_profile(header)),
             rate_from_header=_header_rate(stream),
             duration_from_header=length,
             frames_from_header=count,
             container_start_seconds=_container_start(container),
             bit_rate=(codec.bit_rate or container.bit_rate) or None,
             sample_aspect=_sample_aspect(stream),
-            display_matrix=_display_matrix(frame),
+            display_matrix=_display_matrix(frame, data),
             interlaced=not single and (bool(frame.interlaced_frame) or field_order in _FIELD_ORDERS_INTERLACED),
             single_fields=single,
             streams=_other_streams(container, stream),
             chapters=_chapters(container),
             metadata=_pairs(container.metadata),
+            foreign_tags=tuple(as_text(key) for key, value in container.metadata.items() if is_foreign(value)),
             rate_is_nominal=_rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
             picture_disposition=disposition_of(stream),
             field_order=field_order,
             crop=_crop(header),
-            picture_extras=_extras(frame),
+            picture_extras=_extras(data) + (profile if color.primaries == _UNSPECIFIED else ()),
         )
 
 
@@ -132,11 +142,12 @@ def _turns_transparent(picture: PictureTrack) -> bool:
 def delivered_layout(frame: VideoFrame, codec: str) -> PixelLayout:
     """The planar layout in which this source's pictures are delivered, judged by its first picture.
 
-    GIF and palette pictures always come with an alpha channel; it is kept only where the first picture uses it.
+    GIF and palette pictures always come with an alpha channel, as do WebP without loss and JPEG in the colours of
+    print (CMYK); it is kept only where the first picture uses it.
     """
     layout = layout_of(frame.format.name)
-    if layout.alpha and (codec == "gif" or frame.format.name == "pal8") and is_opaque(frame):
-        return layout_of("gbrp")
+    if layout.alpha and (codec in ("gif", "webp", "mjpeg") or frame.format.name == "pal8") and is_opaque(frame):
+        return layout_of({"gbrap": "gbrp"}.get(layout.name, layout.name.replace("yuva", "yuv")))
     return layout
 
 
@@ -204,6 +215,7 @@ def _dolby_profile(header: bytes) -> int | None:
 _EXTRAS = {"A53_CC": "closed captions", "SPHERICAL": "360-degree", "STEREO3D": "stereoscopic"}
 _SIDE_DATA = (
     *_EXTRAS,
+    "ICC_PROFILE",
     "MASTERING_DISPLAY_METADATA",
     "CONTENT_LIGHT_LEVEL",
     "DISPLAYMATRIX",
@@ -214,26 +226,50 @@ _SIDE_DATA = (
 )
 
 
-def _side_data(frame: VideoFrame) -> dict[str, bytes]:
+def _side_data(frame: VideoFrame, codec: str) -> dict[str, bytes]:
     """The kinds of the picture's side data that are read here, by libav's name; others are passed over."""
     try:
-        items: Any = frame.side_data
+        # A PNG's colour profile has a name, which PyAV would free together with libav: a crash.
+        items: Any = (_without_profile(frame) if codec in ("png", "apng") else frame).side_data
         found = {name: items.get(name) for name in _SIDE_DATA}
-    except ValueError:  # PyAV before 19 stumbles over kinds newer than itself
+    except (ValueError, av.error.FFmpegError):  # PyAV before 19 stumbles over kinds newer than itself
         return {}
     return {name: bytes(item) for name, item in found.items() if item is not None}
 
 
-def _extras(frame: VideoFrame) -> tuple[str, ...]:
+def _without_profile(frame: VideoFrame) -> VideoFrame:
+    """The same picture without its colour profile. Raises av.error.FFmpegError or ValueError."""
+    graph: Any = Graph()
+    size = {"width": frame.width, "height": frame.height, "format": frame.format.name}
+    steps = [
+        graph.add_buffer(**size, time_base=Fraction(1, 1000)),
+        graph.add("sidedata", "mode=delete:type=ICC_PROFILE"),
+        graph.add("buffersink"),
+    ]
+    for left, right in pairwise(steps):
+        left.link_to(right)
+    graph.configure()
+    graph.push(frame)
+    bare: VideoFrame = graph.pull()
+    return bare
+
+
+def _extras(data: dict[str, bytes]) -> tuple[str, ...]:
     """What the picture carries that is not written again, in the words of ``VideoInfo.picture_extras``."""
-    data = _side_data(frame)
     flat = data.get("STEREO3D", b"")[:4] == bytes(4)  # AV_STEREO3D_2D: marked as nothing unusual
     return tuple(word for name, word in _EXTRAS.items() if name in data and not (name == "STEREO3D" and flat))
 
 
-def _hdr(frame: VideoFrame, codec_tag: str, dolby_profile: int | None) -> HdrInfo:
+def _profile_extra(data: dict[str, bytes], path: str | Path, container: InputContainer) -> tuple[str, ...]:
+    """The word for a colour profile without which colours look otherwise; () where there is none, or it says sRGB."""
+    profile = data.get("ICC_PROFILE", b"")
+    if not profile and _is_still(container):
+        profile = stored_profile(path)
+    return ("colour profile",) if is_other_than_srgb(profile) else ()
+
+
+def _hdr(data: dict[str, bytes], codec_tag: str, dolby_profile: int | None) -> HdrInfo:
     """HDR10 static data, and which dynamic kinds are present."""
-    data = _side_data(frame)
     mastering = None
     if len(block := data.get("MASTERING_DISPLAY_METADATA", b"")) >= 88:
         # AVMasteringDisplayMetadata: ten rationals R, G, B, white (x, y each), min, max, then two "is present" flags.
@@ -253,9 +289,9 @@ def _hdr(frame: VideoFrame, codec_tag: str, dolby_profile: int | None) -> HdrInf
     return HdrInfo(mastering, max_cll, max_fall, tuple(dynamic), dolby_profile)
 
 
-def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+def _display_matrix(frame: VideoFrame, data: dict[str, bytes]) -> tuple[int, ...] | None:
     """The nine fixed-point numbers of the display matrix; None when absent or the identity."""
-    block = _side_data(frame).get("DISPLAYMATRIX", b"")
+    block = data.get("DISPLAYMATRIX", b"")
     if len(block) < 36:
         # Where PyAV meets a kind unknown to it (EXIF of photographs) it lists none, but still tells the rotation.
         radians = math.radians(float(getattr(frame, "rotation", 0) or 0))
@@ -286,10 +322,15 @@ def _header_rate(stream: VideoStream) -> Fraction | None:
 
 def _rate_is_real(container: InputContainer, stream: VideoStream) -> bool:
     """False for still pictures and for raw streams whose headers name no rate: libav then says 25."""
-    name = container.format.name
-    if name == "image2" or name.endswith("_pipe"):
+    if _is_still(container):
         return False
-    return not (name in RAW_STREAMS and not stream.codec_context.framerate)
+    return not (container.format.name in RAW_STREAMS and not stream.codec_context.framerate)
+
+
+def _is_still(container: InputContainer) -> bool:
+    """Whether it is the file of one picture."""
+    name = container.format.name
+    return name == "image2" or name.endswith("_pipe")
 
 
 def _stream_duration(stream: Any) -> Fraction | None:
@@ -328,7 +369,7 @@ def _container_start(container: InputContainer) -> Fraction:
 
 
 def _pairs(metadata: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((str(key), str(value)) for key, value in metadata.items())
+    return tuple((as_text(str(key)), as_text(str(value))) for key, value in metadata.items())
 
 
 def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[StreamInfo, ...]:
@@ -351,7 +392,7 @@ def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[Str
                 index=stream.index,
                 kind=kind,
                 codec=_codec_name(stream, context),
-                language=stream.metadata.get("language", "") or "",
+                language=as_text(stream.metadata.get("language", "") or ""),
                 start_seconds=seconds(stream.start_time, stream.time_base),
                 duration_seconds=_stream_duration(stream) if is_audio else seconds(stream.duration, stream.time_base),
                 sample_rate=int(context.sample_rate or 0) if is_audio else 0,

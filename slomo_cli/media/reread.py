@@ -28,8 +28,10 @@ def count_pictures(path: Path, target: Target, written: int) -> int:
 def _count_packets(path: Path, container: str) -> int:
     import av
 
+    from slomo_cli.media.source import ANY_TAGS
+
     try:
-        with av.open(literal(path), format=_DEMUXERS.get(container)) as source:
+        with av.open(literal(path), format=_DEMUXERS.get(container), **ANY_TAGS) as source:
             if not source.streams.video:
                 return 0
             stream: Any = source.streams.video[0]

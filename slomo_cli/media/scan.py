@@ -22,9 +22,27 @@ import numpy as np
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.edits import has_pauses, unusual_speeds
 from slomo_cli.media.fields import SecondFields
-from slomo_cli.media.grid import Stamps, ascending, film_rate, find_grid, joined, last_length, pace, snapped
+from slomo_cli.media.grid import (
+    Stamps,
+    ascending,
+    even_but_first,
+    film_rate,
+    find_grid,
+    joined,
+    last_length,
+    pace,
+    snapped,
+)
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
-from slomo_cli.media.source import JUMPING_FORMATS, LENGTHLESS, RAW_STREAMS, THEORA_HEADER, stamps_are_of_decoding
+from slomo_cli.media.source import (
+    JUMPING_FORMATS,
+    LENGTHLESS,
+    RAW_STREAMS,
+    READ_ERRORS,
+    THEORA_HEADER,
+    stamps_are_of_decoding,
+    why_ended,
+)
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -36,6 +54,8 @@ BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
+_TIMED_BY_HAND = ("gif", "apng", "webp")
+"""Codecs of pictures whose lengths their makers choose one by one."""
 _OPENING = 64
 """Pictures among which, where some are stored out of order, that is met."""
 _TAIL_BYTES = 1 << 20
@@ -182,10 +202,8 @@ class _Walk:
         try:
             for packet in container.demux() if self.reads_all else container.demux(self.stream):
                 self._take(packet)
-        except IndexError:  # at the very end, see READ_ERRORS
-            pass
-        except av.error.FFmpegError as error:
-            self.failure = printable(error.strerror or error)
+        except READ_ERRORS as error:
+            self.failure = why_ended(error)
         if not self.pictures_seen:
             self._decode(None)
 
@@ -243,6 +261,11 @@ class _Walk:
         """The stamp of the first picture that decodes."""
         return self.pictures_seen[0]
 
+    def lasts_are_of_fields(self, rate: Fraction) -> bool:
+        """Whether every picture says that it lasts half as long as all stand (GXF): no word on the last one."""
+        each = (self._lasts or 0) * self.picture.time_base
+        return self.packets > 2 and self.is_even and abs(each * rate - Fraction(1, 2)) < Fraction(1, 100)
+
     def stamps_are_counters(self) -> bool:
         """Whether stamps count pictures in a clock far finer than pictures come (raw Dirac): they tell no time."""
         if len(self.ticks) < 3 or self.joins or not self.packet_duration:
@@ -284,6 +307,18 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     if repeated and len(parts) == 1:
         warnings.append(f"{repeated} pictures repeat the time stamp of another and are left out")
     grid, constant = find_grid(ticks, time_base, header_rates, walk.packet_duration)
+    first_moved = Fraction(0)
+    found = None
+    if grid is None and len(parts) == 1 and info.codec not in _TIMED_BY_HAND:
+        found = even_but_first(ticks, time_base, header_rates)
+    if found is not None:
+        (grid, moved), constant = found, True
+        ticks = np.concatenate([ticks[:1] + moved, ticks[1:]])
+        first_moved = moved * time_base
+        warnings.append(
+            f"the first picture's time does not fit the others, which come evenly, at {float(grid):.5g} per second: it "
+            f"is taken to come {abs(float(first_moved)):.3f} s {'later' if first_moved > 0 else 'earlier'}"
+        )
     film = None if constant else film_rate(ticks, time_base)
     if film is not None:
         grid, constant = film, True
@@ -293,7 +328,8 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
         )
     rate = grid if constant else None
     nominal = nominal or rate or grid or pace(np.diff(ticks), time_base, header_rates)
-    last = 1 / film if film else last_length(walk.latest_end - (walk.latest or 0), time_base, grid, nominal)
+    told = 0 if rate and walk.lasts_are_of_fields(rate) else walk.latest_end - (walk.latest or 0)
+    last = 1 / film if film else last_length(told, time_base, grid, nominal)
     timing = SourceTiming(
         frames_from_packets=len(ticks),
         first_seconds=int(ticks[0]) * time_base,
@@ -302,6 +338,7 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
         nominal_rate=nominal,
         grid=grid,
         continuous=len(parts) == 1,
+        first_moved=first_moved,
     )
     warnings += _shortfall(walk, info, timing, (int(ticks[0]) - earliest) * time_base)
     warnings += _odd_edits(info)

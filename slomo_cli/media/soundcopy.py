@@ -38,7 +38,7 @@ class PacketFeed(Feed):
 
     def _fill(self, number: int) -> None:
         from slomo_cli.media.probe import open_container
-        from slomo_cli.media.source import READ_ERRORS
+        from slomo_cli.media.source import READ_ERRORS, why_ended
 
         with open_container(self._info.path) as source, os.fdopen(number, "wb", 0, closefd=False) as stream:
             film = JoinedClock(source, self._info, self._timing)
@@ -50,7 +50,7 @@ class PacketFeed(Feed):
                 try:
                     packet = next(packets, None)
                 except READ_ERRORS as error:  # a file that breaks off
-                    self.damage.end = getattr(error, "strerror", None) or str(error)
+                    self.damage.end = why_ended(error)
                     break
                 if packet is None:
                     break

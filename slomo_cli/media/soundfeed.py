@@ -92,7 +92,7 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
     """What can be decoded of a track, in order; ``film`` is told of the picture's packets between."""
     import av
 
-    from slomo_cli.media.source import READ_ERRORS
+    from slomo_cli.media.source import READ_ERRORS, why_ended
 
     early = 0  # where reading begins in the middle, some decoders need a few packets to find their feet
     begun = False
@@ -109,7 +109,7 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
                 damage.packets += begun
                 early += not begun
     except READ_ERRORS as error:  # a file that breaks off
-        damage.end = getattr(error, "strerror", None) or str(error)
+        damage.end = why_ended(error)
     if not begun:
         damage.packets = early
 

@@ -59,9 +59,13 @@ _PLAYLISTS = (
     (rb"#!/", "a script"),
 )
 
+_COUNTING = ("avi", "gxf")
+"""Containers that count pictures as they are stored, the first as the one shown at the beginning."""
 _SINGLE_JPEG = ("jpeg_pipe", "image2")
 """What libav calls the container of a JPEG that is no film."""
 
+ANY_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _AV_MAJOR < 19 else {}
+"""For ``av.open``: tags that are no UTF-8 are no reason to fail. ``as_text`` makes text of them."""
 READ_ERRORS = (av.error.FFmpegError, IndexError)
 """What ends reading; PyAV 18 stumbles at the end over streams that begin in the middle of a file."""
 JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
@@ -92,9 +96,8 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
     head = _first_bytes(path, shown)
     # pattern_type none: to the picture demuxer a name with %d is else a pattern for many files.
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "pattern_type": "none"}
-    words: dict[str, Any] = {"metadata_errors": "replace"} if _AV_MAJOR < 19 else {}
     try:
-        container: InputContainer = av.open(literal(path), "r", container_options=options, **words)
+        container: InputContainer = av.open(literal(path), "r", container_options=options, **ANY_TAGS)
         return container
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{shown} {_why_not(head, error)}") from None
@@ -140,7 +143,7 @@ def _why_not(head: bytes, error: Exception) -> str:
     if text == len(head) and _decodes(head):
         return "is a text file; expected a video"
     if getattr(error, "errno", None) == errno.EINVAL:  # how libav says: not on the list of formats
-        return "is in a format that is not read (a playlist or a device format); expected a video file"
+        return "is in a format that slomo does not read: convert it to .mp4 or .png first"
     return "is not a video in any format that can be read, or is damaged at its beginning"
 
 
@@ -185,6 +188,16 @@ def disposition_of(stream: Stream) -> int:
     return int(getattr(flags, "value", flags))
 
 
+def is_foreign(text: str) -> bool:
+    """Whether a tag's bytes were no UTF-8."""
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def as_text(tag: str) -> str:
+    """A tag as text: what is no UTF-8 is read as Windows' Western European, as captions are."""
+    return tag.encode("utf-8", "surrogateescape").decode("cp1252", "replace") if is_foreign(tag) else tag
+
+
 def seconds(ticks: int | None, time_base: Any) -> Fraction | None:
     """Ticks of a time base in seconds; None when either is unknown."""
     if ticks is None or not time_base:
@@ -195,10 +208,22 @@ def seconds(ticks: int | None, time_base: Any) -> Fraction | None:
 def stamps_are_of_decoding(container: str, codec: str) -> bool:
     """Whether packets carry the times of decoding alone, while pictures are shown in another order.
 
-    AVI and ASF know no other stamps, and libav's own guess follows the pictures out of order: the n-th picture shown
-    has the n-th stamp. So it is in MXF, whose index may not say in which order they are shown.
+    AVI, ASF and GXF know no other stamps, and libav's own guess follows the pictures out of order: the n-th picture
+    shown has the n-th stamp. So it is in MXF, whose index may not say in which order they are shown.
     """
+    if container == "gxf":
+        return codec in ("mpeg1video", "mpeg2video")
     return container in ("avi", "asf", "mxf") and codec in ("h264", "hevc", "vc1", "wmv3")
+
+
+def why_ended(error: Exception) -> str:
+    """Why reading ended early, by one of READ_ERRORS, for messages; '' where that was the end of the file.
+
+    Old demuxers (GXF) end with -1, which stands for a permission that nobody asked for.
+    """
+    if isinstance(error, IndexError) or getattr(error, "errno", None) == errno.EPERM:
+        return ""
+    return printable(getattr(error, "strerror", None) or error)
 
 
 class PictureTrack:
@@ -266,10 +291,10 @@ class PictureTrack:
     def receive(self, packet: Packet[VideoStream]) -> None:
         """What every packet of the picture must pass, by whomever it is read: mends its stamp.
 
-        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. AVI counts
-        pictures from the beginning, where libav lets the first wait for those it may lean on. In broadcasts a stamp may
-        be damaged on the way: then there is none. Raises InputError when it is encrypted: some decoders make pictures
-        of that too.
+        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. AVI and
+        GXF count pictures from the beginning, where libav lets the first wait for those it may lean on. In broadcasts a
+        stamp may be damaged on the way: then there is none. Raises InputError when it is encrypted: some decoders make
+        pictures of that too.
         """
         if packet.has_sidedata("encryption_info"):
             raise self._encrypted()
@@ -279,7 +304,7 @@ class PictureTrack:
                 if self._mpeg4.packed and self.container.format.name == "avi":
                     self._stamps = deque()
             self.stands = self._mpeg4.none_in(packet)
-        if self.container.format.name == "avi" and packet.pts is not None and packet.dts is not None:
+        if self.container.format.name in _COUNTING and packet.pts is not None and packet.dts is not None:
             if self._lead is None:
                 self._lead = packet.pts - packet.dts
             packet.pts -= self._lead
@@ -382,4 +407,7 @@ def first_picture(picture: PictureTrack, shown: str, *, enough_bytes: int = 64 <
         raise InputError(
             f"{shown} is an animated WebP, which this libav cannot decode: convert it to .apng or .mp4 first"
         )
-    raise InputError(f"{shown} has a video stream in which no picture can be decoded: the file is damaged")
+    raise InputError(
+        f"{shown} has a video stream in which no picture can be decoded: the file is damaged, or in a form of "
+        f"{picture.context.codec.canonical_name} that this libav does not know"
+    )

@@ -1,7 +1,8 @@
 """Subtitles and chapter marks on the picture's new time, written to files that ffmpeg then reads beside the picture.
 
 ffmpeg can scale when a subtitle starts but not how long it stays, so the packets are rewritten here: both ends go
-through the plan's map. Subtitles that carry their own clock inside (DVD, DVB, effects of ASS) have that scaled too.
+through the plan's map. Subtitles that carry their own clock inside (DVD, DVB, effects of ASS, words of WebVTT) have
+that scaled too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ MATROSKA_HOLDS = frozenset(
 
 _TEXT = frozenset(("subrip", "ass", "ssa", "webvtt"))
 """Of these, what is text alone."""
+_BESIDE_TEXT: tuple[Any, ...] = ("webvtt_identifier", "webvtt_settings")
+"""What WebVTT says beside a caption's text: its name and its place in the picture."""
 _BLANK = {
     "ass": b"0,0,Default,,0,0,0,,",
     "ssa": b"0,0,Default,,0,0,0,,",
@@ -85,10 +88,14 @@ def retime(
                     continue
                 start, length = moved
                 data = _inner_clock(bytes(packet), codec, plan, begin, lasts, length)
+                if codec == "webvtt":
+                    data = _move_words(data, plan, begin, lasts, packet.pts * base)
                 if codec in _TEXT and (mended := _as_utf8(data)) != data:
                     data = mended
                     foreign[index] += 1
                 fresh: Any = av.Packet(data)
+                for kind in filter(packet.has_sidedata, _BESIDE_TEXT):
+                    fresh.set_sidedata(packet.get_sidedata(kind))
                 clock = Fraction(1, 1000)
                 fresh.stream = outputs[index]
                 fresh.time_base = clock
@@ -192,6 +199,29 @@ def _scale_ass(data: bytes, factor: Fraction) -> bytes:
         return _ASS_EFFECT.sub(effect, syllables)
 
     return data if factor == 1 else _ASS_TAGS.sub(tags, data)
+
+
+_WORD_TIME = re.compile(rb"<(?:(\d{2,}):)?([0-5]\d):([0-5]\d\.\d{3})>")
+
+
+def _move_words(data: bytes, plan: Plan, begin: Fraction, lasts: Fraction | None, stored: Fraction) -> bytes:
+    """WebVTT caption: when each word of it is sung or said, <00:01.500> (W3C WebVTT, 4.2.2).
+
+    begin, lasts: of the caption, in the source; stored: its beginning on the file's own clock. Words are timed on that
+    clock, as files of WebVTT have it, or from the caption's beginning, as Matroska's specification asks.
+    """
+    first = plan.time_map.output_at(min(max(begin, plan.start), plan.end))
+
+    def moved(match: re.Match[bytes]) -> bytes:
+        told = int(match[1] or 0) * 3600 + int(match[2]) * 60 + Fraction(match[3].decode())
+        absolute = lasts is None or stored <= told <= stored + lasts
+        at = begin + (told - stored if absolute else told)
+        new = plan.time_map.output_at(min(max(at, plan.start), plan.end)) - (0 if absolute else first)
+        minutes, milliseconds = divmod(round(new * 1000), 60_000)
+        hours, minutes = divmod(minutes, 60)
+        return f"<{hours:02}:{minutes:02}:{milliseconds // 1000:02}.{milliseconds % 1000:03}>".encode()
+
+    return _WORD_TIME.sub(moved, data)
 
 
 def _scale_dvd(data: bytes, factor: Fraction) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from slomo_cli.errors import printable
@@ -40,11 +41,23 @@ _APPLE = "com.apple.quicktime."
 _PLAIN = {"creationdate": "date", "location.iso6709": "location", "author": "artist"}
 """Apple's names, without the beginning, that are others in ffmpeg; the rest is called the same."""
 _PLACES = {
-    "mov": ("title", "artist", "album", "comment", "genre", "copyright", "date", "location", "make", "model"),
-    "mp4": ("title", "artist", "album", "comment", "genre", "copyright", "date", "location", "description", "keywords"),
+    "mov": frozenset("title artist album comment genre copyright date location make model creation_time".split()),
+    "mp4": frozenset(
+        "title artist album_artist album comment genre copyright date location description synopsis show episode_id "
+        "episode_sort season_number network keywords composer lyrics track disc grouping creation_time".split()
+    ),
+    "avi": frozenset(
+        "title artist album comment genre copyright date language product software encoded_by track".split()
+    ),
+    "mpegts": frozenset(("title",)),
 }
-"""Tags ffmpeg writes into each, tried. It could keep Apple's own keys instead (``use_metadata_tags``), but then writes
-all tags in that way: readers other than itself miss the title, and it reads back two dates of recording in one."""
+"""Tags ffmpeg writes into each, tried; what is not listed here holds all. It could keep Apple's own keys instead
+(``use_metadata_tags``), but then writes all tags in that way: readers other than itself miss the title, and it reads
+back two dates of recording in one."""
+_WRITTEN_BY_PEOPLE = frozenset(("matroska", "webm", "mov", "mp4", "ogg", "nut"))
+"""Containers whose tags say what people say of the film; those of others count bytes and name programs."""
+_FLAGS = frozenset(("media_type", "hd_video", "gapless_playback", "compilation"))
+"""Tags of MP4 that are for players' lists."""
 
 # QuickTime knows some languages by other names than ISO 639-2/T.
 _MOV_LANGUAGES = {"deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "fas": "per"}
@@ -68,29 +81,44 @@ def file_tags(metadata: Mapping[str, str], timecode: bool) -> list[str]:
     return [word for key in metadata if key.lower() in stale for word in ("-metadata", f"{key}=")]
 
 
-def apple_tags(metadata: Mapping[str, str], muxer: str) -> tuple[list[str], list[str]]:
-    """(arguments that keep an iPhone's tags where MP4 and QuickTime have a place for them, names of those without)."""
+def mended_tags(info: VideoInfo) -> list[str]:
+    """Arguments that write as UTF-8 the tags that are stored in none; ffmpeg copies their bytes, as they are."""
+    found = dict(info.metadata)
+    foreign = [key for key in info.foreign_tags if key.lower() not in (*_STALE_IN_FILE, "timecode")]
+    return [word for key in foreign for word in ("-metadata", f"{key}={found[key]}")]
+
+
+def placed_tags(metadata: Mapping[str, str], demuxer: str, muxer: str) -> tuple[list[str], list[str]]:
+    """(arguments that keep an iPhone's tags where the file type has a place for them, names of tags without one)."""
     words: list[str] = []
-    lost: list[str] = []
+    lost: set[str] = set()
+    places = _PLACES.get(muxer)
+    if places is None or not _WRITTEN_BY_PEOPLE & set(demuxer.split(",")):
+        return [], []
     taken = {key.lower() for key in metadata}
     for key, value in metadata.items():
-        if muxer not in _PLACES or not key.lower().startswith(_APPLE):
-            continue
+        apples = key.lower().startswith(_APPLE)
         own = key.lower().removeprefix(_APPLE)
-        plain = _PLAIN.get(own, own)
-        if plain not in _PLACES[muxer]:
-            lost.append(own)
-        elif plain not in taken:
+        plain = _PLAIN.get(own, own) if apples else own
+        without_language = re.sub(r"-[a-z]{3}$", "", own)
+        said_twice = without_language != own and without_language in taken
+        if said_twice or plain in (*_STALE_IN_FILE, *_FLAGS, "timecode"):
+            continue
+        if plain not in places:
+            lost.add(own)
+        elif apples and plain not in taken:
             words += ["-metadata", f"{plain}={value}"]
-    return words, lost
+    return words, sorted(lost)
 
 
-def picture_tags(source: int, index: int, demuxer: str, muxer: str, timecode: bool) -> list[str]:
-    """The picture keeps its title and language. Which tags it has is not known here, so all stale ones are removed.
+def picture_tags(source: int, info: VideoInfo, muxer: str, timecode: bool) -> list[str]:
+    """The picture keeps its title and language. All stale tags are removed that it may have.
 
     timecode: it is still true.
     """
-    words = ["-map_metadata:s:v:0", f"{source}:s:{index}"]
+    demuxer = info.container
+    words = ["-map_metadata:s:v:0", f"{source}:s:{info.stream_index}"]
+    words += _titled("-metadata:s:v:0", dict(info.picture_metadata))
     stale = _STALE_IN_TRACK if "matroska" in demuxer else ("encoder", "vendor_id")
     for key in (*stale, *(_handler(muxer) if "mov" in demuxer else ()), *(() if timecode else ("timecode",))):
         words += ["-metadata:s:v:0", f"{key}="]
@@ -107,10 +135,7 @@ def stream_tags(kind: str, number: int, source: int, stream: StreamInfo, muxer: 
     words = [f"-map_metadata:s:{kind}:{number}", f"{source}:s:{stream.index}"]
     present = dict(stream.metadata)
     stale = {name.lower() for name in (*(_STALE_IN_TRACK if fresh else ()), *_handler(muxer))}
-    if "name" in present and "title" not in present:
-        # QuickTime's word for what every muxer is told as a title.
-        words += [place, f"title={present['name']}"]
-        stale.add("name")
+    words += _titled(place, present)
     for key in present:
         if key.lower() in stale:
             words += [place, f"{key}="]
@@ -118,6 +143,15 @@ def stream_tags(kind: str, number: int, source: int, stream: StreamInfo, muxer: 
         words += [place, f"language={_MOV_LANGUAGES[stream.language]}"]
     names = [word for bit, word in _DISPOSITIONS if stream.disposition & bit]
     return [*words, f"-disposition:{kind}:{number}", "+".join(names) or "0"]
+
+
+def _titled(place: str, present: Mapping[str, str]) -> list[str]:
+    """Every muxer is told as a title what QuickTime calls a name, and what may have been stored in no UTF-8."""
+    if "title" in present:
+        return [] if present["title"].isascii() else [place, f"title={present['title']}"]
+    if "name" not in present:
+        return []
+    return [place, f"title={present['name']}", place, "name="]
 
 
 def _handler(muxer: str) -> tuple[str, ...]:

@@ -38,6 +38,8 @@ _NAME_BYTES = 255
 _EXTRAS = {
     "closed captions": "closed captions dropped: they lie inside the old pictures",
     "360-degree": "the mark for 360-degree display is lost: players show the picture flat",
+    "colour profile": "the source's colour profile is lost: its colours are taken for those of sRGB, and look paler "
+    "where it is wider (Display P3, Adobe RGB); convert the source to sRGB first",
     "stereoscopic": "the mark for stereoscopic display is lost: players show both views at once",
 }
 """What is said of ``VideoInfo.picture_extras``."""

@@ -669,6 +669,62 @@ class TestTracks:
             assert "location" not in output.metadata
 
     @pytest.mark.parametrize(
+        ("name", "kept", "lost"),
+        [
+            ("out.mkv", {"title", "lyrics", "director", "keywords"}, ""),
+            ("out.mp4", {"title", "lyrics", "keywords"}, "director"),
+            ("out.mov", {"title"}, "director, keywords, lyrics"),
+            ("out.avi", {"title"}, "director, keywords, lyrics"),
+            ("out.ts", set(), "director, keywords, lyrics"),
+        ],
+    )
+    def test_tags_without_a_place_are_named(self, tmp_path, make, clip, name, kept, lost):
+        words = [
+            word
+            for key in ("title", "title-eng", "lyrics", "director", "keywords", "encoder")
+            for word in ("-metadata", f"{key}=of {key[:4]}")
+        ]
+        source = make("told.mkv", "-i", str(clip("cfr.mp4")), "-c", "copy", *words)
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(2)), preset=None)
+        with av.open(str(done.path)) as output:
+            found = {key.lower(): value for key, value in output.metadata.items()}
+        assert {key for key in ("title", "lyrics", "director", "keywords") if found.get(key) == f"of {key[:4]}"} == kept
+        expected = f"tags dropped that .{name[4:]} has no place for: {lost}"
+        assert done.carry.notes == ((expected,) if lost else ())
+
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.avi"])
+    def test_tags_that_are_no_utf8_become_it(self, tmp_path, make, clip, name):
+        """As old programs on Windows write them into AVI."""
+        tagged = make("tagged.avi", "-i", str(clip("cfr.avi")), "-c", "copy", "-metadata", "title=XXcafeXX")
+        source = tmp_path / "source.avi"
+        source.write_bytes(tagged.read_bytes().replace(b"XXcafeXX", b"XXcaf\xe9XX"))
+        done = convert(source, tmp_path / name, preset=None)
+        with av.open(str(done.path)) as output:
+            assert output.metadata["title"] == "XXcaf\u00e9XX"
+        told = "tags in no UTF-8, read as Windows-1252: title; letters may be wrong"
+        assert [note for note in done.carry.notes if "tags" in note] == [told]
+        bare = convert(source, tmp_path / name, preset=None, encoder_args=("-map_metadata", "-1"))
+        with av.open(str(bare.path)) as output:
+            assert "title" not in output.metadata
+
+    def test_titles_of_tracks_that_are_no_utf8_become_it(self, tmp_path, make, clip):
+        words = ("-metadata:s:v:0", "title=XXcafeXX", "-metadata:s:a:0", "title=XXcafeXX")
+        tagged = make("titled.mkv", "-i", str(clip("rich.mkv")), "-c", "copy", *words)
+        source = tmp_path / "source.mkv"
+        source.write_bytes(tagged.read_bytes().replace(b"XXcafeXX", b"XXcaf\xe9XX"))
+        done = convert(source, tmp_path / "out.mkv")
+        assert tracks(done.path, "video")[0]["title"] == tracks(done.path, "audio")[0]["title"] == "XXcaf\u00e9XX"
+
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+    def test_a_name_of_the_picture_is_its_title(self, tmp_path, make, clip, name):
+        """QuickTime calls it a name; ffmpeg writes titles."""
+        source = make("named.mp4", "-i", str(clip("cfr.mp4")), "-c", "copy", "-metadata:s:v:0", "title=Main camera")
+        assert tracks(source, "video")[0]["metadata"].get("name") == "Main camera"
+        (picture,) = tracks(convert(source, tmp_path / name).path, "video")
+        assert picture["title"] == "Main camera"
+        assert "NAME" not in picture["metadata"]
+
+    @pytest.mark.parametrize(
         ("name", "layout", "told"),
         [
             ("out.mkv", "7.1(wide)", True),
@@ -1183,6 +1239,37 @@ class TestInnerClocks:
         done = convert(source, tmp_path / "slow.mkv", TimeSettings(speed="0-0.5:1, 0.5-:0.25"))
         texts = [data.rpartition(b",")[2] for _, _, data in packets(done.path, "subtitle")]
         assert texts == [b"{\\k20}La", b"{\\k80}La"]
+
+    @pytest.mark.parametrize("ending", ["webm", "mkv"])
+    def test_webvtt_keeps_places_names_and_the_times_of_words(self, ending, tmp_path, make):
+        script = tmp_path / "karaoke.vtt"
+        cue = "one\n00:00:00.300 --> 00:00:00.700 line:10% align:start\n<v Bob>a <00:00:00.500>b\n"
+        script.write_text(f"WEBVTT\n\n{cue}")
+        picture = ("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25:d=0.8", "-i", str(script), "-map", "0", "-map", "1")
+        source = make(f"karaoke.{ending}", *picture, "-c:v", "libvpx", "-c:s", "copy")
+        done = convert(source, tmp_path / f"slow.{ending}", TimeSettings(speed="0-0.4:1, 0.4-:0.25"))
+        with av.open(str(done.path)) as slow:
+            (caption,) = [packet for packet in slow.demux(subtitles=0) if packet.size]
+            assert (caption.pts * caption.time_base, caption.duration * caption.time_base) == (
+                Fraction(3, 10),
+                Fraction(13, 10),
+            )
+            assert bytes(caption) == b"<v Bob>a <00:00:00.800>b"
+            beside = {data.data_type: bytes(data) for data in caption.iter_sidedata()}
+        assert beside == {"webvtt_identifier": b"one", "webvtt_settings": b"line:10% align:start"}
+
+    @pytest.mark.parametrize(
+        "stored, text, slow",
+        [
+            (Fraction(10), b"a <00:10.500>b", b"a <00:00:31.500>b"),  # on the file's clock
+            (Fraction(10), b"a <00:00:00.500>b", b"a <00:00:01.500>b"),  # from the caption's beginning
+            (Fraction(3700), b"<01:01:41.000>", b"<03:05:03.000>"),
+            (Fraction(10), b"<c.yellow>a</c> <00:61.000>", b"<c.yellow>a</c> <00:61.000>"),
+        ],
+    )
+    def test_times_of_words_by_either_clock(self, stored, text, slow):
+        plan = make_plan(replace(TWO_SECONDS, duration=Fraction(4000)), TimeSettings(factor=Fraction(3)))
+        assert subtitles._move_words(text, plan, stored, Fraction(2), stored) == slow
 
     def test_dvb_page_time_out(self):
         page = bytes([0x0F, 0x10, 0, 1, 0, 2, 30, 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from slomo_cli.errors import InputError
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.ffmpeg import find_ffmpeg
+from slomo_cli.media.pixels import copy_planes
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.values import Frame
@@ -209,6 +211,25 @@ def test_b_frames_where_stamps_are_of_decoding_alone(
     assert [frame.pts_seconds for frame in frames] == [F(k, 30) for k in range(begin, 30)]
     assert [frame.planes[0].tobytes() for frame in frames] == [f.planes[0].tobytes() for f in reference[begin:]]
     assert decoder.warnings == []
+
+
+@pytest.mark.parametrize("codec", ["mpeg2video", "mjpeg"])
+def test_gxf_counts_fields_as_they_are_stored(codec: str, make: Callable[..., Path]) -> None:
+    """Its stamps are of decoding alone, and every packet says that it lasts a field."""
+    film = "testsrc2=size=720x576:rate=25:duration=0.48"
+    path = make(f"{codec}.gxf", "-f", "lavfi", "-i", film, "-c:v", codec, *(("-bf", "2") if codec != "mjpeg" else ()))
+
+    found = scan(probe(path))
+    frames, decoder = decoded(path)
+
+    assert (found.timing.rate, found.timing.first_seconds, found.timing.duration) == (25, 0, F(12, 25))
+    assert [frame.pts_seconds for frame in frames] == [F(k, 25) for k in range(12)]
+    assert (*decoder.warnings, *found.warnings) == ()
+    shown = []
+    with av.open(str(path)) as source, contextlib.suppress(PermissionError):  # so it ends
+        for picture in source.decode(video=0):
+            shown.append(copy_planes(picture, frames[0].layout)[0])
+    assert all((frame.planes[0] == plane).all() for frame, plane in zip(frames, shown, strict=True))
 
 
 @pytest.mark.parametrize(("codec", "hidden"), [("libx264", 0), ("libx264", 2), ("mpeg4", 0)])

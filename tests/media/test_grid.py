@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slomo_cli.media.grid import Stamps, ascending, film_rate, find_grid, joined, last_length, pace, snapped
+from slomo_cli.media.grid import (
+    Stamps,
+    ascending,
+    even_but_first,
+    film_rate,
+    find_grid,
+    joined,
+    last_length,
+    pace,
+    snapped,
+)
 
 RATES = [F(12), F(15), F(24), F(25), F(30), F(48), F(50), F(60), F(90), F(120), F(240), F(25, 2)]
 RATES += [F(24000, 1001), F(30000, 1001), F(60000, 1001), F(120000, 1001)]
@@ -112,6 +122,21 @@ def test_what_is_no_telecine_is_no_film(fields: tuple[int, ...]) -> None:
     ticks = np.cumsum([0, *fields * 20]).astype(np.int64) * 1500
 
     assert film_rate(ticks, F(1, 90000)) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "moved"),
+    [(786, 274), (300, -212), (1023, 511), (1, -511), (1024, None), (3000, None)],
+)
+def test_the_first_alone_may_be_uneven(first: int, moved: int | None) -> None:
+    steps = [first, *[512] * 4]
+    found = even_but_first(np.cumsum([40, *steps]), F(1, 12800), [F(30)])
+    assert found == (None if moved is None else (F(25), moved))
+
+
+@pytest.mark.parametrize("steps", [[786, *[512] * 3], [786, *[512] * 4, 700, *[512] * 8]])
+def test_others_that_are_uneven_or_few_are_left(steps: list[int]) -> None:
+    assert even_but_first(np.cumsum([0, *steps]), F(1, 12800), [F(25)]) is None
 
 
 def test_stamps_on_no_grid_have_none() -> None:

@@ -99,6 +99,15 @@ def test_a_gif_that_turns_transparent_keeps_its_alpha(make: Callable[..., Path])
     assert (opaque[0], opaque[-1]) == (True, False)
 
 
+@pytest.mark.parametrize(("opacity", "layout"), [("1", "gbrp"), ("0.5", "gbrap")])
+def test_webp_without_loss_has_alpha_where_it_uses_it(opacity: str, layout: str, make: Callable[..., Path]) -> None:
+    """libav's decoder gives it alpha in any case."""
+    picture = f"testsrc2=size=64x48,format=rgba,colorchannelmixer=aa={opacity}"
+    wishes = ("-frames:v", "1", "-c:v", "libwebp", "-lossless", "1", "-pix_fmt", "bgra")
+    info = probe(make(f"{layout}.webp", "-f", "lavfi", "-i", picture, *wishes))
+    assert (info.pix_fmt, info.layout.name) == ("argb", layout)
+
+
 def test_palette_pictures_that_turn_transparent_are_told(make: Callable[..., Path], tmp_path: Path) -> None:
     """All of a long sequence would be too many to look at before the first is shown."""
     still = make("pal8.png", *"-f lavfi -i testsrc2=size=63x47 -frames:v 1 -pix_fmt pal8".split()).read_bytes()

@@ -49,6 +49,12 @@ def test_what_is_no_video_is_called_what_it_is(content: bytes, said: str, tmp_pa
     assert str(path) in message
 
 
+def test_a_format_that_is_not_read_is_no_playlist(make: Callable[..., Path]) -> None:
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=32x32", "-frames:v", "1", "-pix_fmt", "rgba")
+    icon = make("icon.ico", *picture, "-c:v", "png", "-f", "ico")
+    assert "is in a format that slomo does not read" in refusal(icon)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -201,7 +207,7 @@ def test_an_animated_webp_is_not_called_damaged(make: Callable[..., Path], tmp_p
     cut.write_bytes(make("still.webp", *picture, "-frames:v", "1").read_bytes()[:20])
 
     assert "is an animated WebP" in refusal(animated) and ".apng" in refusal(animated)
-    assert "the file is damaged" in refusal(cut)
+    assert "the file is damaged, or in a form of " in refusal(cut)
 
 
 def test_the_film_is_chosen_not_the_cover_before_it(clip: Clip, make: Callable[..., Path]) -> None:
