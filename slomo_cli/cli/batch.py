@@ -15,6 +15,7 @@ from slomo_cli.errors import DeviceError, OutputClosed, SlomoError, UsageError, 
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Reporter
+    from slomo_cli.values import Summary
 
 OUT_OF_MEMORY = "out of memory: a smaller --proxy or --batch needs less"
 
@@ -38,6 +39,17 @@ def run(inputs: Sequence[str], wish: options.Settings, values: options.Values, *
             failed.exit_code = code
             reporter.error(failed)
     return code
+
+
+class _OfStdin:
+    """Tells a reporter all it is told; in the end, that the source was stdin, whose temporary file nobody knows."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.start, self.advance, self.note = reporter.start, reporter.advance, reporter.note
+
+    def finish(self, summary: Summary) -> None:
+        self._reporter.finish(dataclasses.replace(summary, source=Path(files.STREAM)))
 
 
 class Batch:
@@ -108,7 +120,7 @@ class Batch:
             time=self.wish.time,
             encode=dataclasses.replace(self.wish.encode, overwrite=replace),
             compute=self.wish.compute,
-            progress=self.reporter,
+            progress=self.reporter if job.source is not None else _OfStdin(self.reporter),
         )
 
     def _show_plan(self, job: files.Job, source: Path) -> None:

@@ -435,6 +435,16 @@ def test_stdin_is_kept_in_a_file_and_stdout_is_the_pipeline_s(
     assert done.out == "", "nothing but the video goes to stdout"
 
 
+def test_the_end_of_stdin_s_conversion_is_told_of_stdin(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("in.mp4", "rb") as file:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=file, isatty=lambda: False))
+        done = slomo("convert", "-", "-o", "x.mp4", "--progress", "json")
+
+    assert [json.loads(line).get("source") for line in done.err.splitlines()][-1] == "-"
+
+
 def test_what_came_by_stdin_cannot_be_gone_on_with(fake: FakePipeline, slomo: Any) -> None:
     done = slomo("convert", "-", "-o", "x.mp4", "--resume")
 

@@ -41,6 +41,15 @@ def test_a_name_becomes_an_absolute_local_file(monkeypatch: pytest.MonkeyPatch, 
         assert literal(Path(name)) == f"file:{tmp_path / name}"
 
 
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="open files have no names here")
+def test_a_file_named_by_its_number_is_called_by_its_own_name(tmp_path: Path) -> None:
+    """ffmpeg has other files, or none, open under these numbers."""
+    (tmp_path / "in.mp4").touch()
+    with open(tmp_path / "in.mp4") as file:
+        assert literal(f"/dev/fd/{file.fileno()}") == f"file:{tmp_path / 'in.mp4'}"
+    assert literal("/dev/null") == "file:/dev/null"
+
+
 def test_the_bundled_binary_is_found_and_works() -> None:
     found = tools()
 
