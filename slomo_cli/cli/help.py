@@ -69,6 +69,13 @@ class _Shape(click.Command):
         self.examples = [line.strip() for line in examples.strip().splitlines()]
         self.context_settings = {**CONTEXT, **self.context_settings}
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click forgets it of an option without its value
+            raise
+
     def get_help(self, ctx: click.Context) -> str:
         if ctx.terminal_width is None:  # click itself never goes below 50 columns
             ctx.terminal_width = max(20, min(CONTEXT["max_content_width"], shutil.get_terminal_size().columns) - 2)

@@ -182,6 +182,7 @@ def test_a_bug_keeps_its_traceback() -> None:
         (["convrt"], "slomo: there is no command 'convrt' (did you mean 'convert'?)\nTry 'slomo --help'.\n"),
         (["in.mp4"], "; to convert a file: slomo convert in.mp4\nTry 'slomo --help'.\n"),
         (["--nonsense"], "No such option"),
+        (["convert", "in.mp4", "-o"], "requires an argument.\nTry 'slomo convert --help'.\n"),
     ],
 )
 def test_unknown_commands_and_options(capsys: pytest.CaptureFixture[str], words: list[str], text: str) -> None:
