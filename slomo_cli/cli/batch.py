@@ -84,11 +84,18 @@ class Batch:
             self._fail(job, error)
             return None
         if replace is None:
-            self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
+            self._note_stays(job)
         return replace
+
+    def _note_stays(self, job: files.Job) -> None:
+        self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
 
     def attempt(self, job: files.Job, *, replace: bool) -> None:
         """Do the job; a failure is told and remembered. A bug keeps its traceback, and the other inputs their turn."""
+        dry, skip = self.values["dry_run"], self.values["skip_existing"]
+        if skip and not dry and files.may_write(job.target, overwrite=False, skip=True) is None:
+            self._note_stays(job)  # another slomo has made it while those before were made
+            return
         try:
             with files.readable(job.source) as source:
                 if self.values["dry_run"]:

@@ -167,6 +167,7 @@ _ECHOES = (
     "Error sending frames to consumers",
     "Error while opening encoder",
     "Exiting",
+    "Last message repeated",
     "Nothing was written",
     "Task finished with error",
     "Terminating thread",

@@ -157,7 +157,7 @@ def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> No
         preset="slow",
         encoder_args=("-tune", "film", "-metadata", "title=a b"),
         audio="pitch",
-        overwrite=False,
+        overwrite=True,
         faststart=False,
         resume=True,
         ffmpeg="/opt/ffmpeg",
@@ -286,6 +286,27 @@ def test_existing_output_is_refused_off_a_terminal(fake: FakePipeline, slomo: An
     assert (done.code, done.err) == (1, "slomo: 'out.mp4' exists: -y replaces it, -n leaves it\n")
     assert Path("out.mp4").read_bytes() == b"old"
     assert fake.calls == []
+
+
+def test_what_comes_while_others_are_made_is_left_with_n_and_replaced_with_y(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where two run over the same folder."""
+    Path("two.mp4").write_bytes(b"video")
+    convert = fake.convert
+
+    def meanwhile(*args: Any, **words: Any) -> Summary:
+        Path("two.x8.mp4").write_bytes(b"another's")
+        return convert(*args, **words)
+
+    monkeypatch.setattr("slomo_cli.pipeline.convert", meanwhile)
+    done = slomo("convert", "in.mp4", "two.mp4", "-n")
+    assert done.code == 0 and "note: 'two.x8.mp4' exists and stays as it is" in done.err
+    assert [call.source.name for call in fake.calls] == ["in.mp4"]
+
+    Path("two.x8.mp4").unlink()
+    assert slomo("convert", "in.mp4", "two.mp4", "-y").code == 0
+    assert [call.encode.overwrite for call in fake.calls[1:]] == [True, True]
 
 
 def test_y_replaces_and_n_leaves_existing_output(fake: FakePipeline, slomo: Any) -> None:
