@@ -96,7 +96,7 @@ def probe(path: str | Path) -> VideoInfo:
             streams=_other_streams(container, stream),
             chapters=_chapters(container),
             metadata=_pairs(container.metadata),
-            rate_is_nominal=_rate_is_real(container, stream),
+            rate_is_nominal=not several and _rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
             picture_disposition=disposition_of(stream),
             field_order=field_order,
