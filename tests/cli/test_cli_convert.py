@@ -423,6 +423,16 @@ def test_closed_streams_are_told(
     assert f"{stream} (" in done.err and "is closed: " in done.err
 
 
+def test_a_wrong_value_in_the_environment_is_told_of_its_variable(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLOMO_FACTOR", "abc")
+    assert "Invalid value for 'SLOMO_FACTOR': expected a number" in slomo("convert", "in.mp4").err
+    monkeypatch.setenv("SLOMO_CONVERT_FACTOR", "def")
+    assert "Invalid value for 'SLOMO_CONVERT_FACTOR': expected a number" in slomo("convert", "in.mp4").err
+    assert "Invalid value for '--factor': expected a number" in slomo("convert", "in.mp4", "--factor", "x").err
+
+
 def test_a_factor_in_the_environment_is_no_contradiction(
     fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
