@@ -106,8 +106,8 @@ class Batch:
             self._fail(job, error)
         except MemoryError:
             self._fail(job, DeviceError(OUT_OF_MEMORY))
-        except Exception:
-            if self.alone:
+        except Exception as error:
+            if self.alone or (dry and isinstance(error, OSError)):  # standard output takes no more plans
                 raise
             self.reporter.close()
             traceback.print_exc()

@@ -5,6 +5,7 @@ The pipeline is a fake here; its own tests use real files.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -523,6 +524,20 @@ def test_dry_run_prints_the_plan_and_writes_nothing(fake: FakePipeline, slomo: A
 
     in_parts = slomo("convert", "in.mp4", "-o", "out.mp4", "--dry-run", "--crf", "20", "--resume")
     assert in_parts.out == done.out + "  join     ffmpeg -c copy\n"
+
+
+def test_plans_that_nobody_reads_any_more_are_no_fault(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(text: str) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    Path("two.mp4").write_bytes(b"video")
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # click replaces it
+    monkeypatch.setattr("slomo_cli.cli.batch.click.echo", gone)
+    done = slomo("convert", "in.mp4", "two.mp4", "--dry-run")
+
+    assert (done.code, done.err, len(fake.calls)) == (141, "", 1)
 
 
 def test_dry_run_makes_no_folder(slomo: Any) -> None:
