@@ -348,6 +348,7 @@ class TestEncoderArguments:
             ("-r", "10"),
             ("-t", "1"),
             ("-frames:v", "3"),
+            ("-vn",),
             ("-crf",),
             ("-vf", "scale=2:2,fps=10"),
             ("-filter:v", "[in]select=1[out]"),
