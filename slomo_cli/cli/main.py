@@ -16,7 +16,7 @@ import click
 
 from slomo_cli import __version__
 from slomo_cli.cli.help import PREFIX, Lazy, LazyGroup
-from slomo_cli.cli.streams import hold_standard_streams
+from slomo_cli.cli.streams import escape_foreign_letters, hold_standard_streams
 from slomo_cli.errors import DeviceError, OutputClosed, SlomoError
 from slomo_cli.threads import wait_quietly
 
@@ -124,6 +124,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     A bug keeps its traceback.
     """
     hold_standard_streams()
+    escape_foreign_letters()
     signals = Signals()
     signals.install()
     wait_quietly()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,24 @@ def test_closed_stdout_is_quiet() -> None:
         _, err = run.communicate(timeout=20)
 
     assert (run.returncode, err) == (141, "")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8"])
+def test_names_beyond_the_encoding_of_stdout_are_escaped(
+    clip: Callable[[str], Path], tmp_path: Path, encoding: str
+) -> None:
+    name = tmp_path / "\N{CAMERA}.mp4"
+    name.write_bytes(clip("cfr.mp4").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "slomo_cli", "info", str(name)],
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(errors.__file__).parents[1])},
+    )
+    shown = name.name if encoding == "utf-8" else r"\U0001f4f7.mp4"
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode(encoding).splitlines()[0] == str(name.with_name(shown))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes streams by the shell")
