@@ -209,6 +209,21 @@ def test_closed_stdout_is_quiet() -> None:
     assert (run.returncode, err) == (141, "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a folder in use cannot be removed")
+def test_a_current_folder_that_is_gone_is_told(clip: Callable[[str], Path], tmp_path: Path) -> None:
+    source, gone = clip("cfr.mp4"), tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f'rmdir "$PWD" && "$0" -m slomo_cli fps {source} --target 30 -o out.mkv', sys.executable],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])},
+    )
+    assert (done.returncode, done.stderr) == (1, "slomo: the current folder is gone: go to one that is there\n")
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8"])
 def test_names_beyond_the_encoding_of_stdout_are_escaped(
     clip: Callable[[str], Path], tmp_path: Path, encoding: str
