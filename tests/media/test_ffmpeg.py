@@ -198,6 +198,8 @@ def test_the_last_words_are_those_that_say_why() -> None:
     )
 
     assert last_words(stderr) == "[h264_nvenc] Cannot load libcuda.so.1"
+    repeated = "[out#0/image2 @ 0x55] Error muxing a packet\n    Last message repeated 1 times\n"
+    assert last_words(repeated) == "[out#0/image2] Error muxing a packet"
     assert last_words("Conversion failed!\n") == "Conversion failed!"
     assert last_words("") == ""
 
