@@ -117,7 +117,9 @@ def compare(
         hdr = ("HDR is shown without tone mapping",) if right_info.color.transfer in (16, 18) else ()
         # That a picture drawn for showing loses chroma resolution is no news.
         taken = f"taken as x{decimal(time.factor)} by the two durations; --factor, --start and --end say otherwise"
-        length = () if told or time.factor == 1 else (taken,)
+        length = (taken,) * (not told and time.factor != 1)
+        if told and not left_scan.warnings and not right_scan.warnings:  # which say why a film ends early
+            length = _misfit(times.duration, plan.duration, plan.rate)
         about = (
             *length,
             *hdr,
@@ -181,6 +183,16 @@ def factor_between(source: Timing, made: Timing, time: TimeSettings) -> Fraction
             f"{float(made.timing.duration):.2f} s after it: swap them, or name the range with --start and --end"
         )
     return ratio
+
+
+def _misfit(expected: Fraction, found: Fraction, rate: Fraction) -> tuple[str, ...]:
+    """A note where the length that was told for is not the made video's; both in seconds, to two of its frames."""
+    if abs(expected - found) <= 2 / rate:
+        return ()
+    return (
+        f"--factor or --speed make {float(expected):.2f} s of this range of the source, but the slower video lasts "
+        f"{float(found):.2f} s: the two sides drift apart; give what it was made with, --start and --end too",
+    )
 
 
 def _labels(method: Method, time: TimeSettings) -> tuple[str, str]:

@@ -40,8 +40,11 @@ def settled(
     for name in wishes:
         if name not in known:
             raise UsageError(f"expected a setting among {', '.join(known)}; found '{printable(name)}'")
+    time = _filled("time", TimeSettings, time, wishes)
+    if time.speed is not None and time.factor != 1:
+        raise UsageError("a speed curve says how slow each part is: leave out the factor")
     return (
-        _filled("time", TimeSettings, time, wishes),
+        time,
         _filled("encode", EncodeSettings, encode, wishes),
         _filled("compute", ComputeSettings, compute, wishes),
     )

@@ -118,6 +118,25 @@ def test_a_factor_that_is_given_is_taken_also_where_it_is_one(pair: tuple[Path, 
     assert [halves(p)[0] for p in pictures(tmp_path / "side.mkv")] == [20, 20, 60, 60]
 
 
+@pytest.mark.parametrize(
+    ("factor", "time", "told"),
+    [
+        (F(4), TimeSettings(), ()),
+        (None, TimeSettings(speed="0-:0.25"), ()),
+        (F(8), TimeSettings(start=F(2, 30)), ()),
+        (F(2), TimeSettings(), ("0.27 s", "0.53 s")),
+        (F(4), TimeSettings(start=F(2, 30)), ("0.27 s", "0.53 s")),
+        (None, TimeSettings(speed="0-:0.5"), ("0.27 s", "0.53 s")),
+    ],
+)
+def test_a_factor_that_does_not_fit_is_told(
+    pair: tuple[Path, Path], tmp_path: Path, factor: F | None, time: TimeSettings, told: tuple[str, ...]
+) -> None:
+    summary = compare(*pair, tmp_path / "side.mkv", factor=factor, time=time, encode=LOSSLESS)
+    notes = [note for note in summary.warnings if "drift apart" in note]
+    assert len(notes) == bool(told) and all(words in notes[0] for words in told)
+
+
 def test_a_wipe_has_a_line_that_moves(pair: tuple[Path, Path], tmp_path: Path) -> None:
     long = video(tmp_path / "in.x40.mkv", [200] * 160)
     compare(pair[0], long, tmp_path / "wipe.mkv", layout="wipe", encode=LOSSLESS)

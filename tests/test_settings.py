@@ -75,3 +75,8 @@ def test_what_does_not_fit_is_refused_by_its_name(name: str, given: Any) -> None
 def test_groups_in_the_wrong_places_are_refused() -> None:
     with pytest.raises(UsageError, match="expected time to be TimeSettings, found 3"):
         settled(3, None, None, {})  # type: ignore[arg-type]
+
+
+def test_a_factor_beside_a_speed_curve_is_refused() -> None:
+    with pytest.raises(UsageError, match="leave out the factor"):
+        settled(None, None, None, {"factor": 2, "speed": "0-:0.5"})

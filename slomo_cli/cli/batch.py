@@ -15,6 +15,7 @@ from slomo_cli.errors import DeviceError, OutputClosed, SlomoError, UsageError, 
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Reporter
+    from slomo_cli.values import Summary
 
 OUT_OF_MEMORY = "out of memory: a smaller --proxy or --batch needs less"
 
@@ -38,6 +39,17 @@ def run(inputs: Sequence[str], wish: options.Settings, values: options.Values, *
             failed.exit_code = code
             reporter.error(failed)
     return code
+
+
+class _OfStdin:
+    """Tells a reporter all it is told; in the end, that the source was stdin, whose temporary file nobody knows."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.start, self.advance, self.note = reporter.start, reporter.advance, reporter.note
+
+    def finish(self, summary: Summary) -> None:
+        self._reporter.finish(dataclasses.replace(summary, source=Path(files.STREAM)))
 
 
 class Batch:
@@ -72,11 +84,18 @@ class Batch:
             self._fail(job, error)
             return None
         if replace is None:
-            self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
+            self._note_stays(job)
         return replace
+
+    def _note_stays(self, job: files.Job) -> None:
+        self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
 
     def attempt(self, job: files.Job, *, replace: bool) -> None:
         """Do the job; a failure is told and remembered. A bug keeps its traceback, and the other inputs their turn."""
+        dry, skip = self.values["dry_run"], self.values["skip_existing"]
+        if skip and not dry and files.may_write(job.target, overwrite=False, skip=True) is None:
+            self._note_stays(job)  # another slomo has made it while those before were made
+            return
         try:
             with files.readable(job.source) as source:
                 if self.values["dry_run"]:
@@ -87,8 +106,8 @@ class Batch:
             self._fail(job, error)
         except MemoryError:
             self._fail(job, DeviceError(OUT_OF_MEMORY))
-        except Exception:
-            if self.alone:
+        except Exception as error:
+            if self.alone or (dry and isinstance(error, OSError)):  # standard output takes no more plans
                 raise
             self.reporter.close()
             traceback.print_exc()
@@ -108,7 +127,7 @@ class Batch:
             time=self.wish.time,
             encode=dataclasses.replace(self.wish.encode, overwrite=replace),
             compute=self.wish.compute,
-            progress=self.reporter,
+            progress=self.reporter if job.source is not None else _OfStdin(self.reporter),
         )
 
     def _show_plan(self, job: files.Job, source: Path) -> None:

@@ -111,7 +111,8 @@ def command(
             reporter.error(error, clip)
         if not any(result.pairs for result in results):
             raise InputError("no pair could be measured")
-        console = Console(stderr=files.STREAM in written)
+        beside = files.STREAM in written  # the table gives way to what is asked for on stdout
+        console = Console(stderr=beside, quiet=beside and (values["quiet"] or values["progress"] == "json"))
         if not console.is_terminal:
             console.width = 10_000  # a file or pipe has no width of its own: break nothing
         try:

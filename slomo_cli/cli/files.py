@@ -192,17 +192,19 @@ def check_target(target: Path | None, *, create: bool = False, dry: bool = False
 
 
 def may_write(target: Path | None, *, overwrite: bool, skip: bool | None = None) -> bool | None:
-    """Is the target free (False), to be replaced (True), or to be left as it is (None)?
+    """Is the target free (False), may it be replaced (True), or is it to be left as it is (None)?
 
     ``skip``: leave what is there; None where the command has no such option.
     Asks on a terminal; elsewhere SlomoError.
     """
-    if target is None or not os.path.lexists(there := first_file(target)):
+    if target is None:
+        return False
+    if overwrite:
+        return True  # also what comes there meanwhile
+    if not os.path.lexists(there := first_file(target)):
         return False
     if skip:
         return None
-    if overwrite:
-        return True
     if interactive():
         return True if click.confirm(f"'{printable(there)}' exists. Replace it?", err=True) else None
     raise SlomoError(f"'{printable(there)}' exists: -y replaces it{'' if skip is None else ', -n leaves it'}")
@@ -225,7 +227,10 @@ def readable(source: Path | None) -> Iterator[Path]:
             with path.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
         except OSError as error:
-            raise SlomoError(f"cannot keep stdin in '{printable(folder)}': {error.strerror}") from None
+            raise SlomoError(
+                f"cannot keep stdin in '{printable(folder)}': {error.strerror}; make room there, or name another "
+                "folder by TMPDIR"
+            ) from None
         if not path.stat().st_size:
             raise InputError("stdin is empty: pipe a video into it")
         try:

@@ -49,11 +49,22 @@ class Option(click.Option):
         # What was typed has been read by now: click begins with it.
         if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in self.rivals):
             return None
+        variable = self._variable(ctx)
+        return super(click.Option, self).resolve_envvar_value(ctx) or (os.environ[variable] if variable else None)
+
+    def _variable(self, ctx: click.Context) -> str | None:
+        """The environment variable that speaks of it, if one does."""
         # By the option's own word: click would take the name of the function's parameter.
         word = max(self.opts, key=len).lstrip("-").replace("-", "_").upper()
         prefixes = [prefix for prefix in (ctx.auto_envvar_prefix, PREFIX if self.shared else None) if prefix]
-        found = (os.environ.get(f"{prefix}_{word}") for prefix in prefixes if self.allow_from_autoenv)
-        return super(click.Option, self).resolve_envvar_value(ctx) or next(filter(None, found), None)
+        names = (f"{prefix}_{word}" for prefix in prefixes if self.allow_from_autoenv)
+        return next((name for name in names if os.environ.get(name)), None)
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """What a message about a value calls the option: the variable, where the value came from there."""
+        named = ctx is not None and ctx.get_parameter_source(self.name or "") is ParameterSource.ENVIRONMENT
+        variable = self._variable(ctx) if ctx is not None and named else None
+        return f"'{variable}'" if variable else super().get_error_hint(ctx)
 
 
 def option(*declarations: str, group: str = OTHER, **kwargs: Any) -> Callable[[F], F]:
@@ -68,6 +79,13 @@ class _Shape(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = [line.strip() for line in examples.strip().splitlines()]
         self.context_settings = {**CONTEXT, **self.context_settings}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click forgets it of an option without its value
+            raise
 
     def get_help(self, ctx: click.Context) -> str:
         if ctx.terminal_width is None:  # click itself never goes below 50 columns

@@ -16,7 +16,7 @@ import click
 
 from slomo_cli import __version__
 from slomo_cli.cli.help import PREFIX, Lazy, LazyGroup
-from slomo_cli.cli.streams import hold_standard_streams
+from slomo_cli.cli.streams import escape_foreign_letters, hold_standard_streams
 from slomo_cli.errors import DeviceError, OutputClosed, SlomoError
 from slomo_cli.threads import wait_quietly
 
@@ -124,6 +124,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     A bug keeps its traceback.
     """
     hold_standard_streams()
+    escape_foreign_letters()
     signals = Signals()
     signals.install()
     wait_quietly()
@@ -134,6 +135,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     message = ""
     code: object
     try:
+        if _here_is_gone():  # then torch would end the program, in its own words
+            raise SlomoError("the current folder is gone: go to one that is there")
         code = cli.main(arguments, prog_name="slomo", standalone_mode=False)
     except OutputClosed as error:
         code = error.exit_code
@@ -160,6 +163,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if message:
         say(message, code if events else None)
     sys.exit(code)
+
+
+def _here_is_gone() -> bool:
+    """Whether the current folder has been removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def wants_events(words: list[str]) -> bool:

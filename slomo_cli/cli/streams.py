@@ -1,4 +1,4 @@
-"""Standard streams that the caller has closed (``>&-``): their numbers are held, and no result is lost unsaid."""
+"""Standard streams that the caller has closed (``>&-``), or that take few letters: no result is lost unsaid."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ def hold_standard_streams() -> None:
         sys.stdout = io.TextIOWrapper(_Closed(), "utf-8", write_through=True)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # as long as the program
+
+
+def escape_foreign_letters() -> None:
+    """Let the standard streams write what their encoding has no letter for (a name in Latin-1, or on Windows in a pipe)
+    as an escape; else it ends the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def stdout_is_closed() -> bool:

@@ -49,7 +49,10 @@ class Carry:
                 job()
         except OSError as error:
             self.close()
-            raise SlomoError(f"cannot write to '{printable(self.folder.parent)}': {error.strerror}") from None
+            where = printable(self.folder.parent)
+            raise SlomoError(
+                f"cannot write to '{where}': {error.strerror}; make room there, or name another folder by TMPDIR"
+            ) from None
         except BaseException:
             self.close()
             raise

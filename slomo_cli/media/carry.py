@@ -115,7 +115,13 @@ class _Planner(Draft):
                 kept.append((track, codec))
         # Where recordings were joined, ffmpeg mends the clocks of sound only, or not at all.
         moved = self.changed or not self.timing.continuous
-        places = self._retimed([track for track, _ in kept if _can_be_retimed(track)] if moved else [], delay)
+        # Text is looked at here first where ffmpeg is to convert it, which it does with UTF-8 only.
+        ours = [
+            track
+            for track, codec in kept
+            if _can_be_retimed(track) and (moved or (codec != "copy" and track.codec in subtitles.TEXT))
+        ]
+        places = self._retimed(ours, delay, self.plan if moved else None)
         for number, (track, codec) in enumerate(kept):
             self.maps += ["-map", places.get(track.index) or self.inputs.use(source, track)]
             self.codecs += [f"-c:s:{number}", codec]
@@ -136,9 +142,9 @@ class _Planner(Draft):
         self.notes.append(f"{label} dropped: .{ending} does not hold it")
         return None
 
-    def _retimed(self, tracks: list[StreamInfo], delay: Fraction) -> dict[int, str]:
-        """Temporary files of the moved tracks: source index -> map specifier of the moved track. ``delay``: of the
-        picture."""
+    def _retimed(self, tracks: list[StreamInfo], delay: Fraction, plan: Plan | None) -> dict[int, str]:
+        """Temporary files of the tracks, moved as ``plan`` says: source index -> map specifier of the moved track.
+        ``delay``: of the picture."""
         places: dict[int, str] = {}
         for ending in ("mkv", "mp4"):
             indices = [track.index for track in tracks if (track.codec == "mov_text") == (ending == "mp4")]
@@ -146,14 +152,14 @@ class _Planner(Draft):
                 continue
             path = self.folder / f"subtitles.{ending}"
             codecs = {track.index: track.codec for track in tracks}
-            self.jobs.append(partial(self._retime, path, indices, codecs))
+            self.jobs.append(partial(self._retime, path, indices, codecs, plan))
             at = self.inputs.file(path, "matroska" if ending == "mkv" else "mov", delay)
             places.update({index: f"{at}:{place}" for place, index in enumerate(indices)})
         return places
 
-    def _retime(self, path: Path, indices: list[int], codecs: dict[int, str]) -> None:
+    def _retime(self, path: Path, indices: list[int], codecs: dict[int, str], plan: Plan | None) -> None:
         """The job of writing one of them."""
-        outside, foreign = subtitles.retime(self.info, self.timing, path, indices, self.plan, codecs)
+        outside, foreign = subtitles.retime(self.info, self.timing, path, indices, plan, codecs)
         labels = {track.index: tags.label(track) for track in self.of("subtitle")}
         self.met += [f"{labels[at]}: {_left_out(count, 'caption')}" for at, count in outside.items() if count]
         self.met += [

@@ -59,6 +59,11 @@ def _default_codec(container: Container, extension: str, layout: PixelLayout) ->
     return "h264"
 
 
+def _image_codec(extension: str) -> str:
+    """What a picture of this ending is in."""
+    return encoder_of(CODECS[codec_word(extension)][0]).codec
+
+
 def choose_encoder(
     container: Container, extension: str, layout: PixelLayout, settings: EncodeSettings, tools: Tools
 ) -> EncoderInfo:
@@ -80,8 +85,9 @@ def choose_encoder(
         raise UsageError(
             f"expected --codec {', '.join(CODECS)} or an ffmpeg encoder's name, found '{printable(settings.codec)}'"
         )
-    if not container.holds(encoder.codec):
-        fitting = [c.extensions[0] for c in CONTAINERS if c.holds(encoder.codec)]
+    if not container.holds(encoder.codec) or (container.still and _image_codec(extension) != encoder.codec):
+        holding = [c for c in CONTAINERS if c.holds(encoder.codec)]
+        fitting = [next(e for e in c.extensions if not c.still or _image_codec(e) == encoder.codec) for c in holding]
         raise UsageError(f".{extension} cannot hold {encoder.codec}: use .{', .'.join(fitting)} or another --codec")
     return encoder
 

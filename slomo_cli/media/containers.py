@@ -93,7 +93,8 @@ _MKV = Container(
     muxer="matroska",
     extensions=("mkv",),
     video=None,
-    unread=_set("qtrle svq1"),  # QuickTime's, which lie there as in .mov; ffmpeg leaves out what their readers need
+    # QuickTime's lie there as in .mov, and ffmpeg leaves out what their readers need; the others it does not write.
+    unread=_set("qtrle svq1 apng webp bmp"),
     audio=_set(
         f"aac mp3 mp2 ac3 eac3 alac flac opus vorbis dts truehd mlp tta wavpack {_PCM_LE} pcm_s16be pcm_s24be pcm_s32be"
         " cook wmav1 wmav2 wmapro atrac3"
@@ -158,7 +159,7 @@ _NUT = Container(
     muxer="nut",
     extensions=("nut",),
     video=None,
-    unread=_set("qtrle msrle"),
+    unread=_set("qtrle msrle apng webp bmp tiff"),
     audio=_set(f"aac mp3 mp2 ac3 flac opus vorbis {_PCM_LE}"),
     audio_encoders=(("lossless", "flac"),),
     audio_default="flac",

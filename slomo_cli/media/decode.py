@@ -220,7 +220,8 @@ class Decoder:
             if last is not None and last < self._latest_fed and self.timing.continuous:
                 yield from self._rescued(picture, clock, last)
             if clock.dropped:
-                self.warnings.append(f"{clock.dropped} pictures with a time stamp out of order were left out")
+                plural = "s" * (clock.dropped != 1)
+                self.warnings.append(f"{clock.dropped} picture{plural} left out: the time stamp is out of order")
         finally:
             picture.close()
 
@@ -325,7 +326,7 @@ class _Clock:
 
     def __init__(self, info: VideoInfo, timing: SourceTiming, time_base: Fraction) -> None:
         self.dropped = 0
-        """Pictures without a place of their own in time."""
+        """Pictures without a place of their own in time; those with the stamp of another ``scan`` has told."""
         self._timing = timing
         self._time_base = time_base
         self._first = round(timing.first_seconds / time_base)
@@ -336,6 +337,7 @@ class _Clock:
         self._previous: int | None = None
         self._moved = 0
         self._last: Fraction | None = None
+        self._last_ticks: int | None = None
         self._count = 0
 
     def ticks_at(self, time: Fraction) -> int:
@@ -358,9 +360,9 @@ class _Clock:
             time = self.plain(ticks + self._shift(ticks))
         self._count += 1
         if time < 0 or (self._last is not None and time <= self._last):
-            self.dropped += 1
+            self.dropped += ticks is None or ticks != self._last_ticks or not self._timing.continuous
             return None
-        self._last = time
+        self._last, self._last_ticks = time, ticks
         return time
 
     def _shift(self, ticks: int) -> int:

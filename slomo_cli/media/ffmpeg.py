@@ -67,8 +67,13 @@ def literal(path: str | os.PathLike[str]) -> str:
     """The name to give libav or ffmpeg so that it is a local file whatever it looks like.
 
     With the ``file:`` prefix and an absolute path, a leading dash is no option, ``concat:`` or ``http:`` no protocol.
+    A file that is named by a number under which it is open (``/dev/stdin``) has another number in ffmpeg, or none:
+    there it is called by its own name.
     """
-    return "file:" + os.path.abspath(os.fspath(path))
+    name = os.path.abspath(os.fspath(path))
+    if name.startswith(("/dev/", "/proc/")) and os.path.isfile(own := os.path.realpath(name)):
+        name = own
+    return f"file:{name}"
 
 
 def find_ffmpeg(explicit: str | None = None) -> str:
@@ -162,6 +167,7 @@ _ECHOES = (
     "Error sending frames to consumers",
     "Error while opening encoder",
     "Exiting",
+    "Last message repeated",
     "Nothing was written",
     "Task finished with error",
     "Terminating thread",

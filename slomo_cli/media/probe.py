@@ -106,7 +106,7 @@ def probe(path: str | Path) -> VideoInfo:
             chapters=_chapters(container),
             metadata=_pairs(container.metadata),
             foreign_tags=tuple(as_text(key) for key, value in container.metadata.items() if is_foreign(value)),
-            rate_is_nominal=_rate_is_real(container, stream),
+            rate_is_nominal=not several and _rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
             picture_disposition=disposition_of(stream),
             field_order=field_order,

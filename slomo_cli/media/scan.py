@@ -294,9 +294,8 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     first = walk.first_shown()
     if first is not None and 0 < (late := int((parts[0] < first).sum())) < len(parts[0]):
         parts[0] = parts[0][late:]
-        warnings.append(
-            f"the first {late} pictures lean on others that are missing or damaged; the film begins after them"
-        )
+        which, after = ("picture leans", "it") if late == 1 else (f"{late} pictures lean", "them")
+        warnings.append(f"the first {which} on others that are missing or damaged; the film begins after {after}")
     nominal: Fraction | None = None
     if len(parts) > 1:
         nominal = pace(np.concatenate([np.diff(part) for part in parts]), time_base, header_rates)
@@ -305,7 +304,7 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     ticks = ascending(np.concatenate(parts))
     repeated = len(walk.ticks) - len(np.unique(np.frombuffer(walk.ticks, np.int64)))
     if repeated and len(parts) == 1:
-        warnings.append(f"{repeated} pictures repeat the time stamp of another and are left out")
+        warnings.append(f"{repeated} picture{'s' * (repeated != 1)} left out: the time stamp is that of another")
     grid, constant = find_grid(ticks, time_base, header_rates, walk.packet_duration)
     first_moved = Fraction(0)
     found = None

@@ -29,7 +29,7 @@ CONTAINER = "image2"
 _GAPS_SHOWN = 4
 _EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".tga", ".dpx", ".exr", ".jp2", ".ppm", ".pgm", ".pam"}
-    | {".qoi", ".sgi", ".gif"}
+    | {".qoi", ".sgi", ".gif", ".pbm", ".pfm", ".phm", ".hdr", ".pcx", ".j2k", ".jxl", ".avif"}
 )
 
 

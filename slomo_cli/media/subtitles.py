@@ -24,9 +24,8 @@ MATROSKA_HOLDS = frozenset(
 )
 """Subtitle codecs kept in a temporary Matroska; ``mov_text`` goes into a temporary MP4 of its own."""
 
-
-_TEXT = frozenset(("subrip", "ass", "ssa", "webvtt"))
-"""Of these, what is text alone."""
+TEXT = frozenset(("subrip", "ass", "ssa", "webvtt", "mov_text"))
+"""Of all these, what is text."""
 _BESIDE_TEXT: tuple[Any, ...] = ("webvtt_identifier", "webvtt_settings")
 """What WebVTT says beside a caption's text: its name and its place in the picture."""
 _BLANK = {
@@ -44,15 +43,15 @@ def retime(
     timing: SourceTiming,
     result: Path,
     streams: Sequence[int],
-    plan: Plan,
+    plan: Plan | None,
     codecs: Mapping[int, str],
 ) -> tuple[dict[int, int], dict[int, int]]:
     """Copies these subtitle streams (container indices) to ``result`` with starts and durations on the output's clock.
 
-    What ends before the range or begins after it is left out; what reaches into it is cut to it. Where recordings were
-    joined, they go on with the picture. Text that is no UTF-8 is read as Windows' Western European, and becomes UTF-8:
-    ffmpeg converts no other. Returns for each stream how many captions are left out, and how many were read so. Raises
-    InputError when the source cannot be read.
+    What ends before the range or begins after it is left out; what reaches into it is cut to it. ``plan`` None: time
+    stays as it is. Where recordings were joined, they go on with the picture. Text that is no UTF-8 is read as Windows'
+    Western European, and becomes UTF-8: ffmpeg converts no other. Returns for each stream how many captions are left
+    out, and how many were read so. Raises InputError when the source cannot be read.
     """
     import av
 
@@ -90,7 +89,7 @@ def retime(
                 data = _inner_clock(bytes(packet), codec, plan, begin, lasts, length)
                 if codec == "webvtt":
                     data = _move_words(data, plan, begin, lasts, packet.pts * base)
-                if codec in _TEXT and (mended := _as_utf8(data)) != data:
+                if codec in TEXT and (mended := _as_utf8(data, codec)) != data:
                     data = mended
                     foreign[index] += 1
                 fresh: Any = av.Packet(data)
@@ -119,7 +118,13 @@ def retime(
     return outside, foreign
 
 
-def _as_utf8(data: bytes) -> bytes:
+def _as_utf8(data: bytes, codec: str) -> bytes:
+    if codec == "mov_text":  # a length of two bytes, text, and boxes of style, which count characters
+        end = 2 + int.from_bytes(data[:2], "big")
+        if data[2:4] in (b"\xfe\xff", b"\xff\xfe"):
+            return data  # UTF-16, which the format admits
+        text = _as_utf8(data[2:end], "")
+        return len(text).to_bytes(2, "big") + text + data[end:] if len(text) < 1 << 16 else data
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
@@ -132,8 +137,11 @@ def _clears(data: bytes, codec: str) -> bool:
     return codec == "hdmv_pgs_subtitle" and data[13:14] == b"\0"
 
 
-def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan) -> tuple[Fraction, Fraction | None] | None:
+def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan | None) -> tuple[Fraction, Fraction | None] | None:
     """(start, duration) on the output's clock, cut to the range; None when nothing of it is left."""
+    if plan is None:
+        start = max(Fraction(0), begin)
+        return (start, lasts and begin + lasts - start) if lasts is None or begin + lasts > 0 else None
     if lasts is None:
         # A bitmap set without a length holds until the next: those before the range follow each other at its start,
         # and the last of them stays.
@@ -148,12 +156,14 @@ def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan) -> tuple[Fractio
 
 
 def _inner_clock(
-    data: bytes, codec: str, plan: Plan, begin: Fraction, lasts: Fraction | None, length: Fraction | None
+    data: bytes, codec: str, plan: Plan | None, begin: Fraction, lasts: Fraction | None, length: Fraction | None
 ) -> bytes:
     """The packet with the times inside it scaled: DVD's control dates, DVB's page time-out, the effects of ASS.
 
     begin, lasts: of the source; length: what ``_moved`` made of the part that is shown.
     """
+    if plan is None:
+        return data
     start = max(begin, plan.start)
     if codec in ("ass", "ssa") and lasts is not None and length is not None:
         return _scale_ass(data, length / (min(begin + lasts, plan.end) - start))

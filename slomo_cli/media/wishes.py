@@ -13,7 +13,6 @@ UserOption = tuple[str, str | None]
 _FLAGS = frozenset(
     (
         "an",
-        "vn",
         "sn",
         "dn",
         "bitexact",
@@ -32,6 +31,7 @@ _REFUSED = {
     "n": "use -n of slomo itself",
     "f": "the container follows from the name of the output",
     "map": "slomo maps the streams",
+    "vn": "slomo makes pictures",
     "filter_complex": "use -vf for a simple filter",
     "lavfi": "use -vf for a simple filter",
     "filter_complex_script": "use -vf for a simple filter",

@@ -182,7 +182,9 @@ def _paths(video: Path, digest: str, cache: Path, short_side: int) -> tuple[Path
     # By content, without the file's place and date: a cache may travel to another machine beside the videos.
     about = f"{_FORMAT}|{video.name}|{digest}|{short_side}"
     key = hashlib.sha256(about.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return cache / f"{video.stem}-{key}.yuv", cache / f"{video.stem}-{key}.npz"
+    # With a key and an ending a name must stay within 255 bytes; a letter has at most 4.
+    name = video.stem if len(os.fsencode(video.stem)) <= 200 else video.stem[:50]
+    return cache / f"{name}-{key}.yuv", cache / f"{name}-{key}.npz"
 
 
 def _digest(video: Path) -> str:

@@ -5,6 +5,7 @@ The pipeline is a fake here; its own tests use real files.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -157,7 +158,7 @@ def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> No
         preset="slow",
         encoder_args=("-tune", "film", "-metadata", "title=a b"),
         audio="pitch",
-        overwrite=False,
+        overwrite=True,
         faststart=False,
         resume=True,
         ffmpeg="/opt/ffmpeg",
@@ -288,6 +289,27 @@ def test_existing_output_is_refused_off_a_terminal(fake: FakePipeline, slomo: An
     assert fake.calls == []
 
 
+def test_what_comes_while_others_are_made_is_left_with_n_and_replaced_with_y(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where two run over the same folder."""
+    Path("two.mp4").write_bytes(b"video")
+    convert = fake.convert
+
+    def meanwhile(*args: Any, **words: Any) -> Summary:
+        Path("two.x8.mp4").write_bytes(b"another's")
+        return convert(*args, **words)
+
+    monkeypatch.setattr("slomo_cli.pipeline.convert", meanwhile)
+    done = slomo("convert", "in.mp4", "two.mp4", "-n")
+    assert done.code == 0 and "note: 'two.x8.mp4' exists and stays as it is" in done.err
+    assert [call.source.name for call in fake.calls] == ["in.mp4"]
+
+    Path("two.x8.mp4").unlink()
+    assert slomo("convert", "in.mp4", "two.mp4", "-y").code == 0
+    assert [call.encode.overwrite for call in fake.calls[1:]] == [True, True]
+
+
 def test_y_replaces_and_n_leaves_existing_output(fake: FakePipeline, slomo: Any) -> None:
     Path("out.mp4").write_bytes(b"old")
     done = slomo("convert", "in.mp4", "-o", "out.mp4", "-n")
@@ -402,6 +424,16 @@ def test_closed_streams_are_told(
     assert f"{stream} (" in done.err and "is closed: " in done.err
 
 
+def test_a_wrong_value_in_the_environment_is_told_of_its_variable(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLOMO_FACTOR", "abc")
+    assert "Invalid value for 'SLOMO_FACTOR': expected a number" in slomo("convert", "in.mp4").err
+    monkeypatch.setenv("SLOMO_CONVERT_FACTOR", "def")
+    assert "Invalid value for 'SLOMO_CONVERT_FACTOR': expected a number" in slomo("convert", "in.mp4").err
+    assert "Invalid value for '--factor': expected a number" in slomo("convert", "in.mp4", "--factor", "x").err
+
+
 def test_a_factor_in_the_environment_is_no_contradiction(
     fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -433,6 +465,16 @@ def test_stdin_is_kept_in_a_file_and_stdout_is_the_pipeline_s(
     assert fake.calls[0].content == b"video"
     assert not fake.calls[0].source.exists(), "the copy is gone after the work"
     assert done.out == "", "nothing but the video goes to stdout"
+
+
+def test_the_end_of_stdin_s_conversion_is_told_of_stdin(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("in.mp4", "rb") as file:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=file, isatty=lambda: False))
+        done = slomo("convert", "-", "-o", "x.mp4", "--progress", "json")
+
+    assert [json.loads(line).get("source") for line in done.err.splitlines()][-1] == "-"
 
 
 def test_what_came_by_stdin_cannot_be_gone_on_with(fake: FakePipeline, slomo: Any) -> None:
@@ -482,6 +524,20 @@ def test_dry_run_prints_the_plan_and_writes_nothing(fake: FakePipeline, slomo: A
 
     in_parts = slomo("convert", "in.mp4", "-o", "out.mp4", "--dry-run", "--crf", "20", "--resume")
     assert in_parts.out == done.out + "  join     ffmpeg -c copy\n"
+
+
+def test_plans_that_nobody_reads_any_more_are_no_fault(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(text: str) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    Path("two.mp4").write_bytes(b"video")
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # click replaces it
+    monkeypatch.setattr("slomo_cli.cli.batch.click.echo", gone)
+    done = slomo("convert", "in.mp4", "two.mp4", "--dry-run")
+
+    assert (done.code, done.err, len(fake.calls)) == (141, "", 1)
 
 
 def test_dry_run_makes_no_folder(slomo: Any) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,7 @@ def test_a_bug_keeps_its_traceback() -> None:
         (["convrt"], "slomo: there is no command 'convrt' (did you mean 'convert'?)\nTry 'slomo --help'.\n"),
         (["in.mp4"], "; to convert a file: slomo convert in.mp4\nTry 'slomo --help'.\n"),
         (["--nonsense"], "No such option"),
+        (["convert", "in.mp4", "-o"], "requires an argument.\nTry 'slomo convert --help'.\n"),
     ],
 )
 def test_unknown_commands_and_options(capsys: pytest.CaptureFixture[str], words: list[str], text: str) -> None:
@@ -205,6 +207,39 @@ def test_closed_stdout_is_quiet() -> None:
         _, err = run.communicate(timeout=20)
 
     assert (run.returncode, err) == (141, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder in use cannot be removed")
+def test_a_current_folder_that_is_gone_is_told(clip: Callable[[str], Path], tmp_path: Path) -> None:
+    source, gone = clip("cfr.mp4"), tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f'rmdir "$PWD" && "$0" -m slomo_cli fps {source} --target 30 -o out.mkv', sys.executable],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])},
+    )
+    assert (done.returncode, done.stderr) == (1, "slomo: the current folder is gone: go to one that is there\n")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8"])
+def test_names_beyond_the_encoding_of_stdout_are_escaped(
+    clip: Callable[[str], Path], tmp_path: Path, encoding: str
+) -> None:
+    name = tmp_path / "\N{CAMERA}.mp4"
+    name.write_bytes(clip("cfr.mp4").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "slomo_cli", "info", str(name)],
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(errors.__file__).parents[1])},
+    )
+    shown = name.name if encoding == "utf-8" else r"\U0001f4f7.mp4"
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode(encoding).splitlines()[0] == str(name.with_name(shown))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes streams by the shell")

@@ -116,6 +116,16 @@ def test_several_sets_and_factors(triplets: Path, tmp_path: Path) -> None:
     assert "clip.mkv x8: 1 clip, 1 pair" in result.stderr
 
 
+@pytest.mark.parametrize("words", [["-q"], ["--progress", "json"]])
+def test_no_table_stands_among_events_and_errors(triplets: Path, words: list[str]) -> None:
+    result = run(triplets, "--weights", "none", "--against", "blend", "--json", "-", *words)
+    assert json.loads(result.stdout)["sets"]
+    events = [json.loads(line)["event"] for line in result.stderr.splitlines()]
+    assert not events if words == ["-q"] else events[0] == "start"
+    table = run(triplets, "--weights", "none", "--against", "blend", "--csv", triplets.parent / "out.csv", *words)
+    assert "set: 2 triplets" in table.stdout, "there it is the result"
+
+
 def test_other_weights_can_be_named_against(triplets: Path, network: list[dict[str, Any]]) -> None:
     """What is no rival is taken for weights, each loaded once."""
     result = run(triplets, "--weights", "fast", "--against", "blend,other.safetensors,fast")

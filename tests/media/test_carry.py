@@ -899,19 +899,27 @@ class TestTracks:
             done = convert(source, tmp_path / f"out {name}", TimeSettings(factor=Fraction(2)))
             assert len(tracks(done.path, "audio")) == 1
 
-    @pytest.mark.parametrize("name", ["slow.mp4", "slow.mkv"])
-    def test_captions_that_are_no_utf8_become_it(self, tmp_path, clip, make, name):
+    @pytest.mark.parametrize(
+        "time", [TimeSettings(factor=Fraction(2)), TimeSettings(rate=Fraction(60))], ids=["x2", "60"]
+    )
+    @pytest.mark.parametrize(("ending", "codec"), [("mkv", "srt"), ("mkv", "ass"), ("mp4", "mov_text")])
+    @pytest.mark.parametrize("name", ["made.mp4", "made.mkv"])
+    def test_captions_that_are_no_utf8_become_it(self, tmp_path, clip, make, name, ending, codec, time):
         (tmp_path / "a.srt").write_text(
-            "1\n00:00:00,1 --> 00:00:00,4\nCaf#\n\n2\n00:00:00,5 --> 00:00:00,8\nCrème\n", encoding="utf-8"
+            "1\n00:00:00,100 --> 00:00:00,400\nCaf#\n\n2\n00:00:00,500 --> 00:00:00,800\nCrème\n", encoding="utf-8"
         )
-        plain = make(
-            "plain.mkv", "-i", str(clip("cfr.mp4")), "-i", str(tmp_path / "a.srt"), "-c", "copy", "-c:s", "srt"
-        )
-        source = tmp_path / "western.mkv"
+        files = "-i", str(clip("cfr.mp4")), "-i", str(tmp_path / "a.srt")
+        plain = make(f"plain.{ending}", *files, "-c", "copy", "-c:s", codec)
+        source = tmp_path / f"western.{ending}"
         source.write_bytes(plain.read_bytes().replace(b"Caf#", "Café".encode("cp1252")))
-        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(2)))
+        done = convert(source, tmp_path / name, time)
+        if time.rate is not None and name.endswith(ending):  # copied as it is
+            assert not done.carry.met
+            return
         texts = [data[2:] if name.endswith("mp4") else data for _, _, data in packets(done.path, "subtitle")]
-        assert [text for text in texts if text] == ["Café".encode(), "Crème".encode()]
+        assert [text.rpartition(b",")[2] for text in texts if text] == ["Café".encode(), "Crème".encode()]
+        starts = [start / time.factor for start, _ in captions(done.path)]
+        assert [float(start) for start in starts] == pytest.approx([0.1, 0.5], abs=0.001)
         assert "1 caption in no UTF-8" in " ".join(done.carry.met)
 
     def test_subtitles_that_are_pictures(self, tmp_path):

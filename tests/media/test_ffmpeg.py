@@ -41,6 +41,15 @@ def test_a_name_becomes_an_absolute_local_file(monkeypatch: pytest.MonkeyPatch, 
         assert literal(Path(name)) == f"file:{tmp_path / name}"
 
 
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="open files have no names here")
+def test_a_file_named_by_its_number_is_called_by_its_own_name(tmp_path: Path) -> None:
+    """ffmpeg has other files, or none, open under these numbers."""
+    (tmp_path / "in.mp4").touch()
+    with open(tmp_path / "in.mp4") as file:
+        assert literal(f"/dev/fd/{file.fileno()}") == f"file:{tmp_path / 'in.mp4'}"
+    assert literal("/dev/null") == "file:/dev/null"
+
+
 def test_the_bundled_binary_is_found_and_works() -> None:
     found = tools()
 
@@ -189,6 +198,8 @@ def test_the_last_words_are_those_that_say_why() -> None:
     )
 
     assert last_words(stderr) == "[h264_nvenc] Cannot load libcuda.so.1"
+    repeated = "[out#0/image2 @ 0x55] Error muxing a packet\n    Last message repeated 1 times\n"
+    assert last_words(repeated) == "[out#0/image2] Error muxing a packet"
     assert last_words("Conversion failed!\n") == "Conversion failed!"
     assert last_words("") == ""
 

@@ -50,6 +50,19 @@ def test_pictures_come_in_the_order_of_their_numbers(name: str, folder: Path) ->
     assert brightness(folder / name) == [(F(k, 30), 10 * (k + 1)) for k in range(12)]
 
 
+@pytest.mark.parametrize("ending", ["pfm", "hdr", "pcx", "pbm", "gif"])
+def test_a_folder_of_any_kind_of_picture(make: Callable[..., Path], tmp_path: Path, ending: str) -> None:
+    shots = tmp_path / "shots"
+    shots.mkdir()
+    for number in (1, 2, 3):
+        made = make(f"{number}.{ending}", "-f", "lavfi", "-i", "testsrc2=size=64x48", "-frames:v", "1")
+        (shots / made.name).write_bytes(made.read_bytes())
+    found = scan(probe(shots))
+
+    assert (found.timing.frames_from_packets, found.timing.rate) == (3, 30)
+    assert "30 per second" in found.warnings[0]
+
+
 def test_the_user_may_say_how_fast_they_run(folder: Path) -> None:
     timing = scan(probe(folder), F(30000, 1001))
 

@@ -293,6 +293,17 @@ def test_a_video_is_decoded_once_and_read_again(tmp_path: Path) -> None:
     assert {p.suffix for p in stamps} == {".yuv", ".npz"}
 
 
+@pytest.mark.parametrize("letter", ["x", "\N{CAMERA}"])
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path, letter: str) -> None:
+    video = tmp_path / "in" / f"{letter * (250 // len(letter.encode()))}.mp4"
+    video.parent.mkdir()
+    write_video(tmp_path / "a.mp4", moving_clip(4, height=64, width=64))
+    os.replace(tmp_path / "a.mp4", video)
+
+    (clip,) = load_clips([video], tmp_path / "cache")
+    assert clip.path == video and len(list((tmp_path / "cache").iterdir())) == 2
+
+
 def test_videos_of_one_name_and_size_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
     videos = [tmp_path / folder / "a.mp4" for folder in ("one", "other")]
     for video, speed in zip(videos, (1.0, -3.0), strict=True):
