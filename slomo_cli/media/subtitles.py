@@ -87,7 +87,7 @@ def retime(
                     continue
                 start, length = moved
                 data = _inner_clock(bytes(packet), codec, plan, begin, lasts, length)
-                if codec == "webvtt":
+                if codec == "webvtt" and plan is not None:
                     data = _move_words(data, plan, begin, lasts, packet.pts * base)
                 if codec in TEXT and (mended := _as_utf8(data, codec)) != data:
                     data = mended

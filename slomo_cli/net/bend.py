@@ -78,7 +78,8 @@ def bend(here: Tensor, before: Beside | None, after: Beside | None) -> Bend | No
         change = (motion - other[:, :2] / gap) / (1 + gap)
         trust = trust * other[:, 2:]
         changes.append(torch.cat(((-change if frame else change) * trust, trust), 1))
-    change, trust = _spread(torch.cat(changes)).split((2, 1), 1)
+    spread = _spread(torch.cat(changes))
+    change, trust = spread[:, :2], spread[:, 2:]
     change = change / (trust + _DOUBT)
     length = _length(change)
     most = _length(torch.cat((here[:, :2, 0], here[:, :2, 1])))
