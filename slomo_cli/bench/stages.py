@@ -18,6 +18,8 @@ from slomo_cli.values import ComputeSettings, Frame
 
 if TYPE_CHECKING:
     from slomo_cli.interpolate import Interpolator
+    from slomo_cli.net.bend import Bend
+    from slomo_cli.net.motion import Motion, PairState
     from slomo_cli.pipeline import ConversionPlan
     from slomo_cli.values import Plane
 
@@ -101,12 +103,13 @@ def parts(
 ) -> tuple[list[Stage], float]:
     """The pieces of ``network``, one after another on one thread; and the matrix peak of the device in the same format.
 
-    Per source frame: the proxy and what the network sees in one frame. Per pair: the flow. Per new frame: the motion
-    at its time, and the fusion of the frames' own samples.
+    Per source frame: the proxy and what the network sees in one frame. Per pair: the flow, and how it bends between
+    the pairs beside it. Per new frame: the motion at its time, and the fusion of the frames' own samples.
     """
     import torch
 
     from slomo_cli.arrays import to_tensor
+    from slomo_cli.net.bend import bend, bent, steady
     from slomo_cli.net.fuse import SourcePlanes, fuse
     from slomo_cli.net.proxy import to_proxy
     from slomo_cli.net.runner import runner
@@ -132,13 +135,24 @@ def parts(
                 return SourcePlanes.of(planes[k], left.layout), run.look(proxy)
 
             (samples_0, seen_0), (samples_1, seen_1) = prepare(0), prepare(1)
-            state = run.pair(seen_0, seen_1)
-            motion = run.at(state, index, t)
+
+            def flow() -> tuple[PairState, Bend | None]:
+                state = run.pair(seen_0, seen_1)
+                sure = steady(state)
+                beside = (sure, 1.0) if settings.motion == "curved" else None
+                return state, bend(sure, beside, beside)
+
+            def move() -> Motion:
+                motion = run.at(state, index, t)
+                return motion if way is None else bent(motion, way, t)
+
+            state, way = flow()
+            motion = move()
             step = scale.step(run.cell)
             works: list[tuple[str, str, float, float, Callable[[], Any]]] = [
                 ("prepare", "source frame", 1.0, 1 / (len(times) + 1), lambda: prepare(0)),
-                ("flow", "pair", 1.0, 1 / (len(times) + 1), lambda: run.pair(seen_0, seen_1)),
-                ("motion", "new frame", together, len(times) / (len(times) + 1), lambda: run.at(state, index, t)),
+                ("flow", "pair", 1.0, 1 / (len(times) + 1), flow),
+                ("motion", "new frame", together, len(times) / (len(times) + 1), move),
                 (
                     "fusion",
                     "new frame",
