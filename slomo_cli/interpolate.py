@@ -117,10 +117,10 @@ class Interpolator:
 
     ``weights``: a released name or a path. ``device``: auto, cpu, cuda, cuda:N or mps. ``dtype``: auto (bfloat16 or
     float16 where a CPU, NVIDIA or AMD GPU computes it natively, else float32), float32, bfloat16 or float16. ``proxy``:
-    auto, full, or the longest short side, in pixels, of what the network sees. ``motion``: curved, through the frames
-    beside a pair where they are given, or straight, with which they are not looked at. ``batch``: timesteps computed
-    together, 0 chooses. ``threads``: of the network on a CPU, 0 uses every core. ``compile``: torch.compile the
-    network, if it can be.
+    auto, full, or the longest short side, in pixels, of what the network sees. ``batch``: timesteps computed together,
+    0 chooses. ``threads``: of the network on a CPU, 0 uses every core. ``compile``: torch.compile the network, if it
+    can be. ``motion``: curved, through the frames beside a pair where they are given, or straight, with which they are
+    not looked at.
 
     On a CPU it changes two things for the whole process: the C library keeps freed memory for the next arrays (Linux),
     and torch computes with one thread in threads started later.
@@ -136,10 +136,10 @@ class Interpolator:
         device: str = "auto",
         dtype: str = "auto",
         proxy: str = "auto",
-        motion: str = "curved",
         batch: int = 0,
         threads: int = 0,
         compile: bool = False,
+        motion: str = "curved",
     ) -> None:
         for what, count in (("batch", batch), ("threads", threads)):
             if not isinstance(count, int) or count < 0:

@@ -279,13 +279,13 @@ class ComputeSettings:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     proxy: str = "auto"
     """'auto', 'full', or the longest length of the proxy's short side in pixels."""
-    motion: Literal["curved", "straight"] = "curved"
-    """Along what everything moves between two frames: a curve through those beside them too, or a straight line."""
     batch: int = 0
     """In-between frames computed together; 0 chooses."""
     compile: bool = False
     threads: int = 0
     """Threads of the network on a CPU; 0 chooses."""
+    motion: Literal["curved", "straight"] = "curved"
+    """Along what everything moves between two frames: a curve through those beside them too, or a straight line."""
 
 
 @dataclass(frozen=True, slots=True)

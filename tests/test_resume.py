@@ -402,7 +402,9 @@ def test_an_option_goes_to_each_command_it_is_for(
 ) -> None:
     said = tuple(words.split())
     plan = plan_conversion(clip("sound.mp4"), tmp_path / "out.mp4", factor=3, resume=True, encoder_args=said)
-    assert (said[-1] in " ".join(plan.encoder_args), said[-1] in " ".join(plan.join_args)) == (part, join)
+    # Names of files may hold anything.
+    commands = [[word for word in args if str(tmp_path) not in word] for args in (plan.encoder_args, plan.join_args)]
+    assert [said[-1] in " ".join(command) for command in commands] == [part, join]
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,8 @@ class Size(SizeType):
     group="Measure",
     help="The ffmpeg to use; else SLOMO_FFMPEG, the one installed with slomo, PATH.",
 )
-@options.motion
 @options.compute
+@options.motion
 def command(
     file: str | None,
     sizes: tuple[tuple[int, int], ...],

@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     "--worst", type=click.IntRange(1, 100), metavar="COUNT", default=6, group="Results", help="Cases to draw per set."
 )
 @option("-y", "--overwrite", is_flag=True, group="Results", help="Replace what is there without asking.")
-@options.motion
 @options.compute
+@options.motion
 @options.messages
 def command(
     paths: tuple[Path, ...],
@@ -147,7 +147,7 @@ def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, st
     from slomo_cli.evaluate.rivals import RIVALS, rival
     from slomo_cli.values import ComputeSettings
 
-    rest = {name: values[name] for name in ("device", "dtype", "proxy", "motion", "batch", "compile", "threads")}
+    rest = {name: values[name] for name in ("device", "dtype", "proxy", "batch", "compile", "threads", "motion")}
     names = [] if values["weights"] == "none" else [values["weights"]]
     names += [name.strip() for name in (against or "").split(",") if name.strip()]
     methods: dict[str, Method] = {}

@@ -230,7 +230,7 @@ motion = option(
     type=click.Choice(["curved", "straight"]),
     default="curved",
     group="Network",
-    help="Along a curve through the frames beside a pair as well, or straight from one to the other.",
+    help="How things move from frame to frame: along a curve through the frames around, or straight.",
 )
 
 messages = _all(
@@ -253,10 +253,10 @@ class Computing(TypedDict):
     device: str
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
     proxy: str
-    motion: NotRequired[Literal["curved", "straight"]]
     batch: int
     compile: bool
     threads: int
+    motion: NotRequired[Literal["curved", "straight"]]
 
 
 class Telling(TypedDict):
@@ -302,7 +302,7 @@ class Values(Making):
     faststart: bool
 
 
-conversion = _all(input_rate, output, picture, encoding, motion, compute, messages)
+conversion = _all(input_rate, output, picture, encoding, compute, motion, messages)
 """All that ``convert`` and ``fps`` share after their options of time."""
 
 
@@ -365,10 +365,10 @@ def compute_settings(values: Computing) -> ComputeSettings:
         device=values["device"],
         dtype=values["dtype"],
         proxy=values["proxy"],
-        motion=values.get("motion", "curved"),
         batch=values["batch"],
         compile=values["compile"],
         threads=values["threads"],
+        motion=values.get("motion", "curved"),
     )
 
 

@@ -53,8 +53,8 @@ class _Values(options.Computing):
 )
 @option("-y", "--overwrite", is_flag=True, group="Output", help="Replace what is there without asking.")
 @options.picture
-@options.motion
 @options.compute
+@options.motion
 def command(
     file: str, at: Fraction, frames: int, output: str | None, overwrite: bool, **values: Unpack[_Values]
 ) -> None:

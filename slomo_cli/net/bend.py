@@ -17,8 +17,9 @@ Flows that are wrong differ wildly from pair to pair: d is believed where both i
 over its surroundings. And it is never longer than the motion itself, with which nothing turns round between two frames:
 captions stand still over whatever shakes behind them.
 
-Given, not learned, and none of it is used in training. Of 22 clips at x2, x4 and x8, with each of 57 windows' frames
-beside, the mean gain is 0.45, 0.55 and 0.43 dB; several clips gain 2 to 3, the worst window of 26 clips loses 0.8.
+Given, not learned, and none of it is used in training. In 266 windows of 22 clips the mean gain over clips is 0.65 dB
+at x2 and x4 and 0.55 at x8; one window in five gains more than 1, five lose more than 0.5. In 82 windows of 19 other
+files it is 0.3 and 0.4 dB at x2 and x4; none loses 0.1.
 """
 
 from __future__ import annotations

@@ -137,6 +137,7 @@ def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> No
     --codec hevc --crf 20 --preset slow --audio pitch --no-faststart --ffmpeg /opt/ffmpeg
     --encoder-args "-tune film -metadata 'title=a b'"
     --weights my.safetensors --device cuda:1 --dtype bfloat16 --proxy 540 --batch 4 --compile --threads 3
+    --motion straight
     """
     done = slomo(*shlex.split(line))
 
@@ -163,7 +164,9 @@ def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> No
         resume=True,
         ffmpeg="/opt/ffmpeg",
     )
-    assert fake.calls[0].compute == ComputeSettings("my.safetensors", "cuda:1", "bfloat16", "540", 4, True, 3)
+    assert fake.calls[0].compute == ComputeSettings(
+        "my.safetensors", "cuda:1", "bfloat16", "540", 4, True, 3, "straight"
+    )
 
 
 def test_speed_replaces_the_factor(fake: FakePipeline, slomo: Any) -> None:
