@@ -30,7 +30,10 @@ CUDA or HIP and their libraries take for themselves."""
 
 def ran_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch says by this error that the device's memory, or the host's, is too small."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _FULL)
+    said = str(error)
+    # Of oneDNN; of what it cannot do at all it says more.
+    unmade = said == "could not create a primitive"
+    return unmade or isinstance(error, torch.OutOfMemoryError) or any(words in said for words in _FULL)
 
 
 def choose_device(name: str, *, training: bool = False) -> torch.device:

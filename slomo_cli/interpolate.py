@@ -198,7 +198,7 @@ class Interpolator:
     def describe(self) -> str:
         """Device, number format and threads in a few words."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
-        threads = f", {self.threads} threads" if self._on_cpu else ""
+        threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self._on_cpu else ""
         return f"{name}, {str(self.dtype).removeprefix('torch.')}{threads}"
 
     def proxy_scale(self, width: int, height: int) -> ProxyScale:

@@ -298,6 +298,7 @@ def test_a_device_that_is_full_before_anything_is_on_it_says_so(weights: str, mo
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: not enough memory: you tried"),
         RuntimeError("MPS backend out of memory (MPS allocated: 8.99 GiB, other allocations: 96.00 KiB"),
         RuntimeError("Invalid buffer size: 15.45 GiB"),
+        RuntimeError("could not create a primitive"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )

@@ -490,7 +490,7 @@ def test_the_log_tells_network_and_encoder(
     run(clip("cfr.mp4"), tmp_path / "out.mkv", factor=2)
 
     network, encoder = caplog.messages
-    assert network == "network: tiny, cpu, float32, 1 threads; it sees 128x96"
+    assert network == "network: tiny, cpu, float32, 1 thread; it sees 128x96"
     assert encoder.startswith("encoder: ") and "-f rawvideo" in encoder
 
 

@@ -87,6 +87,8 @@ class Dataset:
     clips: tuple[Clip, ...]
     short: tuple[str, ...] = ()
     """Names of clips that are too short for one window, and left out."""
+    untold: tuple[str, ...] = ()
+    """Names of pairs without the picture between them, left out too."""
 
     def count(self, limit: int | None = None) -> int:
         """Windows promised under ``limit``."""
@@ -101,10 +103,10 @@ class Dataset:
     def notes(self) -> tuple[str, ...]:
         """What was left out, and what is odd or damaged about its videos, one line each; complete once they were read
         to their ends."""
-        some = ", ".join(map(printable, self.short[:3])) + f" and {len(self.short) - 3} more" * (len(self.short) > 3)
-        short = (f"{self.name}: left out {some}: fewer than {self.factor + 1} frames",) if self.short else ()
+        left_out = ((self.short, f"fewer than {self.factor + 1} frames"), (self.untold, "no truth between the two"))
+        lines = [f"{self.name}: left out {_some(names)}: {why}" for names, why in left_out if names]
         videos = (clip for clip in self.clips if isinstance(clip, VideoClip))
-        return *short, *(f"{clip.name}: {line}" for clip in videos for line in clip.notes)
+        return *lines, *(f"{clip.name}: {line}" for clip in videos for line in clip.notes)
 
     def shares(self, limit: int | None) -> list[tuple[Clip, int]]:
         """How many windows of which clip those of ``windows`` are."""
@@ -120,6 +122,11 @@ class Dataset:
         for place, i in enumerate(sorted(range(len(clips)), key=lambda i: len(clips[i]))):
             shares[i] = min(len(clips[i]), (limit - sum(shares)) // (len(clips) - place))
         return list(zip(clips, shares, strict=True))
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    return ", ".join(map(printable, names[:3])) + f" and {len(names) - 3} more" * (len(names) > 3)
 
 
 @dataclass(frozen=True)
@@ -282,8 +289,9 @@ def open_datasets(paths: Sequence[Path], factors: Sequence[int]) -> list[Dataset
 
 def _open_folder(root: Path, factor: int) -> Dataset:
     clips: list[Clip]
-    if triplets := _split_triplets(root) or _triplets_below(root):
-        return Dataset(_name(root), "triplets", 2, tuple(triplets))
+    triplets, untold = _split_triplets(root)
+    if triplets := triplets or _triplets_below(root):
+        return Dataset(_name(root), "triplets", 2, tuple(triplets), untold=tuple(untold))
     if frames := _pictures(root):
         return _dataset(root, "frames", factor, [FramesClip(_name(root), tuple(frames), factor)])
     folders = [(folder.name, _pictures(folder)) for folder in _entries(root) if os.path.isdir(folder)]
@@ -310,20 +318,24 @@ def _dataset(root: Path, layout: str, factor: int, clips: list[Clip]) -> Dataset
     return Dataset(f"{_name(root)} x{factor}", layout, factor, usable, short)
 
 
-def _split_triplets(root: Path) -> list[Clip]:
-    """Middlebury's own layout; scenes without a published truth are left out."""
+def _split_triplets(root: Path) -> tuple[list[Clip], list[str]]:
+    """Middlebury's own layout, and the scenes of it whose truth is not published."""
     first, truth, second = TRIPLETS[1]
     for inputs, truths in SPLIT_FOLDERS:
         if not (os.path.isdir(root / inputs) and os.path.isdir(root / truths)):
             continue
         found: list[Clip] = []
+        untold = []
         for scene in _entries(root / inputs):
             given, held = _stems(scene), _stems(root / truths / scene.name)
-            if first in given and second in given and truth in held:
-                found.append(TripletClip(scene.name, given[first], held[truth], given[second]))
+            if first in given and second in given:
+                if truth in held:
+                    found.append(TripletClip(scene.name, given[first], held[truth], given[second]))
+                else:
+                    untold.append(scene.name)
         if found:
-            return found
-    return []
+            return found, untold
+    return [], []
 
 
 def _triplets_below(root: Path) -> list[Clip]:

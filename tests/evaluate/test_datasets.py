@@ -63,6 +63,11 @@ def test_triplets(tmp_path: Path, make, names: list[str]) -> None:
         assert window.timesteps == (HALF,) and window.start == 0
 
 
+def test_pairs_without_a_truth_are_told(tmp_path: Path) -> None:
+    middlebury(tmp_path)
+    assert open_dataset(tmp_path).notes == (f"{tmp_path.name}: left out Secret: no truth between the two",)
+
+
 def test_one_triplet_folder(tmp_path: Path) -> None:
     """A folder that is itself a triplet, as one directory holds Middlebury's three pictures."""
     names = ["frame10.png", "frame10i11.png", "frame11.png"]
