@@ -292,13 +292,14 @@ def _open_folder(root: Path, factor: int) -> Dataset:
     triplets, untold = _split_triplets(root)
     if triplets := triplets or _triplets_below(root):
         return Dataset(_name(root), "triplets", 2, tuple(triplets), untold=tuple(untold))
-    if frames := _pictures(root):
+    videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(entry)]
+    frames = _pictures(root)
+    if len(frames) > factor or (frames and not videos):  # a cover or two beside videos is no clip
         return _dataset(root, "frames", factor, [FramesClip(_name(root), tuple(frames), factor)])
     folders = [(folder.name, _pictures(folder)) for folder in _entries(root) if os.path.isdir(folder)]
     clips = [FramesClip(name, tuple(paths), factor) for name, paths in folders if paths]
     if clips:
         return _dataset(root, "frames", factor, clips)
-    videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(entry)]
     if videos:
         return _dataset(root, "video", factor, [VideoClip(video, factor) for video in videos])
     raise InputError(

@@ -181,6 +181,12 @@ def test_video(tmp_path: Path) -> None:
     assert len(list(dataset.windows())) == 2
 
 
+def test_a_cover_beside_videos_is_no_clip(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mkv", [moving(i) for i in range(3)])
+    write_pictures(tmp_path, moving(0), names=["cover.png"])
+    assert [window.clip for window in open_dataset(tmp_path).windows()] == ["clip.mkv"]
+
+
 def test_folder_of_videos(tmp_path: Path) -> None:
     """Videos in a folder are clips, in natural order."""
     for name in ("clip10.mkv", "clip9.mkv"):
