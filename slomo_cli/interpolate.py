@@ -52,8 +52,8 @@ Planes = tuple["Plane", ...]
 Beside = tuple[Frame, Fraction | float]
 """A frame before or after a pair, and the interval between them in intervals of the pair."""
 
-_PAIRS, _FRAMES = 3, 4
-"""Remembered: a pair and those beside it, and the frames these are of."""
+_PAIRS, _FRAMES = 3, 3
+"""Remembered: a pair and those beside it, of the one before only what is steady; and the frames of the other two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,16 @@ class _Prepared:
     seen: Any
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a pair tells before a time is named."""
+@dataclass(slots=True)
+class _Flows:
+    """What a pair tells before a time is named, in time."""
 
-    state: PairState
-    steady: Tensor
+    left: Frame
+    right: Frame
+    steady: Future[Tensor]
     """What is sure of it, for itself and for the pairs beside it."""
+    state: Future[PairState] | None
+    """None: no longer held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ class Interpolator:
         self._on_cpu = self.device.type == "cpu"
         self.threads = (threads or usable_cores()) if self._on_cpu else 1
         self._batch = batch or (1 if self._on_cpu else 16)
-        self.pairs_ahead = max(3, self.threads + 1)
+        self.pairs_ahead = max(2, self.threads)
         """How many pairs should be asked for before the first is fetched: one more than can be worked on at a time."""
         if self._on_cpu:
             keep_freed_memory()
@@ -174,7 +177,7 @@ class Interpolator:
         self._closing = False
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="slomo-net", initializer=_single_thread)
         self._prepared: OrderedDict[int, tuple[Frame, Future[_Prepared]]] = OrderedDict()
-        self._pairs: deque[tuple[Frame, Frame, Future[_Found]]] = deque(maxlen=_PAIRS)
+        self._pairs: deque[_Flows] = deque(maxlen=1 if self._straight else _PAIRS)
         self._way: tuple[tuple[Frame, Frame, Beside | None, Beside | None], Future[_Way]] | None = None
         self._lock = threading.Lock()
 
@@ -305,6 +308,7 @@ class Interpolator:
         with self._lock:
             known = self._prepared.get(id(frame))
             if known is not None and known[0] is frame:
+                self._prepared.move_to_end(id(frame))
                 return known[1]
             future = self._pool.submit(self._upload, frame)
             self._prepared[id(frame)] = (frame, future)
@@ -319,13 +323,13 @@ class Interpolator:
         if held is not None and all(one is other for one, other in zip(held[0], asked, strict=True)):
             return held[1]
         before, after = (beside if beside and self._tells(beside[1]) else None for beside in (before, after))
-        flows = [self._flows(left, right)]
+        awaited: list[Any] = [*self._flows(left, right)]
         if before:
-            flows.append(self._flows(before[0], left))
+            awaited.append(self._flows(before[0], left, beside=True)[1])
         if after:
-            flows.append(self._flows(right, after[0]))
+            awaited.append(self._flows(right, after[0])[1])
         gaps = [float(beside[1]) if beside else None for beside in (before, after)]
-        future = self._then(flows, lambda *found: self._bend(gaps, *found))
+        future = self._then(awaited, lambda *found: self._bend(gaps, *found))
         self._way = (asked, future)
         return future
 
@@ -333,22 +337,28 @@ class Interpolator:
         """Whether an interval beside a pair, in intervals of the pair, is looked at."""
         return not self._straight and 1 / EVEN <= gap <= EVEN
 
-    def _flows(self, left: Frame, right: Frame) -> Future[_Found]:
-        """Both flows of a pair; those of the last few are remembered, as each pair is beside two others."""
+    def _flows(
+        self, left: Frame, right: Frame, *, beside: bool = False
+    ) -> tuple[Future[PairState] | None, Future[Tensor]]:
+        """Both flows of a pair, and what is steady in it; those of the last few are remembered, as each pair is beside
+        two others. ``beside``: the second alone will do."""
         if self._closing:
             raise UsageError("expected an open interpolator, found it closed")
-        for one, other, future in tuple(self._pairs):  # another thread may put its own there
-            if left is one and right is other:
-                return future
+        for known in tuple(self._pairs):  # another thread may put its own there
+            if left is known.left and right is known.right and ((state := known.state) is not None or beside):
+                return state, known.steady
         if (left.width, left.height, left.layout) != (right.width, right.height, right.layout):
             raise UsageError(
                 f"expected two pictures of one size and format, found {left.width}x{left.height} {left.layout.name} "
                 f"and {right.width}x{right.height} {right.layout.name}"
             )
         ready = [self._prepare(frame) for frame in (left, right)]
-        future = self._pool.submit(self._flow, ready)
-        self._pairs.append((left, right, future))
-        return future
+        flow = self._pool.submit(self._flow, ready)
+        sure = self._then([flow], self._steady)
+        self._pairs.append(_Flows(left, right, sure, flow))
+        if len(self._pairs) == _PAIRS:
+            self._pairs[0].state = None
+        return flow, sure
 
     def _then(self, awaited: Iterable[Future[Any]], work: Callable[..., T]) -> Future[T]:
         """What ``work`` makes of the results of all ``awaited``, run on the pool as soon as they are there: a waiting
@@ -395,7 +405,7 @@ class Interpolator:
             if self._closing:
                 raise _given_up()
             begun = self._pool.submit(run)
-        except RuntimeError as error:
+        except Exception as error:
             done.set_exception(error)
         else:
             # Dropped by `close`, it would let whoever waits for the picture wait for ever.
@@ -415,21 +425,20 @@ class Interpolator:
         return self._guarded(upload)
 
     @torch.inference_mode()
-    def _flow(self, ready: Sequence[Future[_Prepared]]) -> _Found:
+    def _flow(self, ready: Sequence[Future[_Prepared]]) -> PairState:
         first, second = (future.result().seen for future in ready)
-
-        def flow() -> _Found:
-            state = self._net.pair(first, second)
-            return _Found(state, steady(state))
-
-        return self._guarded(flow)
+        return self._guarded(lambda: self._net.pair(first, second))
 
     @torch.inference_mode()
-    def _bend(self, gaps: Sequence[float | None], here: _Found, *found: _Found) -> _Way:
-        """The way of a pair from what was found of it and of those beside it, whose ``gaps`` are not None."""
+    def _steady(self, state: PairState) -> Tensor:
+        return self._guarded(lambda: steady(state))
+
+    @torch.inference_mode()
+    def _bend(self, gaps: Sequence[float | None], state: PairState, here: Tensor, *found: Tensor) -> _Way:
+        """The way of a pair from what is steady in it and in those beside it, whose ``gaps`` are not None."""
         others = iter(found)
-        before, after = (None if gap is None else (next(others).steady, gap) for gap in gaps)
-        return _Way(here.state, self._guarded(lambda: bend(here.steady, before, after)))
+        before, after = (None if gap is None else (next(others), gap) for gap in gaps)
+        return _Way(state, self._guarded(lambda: bend(here, before, after)))
 
     @torch.inference_mode()
     def _at(self, way: _Way, times: Sequence[float]) -> tuple[Motion, Tensor]:

@@ -255,7 +255,8 @@ class Step(Generic[F]):
     outputs: tuple[Output, ...]
     """At least one, in order of index."""
     before: tuple[F, Fraction] | None = None
-    """The frame before the left one, and the interval between them in intervals of the pair."""
+    """The frame before the left one, and the interval between them in intervals of the pair; None where there is none,
+    and where the pair that the two are makes no output."""
     after: tuple[F, Fraction] | None = None
     """The same of the frame after the right one."""
 
@@ -276,10 +277,15 @@ def schedule(plan: Plan, frames: Iterable[tuple[Fraction, F]]) -> Iterator[Step[
     outputs: list[Output] = []
     for index, (moment, seconds) in enumerate(plan.moments()):
         if outputs and (len(outputs) == _STEP_OUTPUTS or (ahead is not None and ahead[0] <= moment)):
-            yield _step(behind, here, ahead, beyond, outputs)
+            passed_over = beyond is not None and beyond[0] <= moment
+            yield _step(behind, here, ahead, None if passed_over else beyond, outputs)
             outputs.clear()
+        shifts = 0
         while ahead is not None and ahead[0] <= moment:
             behind, here, ahead, beyond = here, ahead, beyond, next(source, None)
+            shifts += 1
+        if shifts > 1 if index else plan.loop:  # a loop is preceded by its own end, which is not there yet
+            behind = None
         t = Fraction(0) if ahead is None or moment <= here[0] else (moment - here[0]) / (ahead[0] - here[0])
         outputs.append(Output(index, t, seconds))
     yield _step(behind, here, ahead, beyond, outputs)
@@ -305,16 +311,21 @@ def _stepping(
     frames: Iterable[tuple[Fraction, F]], start: Fraction, turn: Fraction | None
 ) -> Iterator[tuple[Fraction, F]]:
     """The frames whose stamps grow. ``turn``: where a loop begins again. Of the frames there or later only a very first
-    one counts; instead, the frame shown at ``start`` comes once more, unless it is the only one left by then."""
+    one counts; instead, the frame shown at ``start`` comes once more, unless it is the only one left by then, and the
+    one after it."""
     last: tuple[Fraction, F] | None = None
-    opening: tuple[Fraction, F] | None = None
+    opening: list[tuple[Fraction, F]] = []
     for stamp, frame in frames:
         if turn is not None and stamp >= turn and last is not None:
             break
         if last is None or stamp > last[0]:
             last = stamp, frame
-            if opening is None or stamp <= start:
-                opening = last
+            if not opening or stamp <= start:
+                opening = [last]
+            elif len(opening) < 2:
+                opening.append(last)
             yield last
-    if turn is not None and opening is not None and last is not opening:
-        yield turn, opening[1]
+    if turn is not None and len(opening) == 2:
+        (first, frame), (second, following) = opening
+        yield turn, frame
+        yield turn + second - max(first, start), following

@@ -319,24 +319,36 @@ def test_a_step_knows_the_frames_beside_its_pair() -> None:
     ]
 
 
-def test_frames_that_make_no_output_are_beside_those_that_do() -> None:
-    """Of a part, and of a film made quicker: neighbours are those of the source."""
+def test_frames_outside_a_part_are_beside_it() -> None:
+    """Not so the frames of pairs passed over in a film made quicker: their flows would be found for nothing else."""
     stamps = [F(k) for k in range(8)]
     assert [(s.left, s.before, s.after) for s in steps_of(stamps, factor=F(2), rate=F(1), start=F(3), end=F(4))] == [
         (3, (2, F(1)), (5, F(1)))
     ]
     quick = steps_of(stamps, factor=F(2, 5), rate=F(1))
     assert [(s.left, s.before, s.after) for s in quick] == [
-        (0, None, (2, F(1))),
-        (2, (1, F(1)), (4, F(1))),
-        (5, (4, F(1)), (7, F(1))),
+        (0, None, None),
+        (2, None, None),
+        (5, None, None),
         (7, None, None),
+    ]
+    some = steps_of(stamps, factor=F(2, 3), rate=F(1), end=F(6))
+    assert [(s.left, s.before and s.before[0], s.after and s.after[0]) for s in some] == [
+        (0, None, 2),
+        (1, 0, None),
+        (3, None, 5),
+        (4, 3, 6),
     ]
 
 
-def test_before_a_loop_turns_its_first_frame_comes_after() -> None:
-    steps = steps_of([F(k) for k in range(4)], factor=F(2), rate=F(1), loop=True)
-    assert [(s.left, s.right, s.after and s.after[0]) for s in steps] == [(0, 1, 2), (1, 2, 3), (2, 3, 0), (3, 0, None)]
+@pytest.mark.parametrize("start", [0, 2])
+def test_beside_where_a_loop_turns_are_frames_of_the_loop(start: int) -> None:
+    """What came before its beginning is not; its end is not known there."""
+    steps = steps_of([F(k) for k in range(8)], factor=F(2), rate=F(1), loop=True, start=F(start), end=F(start + 4))
+    beside = [(s.left, s.right, s.before and s.before[0], s.after and s.after[0]) for s in steps]
+    expected = [(0, 1, None, 2), (1, 2, 0, 3), (2, 3, 1, 0), (3, 0, 2, 1)]
+    assert beside == [tuple(None if k is None else k + start for k in row) for row in expected]
+    assert all(one is None or one[1] == 1 for s in steps for one in (s.before, s.after))
 
 
 @pytest.mark.parametrize(

@@ -74,28 +74,32 @@ class Network:
 
     def within(self, window: Window) -> Sequence[RGB]:
         """The pictures at all times of a window, by the pictures beside it as well, as a conversion makes them."""
-        pictures = self._interpolator.frames(*self._pair(window), window.timesteps, *self._beside(window))
+        if window.before is None:  # another clip: what is usual in one says nothing of the next
+            self._kinds = PairKinds(CutDetector())
+        beside = self._beside(window, self._kinds)
+        pictures = self._interpolator.frames(*self._pair(window), window.timesteps, *beside)
         return [np.stack((red, green, blue), axis=-1) for green, blue, red in pictures]
 
     def motion(self, window: Window, timesteps: Sequence[Fraction]) -> PictureMotion:
         """Flows and visibility at the pictures' size."""
-        return self._interpolator.motion(*self._pair(window), timesteps, *self._beside(window))
+        beside = self._beside(window, PairKinds(CutDetector()))
+        return self._interpolator.motion(*self._pair(window), timesteps, *beside)
 
     def _pair(self, window: Window) -> tuple[Frame, Frame]:
         return self._frame(window.first, window.second), self._frame(window.second, window.first)
 
-    def _beside(self, window: Window) -> list[tuple[Frame, Fraction] | None]:
+    def _beside(self, window: Window, kinds: PairKinds) -> list[tuple[Frame, Fraction] | None]:
         """The pictures before and after, those of other shots left out as the cuts of a conversion are."""
         left, right = self._pair(window)
         found: list[tuple[Frame, Fraction] | None] = [None, None]
         if window.before is not None:
             frame = self._frame(window.before[0], window.first)
-            if self._kinds.of(frame, left) == "moving":
+            if kinds.of(frame, left) == "moving":
                 found[0] = frame, window.before[1]
-        self._kinds.of(left, right)  # in order: a pair is judged by those before it
         if window.after is not None:
+            kinds.of(left, right)  # in order: a pair is judged by those before it
             frame = self._frame(window.after[0], window.second)
-            if self._kinds.of(right, frame) == "moving":
+            if kinds.of(right, frame) == "moving":
                 found[1] = frame, window.after[1]
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby, islice
 from typing import NamedTuple
@@ -113,7 +113,7 @@ def evaluate(
     it is by a method whose ffmpeg fails with it.
 
     ``limit``: pairs per set at most (``Dataset.windows``); ``worst``: so many cases of each method are kept, pictures
-    and all; ``advance`` is told how many pictures were just made and measured. In memory at a time: one window, what
+    and all; ``advance`` is told how many pictures were just made and measured. In memory at a time: two windows, what
     one method made of it, and the worst cases.
     """
     results = []
@@ -177,7 +177,7 @@ class _Run:
         self._frames += scores
         if self._worst:
             place = min(range(len(scores)), key=lambda i: scores[i].metrics.psnr)
-            case = WorstCase(scores[place], window, window.truths[place], pictures[place])
+            case = WorstCase(scores[place], replace(window, truths=()), window.truths[place], pictures[place])
             # The running number settles ties, so that cases themselves are never compared.
             heapq.heappush(self._heap, (-case.score.metrics.psnr, -len(self._times), case))
             if len(self._heap) > self._worst:

@@ -44,7 +44,7 @@ _NOISE = 0.1
 """Cells: a difference that counts half. Of what moves evenly nothing else is left than what the flows miss."""
 
 
-Beside = tuple[Tensor, float]
+Neighbour = tuple[Tensor, float]
 """Of a pair before or after a pair: what is ``steady`` in it, and its interval, in intervals of the pair."""
 
 
@@ -64,7 +64,7 @@ def steady(state: PairState) -> Tensor:
     return surely(_in_cells(torch.cat((state.flow_01, state.flow_10))))
 
 
-def bend(here: Tensor, before: Beside | None, after: Beside | None) -> Bend | None:
+def bend(here: Tensor, before: Neighbour | None, after: Neighbour | None) -> Bend | None:
     """Of a pair between two others, of which one or both may be missing."""
     if before is None and after is None:
         return None

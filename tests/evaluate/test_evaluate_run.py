@@ -17,11 +17,13 @@ from evaluate_helpers import moving, write_pictures
 from rich.console import Console
 
 from slomo_cli.evaluate import Dataset, Window, evaluate, open_dataset, score_method
+from slomo_cli.evaluate.methods import Network
 from slomo_cli.evaluate.metrics import measure
 from slomo_cli.evaluate.report import print_tables, to_csv, to_json
 from slomo_cli.evaluate.rivals import blend, nearest
 from slomo_cli.evaluate.run import mean_scores
 from slomo_cli.evaluate.worst import worst_sheet
+from slomo_cli.values import ComputeSettings
 
 
 class Perfect:
@@ -200,3 +202,19 @@ def test_numbers_are_whole_on_narrow_terminals(tmp_path: Path, columns: int) -> 
     scores = results[0].methods[0].scores
     assert "…" not in out.getvalue() and name[:4] in out.getvalue()
     assert out.getvalue().count(f"{scores.psnr:.2f}") == out.getvalue().count(f"{scores.ssim:.4f}") == 3
+
+
+def test_scores_do_not_depend_on_the_clips_before(tmp_path: Path) -> None:
+    """What is a cut is judged within a clip."""
+    rng = np.random.default_rng(3)
+    for name in ("a", "b"):
+        folder = tmp_path / "both" / name
+        folder.mkdir(parents=True)
+        pictures = [moving(k, 1) for k in range(9)]
+        if name == "a":  # nothing here is like what came before
+            pictures = [rng.integers(0, 256, pictures[0].shape).astype(np.uint8) for _ in pictures]
+        write_pictures(folder, *pictures, names=[f"{k}.png" for k in range(9)])
+    with Network(ComputeSettings(device="cpu", dtype="float32")) as method:
+        both, alone = (evaluate([open_dataset(tmp_path / "both" / path)], {"m": method})[0] for path in ("", "b"))
+    scores = [score.metrics for score in both.methods[0].frames if score.clip == "b"]
+    assert scores == [score.metrics for score in alone.methods[0].frames]
