@@ -168,8 +168,9 @@ class Interpolator:
         self._on_cpu = self.device.type == "cpu"
         self.threads = (threads or usable_cores()) if self._on_cpu else 1
         self._batch = batch or (1 if self._on_cpu else 16)
-        self.pairs_ahead = max(2, self.threads)
-        """How many pairs should be asked for before the first is fetched: one more than can be worked on at a time."""
+        self.pairs_ahead = max(3, self.threads + 1) - (not self._straight)
+        """How many pairs should be asked for before the first is fetched: one more than can be worked on at a time, which
+        with motion along curves is the one after the last."""
         if self._on_cpu:
             keep_freed_memory()
         self._sparing = False
