@@ -82,7 +82,7 @@ class _Prepared:
 
 @dataclass(slots=True)
 class _Flows:
-    """What a pair tells before a time is named, in time."""
+    """What a pair tells before a time is named, as soon as it is known."""
 
     left: Frame
     right: Frame
