@@ -169,8 +169,8 @@ class Interpolator:
         self.threads = (threads or usable_cores()) if self._on_cpu else 1
         self._batch = batch or (1 if self._on_cpu else 16)
         self.pairs_ahead = max(3, self.threads + 1) - (not self._straight)
-        """How many pairs should be asked for before the first is fetched: one more than can be worked on at a time, which
-        with motion along curves is the one after the last."""
+        """How many pairs should be asked for before the first is fetched: one more than can be worked on at a time.
+        Along curves the one after the last is begun as well."""
         if self._on_cpu:
             keep_freed_memory()
         self._sparing = False
