@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from slomo_cli.media.cuts import CutDetector, DuplicateFilter, same
 from slomo_cli.media.decode import Decoder
+from slomo_cli.timeline import moves_from
 from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 
 _AROUND = 12
@@ -37,12 +38,16 @@ class Pair:
         """Both hold the same samples: a conversion shows the left one throughout."""
         return same(self.left, self.right)
 
-    def beside(self, other: Pair | None) -> tuple[Frame, Fraction] | None:
-        """The picture that the pair before or after this one adds to it, and its interval in intervals of this one;
-        None where it tells nothing of the motion here."""
+    def beside(self, other: Pair | None, timing: SourceTiming) -> tuple[Frame, Fraction] | None:
+        """The picture that the pair before or after this one adds to it, and how long that pair moves, in the time that
+        this one does; None where it tells nothing of the motion here."""
         if other is None or other.cut or other.still or min(self.interval, other.interval) <= 0:
             return None
-        return other.left if other.right is self.left else other.right, other.interval / self.interval
+        here, there = (
+            pair.right.pts_seconds - moves_from(pair.left.pts_seconds, pair.right.pts_seconds, timing)
+            for pair in (self, other)
+        )
+        return other.left if other.right is self.left else other.right, there / here
 
 
 def around(

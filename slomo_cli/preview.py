@@ -75,7 +75,7 @@ def preview(
 
     with Interpolator(**asdict(compute)) as network:
         timesteps = [Fraction(k, frames + 1) for k in range(1, frames + 1)]
-        beside = pair.beside(place.before), pair.beside(place.after)
+        beside = [pair.beside(other, scanned.timing) for other in (place.before, place.after)]
         made = network.frames(pair.left, pair.right, timesteps, *beside)
         motion = network.motion(pair.left, pair.right, timesteps, *beside)
         facts = (*_facts(info, scanned, at, place, motion, time), _network_line(network, info), *network.notes)

@@ -70,6 +70,24 @@ def test_a_cut_is_found_where_it_is(scenes: Path) -> None:
     assert place_of(scenes, F(2, 5), cuts="off").cuts_nearby == ()
 
 
+def beside(path: Path, at: F, **settings: object) -> list[tuple[F, F] | None]:
+    """When the pictures beside a pair are shown, and how long their pairs move in the time of this one."""
+    place, timing = place_of(path, at, **settings), scan(probe(path)).timing
+    found = [place.pair.beside(other, timing) for other in (place.before, place.after)]
+    return [one and (one[0].pts_seconds, one[1]) for one in found]
+
+
+def test_the_pictures_beside_are_those_of_a_conversion(pan: Path, scenes: Path, make: Make) -> None:
+    """At both ends, at a cut, and after a pause, of which the film moves in the last moment only."""
+    assert beside(pan, F(0)) == [None, (F(2, 30), 1)]
+    assert beside(pan, F(1, 2)) == [(F(14, 30), 1), (F(17, 30), 1)]
+    assert beside(pan, F(29, 30)) == [(F(27, 30), 1), None]
+    assert beside(scenes, F(14, 30) - F(1, 100)) == [(F(12, 30), 1), None]
+    assert beside(scenes, F(1, 2), duplicates="keep") == [None, (F(17, 30), 1)]
+    paused = make("paused.mkv", *PAN.split(), "-vf", r"setpts='PTS+gte(N\,15)/TB'", "-fps_mode", "vfr", "-c:v", "ffv1")
+    assert beside(paused, F(3, 2)) == [(F(14, 30), 1), (F(47, 30), 1)]
+
+
 def test_repeats_are_found_and_spanned(make: Make) -> None:
     """Drawn on threes: every picture is shown three times."""
     threes = make("threes.mkv", *PAN.replace("rate=30", "rate=10").split(), "-r", "30", "-c:v", "ffv1")
