@@ -59,7 +59,7 @@ def test_pictures_are_those_of_the_cpu(
     made = {}
     for device, format_ in (("cpu", "float32"), (str(cuda), dtype)):
         with Interpolator(weights, device=device, dtype=format_) as net:
-            made[device] = net.frames(first, second, TIMES)
+            made[device] = net.frames(first, second, TIMES, (second, 1), (first, 2))
     for there, here in zip(made[str(cuda)], made["cpu"], strict=True):
         for a, b in zip(there, here, strict=True):
             assert np.abs(a.astype(float) - b).mean() < close
@@ -73,11 +73,11 @@ def test_giving_work_never_waits_for_it(
     monkeypatch.setattr("slomo_cli.net.fast.find_leaps", lambda *seen: [])
     first, second = pair(322, 246)
     with Interpolator(network(preset, tmp_path), device=str(cuda), batch=4) as net:
-        net.frames(first, second, TIMES)  # first allocations and tuning may wait
+        net.frames(first, second, TIMES, (second, 1), (first, 1))  # first allocations and tuning may wait
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")
         try:
-            made = net.frames(second, first, TIMES)
+            made = net.frames(second, first, TIMES, (first, 1), (second, 1))
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert len(made) == 7 and all(planes[0].any() for planes in made)
