@@ -137,7 +137,8 @@ def plan_conversion(
         stamps = with_pauses(scanned.stamps, scanned.timing, end if time.loop else None)
     plan = make_plan(scanned.timing, time, stamps)
     # The mean rate: by it the reader of the finished file counts what is shown.
-    target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames)
+    plays = None if time.loop else info.plays
+    target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames, plays=plays)
     if plan.vfr_keep:
         refuse_uneven(target.container, target.extension, target.codec, (seconds for _, seconds in plan.moments()))
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)

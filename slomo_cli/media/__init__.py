@@ -9,7 +9,7 @@ A source, from its headers to its pictures:
     decode       pictures in order, as planes      pixels       any pixel format as planes
     deinterlace  whole pictures out of fields      uniform      every picture as the first one is
     cuts         cuts and repeats                  view, still  pictures as people see them; still ones
-    icc          colour profiles in pictures
+    icc          colour profiles in pictures       plays        how often an animation is shown
 
 What will be written, decided before the run:
 

@@ -24,6 +24,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.icc import is_other_than_srgb, stored_profile
 from slomo_cli.media.matroska import picture_number
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
+from slomo_cli.media.plays import plays_of
 from slomo_cli.media.sequence import CONTAINER, ImageSequence, open_picture
 from slomo_cli.media.source import (
     LENGTHLESS,
@@ -111,6 +112,7 @@ def probe(path: str | Path) -> VideoInfo:
             picture_disposition=disposition_of(stream),
             field_order=field_order,
             crop=_crop(header),
+            plays=None if several else plays_of(path, codec.codec.canonical_name),
             picture_extras=_extras(data) + (profile if color.primaries == _UNSPECIFIED else ()),
         )
 

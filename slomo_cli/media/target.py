@@ -31,6 +31,7 @@ from slomo_cli.media.hdr import hdr_options
 from slomo_cli.media.limits import refuse_rate, refuse_size
 from slomo_cli.media.names import numbered
 from slomo_cli.media.orientation import Orientation, orientation_of
+from slomo_cli.media.plays import play_options
 from slomo_cli.media.wishes import UserOption, parse_encoder_args
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
 
@@ -137,11 +138,13 @@ def choose_target(
     rate: Fraction,
     *,
     frames: int | None = None,
+    plays: int | None = None,
 ) -> Target:
     """Decide what is written.
 
     path: the output's name; None or ``-`` is standard output (Matroska). layout: the planes slomo will feed.
     rate: frames per second of the output. frames: how many, if known (a single image needs no pattern in its name).
+    plays: how many times an animation is shown; None and 0 are for ever.
 
     Raises UsageError for a request that contradicts itself (a container that cannot hold the codec, a bad ``--crf``)
     and EncoderError when the encoder is not there or refuses its trial.
@@ -196,7 +199,7 @@ def choose_target(
     options += _specified(quality_options(encoder, settings.crf, settings.preset))
     options += _codec_options(encoder, choice, settings)
     options = _joined(options, _specified(hdr_said))
-    options += _container_options(container, encoder, settings)
+    options += _container_options(container, encoder, settings, plays)
     return Target(
         path=target_path,
         container=container.muxer,
@@ -350,8 +353,10 @@ def _codec_options(encoder: EncoderInfo, choice: formats.Choice, settings: Encod
     return options
 
 
-def _container_options(container: Container, encoder: EncoderInfo, settings: EncodeSettings) -> list[tuple[str, str]]:
-    options: list[tuple[str, str]] = []
+def _container_options(
+    container: Container, encoder: EncoderInfo, settings: EncodeSettings, plays: int | None
+) -> list[tuple[str, str]]:
+    options = play_options(container.muxer, plays)
     if container.muxer in ("mp4", "mov"):
         if encoder.codec == "hevc":
             options.append(("tag:v:0", "hvc1"))  # what Apple's players insist on
@@ -360,10 +365,6 @@ def _container_options(container: Container, encoder: EncoderInfo, settings: Enc
     if container.muxer == "avi":
         # MP3's delay makes its first stamp negative; moving everything up from there would shift the picture.
         options.append(("avoid_negative_ts", "disabled"))
-    if container.muxer in ("gif", "webp"):
-        options.append(("loop", "0"))
-    if container.muxer == "apng":
-        options.append(("plays", "0"))
     return options
 
 
