@@ -138,9 +138,10 @@ def parts(
 
             def flow() -> tuple[PairState, Bend | None]:
                 state = run.pair(seen_0, seen_1)
+                if settings.motion == "straight":
+                    return state, None
                 sure = steady(state)
-                beside = (sure, 1.0) if settings.motion == "curved" else None
-                return state, bend(sure, beside, beside)
+                return state, bend(sure, (sure, 1.0), (sure, 1.0))
 
             def move() -> Motion:
                 motion = run.at(state, index, t)

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from slomo_cli.net.carried import surely
 from slomo_cli.net.motion import Motion, PairState
-from slomo_cli.net.warp import warp
+from slomo_cli.net.warp import lengths, warp
 
 EVEN = 4.0
 """An interval beside the pair tells nothing of it that is more than this many times longer or shorter."""
@@ -83,8 +83,8 @@ def bend(here: Tensor, before: Neighbour | None, after: Neighbour | None) -> Ben
     spread = _spread(torch.cat(changes))
     change, trust = spread[:, :2], spread[:, 2:]
     change = change / (trust + _DOUBT)
-    length = _length(change)
-    most = _length(torch.cat((here[:, :2, 0], here[:, :2, 1])))
+    length = lengths(change)
+    most = lengths(torch.cat((here[:, :2, 0], here[:, :2, 1])))
     share = length.square() / (length.square() + _NOISE**2) * (most / length.clamp_min(1e-9)).clamp(max=1)
     return Bend(change * share, before[1] if before else 1.0, after[1] if after else 1.0)
 
@@ -117,7 +117,3 @@ def _spread(field: Tensor) -> Tensor:
             padded = torch.stack([padded.narrow(dim, k, size) for k in range(side)]).mean(0)
         field = padded
     return field
-
-
-def _length(vectors: Tensor) -> Tensor:
-    return vectors.square().sum(1, keepdim=True).sqrt()

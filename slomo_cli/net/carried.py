@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from slomo_cli.net.warp import pixel_grid, warp
+from slomo_cli.net.warp import lengths, pixel_grid, warp
 
 _DOUBT, _SLACK = 6.0, 0.2
 """How fast trust falls with the cells by which there and back misses, and what each cell of the way forgives."""
@@ -58,7 +58,7 @@ def surely(flow: Tensor) -> Tensor:
     """
     half = len(flow) // 2
     missed = flow + warp(flow.roll(half, 0), flow)
-    trust = torch.exp(-_DOUBT * _length(missed) / (1 + _SLACK * _length(flow)))
+    trust = torch.exp(-_DOUBT * lengths(missed) / (1 + _SLACK * lengths(flow)))
     motion = torch.cat((flow[:half], -flow[half:]))
     return torch.stack(torch.cat((motion, trust), 1).chunk(2), 2)
 
@@ -94,7 +94,7 @@ def carried(sure: Tensor, motion: Tensor, t: Tensor, among: Tensor | None = None
         start, way, trust, share = (values[..., among] for values in (start, way, trust, share))
     place = start + share * way
     there = _found(motion, place)
-    lost = (_length(way - there) > _OTHER) & (trust > _LEAST)
+    lost = (lengths(way - there) > _OTHER) & (trust > _LEAST)
     if among is not None:
         chosen = lost[0, 0].nonzero()[:, 0]
         if not len(chosen):
@@ -125,22 +125,18 @@ def _in_front(
     doubted = torch.zeros_like(first)
     for frame, back in enumerate((-t, 1 - t)):
         seen = _found(sure[:, :, frame], place + back * there)
-        doubted |= (_length(seen[:, :2] - there) > _OTHER) | (seen[:, 2:] < _SURE)
+        doubted |= (lengths(seen[:, :2] - there) > _OTHER) | (seen[:, 2:] < _SURE)
     narrow = torch.ones_like(first)
     for aside in (past, -past):
         seen = _found(sure[:, :2].flatten(1, 2), start + aside)
         beside = torch.where(first, seen[:, ::2], seen[:, 1::2])  # in the cell's own frame
-        narrow &= _length(beside - there) < 2 * _OTHER
+        narrow &= lengths(beside - there) < 2 * _OTHER
     return doubted | narrow
 
 
 def _around(taken: Tensor, size: int) -> slice:
     """Those rows or columns, and one on each side, into which bilinear enlarging spreads them."""
     return slice(max(0, int(taken.min()) - 1), min(size, int(taken.max()) + 2))
-
-
-def _length(vectors: Tensor) -> Tensor:
-    return vectors.square().sum(1, keepdim=True).sqrt()
 
 
 def _found(field: Tensor, place: Tensor) -> Tensor:

@@ -54,6 +54,11 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     return sampled.to(image.dtype)
 
 
+def lengths(flow: Tensor) -> Tensor:
+    """(N, 1, ...) of the vectors (N, 2, ...)."""
+    return flow.square().sum(1, keepdim=True).sqrt()
+
+
 def curvature(image: Tensor) -> tuple[Tensor, Tensor]:
     """Second differences of (..., H, W) floating along x and along y; the border is repeated."""
     across, down = torch.zeros_like(image), torch.zeros_like(image)
