@@ -118,16 +118,13 @@ class Painter:
         waiting: deque[tuple[tuple[Plane, ...] | Pending, Output, int]] = deque()
         pair: tuple[Frame, Frame | None] | None = None
         kind: Kind = "still"
-        beside: list[Beside | None] = []
+        beside: Sequence[Beside | None] = []
         for number, step in enumerate(steps):
             left, right = step.left, step.right
             if right is None:
                 kind = "still"
             elif pair is None or pair[0] is not left or pair[1] is not right:
-                before = step.before if step.before and self._kinds.of(step.before[0], left) == "moving" else None
-                kind = self._kinds.of(left, right)
-                after = step.after if step.after and self._kinds.of(right, step.after[0]) == "moving" else None
-                beside = [before, after]
+                kind, beside = self._kinds.around(step.before, left, right, step.after)
                 self.cuts += kind == "cut"
                 if kind == "cut":
                     _log.debug("cut at %.3f s", right.pts_seconds)

@@ -284,7 +284,8 @@ def schedule(plan: Plan, frames: Iterable[tuple[Fraction, F]]) -> Iterator[Step[
         while ahead is not None and ahead[0] <= moment:
             behind, here, ahead, beyond = here, ahead, beyond, next(source, None)
             shifts += 1
-        if shifts > 1 if index else plan.loop:  # a loop is preceded by its own end, which is not there yet
+        before_all = index == 0 and plan.loop  # a loop is preceded by its own end, which is not there yet
+        if before_all or (index and shifts > 1):
             behind = None
         t = Fraction(0) if ahead is None or moment <= here[0] else (moment - here[0]) / (ahead[0] - here[0])
         outputs.append(Output(index, t, seconds))

@@ -90,18 +90,12 @@ class Network:
 
     def _beside(self, window: Window, kinds: PairKinds) -> list[tuple[Frame, Fraction] | None]:
         """The pictures before and after, those of other shots left out as the cuts of a conversion are."""
+        if window.before is None and window.after is None:
+            return [None, None]
         left, right = self._pair(window)
-        found: list[tuple[Frame, Fraction] | None] = [None, None]
-        if window.before is not None:
-            frame = self._frame(window.before[0], window.first)
-            if kinds.of(frame, left) == "moving":
-                found[0] = frame, window.before[1]
-        if window.after is not None:
-            kinds.of(left, right)  # in order: a pair is judged by those before it
-            frame = self._frame(window.after[0], window.second)
-            if kinds.of(right, frame) == "moving":
-                found[1] = frame, window.after[1]
-        return found
+        before = window.before and (self._frame(window.before[0], window.first), window.before[1])
+        after = window.after and (self._frame(window.after[0], window.second), window.after[1])
+        return kinds.around(before, left, right, after)[1]
 
     def _frame(self, picture: RGB, other: RGB) -> Frame:
         """The picture as a frame: the same one for the same picture, whose flow need not be found again."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from slomo_cli.values import Frame
 
     Floats = npt.NDArray[np.float32]
+    Beside = tuple[Frame, Fraction]
 
 Kind = Literal["cut", "still", "moving"]
 
@@ -234,6 +235,16 @@ class PairKinds:
         """``detector``: asked about each pair once, in the order of the first questions; None finds no cuts."""
         self._detector = detector
         self._known: deque[tuple[Frame, Frame, Kind]] = deque(maxlen=2)
+
+    def around(
+        self, before: Beside | None, left: Frame, right: Frame, after: Beside | None
+    ) -> tuple[Kind, list[Beside | None]]:
+        """Of a pair; and of the frames before and after, given with whatever is known of them, those that tell how the
+        pair moves, None in place of the others."""
+        first = before if before is not None and self.of(before[0], left) == "moving" else None
+        kind = self.of(left, right)
+        last = after if after is not None and self.of(right, after[0]) == "moving" else None
+        return kind, [first, last]
 
     def of(self, left: Frame, right: Frame) -> Kind:
         """The last two pairs are remembered."""
