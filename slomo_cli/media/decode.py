@@ -21,8 +21,8 @@ from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import snapped
 from slomo_cli.media.scan import Joins
 from slomo_cli.media.sequence import open_picture
-from slomo_cli.media.source import stamps_are_of_decoding
 from slomo_cli.media.uniform import Uniform
+from slomo_cli.text import counted
 from slomo_cli.values import Frame, SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ class Decoder:
         self._stopped = False
         self._latest_fed = -(1 << 63)
         seekable = bool(_SEEKABLE & set(info.container.split(",")))
-        by_number = timing.by_number or stamps_are_of_decoding(info.container, info.codec)
-        self._may_seek = seekable and timing.stamped and timing.continuous and not by_number
+        self._may_seek = seekable and timing.stamped and timing.continuous and not timing.by_number
         self._shown = f"'{printable(os.fspath(info.path))}'"
         self._uniform = Uniform(info, self._shown, self.warnings)
 
@@ -220,8 +219,7 @@ class Decoder:
             if last is not None and last < self._latest_fed and self.timing.continuous:
                 yield from self._rescued(picture, clock, last)
             if clock.dropped:
-                plural = "s" * (clock.dropped != 1)
-                self.warnings.append(f"{clock.dropped} picture{plural} left out: the time stamp is out of order")
+                self.warnings.append(f"{counted(clock.dropped, 'picture')} left out: the time stamp is out of order")
         finally:
             picture.close()
 

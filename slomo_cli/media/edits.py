@@ -18,24 +18,20 @@ _NOTHING = -1
 """The place in the media of an edit that shows nothing."""
 
 
-def unusual_speeds(path: Path) -> list[Fraction]:
-    """Speeds other than 1 at which the file's edits play; 0 is a still."""
-    speeds = {speed for edits in _edits(path) for _, first, speed in edits if first != _NOTHING}
-    return sorted(Fraction(speed, _NORMAL) for speed in speeds - {_NORMAL})
+def odd_edits(path: Path) -> tuple[list[Fraction], bool]:
+    """Speeds other than 1 at which the file's edits play, 0 being a still; and whether a track of picture or sound
+    shows nothing for a while after it has begun."""
+    speeds: set[int] = set()
+    pauses = False
+    for is_heard_or_seen, edits in _edits(path):
+        speeds.update(speed for _, first, speed in edits if first != _NOTHING)
+        begun = dropwhile(lambda edit: edit[1] == _NOTHING, edits)
+        pauses |= is_heard_or_seen and any(length > 0 and first == _NOTHING for length, first, _ in begun)
+    return sorted(Fraction(speed, _NORMAL) for speed in speeds - {_NORMAL}), pauses
 
 
-def has_pauses(path: Path) -> bool:
-    """Whether a track of picture or sound shows nothing for a while after it has begun."""
-    kinds = (b"vide", b"soun")
-    return any(
-        length > 0 and first == _NOTHING
-        for edits in _edits(path, kinds)
-        for length, first, _ in dropwhile(lambda edit: edit[1] == _NOTHING, edits)
-    )
-
-
-def _edits(path: Path, kinds: tuple[bytes, ...] = ()) -> Iterator[list[tuple[int, int, int]]]:
-    """Of each track, or each of these kinds: (length, first in the media, speed) of its edits."""
+def _edits(path: Path) -> Iterator[tuple[bool, list[tuple[int, int, int]]]]:
+    """Of each track: whether it is picture or sound, and (length, first in the media, speed) of its edits."""
     with open(path, "rb") as file:
         for begin, stop in _found(file, 0, file.seek(0, 2), (b"moov", b"trak")):
             handlers = [_content(file, *box)[8:12] for box in _found(file, begin, stop, (b"mdia", b"hdlr"))]
@@ -43,8 +39,7 @@ def _edits(path: Path, kinds: tuple[bytes, ...] = ()) -> Iterator[list[tuple[int
                 data = _content(file, *box)
                 entry = ">QqI" if data[:1] == b"\1" else ">IiI"
                 whole = 8 + (len(data) - 8) // struct.calcsize(entry) * struct.calcsize(entry)
-                if not kinds or any(kind in handlers for kind in kinds):
-                    yield list(struct.iter_unpack(entry, data[8:whole]))
+                yield b"vide" in handlers or b"soun" in handlers, list(struct.iter_unpack(entry, data[8:whole]))
 
 
 def _found(file: BinaryIO, at: int, end: int, path: tuple[bytes, ...]) -> Iterator[tuple[int, int]]:

@@ -20,7 +20,7 @@ import av.error
 import numpy as np
 
 from slomo_cli.errors import InputError, printable
-from slomo_cli.media.edits import has_pauses, unusual_speeds
+from slomo_cli.media.edits import odd_edits
 from slomo_cli.media.fields import SecondFields
 from slomo_cli.media.grid import (
     Stamps,
@@ -43,6 +43,7 @@ from slomo_cli.media.source import (
     stamps_are_of_decoding,
     why_ended,
 )
+from slomo_cli.text import counted
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     if 2 * len(walk.ticks) < walk.packets or made_up:
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
     found = _stamped(walk, info, header_rates, time_base)
-    if walk.order_is_untold and _comes_out_of_order(info):
+    stored = stamps_are_of_decoding(info.container, info.codec)
+    if stored or (walk.order_is_untold and _comes_out_of_order(info)):
         found = replace(found, timing=replace(found.timing, by_number=True))
     if rate is not None:
         kept = "the source has times of its own and keeps them; an input rate is for pictures and streams without any"
@@ -110,8 +112,6 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
 
 def _comes_out_of_order(info: VideoInfo) -> bool:
     """Whether decoding turns the stamps of the first pictures about."""
-    if stamps_are_of_decoding(info.container, info.codec):
-        return False  # mended already
     latest: int | None = None
     with open_picture(info.path, stream_index=info.stream_index, threads=1) as picture:
         for packet in islice(picture.packets(), _OPENING):
@@ -304,7 +304,7 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     ticks = ascending(np.concatenate(parts))
     repeated = len(walk.ticks) - len(np.unique(np.frombuffer(walk.ticks, np.int64)))
     if repeated and len(parts) == 1:
-        warnings.append(f"{repeated} picture{'s' * (repeated != 1)} left out: the time stamp is that of another")
+        warnings.append(f"{counted(repeated, 'picture')} left out: the time stamp is that of another")
     grid, constant = find_grid(ticks, time_base, header_rates, walk.packet_duration)
     first_moved = Fraction(0)
     found = None
@@ -349,12 +349,13 @@ def _odd_edits(info: VideoInfo) -> list[str]:
     if "mov" not in info.container:
         return []
     lines = []
-    if found := unusual_speeds(info.path):
-        shown = " and ".join(f"at {float(speed):.4g} times their speed" if speed else "as a still" for speed in found)
+    speeds, pauses = odd_edits(info.path)
+    if speeds:
+        shown = " and ".join(f"at {float(speed):.4g} times their speed" if speed else "as a still" for speed in speeds)
         lines.append(
             f"the source's edit list plays parts {shown}; they are taken at normal speed: their times may be wrong"
         )
-    if has_pauses(info.path):
+    if pauses:
         lines.append(
             "the source's edit list holds pauses in which nothing is shown or heard; they are filled with its beginning"
         )
