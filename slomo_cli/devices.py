@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from slomo_cli.errors import DeviceError, UsageError
+from slomo_cli.text import counted
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Number formats by the names users give them."""
@@ -50,7 +51,7 @@ def choose_device(name: str, *, training: bool = False) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            found = f"{count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device this torch can use"
+            found = counted(count, "CUDA device") if count else "no CUDA device this torch can use"
             raise DeviceError(f"expected {name}, found {found}: `slomo doctor` says more, --device cpu always works")
         if reason := _refusal(device, training):
             raise DeviceError(

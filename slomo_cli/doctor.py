@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from slomo_cli.errors import SlomoError, printable
+from slomo_cli.text import counted
 from slomo_cli.threads import usable_cores
 from slomo_cli.values import ComputeSettings
 
@@ -78,7 +79,7 @@ def _cpu(torch: Any) -> Check:
     native = ["float32", *[short] * (short != "float32")]
     usable = usable_cores()
     capability = torch.backends.cpu.get_cpu_capability()
-    text = f"{usable} core{'s' * (usable != 1)}, {capability}: {', '.join(native)}"
+    text = f"{counted(usable, 'core')}, {capability}: {', '.join(native)}"
     return Check("cpu", "ok", text, details={"cores": usable, "capability": capability, "native": native})
 
 

@@ -39,6 +39,7 @@ from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.proxy import PROXY_SIDE, ProxyScale, proxy_scale, to_proxy
 from slomo_cli.net.runner import Automatic, runner
 from slomo_cli.net.weights import load
+from slomo_cli.text import counted
 from slomo_cli.threads import usable_cores
 from slomo_cli.values import Frame
 
@@ -86,8 +87,8 @@ class _Flows:
 
     left: Frame
     right: Frame
-    steady: Future[Tensor]
-    """What is sure of it, for itself and for the pairs beside it."""
+    steady: Future[Tensor] | None
+    """What is sure of it, for itself and for the pairs beside it; None where motion is straight."""
     state: Future[PairState] | None
     """None: no longer held."""
 
@@ -202,7 +203,7 @@ class Interpolator:
     def describe(self) -> str:
         """Device, number format and threads in a few words."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
-        threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self._on_cpu else ""
+        threads = f", {counted(self.threads, 'thread')}" if self._on_cpu else ""
         return f"{name}, {str(self.dtype).removeprefix('torch.')}{threads}"
 
     def proxy_scale(self, width: int, height: int) -> ProxyScale:
@@ -324,7 +325,8 @@ class Interpolator:
         if held is not None and all(one is other for one, other in zip(held[0], asked, strict=True)):
             return held[1]
         before, after = (beside if beside and self._tells(beside[1]) else None for beside in (before, after))
-        awaited: list[Any] = [*self._flows(left, right)]
+        state, sure = self._flows(left, right)
+        awaited: list[Any] = [state, sure] if before or after else [state]
         if before:
             awaited.append(self._flows(before[0], left, beside=True)[1])
         if after:
@@ -340,7 +342,7 @@ class Interpolator:
 
     def _flows(
         self, left: Frame, right: Frame, *, beside: bool = False
-    ) -> tuple[Future[PairState] | None, Future[Tensor]]:
+    ) -> tuple[Future[PairState] | None, Future[Tensor] | None]:
         """Both flows of a pair, and what is steady in it; those of the last few are remembered, as each pair is beside
         two others. ``beside``: the second alone will do."""
         if self._closing:
@@ -355,7 +357,7 @@ class Interpolator:
             )
         ready = [self._prepare(frame) for frame in (left, right)]
         flow = self._pool.submit(self._flow, ready)
-        sure = self._then([flow], self._steady)
+        sure = None if self._straight else self._then([flow], self._steady)
         self._pairs.append(_Flows(left, right, sure, flow))
         if len(self._pairs) == _PAIRS:
             self._pairs[0].state = None
@@ -435,10 +437,14 @@ class Interpolator:
         return self._guarded(lambda: steady(state))
 
     @torch.inference_mode()
-    def _bend(self, gaps: Sequence[float | None], state: PairState, here: Tensor, *found: Tensor) -> _Way:
-        """The way of a pair from what is steady in it and in those beside it, whose ``gaps`` are not None."""
-        others = iter(found)
-        before, after = (None if gap is None else (next(others), gap) for gap in gaps)
+    def _bend(self, gaps: Sequence[float | None], state: PairState, *found: Tensor) -> _Way:
+        """The way of a pair from what is steady in it and in those beside it, whose ``gaps`` are not None; without any
+        such, it is straight."""
+        if not found:
+            return _Way(state, None)
+        here, *others = found
+        rest = iter(others)
+        before, after = (None if gap is None else (next(rest), gap) for gap in gaps)
         return _Way(state, self._guarded(lambda: bend(here, before, after)))
 
     @torch.inference_mode()

@@ -98,7 +98,7 @@ class Batch:
             return
         try:
             with files.readable(job.source) as source:
-                if self.values["dry_run"]:
+                if dry:
                     self._show_plan(job, source)
                 else:
                     self._convert(job, source, replace=replace)

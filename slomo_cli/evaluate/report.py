@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from slomo_cli import __version__
 from slomo_cli.errors import printable
 from slomo_cli.evaluate.run import FrameScore, MethodResult, Scores, SetResult, mean_scores
+from slomo_cli.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,9 +64,9 @@ def print_tables(results: Sequence[SetResult], console: Console, clips: bool | N
 def _title(result: SetResult) -> str:
     name = printable(result.dataset.name)
     if result.dataset.layout == "triplets":
-        return f"{name}: {result.pairs} triplet{'s' * (result.pairs != 1)}"
+        return f"{name}: {counted(result.pairs, 'triplet')}"
     clips = len(result.dataset.clips)
-    return f"{name}: {clips} clip{'s' * (clips != 1)}, {result.pairs} pair{'s' * (result.pairs != 1)}"
+    return f"{name}: {counted(clips, 'clip')}, {counted(result.pairs, 'pair')}"
 
 
 def _cells(scores: Scores) -> tuple[str, str, str, str]:

@@ -24,6 +24,7 @@ from slomo_cli.media.ffmpeg import Tools, literal
 from slomo_cli.media.jobs import COVER_FILES, cover_job, text_job
 from slomo_cli.media.soundtracks import AT_ONCE, PRIMING, SoundTracks
 from slomo_cli.media.target import Target
+from slomo_cli.text import counted
 from slomo_cli.timeline import Plan
 from slomo_cli.values import Chapter, EncodeSettings, SourceTiming, StreamInfo, VideoInfo
 
@@ -163,7 +164,7 @@ class _Planner(Draft):
         labels = {track.index: tags.label(track) for track in self.of("subtitle")}
         self.met += [f"{labels[at]}: {_left_out(count, 'caption')}" for at, count in outside.items() if count]
         self.met += [
-            f"{labels[at]}: {_counted(count, 'caption')} in no UTF-8, read as Windows-1252: letters may be wrong"
+            f"{labels[at]}: {counted(count, 'caption')} in no UTF-8, read as Windows-1252: letters may be wrong"
             for at, count in foreign.items()
             if count
         ]
@@ -202,7 +203,7 @@ class _Planner(Draft):
     def _attachments(self, source: int) -> None:
         files = self.of("attachment")
         if files and not self.container.attachments:
-            self.notes.append(f"{_counted(len(files), 'attachment')} dropped: .{self.target.extension} holds none")
+            self.notes.append(f"{counted(len(files), 'attachment')} dropped: .{self.target.extension} holds none")
             return
         for number, attached in enumerate(files):
             self.maps += ["-map", self.inputs.use(source, attached)]
@@ -231,7 +232,7 @@ class _Planner(Draft):
 
     def _note_nothing_fits(self) -> None:
         wanted = [
-            _counted(len(self.of(kind)), name)
+            counted(len(self.of(kind)), name)
             for kind, name in (("audio", "audio track"), ("subtitle", "subtitle track"), ("attachment", "attachment"))
             if self.of(kind) and not (kind == "audio" and self.settings.audio == "drop")
         ]
@@ -293,8 +294,4 @@ def _can_be_retimed(track: StreamInfo) -> bool:
 
 def _left_out(count: int, what: str) -> str:
     lies = "it lies" if count == 1 else "they lie"
-    return f"{_counted(count, what)} left out: {lies} outside the pictures that are shown"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{counted(count, what)} left out: {lies} outside the pictures that are shown"

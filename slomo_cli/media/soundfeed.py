@@ -21,6 +21,7 @@ from slomo_cli.errors import InputError
 from slomo_cli.media.scan import JoinedClock
 from slomo_cli.media.soundclock import Interleaved, SoundClock
 from slomo_cli.media.vocoder import Samples, Source, Vocoder
+from slomo_cli.text import counted
 from slomo_cli.timeline import Plan
 from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
 
@@ -217,7 +218,7 @@ class Feed(ABC):
         count, end = self.damage.packets, self.damage.end
         found = []
         if count:
-            found.append(f"{self._name}: {count} packet{'s' * (count > 1)} could not be decoded and became silence")
+            found.append(f"{self._name}: {counted(count, 'packet')} could not be decoded and became silence")
         if end:
             found.append(f"{self._name} ends early, in silence: {end}")
         return tuple(found)
