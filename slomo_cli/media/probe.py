@@ -148,7 +148,8 @@ def delivered_layout(frame: VideoFrame, codec: str) -> PixelLayout:
     print (CMYK); it is kept only where the first picture uses it.
     """
     layout = layout_of(frame.format.name)
-    if layout.alpha and (codec in ("gif", "webp", "mjpeg") or frame.format.name == "pal8") and is_opaque(frame):
+    always = codec in ("gif", "webp", "webp_anim", "mjpeg") or frame.format.name == "pal8"
+    if layout.alpha and always and is_opaque(frame):
         return layout_of({"gbrap": "gbrp"}.get(layout.name, layout.name.replace("yuva", "yuv")))
     return layout
 

@@ -55,7 +55,7 @@ BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
-_TIMED_BY_HAND = ("gif", "apng", "webp")
+_TIMED_BY_HAND = ("gif", "apng", "webp_anim")
 """Codecs of pictures whose lengths their makers choose one by one."""
 _OPENING = 64
 """Pictures among which, where some are stored out of order, that is met."""
@@ -203,7 +203,7 @@ class _Walk:
             for packet in container.demux() if self.reads_all else container.demux(self.stream):
                 self._take(packet)
         except READ_ERRORS as error:
-            self.failure = why_ended(error)
+            self.failure = why_ended(error, container.format.name)
         if not self.pictures_seen:
             self._decode(None)
 

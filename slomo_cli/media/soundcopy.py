@@ -50,7 +50,7 @@ class PacketFeed(Feed):
                 try:
                     packet = next(packets, None)
                 except READ_ERRORS as error:  # a file that breaks off
-                    self.damage.end = why_ended(error)
+                    self.damage.end = why_ended(error, source.format.name)
                     break
                 if packet is None:
                     break

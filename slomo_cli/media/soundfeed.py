@@ -110,7 +110,7 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
                 damage.packets += begun
                 early += not begun
     except READ_ERRORS as error:  # a file that breaks off
-        damage.end = why_ended(error)
+        damage.end = why_ended(error, container.format.name)
     if not begun:
         damage.packets = early
 

@@ -42,7 +42,7 @@ _FORMATS = (
     # raw video
     "h264,hevc,vvc,evc,av1,obu,m4v,mpegvideo,h261,h263,mjpeg,mjpeg_2000,dirac,dnxhd,cavsvideo,avs2,avs3,vc1,vc1test,ingenient,"
     # still pictures
-    "image2,png_pipe,jpeg_pipe,jpegls_pipe,jpegxl_pipe,jpegxl_anim,jpegxs_pipe,j2k_pipe,tiff_pipe,webp_pipe,bmp_pipe,dpx_pipe,"
+    "image2,png_pipe,jpeg_pipe,jpegls_pipe,jpegxl_pipe,jpegxl_anim,jpegxs_pipe,j2k_pipe,tiff_pipe,webp_pipe,webp_anim,bmp_pipe,dpx_pipe,"
     "exr_pipe,gif_pipe,pam_pipe,pbm_pipe,pgm_pipe,pgmyuv_pipe,ppm_pipe,pfm_pipe,phm_pipe,pcx_pipe,psd_pipe,qoi_pipe,hdr_pipe,"
     "sgi_pipe,sunrast_pipe,xbm_pipe,xpm_pipe,xwd_pipe,dds_pipe,cri_pipe,gem_pipe,photocd_pipe,pictor_pipe,qdraw_pipe,svg_pipe,"
     "vbn_pipe,"
@@ -216,12 +216,15 @@ def stamps_are_of_decoding(container: str, codec: str) -> bool:
     return container in ("avi", "asf", "mxf") and codec in ("h264", "hevc", "vc1", "wmv3")
 
 
-def why_ended(error: Exception) -> str:
+def why_ended(error: Exception, container: str) -> str:
     """Why reading ended early, by one of READ_ERRORS, for messages; '' where that was the end of the file.
 
-    Old demuxers (GXF) end with -1, which stands for a permission that nobody asked for.
+    Old demuxers end with -1, which stands for a permission that nobody asked for; GXF's, since FFmpeg 9, with what else
+    says that data are wrong.
     """
     if isinstance(error, IndexError) or getattr(error, "errno", None) == errno.EPERM:
+        return ""
+    if container == "gxf" and isinstance(error, av.error.InvalidDataError):
         return ""
     return printable(getattr(error, "strerror", None) or error)
 

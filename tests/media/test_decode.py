@@ -226,7 +226,7 @@ def test_gxf_counts_fields_as_they_are_stored(codec: str, make: Callable[..., Pa
     assert [frame.pts_seconds for frame in frames] == [F(k, 25) for k in range(12)]
     assert (*decoder.warnings, *found.warnings) == ()
     shown = []
-    with av.open(str(path)) as source, contextlib.suppress(PermissionError):  # so it ends
+    with av.open(str(path)) as source, contextlib.suppress(PermissionError, av.error.InvalidDataError):  # so it ends
         for picture in source.decode(video=0):
             shown.append(copy_planes(picture, frames[0].layout)[0])
     assert all((frame.planes[0] == plane).all() for frame, plane in zip(frames, shown, strict=True))

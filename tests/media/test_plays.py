@@ -45,10 +45,10 @@ def test_an_animation_is_shown_as_often_as_before(
 
 def test_what_is_written_is_read_as_that(make: Make) -> None:
     """By ffmpeg's muxers, as these options have it."""
-    for ending in ("gif", "apng"):
+    for ending, codec in (("gif", "gif"), ("apng", "apng"), ("webp", "webp_anim")):
         for plays in (0, 1, 2, 7):
             words = [word for option, value in play_options(ending, plays) for word in (f"-{option}", value)]
-            assert plays_of(make(f"{plays}.{ending}", *MOVING.split(), *words), ending) == plays
+            assert plays_of(make(f"{plays}.{ending}", *MOVING.split(), *words), codec) == plays
 
 
 def test_films_are_shown_for_ever_as_animations(make: Make, tmp_path: Path) -> None:
