@@ -7,7 +7,6 @@ One window is in memory at a time.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media.containers import VIDEO_SUFFIXES
+from slomo_cli.media.names import by_number
 
 RGB = npt.NDArray[np.uint8]
 """An 8-bit RGB picture, (height, width, 3)."""
@@ -382,14 +382,9 @@ def _entries(folder: Path) -> list[Path]:
     if not os.path.isdir(folder):
         return []
     try:
-        return sorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=_natural)
+        return sorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=by_number)
     except OSError as error:
         raise InputError(f"cannot look into {printable(folder)}: {error.strerror or error}") from error
-
-
-def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:
-    parts = re.split(r"([0-9]+)", path.name)
-    return tuple((0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts)
 
 
 def _name(root: Path) -> str:
