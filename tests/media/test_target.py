@@ -352,6 +352,8 @@ class TestEncoderArguments:
             ("-crf",),
             ("-vf", "scale=2:2,fps=10"),
             ("-filter:v", "[in]select=1[out]"),
+            ("-vf", "bwdif"),
+            ("-vf", "tblend=all_mode=average"),
             ("-passlogfile", "x"),
             ("-/filter", "file.txt"),
             ("-dump_attachment:t", "x"),
