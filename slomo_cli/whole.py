@@ -37,7 +37,7 @@ def whole(path: Path, beside: str | None = None) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Flushes a file or folder to the disk, where its file system can. Raises OSError where the disk does not take it."""
+    """Flushes a file or folder to the disk, where its file system can; OSError where the disk does not take it."""
     number = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
     try:
         os.fsync(number)
