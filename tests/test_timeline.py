@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slomo_cli.errors import InputError, UsageError
-from slomo_cli.timeline import Output, Plan, Step, make_plan, schedule
+from slomo_cli.timeline import Output, Plan, Step, make_plan, moves_from, schedule
 from slomo_cli.values import SourceTiming, TimeSettings
 
 quick = settings(max_examples=60)
@@ -267,6 +267,27 @@ def test_a_kept_rate_follows_a_speed_curve() -> None:
     per_interval = [sum(left == frame for left, _, _ in rows) for frame in range(40)]
     assert per_interval == [1] * 10 + [4] * 10 + [1] * 20
     assert {left: output.seconds for left, _, output in rows if output.t == 0}[25] == 1 + 4 + F(1, 4)
+
+
+def test_half_a_frame_more_is_a_frame_more() -> None:
+    """Of a rate that is kept each interval is worth as many frames: two and a half are three, not two and three."""
+    stamps = [F(0), F(1, 10), F(3, 10), F(6, 10)]
+    assert make_plan(timing_of(stamps, F(1, 10)), TimeSettings(F(5, 2), vfr="keep"), stamps).frames == 4 * 3
+
+
+@pytest.mark.parametrize(
+    ("nominal", "gap", "pause"),
+    [
+        (F(4), F(3, 4), False),  # over half a second, but three of its intervals
+        (F(60), F(1, 5), False),  # twelve of its intervals, but a fifth of a second
+        (F(60), F(3, 5), True),
+        (F(4), F(8, 5), True),
+    ],
+)
+def test_a_picture_stands_still_that_stands_long_by_the_clock_and_for_its_film(nominal: F, gap: F, pause: bool) -> None:
+    uneven = SourceTiming(2, F(0), gap, None, nominal)
+    assert moves_from(F(1), 1 + gap, uneven) == (1 + gap - 1 / nominal if pause else 1)
+    assert moves_from(F(1), 1 + gap, replace(uneven, rate=nominal)) == 1
 
 
 def test_stamps_may_repeat_or_run_back_when_the_rate_is_kept() -> None:
