@@ -372,6 +372,21 @@ def test_beside_where_a_loop_turns_are_frames_of_the_loop(start: int) -> None:
     assert all(one is None or one[1] == 1 for s in steps for one in (s.before, s.after))
 
 
+def test_beside_the_turn_of_a_loop_lies_as_much_of_the_first_interval_as_the_loop_shows() -> None:
+    """It begins half way to the second frame: that one comes half an interval after the turn."""
+    steps = steps_of([F(k) for k in range(8)], factor=F(2), rate=F(1), loop=True, start=F(1, 2), end=F(3))
+    assert [(s.left, s.right, s.after) for s in steps][-1] == (2, 0, (1, F(1, 2)))
+
+
+@pytest.mark.parametrize("width", [F(1), F(1, 10**12)])
+def test_the_shortest_part_shows_a_frame(width: F) -> None:
+    """Also one that is over before a ramp's clock ticks."""
+    timing = timing_of(grid(20, F(10)), F(1, 10), F(10))
+    plan = make_plan(timing, TimeSettings(speed="0-2:1~0.125", start=F(1, 2), end=F(1, 2) + width))
+    moments = list(plan.moments())
+    assert len(moments) == plan.frames and moments[0] == (F(1, 2), F(0))
+
+
 @pytest.mark.parametrize(
     ("time", "words"),
     [
