@@ -211,8 +211,6 @@ class VideoInfo:
     """False where nothing but a demuxer default gave the rate."""
     picture_metadata: tuple[tuple[str, str], ...] = ()
     """Tags of the picture stream itself (language, title, handler)."""
-    picture_disposition: int = 0
-    """AV_DISPOSITION_* bits of the picture stream."""
     field_order: int = 0
     """The header's AVFieldOrder: 0 unknown, 1 progressive; top field shown first in 2 and 4, bottom in 3 and 5."""
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)

@@ -570,7 +570,7 @@ class TestHdr:
 
     def test_light_levels_alone(self):
         info = video_info("yuv420p10le", hdr=HdrInfo(max_cll=600))
-        assert "max-cll=600,0" in " ".join(target_for("a.mp4", info).output_args)
+        assert "max-cll=600,0" in dict(target_for("a.mp4", info).options)["x265-params:v:0"]
 
 
 class TestFullRange:
