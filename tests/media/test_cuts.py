@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction as F
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import av
 import numpy as np
@@ -286,10 +287,14 @@ def test_tiny_pictures_do_no_harm(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     frames = [frame(rng.uniform(0, 255, size), k) for k in range(6)]
     assert len(cuts_of(frames)) <= 5
-    assert len(list(DuplicateFilter().thin(frames))) >= 2
+    assert len(list(thin(frames))) >= 2
 
 
 # --- repeats
+
+
+def thin(frames: Iterable[Frame], **settings: Any) -> Iterator[Frame]:
+    return DuplicateFilter(**settings).thin(frames)
 
 
 def repeated(pictures: Sequence[Picture], times: Callable[[int], int], disturb: float = 0.0) -> list[Frame]:
@@ -333,14 +338,14 @@ def test_repeats_are_dropped(times: Callable[[int], int], disturb: float) -> Non
 def test_a_picture_that_stands_a_quarter_of_a_second_may_be_of_a_lower_rate(rate: int, kept: list[int]) -> None:
     """And no longer: more is a still picture. (How long the last frame stands, nobody can tell.)"""
     frames = [Frame(f.planes, f.layout, f.color, F(k, rate)) for k, f in enumerate(repeated(moving(10), lambda k: 6))]
-    assert [one.pts_seconds * rate for one in DuplicateFilter().thin(frames)] == kept
+    assert [one.pts_seconds * rate for one in thin(frames)] == kept
 
 
 @pytest.mark.parametrize("speed", [0.1, 0.25, 1.0, 4.0])
 @pytest.mark.parametrize("disturb", [0.0, 0.8], ids=["clean", "encoded"])
 def test_even_motion_is_kept_however_slow(speed: float, disturb: float) -> None:
     frames = repeated(moving(24, speed), lambda k: 1, disturb)
-    assert list(DuplicateFilter().thin(frames)) == frames
+    assert list(thin(frames)) == frames
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 6, 8])
@@ -348,7 +353,7 @@ def test_even_motion_is_kept_however_slow(speed: float, disturb: float) -> None:
 def test_even_motion_is_kept_however_short(count: int, speed: float) -> None:
     """Beginning and end of a film bound no run of repeats: nothing there is larger than what lies between."""
     frames = repeated(moving(count, speed), lambda k: 1)
-    assert list(DuplicateFilter().thin(frames)) == frames
+    assert list(thin(frames)) == frames
 
 
 @pytest.mark.parametrize("slow", [2, 3, 4])
@@ -356,7 +361,7 @@ def test_a_slow_moment_between_fast_ones_is_kept(slow: int) -> None:
     """It changes as little as repeats do, but its steps add up."""
     places = np.cumsum([0.0, *[12.0] * 4, *[0.3] * slow, *[12.0] * 4])
     frames = repeated([view(SCENE, 30 + x, 10) for x in places], lambda k: 1)
-    assert list(DuplicateFilter().thin(frames)) == frames
+    assert list(thin(frames)) == frames
 
 
 @pytest.mark.parametrize("phase", [0.3, 0.8])
@@ -368,19 +373,19 @@ def test_a_thing_that_turns_round_is_kept_at_its_turn(phase: float) -> None:
         ball = np.clip(14.5 - np.hypot(across - 160, down - 40 - (k - 8 + phase) ** 2), 0, 1)
         picture += ball * (175 - picture)
     frames = repeated(pictures, lambda k: 1)
-    assert list(DuplicateFilter().thin(frames)) == frames
+    assert list(thin(frames)) == frames
 
 
 def test_slow_motion_on_twos_is_thinned() -> None:
     frames = repeated(moving(12, 0.5), lambda k: 2)
-    assert len(list(DuplicateFilter().thin(frames))) == 13
+    assert len(list(thin(frames))) == 13
 
 
 @pytest.mark.parametrize("length", [7, 12, 30])
 @pytest.mark.parametrize("disturb", [0.0, 0.4], ids=["exact", "encoded"])
 def test_a_still_is_kept(length: int, disturb: float) -> None:
     frames = repeated(moving(9), lambda k: length if k == 4 else 1, disturb)
-    assert list(DuplicateFilter().thin(frames)) == frames
+    assert list(thin(frames)) == frames
 
 
 def test_a_small_thing_that_moves_is_motion() -> None:
@@ -431,7 +436,7 @@ def test_it_can_be_switched_off_and_reads_only_a_few_frames_ahead() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_very_short_sources(count: int) -> None:
     frames = [frame(SCENE[:HIGH, :WIDE], k) for k in range(count)]
-    assert list(DuplicateFilter().thin(frames)) == frames
+    assert list(thin(frames)) == frames
 
 
 def test_motion_is_spread_over_real_time() -> None:
