@@ -82,6 +82,11 @@ class ColorInfo:
     chroma_location: int = 0
     """AVCHROMA_LOC_*: 0 unspecified, 1 left, 2 centre, 3 top-left ..."""
 
+    @property
+    def is_hdr(self) -> bool:
+        """Whether light is told by PQ or HLG."""
+        return self.transfer in (16, 18)
+
     def is_limited(self, layout: PixelLayout) -> bool:
         """Unspecified is limited for YUV and full for RGB and gray, as FFmpeg reads them."""
         return self.range == 1 or (self.range == 0 and layout.family == "yuv")
