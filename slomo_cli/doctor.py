@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
 from slomo_cli.errors import SlomoError, printable
-from slomo_cli.text import counted
+from slomo_cli.text import counted, first_line
 from slomo_cli.threads import usable_cores
 from slomo_cli.values import ComputeSettings
 
@@ -65,7 +65,10 @@ def check_torch() -> Iterator[Check]:
         import torch
     except Exception as error:  # a torch that is there but broken fails in many ways
         yield Check(
-            "torch", "fail", f"cannot be imported: {_line(error)}", "reinstall it: pip install --force-reinstall torch"
+            "torch",
+            "fail",
+            f"cannot be imported: {first_line(error)}",
+            "reinstall it: pip install --force-reinstall torch",
         )
         return
     yield Check("torch", "ok", str(torch.__version__), details={"version": str(torch.__version__)})
@@ -134,7 +137,7 @@ def _cuda(torch: Any) -> Iterator[Check]:
             torch.ones(8, device=name).sum().item()
         except Exception as error:  # the first kernel is where a wrong build shows
             advice = "install the torch built for this GPU and driver, or use --device cpu"
-            yield Check(name, "warn", f"{properties.name} does not compute: {_line(error)}", advice, details)
+            yield Check(name, "warn", f"{properties.name} does not compute: {first_line(error)}", advice, details)
         else:
             yield Check(name, "ok", f"{properties.name}, {memory:.1f} GiB: {', '.join(native)}", details=details)
 
@@ -147,7 +150,7 @@ def check_av() -> Check:
         libraries = {name: ".".join(map(str, version)) for name, version in av.library_versions.items()}
     except Exception as error:
         return Check(
-            "pyav", "fail", f"cannot be imported: {_line(error)}", "reinstall it: pip install --force-reinstall av"
+            "pyav", "fail", f"cannot be imported: {first_line(error)}", "reinstall it: pip install --force-reinstall av"
         )
     version = metadata.version("av")
     return Check("pyav", "ok", f"{version} (libavcodec {libraries.get('libavcodec', '?')})", details=libraries)
@@ -243,8 +246,3 @@ def check_weights() -> Iterator[Check]:
         else:
             text = f"{printable(entry.summary)} (sha256 {entry.sha256[:12]}...)"
             yield Check(f"weights {name}", "ok", text, details=details)
-
-
-def _line(error: BaseException) -> str:
-    words = str(error).strip().splitlines()
-    return printable(words[0]) if words else type(error).__name__

@@ -12,7 +12,7 @@ import click
 from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.streams import table_console
-from slomo_cli.cli.types import Name
+from slomo_cli.cli.types import Name, whole_numbers
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
 from slomo_cli.media.names import refuse_overwriting_input
 
@@ -99,7 +99,7 @@ def command(
             return
         if sheet_file is not None and not sheet_file.lower().endswith(".png"):
             raise UsageError(f"--sheet writes PNG: expected a name ending in .png, found '{printable(sheet_file)}'")
-        sets = open_datasets(paths, _factors(factor))
+        sets = open_datasets(paths, whole_numbers("--factor", factor, 2, 64))
         methods = _methods(values, against, ffmpeg, stack)
         total = sum(one.count(limit) * (one.factor - 1) for one in sets) * len(methods)
         reporter.start(total, "eval")
@@ -135,14 +135,6 @@ def _incomplete(results: Sequence[SetResult], clips: int) -> SlomoError:
     what = "cannot be read to the end" if kind is InputError else "could not be measured to the end"
     lost = sum(len({clip for clip, _ in result.failures}) for result in results)
     return kind(f"{lost} of {clips} clips {what}: the scores lack the rest")
-
-
-def _factors(text: str) -> list[int]:
-    """``2,4,8`` as numbers."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words or not all(word.isascii() and word.isdecimal() and 2 <= int(word) <= 64 for word in words):
-        raise UsageError(f"--factor: expected whole numbers from 2 to 64 such as 2,4,8, found '{printable(text)}'")
-    return list(dict.fromkeys(int(word) for word in words))
 
 
 def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, stack: ExitStack) -> dict[str, Method]:

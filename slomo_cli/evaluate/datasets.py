@@ -22,6 +22,7 @@ import numpy.typing as npt
 from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media.containers import VIDEO_SUFFIXES
 from slomo_cli.media.names import by_number
+from slomo_cli.text import some
 
 RGB = npt.NDArray[np.uint8]
 """An 8-bit RGB picture, (height, width, 3)."""
@@ -104,7 +105,7 @@ class Dataset:
         """What was left out, and what is odd or damaged about its videos, one line each; complete once they were read
         to their ends."""
         left_out = ((self.short, f"fewer than {self.factor + 1} frames"), (self.untold, "no truth between the two"))
-        lines = [f"{self.name}: left out {_some(names)}: {why}" for names, why in left_out if names]
+        lines = [f"{self.name}: left out {some(names)}: {why}" for names, why in left_out if names]
         videos = (clip for clip in self.clips if isinstance(clip, VideoClip))
         return *lines, *(f"{clip.name}: {line}" for clip in videos for line in clip.notes)
 
@@ -122,11 +123,6 @@ class Dataset:
         for place, i in enumerate(sorted(range(len(clips)), key=lambda i: len(clips[i]))):
             shares[i] = min(len(clips[i]), (limit - sum(shares)) // (len(clips) - place))
         return list(zip(clips, shares, strict=True))
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first three, and how many more there are."""
-    return ", ".join(map(printable, names[:3])) + f" and {len(names) - 3} more" * (len(names) > 3)
 
 
 @dataclass(frozen=True)

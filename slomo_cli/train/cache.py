@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from slomo_cli.errors import InputError, SlomoError, printable
 from slomo_cli.media.containers import VIDEO_SUFFIXES
-from slomo_cli.text import counted
+from slomo_cli.text import counted, some
 
 GRID = 16
 """Cells along each side of the motion record of a frame."""
@@ -110,10 +110,7 @@ def _files_below(folder: Path, suffixes: Collection[str], locked: list[Path]) ->
 
 def _locked_out(folders: Sequence[Path]) -> str:
     """A line that says which folders may not be entered; '' for none."""
-    if not folders:
-        return ""
-    more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
-    return f"left out {', '.join(map(printable, folders[:3]))}{more}: no permission to look inside"
+    return f"left out {some(folders)}: no permission to look inside" if folders else ""
 
 
 def load_clips(

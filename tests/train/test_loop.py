@@ -334,7 +334,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     whole = file.read_bytes()
     settings = tiny_settings()
 
-    with pytest.raises(WeightsError, match="network of another shape"):
+    with pytest.raises(WeightsError, match=r"network of another shape \((size mismatch for|Missing key)"):
         Run(TinyNet(7), sources(settings), settings, tmp_path, CPU, report=lambda line: None)
     file.write_bytes(whole[:-100])
     with pytest.raises(WeightsError, match="not a whole training checkpoint"):
