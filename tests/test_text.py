@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from slomo_cli.text import first_line, some
+from slomo_cli.text import first_line, shortened, some
 
 
 def test_of_many_names_three_are_told_and_the_rest_counted() -> None:
@@ -34,3 +34,9 @@ def test_torchs_heading_is_not_what_is_told() -> None:
         torch.nn.Linear(2, 3).load_state_dict({"bias": torch.zeros(3)})
 
     assert first_line(caught.value) == 'Missing key(s) in state_dict: "weight".'
+
+
+def test_of_a_long_name_both_ends_are_told() -> None:
+    assert shortened("take-1.mp4", 10) == "take-1.mp4"
+    assert shortened("holiday-at-the-sea-take-12.mp4", 16) == "holiday…e-12.mp4"
+    assert shortened("abcdefgh", 5) == "ab…gh"
