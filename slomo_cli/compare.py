@@ -94,41 +94,26 @@ def compare(
     right_view = view_of(right_info, width=each, height=_HEIGHT, even=True)
     left_view = replace(view_of(left_info), width=right_view.width, height=right_view.height)
     canvas = _Canvas(right_view.width, right_view.height, layout, plan.rate, _labels(method, time))
-    shown = replace(
-        right_info,
-        width=canvas.width,
-        height=canvas.height,
-        layout=_PLANAR_RGB,
-        pix_fmt=_PLANAR_RGB.name,
-        color=ColorInfo(range=2, matrix=0),
-        hdr=HdrInfo(),
-        sample_aspect=Fraction(1),
-        display_matrix=None,
-        crop=(0, 0, 0, 0),
-        picture_extras=(),
-    )
     ffmpeg = tools(encode.ffmpeg)
-    target = choose_target(output, shown, _PLANAR_RGB, encode, ffmpeg, plan.rate, frames=plan.frames)
+    drawn = _drawn_on(canvas, right_info)
+    target = choose_target(output, drawn, _PLANAR_RGB, encode, ffmpeg, plan.rate, frames=plan.frames)
     if not encode.overwrite:
         refuse_existing(target)
     progress.start(plan.frames, f"{printable(left_info.path.name)} and {printable(right_info.path.name)}")
     with plan_carry(right_info, right_scan.timing, plan, target, encode, ffmpeg) as carry:
         args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames)
-        hdr = ("HDR is shown without tone mapping",) if right_info.color.transfer in (16, 18) else ()
-        # That a picture drawn for showing loses chroma resolution is no news.
-        taken = f"taken as x{decimal(time.factor)} by the two durations; --factor, --start and --end say otherwise"
-        length = (taken,) * (not told and time.factor != 1)
-        if told and not left_scan.warnings and not right_scan.warnings:  # which say why a film ends early
-            length = _misfit(times.duration, plan.duration, plan.rate)
-        about = (
-            *length,
-            *hdr,
-            *(line for line in target.warnings if "chroma resolution" not in line),
-            *carry.notes,
-            *carry.met,
-        )
         films = ((left_info, left_scan), (right_info, right_scan))
-        notes = [f"'{printable(info.path)}': {line}" for info, found in films for line in found.warnings] + [*about]
+        notes = [f"'{printable(info.path)}': {line}" for info, found in films for line in found.warnings]
+        if not told and time.factor != 1:
+            by = "by the two durations; --factor, --start and --end say otherwise"
+            notes.append(f"taken as x{decimal(time.factor)} {by}")
+        elif told and not notes:  # which say why a film ends early
+            notes += _misfit(times.duration, plan.duration, plan.rate)
+        if right_info.color.is_hdr:
+            notes.append("HDR is shown without tone mapping")
+        # That a picture drawn for showing loses chroma resolution is no news.
+        notes += [line for line in target.warnings if "chroma resolution" not in line]
+        notes += [*carry.notes, *carry.met]
         for note in notes:
             progress.note(note)
         with (
@@ -160,6 +145,23 @@ def compare(
             )
     progress.finish(summary)
     return summary
+
+
+def _drawn_on(canvas: _Canvas, made: VideoInfo) -> VideoInfo:
+    """What is written: the pictures of the canvas, with all that comes along with the made video."""
+    return replace(
+        made,
+        width=canvas.width,
+        height=canvas.height,
+        layout=_PLANAR_RGB,
+        pix_fmt=_PLANAR_RGB.name,
+        color=ColorInfo(range=2, matrix=0),
+        hdr=HdrInfo(),
+        sample_aspect=Fraction(1),
+        display_matrix=None,
+        crop=(0, 0, 0, 0),
+        picture_extras=(),
+    )
 
 
 def factor_between(source: Timing, made: Timing, time: TimeSettings) -> Fraction:

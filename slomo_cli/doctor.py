@@ -12,12 +12,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from slomo_cli.errors import SlomoError, printable
-from slomo_cli.text import counted
+from slomo_cli.text import counted, first_line
 from slomo_cli.threads import usable_cores
 from slomo_cli.values import ComputeSettings
+
+if TYPE_CHECKING:
+    from slomo_cli.media.codecs import EncoderInfo
+    from slomo_cli.media.ffmpeg import Tools
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -61,7 +65,10 @@ def check_torch() -> Iterator[Check]:
         import torch
     except Exception as error:  # a torch that is there but broken fails in many ways
         yield Check(
-            "torch", "fail", f"cannot be imported: {_line(error)}", "reinstall it: pip install --force-reinstall torch"
+            "torch",
+            "fail",
+            f"cannot be imported: {first_line(error)}",
+            "reinstall it: pip install --force-reinstall torch",
         )
         return
     yield Check("torch", "ok", str(torch.__version__), details={"version": str(torch.__version__)})
@@ -130,7 +137,7 @@ def _cuda(torch: Any) -> Iterator[Check]:
             torch.ones(8, device=name).sum().item()
         except Exception as error:  # the first kernel is where a wrong build shows
             advice = "install the torch built for this GPU and driver, or use --device cpu"
-            yield Check(name, "warn", f"{properties.name} does not compute: {_line(error)}", advice, details)
+            yield Check(name, "warn", f"{properties.name} does not compute: {first_line(error)}", advice, details)
         else:
             yield Check(name, "ok", f"{properties.name}, {memory:.1f} GiB: {', '.join(native)}", details=details)
 
@@ -143,7 +150,7 @@ def check_av() -> Check:
         libraries = {name: ".".join(map(str, version)) for name, version in av.library_versions.items()}
     except Exception as error:
         return Check(
-            "pyav", "fail", f"cannot be imported: {_line(error)}", "reinstall it: pip install --force-reinstall av"
+            "pyav", "fail", f"cannot be imported: {first_line(error)}", "reinstall it: pip install --force-reinstall av"
         )
     version = metadata.version("av")
     return Check("pyav", "ok", f"{version} (libavcodec {libraries.get('libavcodec', '?')})", details=libraries)
@@ -151,50 +158,68 @@ def check_av() -> Check:
 
 def check_ffmpeg(explicit: str | None) -> Iterator[Check]:
     """ffmpeg, which writes the files: where it is, what it encodes, how it stretches sound."""
-    from slomo_cli.media.codecs import CODECS, ENCODERS
-    from slomo_cli.media.ffmpeg import tools, try_encoder
+    from slomo_cli.media.ffmpeg import tools
 
     try:
         found = tools(explicit)
-        encoders, filters = found.encoders, found.filters
+        _ = found.encoders, found.filters  # asks it for both
     except SlomoError as error:
         yield Check("ffmpeg", "fail", str(error), "pip install imageio-ffmpeg, or name one with SLOMO_FFMPEG")
         return
     details: dict[str, Any] = {"version": found.version, "source": found.source, "path": printable(found.path)}
     yield Check("ffmpeg", "ok", f"{found.version} ({found.source}: {printable(found.path)})", details=details)
 
-    def reason(names: Sequence[str]) -> str | None:
-        """None if one of these encoders works, else why the first does not."""
-        reasons = []
-        for encoder in (ENCODERS[name] for name in names if name in encoders):
-            # GIF is fed through a palette, so the format slomo makes is not the one the encoder takes.
-            layout = "pal8" if encoder.name == "gif" else encoder.formats[0]
-            why = try_encoder(found, encoder.name, layout)
-            if why is None:
-                return None
-            reasons.append(why)
-        return reasons[0] if reasons else "not in this ffmpeg"
-
-    cpu = {codec: [name for name in CODECS[codec] if not ENCODERS[name].hardware] for codec in CODECS_SHOWN}
-    broken = {codec: why for codec, names in cpu.items() if (why := reason(names)) is not None}
-    works = [codec for codec in CODECS_SHOWN if codec not in broken]
-    state: dict[str, Any] = {"working": works, "missing": broken}
-    if broken:
-        status: Status = "fail" if "h264" in broken else "warn"
-        text = "; ".join([f"{', '.join(works) or 'none'} work", *(f"{codec}: {why}" for codec, why in broken.items())])
-        yield Check("encoders", status, text, "use another build of ffmpeg (--ffmpeg) for the missing ones", state)
-    else:
-        yield Check("encoders", "ok", ", ".join(works), details=state)
-    listed = [encoder for encoder in ENCODERS.values() if encoder.hardware and encoder.name in encoders]
-    hardware = [encoder.name for encoder in listed if try_encoder(found, encoder.name, encoder.formats[0]) is None]
-    text = ", ".join(hardware) if hardware else f"none works here ({len(listed)} tried); the CPU encodes"
-    details = {"tried": [encoder.name for encoder in listed], "working": hardware}
-    yield Check("hardware encoders", "ok", text, details=details)
-    if "rubberband" in filters:
+    yield _encoders(found)
+    yield _hardware(found)
+    if "rubberband" in found.filters:
         yield Check("sound", "ok", "stretched by rubberband", details={"filter": "rubberband"})
     else:
         advice = "an ffmpeg with rubberband stretches it better"
         yield Check("sound", "warn", "stretched by atempo", advice, {"filter": "atempo"})
+
+
+def _encoders(tools: Tools) -> Check:
+    """Which codecs the CPU encodes, and why not the others."""
+    from slomo_cli.media.codecs import CODECS, ENCODERS
+
+    broken = {}
+    for codec in CODECS_SHOWN:
+        encoders = [ENCODERS[name] for name in CODECS[codec] if name in tools.encoders and not ENCODERS[name].hardware]
+        why = _why_none_works(tools, encoders)
+        if why is not None:
+            broken[codec] = why
+    works = [codec for codec in CODECS_SHOWN if codec not in broken]
+    state = {"working": works, "missing": broken}
+    if not broken:
+        return Check("encoders", "ok", ", ".join(works), details=state)
+    text = "; ".join([f"{', '.join(works) or 'none'} work", *(f"{codec}: {why}" for codec, why in broken.items())])
+    advice = "use another build of ffmpeg (--ffmpeg) for the missing ones"
+    return Check("encoders", "fail" if "h264" in broken else "warn", text, advice, state)
+
+
+def _why_none_works(tools: Tools, encoders: Sequence[EncoderInfo]) -> str | None:
+    """None if one of these encoders works, else why the first does not."""
+    from slomo_cli.media.ffmpeg import try_encoder
+
+    reasons = []
+    for encoder in encoders:
+        # GIF is fed through a palette, so the format slomo makes is not the one the encoder takes.
+        why = try_encoder(tools, encoder.name, "pal8" if encoder.name == "gif" else encoder.formats[0])
+        if why is None:
+            return None
+        reasons.append(why)
+    return reasons[0] if reasons else "not in this ffmpeg"
+
+
+def _hardware(tools: Tools) -> Check:
+    from slomo_cli.media.codecs import ENCODERS
+    from slomo_cli.media.ffmpeg import try_encoder
+
+    listed = [encoder for encoder in ENCODERS.values() if encoder.hardware and encoder.name in tools.encoders]
+    working = [encoder.name for encoder in listed if try_encoder(tools, encoder.name, encoder.formats[0]) is None]
+    text = ", ".join(working) if working else f"none works here ({len(listed)} tried); the CPU encodes"
+    details = {"tried": [encoder.name for encoder in listed], "working": working}
+    return Check("hardware encoders", "ok", text, details=details)
 
 
 def check_weights() -> Iterator[Check]:
@@ -221,8 +246,3 @@ def check_weights() -> Iterator[Check]:
         else:
             text = f"{printable(entry.summary)} (sha256 {entry.sha256[:12]}...)"
             yield Check(f"weights {name}", "ok", text, details=details)
-
-
-def _line(error: BaseException) -> str:
-    words = str(error).strip().splitlines()
-    return printable(words[0]) if words else type(error).__name__

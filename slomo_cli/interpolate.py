@@ -176,7 +176,7 @@ class Interpolator:
             keep_freed_memory()
         self._sparing = False
         """Fuse with as little memory as can be: set once the device's ran out at a single picture."""
-        self._closing = False
+        self._closed = False
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="slomo-net", initializer=_single_thread)
         self._prepared: OrderedDict[int, tuple[Frame, Future[_Prepared]]] = OrderedDict()
         self._pairs: deque[_Flows] = deque(maxlen=1 if self._straight else _PAIRS)
@@ -193,8 +193,7 @@ class Interpolator:
 
     def close(self) -> None:
         """Drop work not begun and end the threads."""
-        # Cancelling a flow calls back to queue the pictures made of it, while the pool holds the lock that takes.
-        self._closing = True
+        self._closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._prepared.clear()
         self._pairs.clear()
@@ -345,7 +344,7 @@ class Interpolator:
     ) -> tuple[Future[PairState] | None, Future[Tensor] | None]:
         """Both flows of a pair, and what is steady in it; those of the last few are remembered, as each pair is beside
         two others. ``beside``: the second alone will do."""
-        if self._closing:
+        if self._closed:
             raise UsageError("expected an open interpolator, found it closed")
         for known in tuple(self._pairs):  # another thread may put its own there
             if left is known.left and right is known.right and ((state := known.state) is not None or beside):
@@ -405,7 +404,7 @@ class Interpolator:
                 done.set_exception(error)
 
         try:
-            if self._closing:
+            if self._closed:
                 raise _given_up()
             begun = self._pool.submit(run)
         except Exception as error:

@@ -62,10 +62,6 @@ class Pace:
     cuts: int
     """Pairs with a cut between them, which were left out."""
 
-    @property
-    def fastest(self) -> Sample:
-        return max(self.samples, key=lambda sample: sample.speed)
-
 
 def choose_factor(samples: Sequence[Sample], pixels: float, rate: Fraction | None) -> Fraction:
     """The smallest whole factor at which no sample moves more than ``pixels`` from one output frame to the next.
@@ -75,9 +71,13 @@ def choose_factor(samples: Sequence[Sample], pixels: float, rate: Fraction | Non
     """
     if not pixels > 0:
         raise UsageError(f"expected a distance above 0 pixels, found {pixels:g}")
-    steps = [s.length / pixels if rate is None else s.speed / (pixels * float(rate)) for s in samples]
-    wanted = max(steps, default=0.0) * (1 - _SLACK)
+    wanted = max((_step(sample, rate) for sample in samples), default=0.0) / pixels * (1 - _SLACK)
     return min(LARGEST_FACTOR, Fraction(max(1, ceil(wanted))))
+
+
+def _step(sample: Sample, rate: Fraction | None) -> float:
+    """Pixels that things move from one output frame to the next at factor 1; ``rate`` as in ``choose_factor``."""
+    return sample.length if rate is None else sample.speed / float(rate)
 
 
 def with_measured_factor(
@@ -166,12 +166,12 @@ def _lines(pace: Pace, pixels: float, factor: Fraction, rate: Fraction | None) -
     cuts = f", {pace.cuts} more at cuts left out" if pace.cuts else ""
     if not pace.samples:
         return (f"motion: no two pictures to measure{cuts}; the factor is {decimal(factor)}",)
-    fastest = pace.fastest
+    fastest = max(pace.samples, key=lambda sample: _step(sample, rate))
     middle = float(np.median([sample.length for sample in pace.samples]))
     found = (
         f"motion measured in {len(pace.samples)} pairs{cuts}: {SHARE} of 100 points move less than "
         f"{fastest.length:.1f} pixels in the fastest (at {float(fastest.seconds):.2f} s), {middle:.1f} in the median"
     )
-    step = fastest.length / float(factor) if rate is None else fastest.speed / float(rate * factor)
+    step = _step(fastest, rate) / float(factor)
     asked = f"{pixels:g} allowed" if step <= pixels * 1.01 else f"more than {pixels:g}, but no larger one is chosen"
     return found, f"factor {decimal(factor)} chosen: they move up to {step:.1f} pixels from frame to frame, {asked}"

@@ -41,7 +41,7 @@ class Pair:
     def beside(self, other: Pair | None, timing: SourceTiming) -> tuple[Frame, Fraction] | None:
         """The picture that the pair before or after this one adds to it, and how long that pair moves, in the time that
         this one does; None where it tells nothing of the motion here."""
-        if other is None or other.cut or other.still or min(self.interval, other.interval) <= 0:
+        if other is None or other.cut or other.still:
             return None
         here, there = (
             pair.right.pts_seconds - moves_from(pair.left.pts_seconds, pair.right.pts_seconds, timing)

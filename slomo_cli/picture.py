@@ -136,13 +136,12 @@ class Tile(NamedTuple):
     label: str = ""
 
 
-def shrink(picture: RGB, width: int, height: int | None = None) -> RGB:
-    """The picture reduced by the smallest whole divisor that makes it fit, each pixel the mean of its block.
+def shrink(picture: RGB, width: int) -> RGB:
+    """The picture reduced by the smallest whole divisor that makes it so narrow, each pixel the mean of its block.
 
     What a whole divisor leaves over at the right and bottom is cut off (less than one block).
     """
-    divisor = max(1, -(-picture.shape[1] // width), -(-picture.shape[0] // height) if height else 1)
-    divisor = min(divisor, picture.shape[0], picture.shape[1])
+    divisor = min(max(1, -(-picture.shape[1] // width)), picture.shape[0], picture.shape[1])
     if divisor == 1:
         return picture
     h, w = picture.shape[0] // divisor, picture.shape[1] // divisor

@@ -147,7 +147,7 @@ def _facts(
         lines.append(f"repeats: {what} between them, at {times} s; a conversion replaces them by motion")
     else:
         lines.append("repeats: not looked for" if time.duplicates == "keep" else "repeats: none between them")
-    if info.color.transfer in (16, 18):
+    if info.color.is_hdr:
         lines.append("colours: HDR, shown without tone mapping")
     return lines
 

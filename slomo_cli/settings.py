@@ -73,31 +73,42 @@ def _fitting(name: str, hint: Any, value: Any) -> Any:
             return _READ[name](str(value))
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from None
+    found: Any
     if get_origin(hint) is tuple:
-        expected = "a list of words"
-        fits = isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
-        value = tuple(value) if fits else value
+        expected, found = "a list of words", _words(value)
     elif bool in kinds:
-        expected, fits = "True or False", isinstance(value, bool)
+        expected, found = "True or False", value if isinstance(value, bool) else None
     elif str in kinds:
-        expected, fits = "text", isinstance(value, str | os.PathLike | int) and not isinstance(value, bool)
-        value = os.fsdecode(value) if isinstance(value, os.PathLike) else str(value) if fits else value
+        expected, found = "text", _text(value)
     else:
         whole = int in kinds
-        expected = "a whole number" if whole else "a number"
-        value = _number(value, whole=whole) if isinstance(value, str) else value
-        fits = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
-    if not fits:
+        expected, found = "a whole number" if whole else "a number", _number(value, whole=whole)
+    if found is None:
         raise UsageError(f"expected {name} to be {expected}, found {_shown(value)}")
-    return value
+    return found
 
 
-def _number(text: str, *, whole: bool) -> int | float | str:
-    """The number a text writes; the text itself where it writes none."""
-    try:
-        return int(text) if whole else float(text)
-    except ValueError:
-        return text
+def _words(value: Any) -> tuple[str, ...] | None:
+    """None for what are no words."""
+    fits = isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
+    return tuple(value) if fits else None
+
+
+def _text(value: Any) -> str | None:
+    """None for what is no text and no name of a file; a number stands for itself."""
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any, *, whole: bool) -> Any:
+    """A number, or that which a text writes; None for anything else."""
+    if isinstance(value, str):
+        try:
+            return int(value) if whole else float(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, Integral if whole else Real) and not isinstance(value, bool) else None
 
 
 def _shown(value: Any) -> str:

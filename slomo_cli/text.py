@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, TextIO
 
@@ -29,6 +30,17 @@ def decimal(value: Fraction) -> str:
 def counted(count: int, one: str) -> str:
     """``1 frame``, ``2 frames``."""
     return f"{count} {one}{'s' * (count != 1)}"
+
+
+def some(names: Sequence[object]) -> str:
+    """The first three names, and how many more there are."""
+    return ", ".join(map(printable, names[:3])) + f" and {len(names) - 3} more" * (len(names) > 3)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error that tells something, fit for a terminal: torch writes a heading above its own."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return printable(lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0])[:200]
 
 
 def summary_text(summary: Summary) -> str:

@@ -19,33 +19,8 @@ from math import ceil, floor
 from typing import Generic, TypeVar
 
 from slomo_cli.errors import InputError, UsageError
-from slomo_cli.times import (
-    Piece,
-    TimeMap,
-    format_time,
-    parse_number,
-    parse_rate,
-    parse_speed,
-    parse_time,
-)
+from slomo_cli.times import TimeMap, format_time, parse_speed
 from slomo_cli.values import SourceTiming, TimeSettings
-
-__all__ = [
-    "Output",
-    "Piece",
-    "Plan",
-    "Step",
-    "TimeMap",
-    "format_time",
-    "make_plan",
-    "moves_from",
-    "parse_number",
-    "parse_rate",
-    "parse_speed",
-    "parse_time",
-    "schedule",
-    "with_pauses",
-]
 
 F = TypeVar("F")
 

@@ -82,6 +82,11 @@ class ColorInfo:
     chroma_location: int = 0
     """AVCHROMA_LOC_*: 0 unspecified, 1 left, 2 centre, 3 top-left ..."""
 
+    @property
+    def is_hdr(self) -> bool:
+        """Whether light is told by PQ or HLG."""
+        return self.transfer in (16, 18)
+
     def is_limited(self, layout: PixelLayout) -> bool:
         """Unspecified is limited for YUV and full for RGB and gray, as FFmpeg reads them."""
         return self.range == 1 or (self.range == 0 and layout.family == "yuv")
@@ -211,8 +216,6 @@ class VideoInfo:
     """False where nothing but a demuxer default gave the rate."""
     picture_metadata: tuple[tuple[str, str], ...] = ()
     """Tags of the picture stream itself (language, title, handler)."""
-    picture_disposition: int = 0
-    """AV_DISPOSITION_* bits of the picture stream."""
     field_order: int = 0
     """The header's AVFieldOrder: 0 unknown, 1 progressive; top field shown first in 2 and 4, bottom in 3 and 5."""
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)

@@ -268,7 +268,10 @@ def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
         asked.clear()
         with Interpolator(weights, device="cpu", dtype="float32", threads=1, batch=4) as small:
             made = small.frames(first, second, times)
+            before = len(asked)
+            small.frames(second, first, times)
         assert asked[:2] == [(4, False), (2, False)] and asked[-1] == (1, not plainly)
+        assert asked[before:] == [(1, not plainly)] * 4  # it has learned how much is too much
         for planes, expected in zip(made, wanted, strict=True):
             assert all(np.array_equal(a, b) for a, b in zip(planes, expected, strict=True))
 
@@ -470,6 +473,26 @@ def test_whoever_waits_for_a_picture_that_closing_drops_is_told(weights: str) ->
     for picture in pending:
         with pytest.raises(RuntimeError, match="closed before the picture was made"):
             picture._future.result(timeout=5)
+
+
+def test_whoever_waits_for_a_picture_whose_flow_ends_after_closing_is_told(
+    weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, held = threading.Event(), threading.Event()
+    with Interpolator(weights, device="cpu", threads=1) as net:
+        flow = net._net.pair
+
+        def slow(*seen: Any) -> Any:
+            begun.set()
+            held.wait()
+            return flow(*seen)
+
+        monkeypatch.setattr(net._net, "pair", slow)
+        pending = net.request(frame(1, YUV420), frame(2, YUV420), [0.5])
+        begun.wait()
+        threading.Timer(0.2, held.set).start()
+    with pytest.raises(RuntimeError, match="closed before the picture was made"):
+        pending[0]._future.result(timeout=5)
 
 
 def test_images_that_do_not_match_are_refused(net: Interpolator) -> None:

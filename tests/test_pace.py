@@ -121,6 +121,17 @@ def pan(make: Make) -> Path:
     return make("pan2.mkv", *pan.split())
 
 
+@pytest.mark.parametrize(
+    ("rate", "words", "step"), [(None, "8.0 pixels in the fastest (at 1.00 s)", 1.6), (F(40), "4.0 pixels", 1.0)]
+)
+def test_the_pair_that_decides_is_the_one_told(rate: F | None, words: str, step: float) -> None:
+    """Of uneven rate the longest way counts where every interval is divided alike, else the fastest one."""
+    slow, fast = Sample(F(1), F(1, 5), 8.0), Sample(F(2), F(1, 40), 4.0)
+    found, chosen = pace._lines(pace.Pace((slow, fast), 0), 2, F(5) if rate is None else F(4), rate)
+    assert words in found
+    assert f"they move up to {step:.1f} pixels from frame to frame, 2 allowed" in chosen
+
+
 @pytest.mark.parametrize("read_whole", [1500, 0])
 def test_pairs_are_spread_over_the_part_asked_for(pan: Path, monkeypatch: pytest.MonkeyPatch, read_whole: int) -> None:
     monkeypatch.setattr(pace, "_READ_WHOLE", read_whole)
@@ -140,7 +151,7 @@ def test_the_measure_is_robust_to_a_few_points(pan: Path) -> None:
     network = FakeNetwork(far=3)
     found = measure(info, scan(info), TimeSettings(), network, count=3)  # type: ignore[arg-type]
     assert [s.length for s in found.samples] == [3, 3, 3] and found.cuts == 0
-    assert found.fastest.speed == pytest.approx(90)
+    assert [s.speed for s in found.samples] == pytest.approx([90, 90, 90])
     assert len(network.asked) == 3
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -99,6 +101,47 @@ def test_the_pictures_beside_a_pair_help_if_they_are_of_its_motion(
     assert len(list(one.pictures(stills(8, *samples)))) == 8
     assert asked == beside
     assert judged == [(0, 1), (1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "after"),
+    [(0, 12, range(12, 18)), (0, 9, range(9, 15)), (2.5, 9, [9, 9.5, 10.5, 11.5, 12.5, 13.5])],
+)
+def test_what_a_loop_begins_with_follows_its_end(start: float, end: int, after: Sequence[float]) -> None:
+    """By it is seen whether the last pictures are repeats: nothing from behind the end, and of the beginning as many as
+    the longest run of repeats, and the picture that ends it."""
+    one = painter(None, 13, factor=Fraction(2), loop=True, start=Fraction(start), end=Fraction(end))
+    found = list(one._round(stills(8, *range(13))))
+
+    assert [frame.pts_seconds for frame in found] == [*range(end), *after]
+    assert [int(frame.planes[0][0, 0]) for frame in found] == [*range(end), *range(int(start), int(start) + 6)]
+
+
+def test_a_loop_that_ends_while_the_picture_stands_moves_to_its_beginning_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of uneven rate: the last picture is held, and takes a usual interval for the way back."""
+    asked: list[tuple[int, int, list[Fraction]]] = []
+
+    def request(left: Frame, right: Frame, times: Any, *around: Any) -> list[Any]:
+        asked.append((int(left.planes[0][0, 0]), int(right.planes[0][0, 0]), list(times)))
+        return [SimpleNamespace(planes=lambda: left.planes)] * len(times)
+
+    monkeypatch.setattr(CutDetector, "is_cut", lambda self, left, right: False)
+    frames = [
+        replace(frame, pts_seconds=at)
+        for frame, at in zip(stills(8, 10, 20, 30), map(Fraction, (0, 1, 20)), strict=True)
+    ]
+    settings = TimeSettings(Fraction(2), loop=True, end=Fraction(10), duplicates="keep")
+    timing = SourceTiming(3, Fraction(0), Fraction(21), None, Fraction(1))
+    info: Any = SimpleNamespace(layout=GRAY[8], width=1, height=1)
+    network: Any = SimpleNamespace(pairs_ahead=3, request=request)
+    one = Painter(make_plan(timing, settings), info, timing, network, settings)
+    made = [int(planes[0][0, 0]) for planes, _ in one.pictures(frames)]
+    half = Fraction(1, 2)
+
+    assert made == [10, 10] + [20] * 18
+    assert asked == [(10, 20, [half]), (20, 10, [half])]
 
 
 def test_an_error_ends_the_thread_that_fetches_pictures() -> None:

@@ -86,6 +86,11 @@ def test_the_pictures_beside_are_those_of_a_conversion(pan: Path, scenes: Path, 
     assert beside(scenes, F(1, 2), duplicates="keep") == [None, (F(17, 30), 1)]
     paused = make("paused.mkv", *PAN.split(), "-vf", r"setpts='PTS+gte(N\,15)/TB'", "-fps_mode", "vfr", "-c:v", "ffv1")
     assert beside(paused, F(3, 2)) == [(F(14, 30), 1), (F(47, 30), 1)]
+    uneven = make(
+        "uneven.mkv", *PAN.split(), "-vf", r"setpts='N/30/TB+gte(N\,15)/30/TB'", "-fps_mode", "vfr", "-c:v", "ffv1"
+    )
+    assert beside(uneven, F(1, 2)) == [(F(13, 30), F(1, 2)), (F(17, 30), F(1, 2))]
+    assert beside(uneven, F(16, 30)) == [(F(14, 30), 2), (F(18, 30), 1)]
 
 
 def test_repeats_are_found_and_spanned(make: Make) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slomo_cli.errors import InputError, UsageError
-from slomo_cli.timeline import Output, Plan, Step, make_plan, schedule
+from slomo_cli.timeline import Output, Plan, Step, make_plan, moves_from, schedule
 from slomo_cli.values import SourceTiming, TimeSettings
 
 quick = settings(max_examples=60)
@@ -269,6 +269,27 @@ def test_a_kept_rate_follows_a_speed_curve() -> None:
     assert {left: output.seconds for left, _, output in rows if output.t == 0}[25] == 1 + 4 + F(1, 4)
 
 
+def test_half_a_frame_more_is_a_frame_more() -> None:
+    """Of a rate that is kept each interval is worth as many frames: two and a half are three, not two and three."""
+    stamps = [F(0), F(1, 10), F(3, 10), F(6, 10)]
+    assert make_plan(timing_of(stamps, F(1, 10)), TimeSettings(F(5, 2), vfr="keep"), stamps).frames == 4 * 3
+
+
+@pytest.mark.parametrize(
+    ("nominal", "gap", "pause"),
+    [
+        (F(4), F(3, 4), False),  # over half a second, but three of its intervals
+        (F(60), F(1, 5), False),  # twelve of its intervals, but a fifth of a second
+        (F(60), F(3, 5), True),
+        (F(4), F(8, 5), True),
+    ],
+)
+def test_a_picture_stands_still_that_stands_long_by_the_clock_and_for_its_film(nominal: F, gap: F, pause: bool) -> None:
+    uneven = SourceTiming(2, F(0), gap, None, nominal)
+    assert moves_from(F(1), 1 + gap, uneven) == (1 + gap - 1 / nominal if pause else 1)
+    assert moves_from(F(1), 1 + gap, replace(uneven, rate=nominal)) == 1
+
+
 def test_stamps_may_repeat_or_run_back_when_the_rate_is_kept() -> None:
     stamps = [F(0), F(1, 10), F(1, 10), F(1, 20), F(2, 10)]
     plan = make_plan(timing_of(stamps, F(1, 10)), TimeSettings(F(2), vfr="keep"), stamps)
@@ -349,6 +370,21 @@ def test_beside_where_a_loop_turns_are_frames_of_the_loop(start: int) -> None:
     expected = [(0, 1, None, 2), (1, 2, 0, 3), (2, 3, 1, 0), (3, 0, 2, 1)]
     assert beside == [tuple(None if k is None else k + start for k in row) for row in expected]
     assert all(one is None or one[1] == 1 for s in steps for one in (s.before, s.after))
+
+
+def test_beside_the_turn_of_a_loop_lies_as_much_of_the_first_interval_as_the_loop_shows() -> None:
+    """It begins half way to the second frame: that one comes half an interval after the turn."""
+    steps = steps_of([F(k) for k in range(8)], factor=F(2), rate=F(1), loop=True, start=F(1, 2), end=F(3))
+    assert [(s.left, s.right, s.after) for s in steps][-1] == (2, 0, (1, F(1, 2)))
+
+
+@pytest.mark.parametrize("width", [F(1), F(1, 10**12)])
+def test_the_shortest_part_shows_a_frame(width: F) -> None:
+    """Also one that is over before a ramp's clock ticks."""
+    timing = timing_of(grid(20, F(10)), F(1, 10), F(10))
+    plan = make_plan(timing, TimeSettings(speed="0-2:1~0.125", start=F(1, 2), end=F(1, 2) + width))
+    moments = list(plan.moments())
+    assert len(moments) == plan.frames and moments[0] == (F(1, 2), F(0))
 
 
 @pytest.mark.parametrize(

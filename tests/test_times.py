@@ -241,6 +241,11 @@ def test_a_cut_shows_the_same_stretch_at_the_same_speed(curve_of: tuple[TimeMap,
         assert part.source_at(moment) == max(start, curve.source_at(origin + moment))
 
 
+def test_a_cut_at_a_border_leaves_nothing_of_what_is_behind_it() -> None:
+    curve = parse_speed("0-2:1/8, 2-3:1, 3-:1/4", F(4))
+    assert [piece.speed_start for piece in curve.cut(F(2), F(3)).pieces] == [1]
+
+
 @given(lengths, st.fractions(F(1, 1000), 1000, max_denominator=1001))
 @quick
 def test_a_constant_map_is_exact_both_ways(length: F, factor: F) -> None:

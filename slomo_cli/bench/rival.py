@@ -41,7 +41,7 @@ def minterpolate(source: Path, rate: Fraction, factor: Fraction, seconds: Fracti
     command += ["-progress", "pipe:1", "-f", "null", "-"]
     clock = Clock()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     except OSError as error:
         raise EncoderError(f"ffmpeg cannot be run: {error.strerror or error}") from None
     spent = clock.spent()

@@ -11,6 +11,7 @@ import click
 
 from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
+from slomo_cli.cli.streams import table_console
 from slomo_cli.cli.types import FACTOR
 from slomo_cli.errors import UsageError, printable
 
@@ -150,10 +151,7 @@ def command(
     if as_json:
         click.echo(to_json(results, _versions(ffmpeg)), nl=False)
         return
-    console = Console()
-    if not console.is_terminal:
-        console.width = 10_000  # a file or pipe has no width of its own: break nothing
-    print_tables(results, console)
+    print_tables(results, table_console())
 
 
 def _versions(ffmpeg: str | None) -> dict[str, str]:

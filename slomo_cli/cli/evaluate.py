@@ -11,12 +11,16 @@ import click
 
 from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
-from slomo_cli.cli.types import Name
+from slomo_cli.cli.streams import table_console
+from slomo_cli.cli.types import Name, whole_numbers
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
 from slomo_cli.media.names import refuse_overwriting_input
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slomo_cli.evaluate.methods import Method
+    from slomo_cli.evaluate.run import SetResult
 
 
 @click.command(
@@ -83,8 +87,6 @@ def command(
     SET is a folder of triplets (as Middlebury, UCF101 and Vimeo-90K are laid out), a folder of numbered frames, a
     folder of such folders or of videos, or a video. Means are over frames; --weights none measures --against alone.
     """
-    from rich.console import Console
-
     from slomo_cli.evaluate.datasets import open_datasets
     from slomo_cli.evaluate.report import print_tables, to_csv, to_json
     from slomo_cli.evaluate.run import evaluate
@@ -97,7 +99,7 @@ def command(
             return
         if sheet_file is not None and not sheet_file.lower().endswith(".png"):
             raise UsageError(f"--sheet writes PNG: expected a name ending in .png, found '{printable(sheet_file)}'")
-        sets = open_datasets(paths, _factors(factor))
+        sets = open_datasets(paths, whole_numbers("--factor", factor, 2, 64))
         methods = _methods(values, against, ffmpeg, stack)
         total = sum(one.count(limit) * (one.factor - 1) for one in sets) * len(methods)
         reporter.start(total, "eval")
@@ -111,10 +113,8 @@ def command(
             reporter.error(error, clip)
         if not any(result.pairs for result in results):
             raise InputError("no pair could be measured")
-        beside = files.STREAM in written  # the table gives way to what is asked for on stdout
-        console = Console(stderr=beside, quiet=beside and (values["quiet"] or values["progress"] == "json"))
-        if not console.is_terminal:
-            console.width = 10_000  # a file or pipe has no width of its own: break nothing
+        beside = files.STREAM in written  # the tables give way to what is asked for on stdout
+        console = table_console(stderr=beside, quiet=beside and (values["quiet"] or values["progress"] == "json"))
         try:
             print_tables(results, console, clips)
         finally:  # the files hold the scores also where nobody reads the tables to their end
@@ -125,20 +125,16 @@ def command(
         if sheet_file is not None:
             write_png(sheet_file, worst_sheet(results, next(iter(methods.values()))))
         if failures:
-            count = sum(len(one.shares(limit)) for one in sets)
-            kinds = {type(error) for _, error in failures}
-            kind = kinds.pop() if len(kinds) == 1 else SlomoError
-            what = "cannot be read to the end" if kind is InputError else "could not be measured to the end"
-            lost = sum(len({clip for clip, _ in result.failures}) for result in results)
-            raise kind(f"{lost} of {count} clips {what}: the scores lack the rest")
+            raise _incomplete(results, sum(len(one.shares(limit)) for one in sets))
 
 
-def _factors(text: str) -> list[int]:
-    """``2,4,8`` as numbers."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words or not all(word.isascii() and word.isdecimal() and 2 <= int(word) <= 64 for word in words):
-        raise UsageError(f"--factor: expected whole numbers from 2 to 64 such as 2,4,8, found '{printable(text)}'")
-    return list(dict.fromkeys(int(word) for word in words))
+def _incomplete(results: Sequence[SetResult], clips: int) -> SlomoError:
+    """That some of so many clips were not measured to their ends; of the kind of all failures, if they are of one."""
+    kinds = {type(error) for result in results for _, error in result.failures}
+    kind = kinds.pop() if len(kinds) == 1 else SlomoError
+    what = "cannot be read to the end" if kind is InputError else "could not be measured to the end"
+    lost = sum(len({clip for clip, _ in result.failures}) for result in results)
+    return kind(f"{lost} of {clips} clips {what}: the scores lack the rest")
 
 
 def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, stack: ExitStack) -> dict[str, Method]:

@@ -6,7 +6,7 @@ Keys of the JSON object (rationals are strings such as ``"30000/1001"``; seconds
     video: stream, codec, width, height, pix_fmt, layout, bits, alpha, interlaced, sample_aspect, rotation, flipped,
         shown_width, shown_height, frames, rate (null: variable), nominal_rate, first_seconds, duration,
         color {range, matrix, primaries, transfer, chroma_location: code points of H.273 as FFmpeg numbers them},
-        hdr {mastering [10 rationals], max_cll, max_fall, dynamic} or null
+        hdr {mastering [10 rationals], max_cll, max_fall, dynamic, dolby_profile} or null
         rotation: degrees counter-clockwise; flipped: mirrored left to right after that
     streams: index, kind, codec, language, start_seconds, duration_seconds, sample_rate, channels, metadata
     chapters: start_seconds, end_seconds, metadata

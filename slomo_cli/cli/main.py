@@ -115,7 +115,7 @@ class Signals:
             taken = getattr(signal, name, None)
             if taken is not None and signal.getsignal(taken) == self._stop:
                 signal.signal(taken, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -1,13 +1,16 @@
-"""Standard streams that the caller has closed (``>&-``), or that take few letters: no result is lost unsaid."""
+"""Standard streams: those that the caller has closed (``>&-``), or that take few letters, and where tables go."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slomo_cli.errors import SlomoError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class _Closed(io.RawIOBase):
@@ -49,3 +52,13 @@ def escape_foreign_letters() -> None:
 def stdout_is_closed() -> bool:
     """Was standard output closed when the program began?"""
     return sys.stdout is None or isinstance(getattr(sys.stdout, "buffer", None), _Closed)
+
+
+def table_console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Where tables are printed, on stdout unless ``stderr``; ``quiet``: nowhere."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr, quiet=quiet)
+    if not console.is_terminal:
+        console.width = 10_000  # a file or pipe has no width of its own: break nothing
+    return console

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
-from slomo_cli.cli.types import COUNT, Device, Name, Number
+from slomo_cli.cli.types import COUNT, Device, Name, Number, whole_numbers
 from slomo_cli.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def _request(out: Path, values: dict[str, Any]) -> Request:
         threads=values["threads"],
         frames=values["frames"],
         validate=values["validate"],
-        factors=_numbers("--factor", values["factor"], 2, 64),
+        factors=whole_numbers("--factor", values["factor"], 2, 64),
         limit=values["limit"],
         pictures=values["samples"],
         tensorboard=values["tensorboard"],
@@ -323,7 +323,7 @@ def _settings(values: dict[str, Any]) -> TrainSettings:
         name: values[name] for name in ("crop", "targets", "spoiled", "captions", "relit") if values[name] is not None
     }
     if values["lengths"] is not None:
-        windows["lengths"] = _numbers("--lengths", values["lengths"], 2, 8)
+        windows["lengths"] = whole_numbers("--lengths", values["lengths"], 2, 8)
     settings = with_windows(settings, **windows)
     return with_losses(settings, {name: _number(name, text) for name, text in _pairs("--loss", values["loss"])})
 
@@ -357,15 +357,6 @@ def _config(texts: tuple[str, ...]) -> dict[str, Any]:
                 f"--net {printable(name)}: expected a value as JSON such as 96 or [32,48,64], found '{printable(text)}'"
             ) from None
     return config
-
-
-def _numbers(flag: str, text: str, low: int, high: int) -> tuple[int, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words or not all(word.isascii() and word.isdecimal() and low <= int(word) <= high for word in words):
-        raise UsageError(
-            f"{flag}: expected whole numbers from {low} to {high} such as 2,4,8, found '{printable(text)}'"
-        )
-    return tuple(dict.fromkeys(int(word) for word in words))
 
 
 def _bytes(text: str | None) -> int | None:

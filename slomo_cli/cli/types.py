@@ -124,3 +124,13 @@ CRF = Number(float, 0, 255)
 FACTOR = Exact("factor", "parse_number", minimum=Fraction(1))
 RATE = Exact("rate", "parse_rate")
 TIME = Exact("time", "parse_time")
+
+
+def whole_numbers(flag: str, text: str, low: int, high: int) -> tuple[int, ...]:
+    """``2,4,8`` as numbers, each once; UsageError names the flag."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(re.fullmatch("[0-9]{1,9}", word) and low <= int(word) <= high for word in words):
+        raise errors.UsageError(
+            f"{flag}: expected whole numbers from {low} to {high} such as 2,4,8, found '{errors.printable(text)}'"
+        )
+    return tuple(dict.fromkeys(int(word) for word in words))

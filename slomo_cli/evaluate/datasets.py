@@ -7,7 +7,6 @@ One window is in memory at a time.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +21,8 @@ import numpy.typing as npt
 
 from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media.containers import VIDEO_SUFFIXES
+from slomo_cli.media.names import by_number
+from slomo_cli.text import some
 
 RGB = npt.NDArray[np.uint8]
 """An 8-bit RGB picture, (height, width, 3)."""
@@ -104,7 +105,7 @@ class Dataset:
         """What was left out, and what is odd or damaged about its videos, one line each; complete once they were read
         to their ends."""
         left_out = ((self.short, f"fewer than {self.factor + 1} frames"), (self.untold, "no truth between the two"))
-        lines = [f"{self.name}: left out {_some(names)}: {why}" for names, why in left_out if names]
+        lines = [f"{self.name}: left out {some(names)}: {why}" for names, why in left_out if names]
         videos = (clip for clip in self.clips if isinstance(clip, VideoClip))
         return *lines, *(f"{clip.name}: {line}" for clip in videos for line in clip.notes)
 
@@ -122,11 +123,6 @@ class Dataset:
         for place, i in enumerate(sorted(range(len(clips)), key=lambda i: len(clips[i]))):
             shares[i] = min(len(clips[i]), (limit - sum(shares)) // (len(clips) - place))
         return list(zip(clips, shares, strict=True))
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first three, and how many more there are."""
-    return ", ".join(map(printable, names[:3])) + f" and {len(names) - 3} more" * (len(names) > 3)
 
 
 @dataclass(frozen=True)
@@ -382,14 +378,9 @@ def _entries(folder: Path) -> list[Path]:
     if not os.path.isdir(folder):
         return []
     try:
-        return sorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=_natural)
+        return sorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=by_number)
     except OSError as error:
         raise InputError(f"cannot look into {printable(folder)}: {error.strerror or error}") from error
-
-
-def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:
-    parts = re.split(r"([0-9]+)", path.name)
-    return tuple((0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts)
 
 
 def _name(root: Path) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slomo_cli.errors import EncoderError, InputError, SlomoError
-from slomo_cli.evaluate.datasets import RGB, Dataset, Window
+from slomo_cli.evaluate.datasets import RGB, Clip, Dataset, Window
 from slomo_cli.evaluate.methods import Method
 from slomo_cli.evaluate.metrics import Metrics, measure
 
@@ -122,22 +122,34 @@ def evaluate(
         pairs = 0
         failures: list[tuple[str, SlomoError]] = []
         for clip, share in dataset.shares(limit):
-            able = set(runs)
-            try:
-                for window in islice(clip.windows(), share):
-                    pairs += 1
-                    for run in runs:
-                        try:
-                            if run in able:
-                                run.take(window)
-                        except EncoderError as error:
-                            failures.append((clip.name, error))
-                            able.remove(run)
-                        advance(len(window.timesteps))
-            except InputError as error:
-                failures.append((clip.name, error))
+            read, met = _measure(clip, share, runs, advance)
+            pairs += read
+            failures += [(clip.name, error) for error in met]
         results.append(SetResult(dataset, pairs, [run.result() for run in runs], failures))
     return results
+
+
+def _measure(
+    clip: Clip, share: int, runs: Sequence[_Run], advance: Callable[[int], None]
+) -> tuple[int, list[SlomoError]]:
+    """Every run on the first ``share`` windows of a clip: how many were read, and what ended it, or a run, early."""
+    able = list(runs)
+    read = 0
+    met: list[SlomoError] = []
+    try:
+        for window in islice(clip.windows(), share):
+            read += 1
+            for run in runs:
+                try:
+                    if run in able:
+                        run.take(window)
+                except EncoderError as error:
+                    met.append(error)
+                    able.remove(run)
+                advance(len(window.timesteps))
+    except InputError as error:
+        met.append(error)
+    return read, met
 
 
 def score_method(method: Method, dataset: Dataset, limit: int | None = None) -> Scores:

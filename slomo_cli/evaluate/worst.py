@@ -15,19 +15,22 @@ from slomo_cli.picture import RGB, Tile, error_to_rgb, flow_to_rgb, gray_to_rgb,
 ERROR_GAIN = 4.0
 
 
-def worst_sheet(results: Sequence[SetResult], method: Method, place: int = 0, width: int = 320) -> RGB:
-    """The worst cases of the ``place``-th method in all sets, as one picture.
+_WIDEST = 320
+"""Pixels across to which every picture is reduced."""
 
-    ``method``: the same method, asked again for its motion where it has any. Every picture is reduced to at most
-    ``width`` pixels across.
+
+def worst_sheet(results: Sequence[SetResult], method: Method) -> RGB:
+    """The worst cases of the first method in all sets, as one picture.
+
+    ``method``: that method, asked again for its motion where it has any.
     """
     rows = []
     title = ""
     for result in results:
-        run = result.methods[place]
+        run = result.methods[0]
         title = title or f"worst cases of {run.method}; error is the difference times {ERROR_GAIN:g}"
         for case in run.worst:
-            rows.append([Tile(shrink(t.picture, width), t.label) for t in _row(result, case, method)])
+            rows.append([Tile(shrink(t.picture, _WIDEST), t.label) for t in _row(result, case, method)])
     return sheet(rows, title)
 
 

@@ -186,7 +186,7 @@ _ENCODERS = (
         EncoderInfo(
             f"{codec}_nvenc",
             codec,
-            _NVENC_FORMATS if codec == "hevc" else _NVENC_FORMATS[: 2 if codec == "av1" else 4],
+            _NVENC_FORMATS[:2] if codec == "av1" else _NVENC_FORMATS,
             ("cq", 0, 51, 20 if codec != "av1" else 26),
             _NVENC_PRESETS,
             (("rc", "vbr"), ("b", "0")),

@@ -375,10 +375,3 @@ class DuplicateFilter:
         """Whether a change is so much larger than another that it is motion and the other none."""
         allowed = min(self.tolerance * 8 / 3, max(min(self.tolerance, change * 0.4), change * 0.16))
         return change > repeat and repeat <= allowed
-
-
-def thin(
-    frames: Iterable[Frame], tolerance: float = DUPLICATE_TOLERANCE, max_run: int = LONGEST_RUN
-) -> Iterator[Frame]:
-    """``frames`` without repeats; see DuplicateFilter."""
-    return DuplicateFilter(tolerance=tolerance, max_run=max_run).thin(frames)

@@ -49,11 +49,6 @@ class Tools:
         """Names of the filters compiled in."""
         return self._names("-filters", r"^ [T.][S.][C.]?\s+(\S+)\s+\S+->\S+")
 
-    @cached_property
-    def muxers(self) -> frozenset[str]:
-        """Names of the containers it can write."""
-        return self._names("-muxers", r"^ +D?E[d ]* (\S+)\s")
-
     def _names(self, question: str, pattern: str) -> frozenset[str]:
         answer = _ask(self.path, "-hide_banner", question)
         found = re.findall(pattern, answer, re.MULTILINE)

@@ -205,35 +205,55 @@ def conversion(
     squeezed = limited and feed.family != "rgb" and choice.layout.family == "yuv" and color.range == FULL
     if choice.pix_fmt == feed.name and kind in ("video", "image") and not squeezed:
         return (), color
-    matrix = assumed_matrix(color, size[1])
-    in_range = FULL if feed.family != "yuv" and color.range != LIMITED else (color.range or LIMITED)
-    out_range = {"jpeg": FULL, "webp": LIMITED, "image": FULL, "video": LIMITED if limited else in_range}[kind]
-    options: list[str] = []
-    result = color
+    if feed.family == "rgb":
+        return _from_rgb(choice, color, size[1], kind, marked)
+    matrix, in_range = assumed_matrix(color, size[1]), LIMITED if color.is_limited(feed) else FULL
     whole = not (size[0] % (1 << feed.chroma_shift_x) or size[1] % (1 << feed.chroma_shift_y))
     exact = zscale and feed.family == "yuv" and whole
-    if feed.family == "rgb" and choice.layout.family == "rgb":
-        pass
-    elif feed.family == "rgb":
-        to_matrix = 6 if kind != "video" else 1 if marked else usual_matrix(size[1])
-        out_range = FULL if kind == "jpeg" else LIMITED
-        options += [f"out_color_matrix={SCALE_MATRICES[to_matrix]}", f"out_range={RANGES[out_range]}"]
-        result = ColorInfo(out_range, to_matrix, color.primaries, color.transfer)
-    elif choice.layout.family == "rgb":
-        result = ColorInfo(FULL, 0, color.primaries, color.transfer)
-        if exact and choice.layout.bits == 16:
-            change = f"matrixin={_ZSCALE_MATRICES[matrix]}:rangein={_ZSCALE_RANGES[in_range]}:matrix=gbr:range=full"
-            planar = "gbrap16le" if choice.layout.alpha else "gbrp16le"
-            return (f"zscale=filter=bicubic:{change}", f"format={planar}", f"format={choice.pix_fmt}"), result
-        options += [f"in_color_matrix={SCALE_MATRICES[matrix]}", f"in_range={RANGES[in_range]}", "out_range=pc"]
-    else:
-        if kind in ("jpeg", "webp") and choice.layout.family == "yuv":
-            options += [f"in_color_matrix={SCALE_MATRICES[matrix]}", f"out_color_matrix={SCALE_MATRICES[6]}"]
-            result = ColorInfo(out_range, 6, color.primaries, color.transfer)
-        elif out_range != in_range:
-            result = replace(color, range=out_range)
-            if exact:
-                change = f"rangein={_ZSCALE_RANGES[in_range]}:range={_ZSCALE_RANGES[out_range]}"
-                return (f"zscale=filter=bicubic:{change}", f"format={choice.pix_fmt}"), result
-        options += [f"in_range={RANGES[in_range]}", f"out_range={RANGES[out_range]}"]
-    return (f"scale={':'.join([f'flags={_SCALE_FLAGS}', *options])}", f"format={choice.pix_fmt}"), result
+    if choice.layout.family == "rgb":
+        return _to_rgb(choice, color, matrix, in_range, exact)
+    out_range = {"jpeg": FULL, "webp": LIMITED, "image": FULL, "video": LIMITED if limited else in_range}[kind]
+    if kind in ("jpeg", "webp") and choice.layout.family == "yuv":
+        change = [f"in_color_matrix={SCALE_MATRICES[matrix]}", f"out_color_matrix={SCALE_MATRICES[6]}"]
+        result = ColorInfo(out_range, 6, color.primaries, color.transfer)
+        return _scaled(choice, *change, *_ranges(in_range, out_range)), result
+    if out_range == in_range:
+        return _scaled(choice, *_ranges(in_range, out_range)), color
+    result = replace(color, range=out_range)
+    if exact:
+        ranges = f"rangein={_ZSCALE_RANGES[in_range]}:range={_ZSCALE_RANGES[out_range]}"
+        return (f"zscale=filter=bicubic:{ranges}", f"format={choice.pix_fmt}"), result
+    return _scaled(choice, *_ranges(in_range, out_range)), result
+
+
+def _from_rgb(
+    choice: Choice, color: ColorInfo, height: int, kind: Kind, marked: bool
+) -> tuple[tuple[str, ...], ColorInfo]:
+    """``conversion`` of planar RGB, of which only its result has a matrix and may be of limited range."""
+    if choice.layout.family == "rgb":
+        return _scaled(choice), color
+    matrix = 6 if kind != "video" else 1 if marked else usual_matrix(height)
+    out_range = FULL if kind == "jpeg" else LIMITED
+    result = ColorInfo(out_range, matrix, color.primaries, color.transfer)
+    return _scaled(choice, f"out_color_matrix={SCALE_MATRICES[matrix]}", f"out_range={RANGES[out_range]}"), result
+
+
+def _to_rgb(
+    choice: Choice, color: ColorInfo, matrix: int, in_range: int, exact: bool
+) -> tuple[tuple[str, ...], ColorInfo]:
+    """``conversion`` to RGB, which is of full range."""
+    result = ColorInfo(FULL, 0, color.primaries, color.transfer)
+    if exact and choice.layout.bits == 16:
+        change = f"matrixin={_ZSCALE_MATRICES[matrix]}:rangein={_ZSCALE_RANGES[in_range]}:matrix=gbr:range=full"
+        planar = "gbrap16le" if choice.layout.alpha else "gbrp16le"
+        return (f"zscale=filter=bicubic:{change}", f"format={planar}", f"format={choice.pix_fmt}"), result
+    return _scaled(choice, f"in_color_matrix={SCALE_MATRICES[matrix]}", *_ranges(in_range, FULL)), result
+
+
+def _ranges(in_range: int, out_range: int) -> tuple[str, str]:
+    return f"in_range={RANGES[in_range]}", f"out_range={RANGES[out_range]}"
+
+
+def _scaled(choice: Choice, *options: str) -> tuple[str, str]:
+    """The filters by which swscale makes the pixel format."""
+    return f"scale={':'.join([f'flags={_SCALE_FLAGS}', *options])}", f"format={choice.pix_fmt}"

@@ -24,28 +24,18 @@ def hdr_options(hdr: HdrInfo, encoder: str) -> tuple[tuple[tuple[str, str], ...]
     has_light = hdr.max_cll is not None or hdr.max_fall is not None
     if hdr.mastering is None and not has_light:
         return (), tuple(warnings)
-    said: list[str] = []
-    if encoder == "libx265":
-        said.append("hdr10=1:repeat-headers=1")
-        if hdr.mastering is not None:
-            said.append(f"master-display={_whole(hdr.mastering)}")
-        if has_light:
-            said.append(f"max-cll={light[0]},{light[1]}")
-        return (("x265-params", ":".join(said)),), tuple(warnings)
-    if encoder == "libx264":
-        if hdr.mastering is not None:
-            said.append(f"mastering-display={_whole(hdr.mastering)}")
-        if has_light:
-            said.append(f"cll={light[0]},{light[1]}")
-        return (("x264-params", ":".join(said)),), tuple(warnings)
-    if encoder == "libsvtav1":
-        if hdr.mastering is not None:
-            said.append(f"mastering-display={_floating(hdr.mastering)}")
-        if has_light:
-            said.append(f"content-light={light[0]},{light[1]}")
-        return (("svtav1-params", ":".join(said)),), tuple(warnings)
-    warnings.append(f"{encoder} cannot be told HDR10 mastering and light levels: dropped; hevc, h264 and av1 keep them")
-    return (), tuple(warnings)
+    if encoder not in _WORDS:
+        warnings.append(
+            f"{encoder} cannot be told HDR10 mastering and light levels: dropped; hevc, h264 and av1 keep them"
+        )
+        return (), tuple(warnings)
+    option, display, written, level = _WORDS[encoder]
+    said = ["hdr10=1:repeat-headers=1"] if encoder == "libx265" else []
+    if hdr.mastering is not None:
+        said.append(f"{display}={written(hdr.mastering)}")
+    if has_light:
+        said.append(f"{level}={light[0]},{light[1]}")
+    return ((option, ":".join(said)),), tuple(warnings)
 
 
 def _whole(mastering: tuple[Fraction, ...]) -> str:
@@ -62,3 +52,11 @@ def _floating(mastering: tuple[Fraction, ...]) -> str:
     red, green, blue, white = (tuple(f"{float(value):.5f}" for value in mastering[at : at + 2]) for at in (0, 2, 4, 6))
     low, high = (f"{float(value):.4f}" for value in mastering[8:10])
     return f"G({green[0]},{green[1]})B({blue[0]},{blue[1]})R({red[0]},{red[1]})WP({white[0]},{white[1]})L({high},{low})"
+
+
+_WORDS = {
+    "libx265": ("x265-params", "master-display", _whole, "max-cll"),
+    "libx264": ("x264-params", "mastering-display", _whole, "cll"),
+    "libsvtav1": ("svtav1-params", "mastering-display", _floating, "content-light"),
+}
+"""Encoder -> its option, what the mastering display is called there and how it is written, and the light levels."""

@@ -1,4 +1,4 @@
-"""Names of outputs, looked at before anything heavy is loaded: numbered pictures, and a source that would be lost."""
+"""Names, looked at before anything heavy is loaded: numbered pictures, and a source that would be lost."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ NUMBERED = re.compile(r"%(0\d{1,2})?d")
 def numbered(path: Path, number: int) -> Path:
     """The file of picture ``number``, counted from 1, of a sequence named like ``out_%03d.png``."""
     return path.with_name(NUMBERED.sub(lambda match: match[0] % number, path.name, count=1))
+
+
+def by_number(path: Path) -> list[tuple[int, int, str]]:
+    """Sorts names with the numbers in them as numbers: ``2.png`` before ``10.png``."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def first_file(path: Path) -> Path:

@@ -13,8 +13,10 @@ from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media.matroska import mark_full_range
 from slomo_cli.media.reread import count_pictures
 from slomo_cli.media.target import Target
+from slomo_cli.whole import sync
 
-_BINARY = getattr(os, "O_BINARY", 0)
+_HOLDS = os.name != "nt"
+"""Windows opens no folders, and renames and removes nothing that anybody has open: that is lock enough."""
 
 
 class Place:
@@ -34,14 +36,12 @@ class Place:
         try:
             if self._still:
                 self.path.mkdir(exist_ok=True)
-                self._lock = os.open(self.path, os.O_RDONLY)
-                self._hold()
+                self._hold(os.O_RDONLY)
                 for left in self.path.iterdir():
                     left.unlink()
             else:
                 self._clear_stale()
-                self._lock = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-                self._hold()
+                self._hold(os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except FileExistsError:  # since a moment ago
             raise self._taken() from None
         except OSError as error:
@@ -52,10 +52,7 @@ class Place:
         """Removes what a killed run left behind: its ffmpeg may still be writing, and must not write into ours."""
         assert self.path is not None
         with contextlib.suppress(FileNotFoundError):
-            self._lock = os.open(self.path, os.O_WRONLY | _BINARY)
-            self._hold()
-            if os.name == "nt":  # where an open file cannot be removed, nor one that is still being written
-                self._release()
+            self._hold(os.O_WRONLY)
             self.path.unlink()
             self._release()
 
@@ -64,9 +61,12 @@ class Place:
         self.path = None
         return busy()
 
-    def _hold(self) -> None:
-        """Two runs on one output would write through each other; the second is told."""
-        assert self._lock is not None
+    def _hold(self, flags: int) -> None:
+        """Opens and locks it. Two runs on one output would write through each other; the second is told."""
+        if not _HOLDS:
+            return
+        assert self.path is not None
+        self._lock = os.open(self.path, flags, 0o666)
         if not locked(self._lock):
             raise self._taken()
 
@@ -93,17 +93,18 @@ class Place:
         if self._still:
             self._commit_images(target)
         else:
-            _sync(self.path)
+            sync(self.path)
             _appear(self.path, target.path, target.overwrite)
         self._release()
         self.path = None
-        _sync(target.path.parent)
+        with contextlib.suppress(OSError):  # by now it is there, whatever becomes of the folder
+            sync(target.path.parent)
 
     def _commit_images(self, target: Target) -> None:
         assert self.path is not None
         numbers = sorted(int(name.stem) for name in self.path.iterdir())
         for number in numbers:
-            _sync(self.path / f"{number}.{target.extension}")
+            sync(self.path / f"{number}.{target.extension}")
         if not target.overwrite:
             for number in numbers:
                 if os.path.lexists(target.image_path(number)):
@@ -145,7 +146,7 @@ def locked(number: int) -> bool:
     """Locks an open file or folder until it is closed; False where another run has it."""
     try:
         import fcntl
-    except ImportError:  # not on Windows, where an open file cannot be replaced anyway
+    except ImportError:  # not on Windows
         return True
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -178,16 +179,6 @@ def left_over(target: Target, frames: int) -> list[str]:
     if after == target.image_path(frames) or not os.path.lexists(after):
         return []
     return [f"'{printable(after)}' and what follows stay from an older sequence: remove them to have this one alone"]
-
-
-def _sync(path: Path) -> None:
-    """Flushes a file or folder to the disk; file systems that cannot are left alone."""
-    with contextlib.suppress(OSError):
-        number = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
 
 
 def _appear(temporary: Path, path: Path, overwrite: bool) -> None:

@@ -109,7 +109,6 @@ def probe(path: str | Path) -> VideoInfo:
             foreign_tags=tuple(as_text(key) for key, value in container.metadata.items() if is_foreign(value)),
             rate_is_nominal=not several and _rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
-            picture_disposition=disposition_of(stream),
             field_order=field_order,
             crop=_crop(header),
             plays=None if several else plays_of(path, codec.codec.canonical_name),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.names import by_number
 from slomo_cli.media.source import PictureTrack, open_container, picture_stream
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def sequence_files(path: str | os.PathLike[str]) -> tuple[Path, ...] | None:
         # Square brackets are names' own. What systems hide beside pictures is meant only where it is asked for.
         there = place.parent.glob(place.name.replace("[", "[[]"))
         files = [file for file in there if place.name.startswith(".") or not file.name.startswith(".")]
-        return tuple(sorted(files, key=_by_number)) or None
+        return tuple(sorted(files, key=by_number)) or None
     return None
 
 
@@ -70,12 +71,7 @@ def _folder(folder: Path) -> tuple[Path, ...]:
     if len(kinds) > 1:
         listed = ", ".join(kinds)
         raise InputError(f"{shown} holds pictures of several kinds ({listed}); name those meant, e.g. '*{kinds[0]}'")
-    return tuple(sorted(files, key=_by_number))
-
-
-def _by_number(file: Path) -> list[tuple[int, int, str]]:
-    """Sorts ``2.png`` before ``10.png``."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", file.name) if part]
+    return tuple(sorted(files, key=by_number))
 
 
 def missing(files: tuple[Path, ...]) -> str:

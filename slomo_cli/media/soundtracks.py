@@ -29,6 +29,7 @@ class SoundTracks:
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
+        self._is_bent = sound.is_bent(draft.plan)
         self._stretched_input: int | None = None
         self._packets_input: int | None = None
         self._handed: list[StreamInfo] = []
@@ -44,8 +45,7 @@ class SoundTracks:
         mode = draft.settings.audio
         if not tracks or mode == "drop":
             return
-        bent = sound.is_bent(draft.plan)
-        if mode == "copy" and bent:
+        if mode == "copy" and self._is_bent:
             raise UsageError("sound cannot be copied while time changes: use --audio stretch, pitch or drop")
         self._note_outside(tracks)
         number = 0
@@ -66,7 +66,7 @@ class SoundTracks:
                     draft.notes.append(
                         f"{name} is copied, but .{ending} does not say that its channels are {track.layout}"
                     )
-            elif not self._encoded(track, source, number, bent, late, delay):
+            elif not self._encoded(track, source, number, late, delay):
                 continue
             draft.tags += tags.stream_tags("a", number, source, track, draft.target.container, fresh=not copied)
             number += 1
@@ -122,54 +122,28 @@ class SoundTracks:
         ):
             draft.final += ["-strict", "experimental"]
 
-    def _encoded(
-        self, track: StreamInfo, source: int, number: int, bent: bool, late: Fraction, delay: Fraction
-    ) -> bool:
+    def _encoded(self, track: StreamInfo, source: int, number: int, late: Fraction, delay: Fraction) -> bool:
         """A track that is encoded anew, stretched where time changes; False when that cannot be had.
 
         ``late``: seconds of silence that the target cannot say; ``delay``: seconds of sound before the picture.
         """
         draft = self._draft
-        name, ending = tags.label(track), draft.target.extension
+        name = tags.label(track)
         codec, encoder = sound.audio_encoder(track, draft.container, draft.tools)
-        if not track.codec:
-            draft.notes.append(f"{name} dropped: its codec is unknown")
-            return False
-        if not track.sample_rate or not track.channels:
-            draft.notes.append(f"{name} dropped: nothing in it can be decoded")
-            return False
-        if encoder is None:
-            draft.notes.append(f"{name} dropped: this ffmpeg has no encoder for {codec}, which .{ending} would hold")
+        if encoder is None or not (track.codec and track.sample_rate and track.channels):
+            draft.notes.append(f"{name} dropped: {self._why_dropped(track, codec)}")
             return False
         joined = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
         if draft.changed or joined:
             self._bent(track, number, codec, delay)
-            if not draft.changed:
-                without = ", without what sounds before the first picture" if delay else ""
-                draft.notes.append(f"{name} becomes {codec}{without}: .{ending} does not hold it as it is")
-            elif track.codec != codec:
-                draft.notes.append(f"{name} is {'stretched' if bent else 'cut to the range'} and becomes {codec}")
-            elif draft.settings.audio == "copy":
-                draft.notes.append(f"{name} is cut to the range, and so encoded anew: only the whole can be copied")
         else:
             draft.maps += ["-map", self._unbent(track, source)]
             layouts = sound.layout_filter(codec, track, draft.container)
             silence = "aresample=async=1:first_pts=0" if draft.target.container in AT_ONCE else ""
             if steps := [step for step in (layouts, silence) if step]:
                 draft.codecs += [f"-filter:a:{number}", ",".join(steps)]
-            if track.codec in draft.container.audio and late > _UNHEARD:
-                draft.notes.append(
-                    f"{name} is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
-                )
-            elif track.codec in draft.container.audio and track.is_cut:
-                draft.notes.append(
-                    f"{name} is encoded anew: a copy would bring back what the source's edit list leaves out"
-                )
-            elif track.codec in draft.container.audio:
-                hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
-                draft.notes.append(f"{name} is encoded anew: .{ending} cannot hide {hidden} as the source does")
-            else:
-                draft.notes.append(f"{name} becomes {codec}: .{ending} does not hold it as it is")
+        if why := self._why_encoded(track, codec, late, delay if joined else Fraction(0)):
+            draft.notes.append(f"{name} {why}")
         if mixed := sound.mixed_to(codec, track, draft.container):
             layout = sound.layout_name(track) or f"{track.channels} channels"
             draft.notes.append(f"{name} is mixed to {mixed}: {codec} does not hold {layout}")
@@ -181,20 +155,45 @@ class SoundTracks:
         self._allow(codec)
         return True
 
+    def _why_dropped(self, track: StreamInfo, codec: str) -> str:
+        if not track.codec:
+            return "its codec is unknown"
+        if not track.sample_rate or not track.channels:
+            return "nothing in it can be decoded"
+        return f"this ffmpeg has no encoder for {codec}, which .{self._draft.target.extension} would hold"
+
+    def _why_encoded(self, track: StreamInfo, codec: str, late: Fraction, left_out: Fraction) -> str:
+        """Why a track is not copied; '' where nobody asks. ``left_out``: seconds before the first picture that go."""
+        draft, ending = self._draft, self._draft.target.extension
+        if draft.changed:
+            if track.codec != codec:
+                return f"is {'stretched' if self._is_bent else 'cut to the range'} and becomes {codec}"
+            asked = draft.settings.audio == "copy"
+            return "is cut to the range, and so encoded anew: only the whole can be copied" if asked else ""
+        if left_out:
+            return f"becomes {codec}, without what sounds before the first picture: .{ending} does not hold it as it is"
+        if track.codec not in draft.container.audio:
+            return f"becomes {codec}: .{ending} does not hold it as it is"
+        if late > _UNHEARD:
+            return f"is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
+        if track.is_cut:
+            return "is encoded anew: a copy would bring back what the source's edit list leaves out"
+        hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
+        return f"is encoded anew: .{ending} cannot hide {hidden} as the source does"
+
     def _bent(self, track: StreamInfo, number: int, codec: str, delay: Fraction) -> None:
         """The track on the picture's time and as long as it: by the vocoder, or by filters where it is only cut out of
         one recording, may fall in pitch, or cannot be fed."""
         draft = self._draft
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(draft.settings, draft.tools)
-        bent = sound.is_bent(draft.plan)
-        ours = method != "pitch" if bent else not draft.timing.continuous
+        ours = method != "pitch" if self._is_bent else not draft.timing.continuous
         if ours and sound.can_be_fed(track):
             self._fed(track, number, codec, delay)
             return
         if self._stretched_input is None:
             self._stretched_input = draft.inputs.source(stretch.LEAD)
-            if bent and method == "atempo":
+            if self._is_bent and method == "atempo":
                 draft.notes.append("this ffmpeg has no rubberband filter: sound is stretched less exactly, with atempo")
         parts = stretch.segments(draft.plan, rate)
         pads = (draft.inputs.use(self._stretched_input, track), f"a{number}")

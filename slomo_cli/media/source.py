@@ -79,6 +79,8 @@ LENGTHLESS = frozenset({"asf", "matroska,webm"})
 _LONGEST_DELAY = 10
 """Seconds a picture of theirs may wait between decoding and showing (ITU-T H.222.0, 2.14.3)."""
 _LEADING_BYTES = 4096
+_ENOUGH_BYTES = 64 << 20
+"""Of pictures that are looked at until one decodes."""
 THEORA_HEADER, THEORA_COMMENTS = 0x80, 0x81
 """Theora's first byte: this bit is set in headers, of which comments are no matter of decoding (Theora, 6.1)."""
 _ATTACHED_PIC, _TIMED_THUMBNAILS = 0x400, 0x800
@@ -376,10 +378,10 @@ def _decoder(stream: VideoStream) -> Any:
     return own
 
 
-def first_picture(picture: PictureTrack, shown: str, *, enough_bytes: int = 64 << 20) -> VideoFrame:
+def first_picture(picture: PictureTrack, shown: str) -> VideoFrame:
     """The first picture that decodes, with damaged packets passed over.
 
-    Raises InputError when nothing decodes in the first ``enough_bytes`` of the stream.
+    Raises InputError when nothing decodes near the beginning of the stream.
     """
     read = 0
     head = b""
@@ -394,7 +396,7 @@ def first_picture(picture: PictureTrack, shown: str, *, enough_bytes: int = 64 <
             frames = []
         if frames:
             return frames[0]
-        if read > enough_bytes:
+        if read > _ENOUGH_BYTES:
             break
     try:
         frames = picture.decode(None)

@@ -20,7 +20,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Literal
 
-from slomo_cli.timeline import Piece, Plan
+from slomo_cli.timeline import Plan
+from slomo_cli.times import Piece
 
 Method = Literal["rubberband", "atempo", "pitch"]
 

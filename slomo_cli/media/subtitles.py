@@ -58,9 +58,7 @@ def retime(
     from slomo_cli.media.probe import open_container
 
     with open_container(info.path) as origin, av.open(literal(result), "w") as target:
-        outputs: dict[int, Any] = {}
-        for index in streams:
-            outputs[index] = target.add_stream_from_template(origin.streams[index])
+        outputs: dict[int, Any] = {i: target.add_stream_from_template(origin.streams[i]) for i in streams}
         written: dict[int, int] = dict.fromkeys(streams, -1)
         outside: dict[int, int] = dict.fromkeys(streams, 0)
         foreign: dict[int, int] = dict.fromkeys(streams, 0)
@@ -69,53 +67,57 @@ def retime(
             film = JoinedClock(origin, info, timing)
             wanted = [origin.streams[index] for index in streams]
             for packet in origin.demux(wanted if timing.continuous else [*wanted, film.picture]):
-                if packet.stream_index == info.stream_index:
+                index = packet.stream_index
+                if index == info.stream_index:
                     film.follow(packet.dts)
                     continue
-                if packet.pts is None or not packet.size:
+                data, codec = bytes(packet), codecs.get(index, "")
+                if packet.pts is None or not data or _fills_a_gap(data, codec):
                     continue
-                index = packet.stream.index
-                codec = codecs.get(index, "")
-                if codec == "mov_text" and bytes(packet)[:2] == b"\0\0":
-                    continue  # an empty caption that only fills a gap; the writer makes its own
                 base = Fraction(packet.time_base)
                 begin = packet.pts * base - timing.first_seconds + film.seconds
                 lasts = packet.duration * base if packet.duration else None
                 moved = _moved(begin, lasts, plan)
                 if moved is None:
-                    outside[index] += not _clears(bytes(packet), codec)
+                    outside[index] += not _clears(data, codec)
                     continue
-                start, length = moved
-                data = _inner_clock(bytes(packet), codec, plan, begin, lasts, length)
-                if codec == "webvtt" and plan is not None:
-                    data = _move_words(data, plan, begin, lasts, packet.pts * base)
-                if codec in TEXT and (mended := _as_utf8(data, codec)) != data:
-                    data = mended
-                    foreign[index] += 1
-                fresh: Any = av.Packet(data)
+                if plan is not None:
+                    data = _inner_clock(data, codec, plan, begin, lasts, moved[1], packet.pts * base)
+                mended = _as_utf8(data, codec) if codec in TEXT else data
+                foreign[index] += mended != data
+                # Stamps of one stream must not run backwards; two captions may begin together.
+                fresh = _packet(mended, outputs[index], *moved, earliest=written[index])
                 for kind in filter(packet.has_sidedata, _BESIDE_TEXT):
                     fresh.set_sidedata(packet.get_sidedata(kind))
-                clock = Fraction(1, 1000)
-                fresh.stream = outputs[index]
-                fresh.time_base = clock
-                # Stamps of one stream must not run backwards; two captions may begin together.
-                fresh.pts = fresh.dts = max(round(start / clock), written[index])
                 written[index] = fresh.pts
-                if length is not None:
-                    fresh.duration = max(1, round((start + length) / clock) - fresh.pts)
-                fresh.is_keyframe = True
                 target.mux(fresh)
             if max(written.values()) < 0 and codecs.get(streams[0]) != "mov_text":
                 # A Matroska file without a single packet cannot be opened: one caption that shows nothing keeps it.
-                blank: Any = av.Packet(_BLANK.get(codecs.get(streams[0], ""), b" "))
-                blank.stream, blank.time_base = outputs[streams[0]], Fraction(1, 1000)
-                blank.pts, blank.dts, blank.duration, blank.is_keyframe = 0, 0, 1, True
-                target.mux(blank)
+                nothing = _BLANK.get(codecs.get(streams[0], ""), b" ")
+                target.mux(_packet(nothing, outputs[streams[0]], Fraction(0), Fraction(1, 1000)))
         except av.error.FFmpegError as error:
             raise InputError(
                 f"the subtitles of '{printable(info.path)}' cannot be copied: {printable(error)}"
             ) from None
     return outside, foreign
+
+
+def _packet(data: bytes, stream: Any, start: Fraction, length: Fraction | None, earliest: int = 0) -> Any:
+    """A caption of its own, in milliseconds; not before ``earliest``."""
+    import av
+
+    packet: Any = av.Packet(data)
+    packet.stream, packet.time_base = stream, Fraction(1, 1000)
+    packet.pts = packet.dts = max(round(start * 1000), earliest)
+    if length is not None:
+        packet.duration = max(1, round((start + length) * 1000) - packet.pts)
+    packet.is_keyframe = True
+    return packet
+
+
+def _fills_a_gap(data: bytes, codec: str) -> bool:
+    """Whether it is one of the empty captions that stand between others in MP4, whose writer makes its own."""
+    return codec == "mov_text" and data[:2] == b"\0\0"
 
 
 def _as_utf8(data: bytes, codec: str) -> bytes:
@@ -156,14 +158,21 @@ def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan | None) -> tuple[
 
 
 def _inner_clock(
-    data: bytes, codec: str, plan: Plan | None, begin: Fraction, lasts: Fraction | None, length: Fraction | None
+    data: bytes,
+    codec: str,
+    plan: Plan,
+    begin: Fraction,
+    lasts: Fraction | None,
+    length: Fraction | None,
+    stored: Fraction,
 ) -> bytes:
-    """The packet with the times inside it scaled: DVD's control dates, DVB's page time-out, the effects of ASS.
+    """The packet with the times inside it on the new time: DVD's control dates, DVB's page time-out, the effects of
+    ASS, the words of WebVTT.
 
-    begin, lasts: of the source; length: what ``_moved`` made of the part that is shown.
+    begin, lasts: of the source; length: what ``_moved`` made of the part that is shown; stored: see ``_move_words``.
     """
-    if plan is None:
-        return data
+    if codec == "webvtt":
+        return _move_words(data, plan, begin, lasts, stored)
     start = max(begin, plan.start)
     if codec in ("ass", "ssa") and lasts is not None and length is not None:
         return _scale_ass(data, length / (min(begin + lasts, plan.end) - start))

@@ -87,11 +87,6 @@ class Target:
     ffmpeg_version: tuple[int, int] = (99, 0)
 
     @property
-    def output_args(self) -> tuple[str, ...]:
-        """The options as ffmpeg reads them, for showing."""
-        return tuple(word for name, value in self.options for word in (f"-{name}", value))
-
-    @property
     def temporary(self) -> Path | None:
         """Where the output grows until it is whole: a hidden file beside the target, or a hidden folder for images."""
         if self.path is None:

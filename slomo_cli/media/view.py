@@ -39,7 +39,7 @@ def to_libav(frame: Frame) -> VideoFrame:
     return picture
 
 
-def shown_size(info: VideoInfo) -> tuple[int, int]:
+def full_size(info: VideoInfo) -> tuple[int, int]:
     """Width and height of the picture as shown at full detail: samples made square by enlarging, then turned."""
     aspect = info.sample_aspect if info.sample_aspect > 0 else Fraction(1)
     width = round(info.width * max(aspect, Fraction(1)))
@@ -97,7 +97,7 @@ def view_of(
     A smaller source is shown at its own size, or enlarged by a whole number while it is narrower than ``least``.
     ``even``: both sides are even numbers, as most encoders need.
     """
-    full_width, full_height = shown_size(info)
+    full_width, full_height = full_size(info)
     scale = min(Fraction(width or full_width, full_width), Fraction(height or full_height, full_height), Fraction(1))
     if scale == 1 and full_width < least:
         scale = Fraction(max(1, min(least // full_width, 16)))

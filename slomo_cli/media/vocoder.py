@@ -109,7 +109,7 @@ class Attacks:
     def _look(self) -> None:
         block = self._source.read(self._at, self._at + self._hop)
         energy = float(np.mean(np.square(block, dtype=np.float64)))
-        before = max(self._past) if self._past else 0.0
+        before = max(self._past)
         # Against the loudest of the recent past: a beating or rumbling sound is no row of attacks.
         if energy > _FLOOR and energy > _RISE * before and self._at - self._last >= self._apart:
             self._last = self._at

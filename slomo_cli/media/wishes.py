@@ -100,6 +100,12 @@ _COUNT_CHANGING = frozenset(
         "segment",
         "movie",
         "random",
+        "bwdif",
+        "estdif",
+        "interlace",
+        "tblend",
+        "untile",
+        "zoompan",
     )
 )
 _PARAMS = ("x264-params", "x264opts", "x265-params", "svtav1-params", "aom-params", "rav1e-params", "vvenc-params")

@@ -20,6 +20,7 @@ from torch import Tensor
 from slomo_cli.errors import WeightsError, printable
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
+from slomo_cli.text import first_line
 
 PRESET = "avinash20"
 
@@ -95,7 +96,7 @@ def _read(path: Path) -> Mapping[str, Any]:
             "(expected a Super-SloMo checkpoint)"
         ) from error
     except Exception as error:  # torch reports damage in many ways: RuntimeError, EOFError, KeyError, struct.error ...
-        raise WeightsError(f"{shown} is truncated or is no PyTorch checkpoint ({_line(error)})") from error
+        raise WeightsError(f"{shown} is truncated or is no PyTorch checkpoint ({first_line(error)})") from error
     if not isinstance(found, Mapping) or not {"state_dictFC", "state_dictAT"} <= found.keys():
         keys = list(found)[:5] if isinstance(found, Mapping) else [type(found).__name__]
         raise WeightsError(
@@ -125,8 +126,3 @@ def _translated(checkpoint: Mapping[str, Any], key: str, net: str, source: Path)
         some = ", ".join(printable(name) for name in list(theirs)[:3])
         raise WeightsError(f"{printable(source)} is of another layout: {key} also holds {some}")
     return ours
-
-
-def _line(error: BaseException) -> str:
-    """The first line of an error, cut to a readable length."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -110,12 +110,8 @@ def verify(released: Released) -> None:
 # ------------------------------------------------------------------------------------------------------- load
 
 
-def load(
-    name_or_path: str | os.PathLike[str],
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> LoadedWeights:
-    """A network ready to run, from a released name or the path of a weights file.
+def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu") -> LoadedWeights:
+    """A network ready to run, in float32, from a released name or the path of a weights file.
 
     A released name wins over a file of that name in the current folder; write ``./name`` for the file. Everything is
     checked before use: the sum of a released file, the network's layout, and that every number is finite. Raises
@@ -135,7 +131,7 @@ def load(
     tensors = _read_tensors(path)
     _check_tensors(path, tensors, model)
     model.load_state_dict(tensors)
-    model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    model = model.to(device=device, dtype=torch.float32).eval().requires_grad_(False)
     name = released.name if released else path.stem
     return LoadedWeights(model, name, preset, config, sha256, record, path)
 

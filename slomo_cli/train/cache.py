@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from slomo_cli.errors import InputError, SlomoError, printable
 from slomo_cli.media.containers import VIDEO_SUFFIXES
-from slomo_cli.text import counted
+from slomo_cli.text import counted, some
 
 GRID = 16
 """Cells along each side of the motion record of a frame."""
@@ -110,10 +110,7 @@ def _files_below(folder: Path, suffixes: Collection[str], locked: list[Path]) ->
 
 def _locked_out(folders: Sequence[Path]) -> str:
     """A line that says which folders may not be entered; '' for none."""
-    if not folders:
-        return ""
-    more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
-    return f"left out {', '.join(map(printable, folders[:3]))}{more}: no permission to look inside"
+    return f"left out {some(folders)}: no permission to look inside" if folders else ""
 
 
 def load_clips(
@@ -132,19 +129,8 @@ def load_clips(
         _sweep(cache)
     except OSError as error:
         raise _no_cache(cache, error) from error
-    places: dict[Path, tuple[Path, Path]] = {}
-    known: dict[str, Path] = {}
-    for video in videos:
-        try:
-            digest = _digest(video)
-        except OSError as error:
-            report(f"left out {printable(video.name)}: {error.strerror or error}")
-            continue
-        first = known.setdefault(digest, video)
-        if first is video:
-            places[video] = _paths(video, digest, cache, short_side)
-        else:
-            report(f"left out {printable(video.name)}: a copy of {printable(first)}")
+    digests = _distinct(videos, report)
+    places = {video: _paths(video, digest, cache, short_side) for video, digest in digests.items()}
     new = [record_file for _, record_file in places.values() if not record_file.exists()]
     if new:
         report(f"decoding {counted(len(new), 'video')} into {printable(cache)}")
@@ -185,6 +171,20 @@ def _paths(video: Path, digest: str, cache: Path, short_side: int) -> tuple[Path
     # With a key and an ending a name must stay within 255 bytes; a letter has at most 4.
     name = video.stem if len(os.fsencode(video.stem)) <= 200 else video.stem[:50]
     return cache / f"{name}-{key}.yuv", cache / f"{name}-{key}.npz"
+
+
+def _distinct(videos: Sequence[Path], report: Callable[[str], None]) -> dict[Path, str]:
+    """The digests of those that can be read; of copies only the first counts. The others are reported."""
+    known: dict[str, Path] = {}
+    for video in videos:
+        try:
+            first = known.setdefault(_digest(video), video)
+        except OSError as error:
+            report(f"left out {printable(video.name)}: {error.strerror or error}")
+        else:
+            if first is not video:
+                report(f"left out {printable(video.name)}: a copy of {printable(first)}")
+    return {video: digest for digest, video in known.items()}
 
 
 def _digest(video: Path) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from slomo_cli.errors import SlomoError, WeightsError, printable
 from slomo_cli.net.weights import tensors_of
+from slomo_cli.text import first_line
 from slomo_cli.whole import whole
 
 _PART = re.compile(r"\.part-(\d+)-of-(\d+)")
@@ -103,10 +104,9 @@ def load_checkpoint(
                 }
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     except (RuntimeError, KeyError) as error:
-        first = str(error).splitlines()[0]
         raise WeightsError(
-            f"{printable(path)} was written by a network of another shape ({first}); use the preset and sizes it was "
-            "started with, or another --out folder"
+            f"{printable(path)} was written by a network of another shape ({first_line(error)}); use the preset and "
+            "sizes it was started with, or another --out folder"
         ) from error
     return record
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -51,4 +50,4 @@ class Interrupts:
         """Do now what the signal asked for, if one came."""
         self.__exit__()
         if self.received is not None:
-            os.kill(os.getpid(), self.received)
+            signal.raise_signal(self.received)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from slomo_cli.errors import SlomoError, UsageError, WeightsError, printable
 from slomo_cli.net.weights import tensors_of
+from slomo_cli.text import first_line
 
 Input = Literal["auto", "caffe", "torchvision"]
 
@@ -87,10 +88,9 @@ def load_features(file: Path | None, convention: Input = "auto") -> PerceptualFe
     try:
         return PerceptualFeatures(tensors, caffe)
     except (KeyError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
         raise WeightsError(
             f"--vgg: expected VGG16 up to conv4_3 with torchvision's names (features.0.weight ... features.21.bias) in "
-            f"{printable(file)}, found otherwise: {first}"
+            f"{printable(file)}, found otherwise: {first_line(error)}"
         ) from error
 
 

@@ -19,6 +19,7 @@ from slomo_cli.errors import UsageError, WeightsError, printable
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
 from slomo_cli.picture import write_whole
+from slomo_cli.text import first_line
 from slomo_cli.train.checkpoint import join_parts, read_checkpoint, split_file, under
 from slomo_cli.train.loop import CHECKPOINT
 
@@ -102,8 +103,7 @@ def export(
         net: nn.Module = build(preset, config)
         net.load_state_dict(under(tensors, "average."))
     except (ValueError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise WeightsError(f"{printable(checkpoint)} does not fit the network {preset}: {first}") from error
+        raise WeightsError(f"{printable(checkpoint)} does not fit the network {preset}: {first_line(error)}") from error
     weights.save(target, net, preset, config, record, DTYPES[dtype])
     write_record(out, record)
     if split_bytes:

@@ -17,7 +17,7 @@ from slomo_cli.evaluate.datasets import Dataset, open_datasets
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
 from slomo_cli.net.unet import parameter_count
-from slomo_cli.text import counted
+from slomo_cli.text import counted, some
 from slomo_cli.train.cache import Clip, find_videos, load_clips
 from slomo_cli.train.checkpoint import join_parts, read_record
 from slomo_cli.train.feed import Sampler
@@ -276,10 +276,9 @@ def _tell_unused(request: Request, real: int, synthetic: int, report: Callable[[
 
 
 def _tell_left_out(given: Sequence[Path], used: Container[Path], why: str, report: Callable[[str], None]) -> None:
-    left = [printable(path.name) for path in given if path not in used]
+    left = [path.name for path in given if path not in used]
     if left:
-        names = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
-        report(f"left out {names}: {why}")
+        report(f"left out {some(left)}: {why}")
 
 
 def _shares(settings: TrainSettings, team: Team, photos: bool, videos: bool) -> tuple[int, int]:

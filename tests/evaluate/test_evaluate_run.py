@@ -213,6 +213,9 @@ def test_scores_do_not_depend_on_the_clips_before(tmp_path: Path) -> None:
         pictures = [moving(k, 1) for k in range(9)]
         if name == "a":  # nothing here is like what came before
             pictures = [rng.integers(0, 256, pictures[0].shape).astype(np.uint8) for _ in pictures]
+        else:  # a change that is a cut, but not after what is in a
+            spots = rng.integers(-90, 90, pictures[0].shape)
+            pictures[3:] = [np.clip(picture + spots, 0, 255).astype(np.uint8) for picture in pictures[3:]]
         write_pictures(folder, *pictures, names=[f"{k}.png" for k in range(9)])
     with Network(ComputeSettings(device="cpu", dtype="float32")) as method:
         both, alone = (evaluate([open_dataset(tmp_path / "both" / path)], {"m": method})[0] for path in ("", "b"))

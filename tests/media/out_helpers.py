@@ -36,7 +36,6 @@ class FakeTools:
         | {"subrip", "libvorbis", "libvpx", "mpeg1video", "mpeg2video", "huffyuv", "rawvideo", "v210", "qtrle"}
     )
     filters: frozenset[str] = frozenset({"rubberband", "atempo", "zscale"})
-    muxers: frozenset[str] = frozenset()
 
 
 def video_info(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction as F
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import av
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 from slomo_cli.errors import UsageError
-from slomo_cli.media.cuts import CutDetector, DuplicateFilter, PairKinds, difference, shrink, thin
+from slomo_cli.media.cuts import CutDetector, DuplicateFilter, PairKinds, difference, shrink
 from slomo_cli.timeline import make_plan, schedule
 from slomo_cli.values import ColorInfo, Frame, PixelLayout, SourceTiming, TimeSettings
 
@@ -273,6 +274,14 @@ def test_the_same_pair_gets_the_same_answer() -> None:
         assert (detector.is_cut(left, right), detector.limit) == first
 
 
+def test_light_alone_adds_little() -> None:
+    """However much of it: the same things are there."""
+    dim = view(SCENE, 100) / 4
+    detector = CutDetector()
+    assert not detector.is_cut(frame(dim), frame(dim + 160, 1))
+    assert detector.unlikeness < 0.09
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 40), (16, 16)])
 def test_tiny_pictures_do_no_harm(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
@@ -282,6 +291,10 @@ def test_tiny_pictures_do_no_harm(size: tuple[int, int]) -> None:
 
 
 # --- repeats
+
+
+def thin(frames: Iterable[Frame], **settings: Any) -> Iterator[Frame]:
+    return DuplicateFilter(**settings).thin(frames)
 
 
 def repeated(pictures: Sequence[Picture], times: Callable[[int], int], disturb: float = 0.0) -> list[Frame]:
@@ -319,6 +332,13 @@ def test_repeats_are_dropped(times: Callable[[int], int], disturb: float) -> Non
     at_60 = [Frame(f.planes, f.layout, f.color, F(k, 60)) for k, f in enumerate(frames)]
     kept = [round(f.pts_seconds * 60) for f in duplicates.thin(at_60)]
     assert kept == expected and duplicates.count == len(frames) - len(kept)
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(24, [*range(0, 60, 6), 59]), (23, [*range(55), 59])])
+def test_a_picture_that_stands_a_quarter_of_a_second_may_be_of_a_lower_rate(rate: int, kept: list[int]) -> None:
+    """And no longer: more is a still picture. (How long the last frame stands, nobody can tell.)"""
+    frames = [Frame(f.planes, f.layout, f.color, F(k, rate)) for k, f in enumerate(repeated(moving(10), lambda k: 6))]
+    assert [one.pts_seconds * rate for one in thin(frames)] == kept
 
 
 @pytest.mark.parametrize("speed", [0.1, 0.25, 1.0, 4.0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shutil
 import signal
 import stat
 import struct
@@ -801,13 +802,63 @@ class TestTruth:
             for frame in frames_of("yuv420p"):
                 encoder.write(frame)
             monkeypatch.setattr(place.os, call, fail)
-            if call == "replace":
+            if call == "link":  # not needed where the old one is replaced
+                encoder.finish()
+            else:
                 with pytest.raises(EncoderError, match="No space left"):
                     encoder.finish()
                 assert (folder / "a.mp4").read_text() == "old"
-            else:
-                encoder.finish()
         assert only_files(folder) == ["a.mp4"]
+
+    def test_a_disk_that_takes_no_picture_is_heard(self, folder, monkeypatch):
+        """Of a sequence none appears, not even those before it."""
+
+        def fail(_):
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(place.os, "fsync", fail)
+        with pytest.raises(EncoderError, match="Input/output error"):
+            write(folder / "%03d.png", video_info(), frames_of("yuv420p"))
+        assert only_files(folder) == []
+
+    @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no list of what is open")
+    @pytest.mark.parametrize("name", ["a.mp4", "%03d.png"])
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_nothing_that_is_renamed_or_removed_is_open_where_that_cannot_be(
+        self, folder, monkeypatch, name, overwrite
+    ):
+        """As on Windows, where no folder can be opened either."""
+        opened = os.open
+
+        def only_files_are_opened(path, *rest, **words):
+            if os.path.isdir(path):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return opened(path, *rest, **words)
+
+        def of_closed_files(call):
+            def checked(path, *rest, **words):
+                held = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+                if os.path.realpath(path) in map(os.path.realpath, held):
+                    raise PermissionError(errno.EACCES, "in use by another process", path)
+                return call(path, *rest, **words)
+
+            return checked
+
+        monkeypatch.setattr(place, "_HOLDS", False)
+        monkeypatch.setattr(os, "open", only_files_are_opened)
+        monkeypatch.setattr(shutil, "_use_fd_functions", False)  # its way with folders where they can be opened
+        for call in ("replace", "unlink"):
+            monkeypatch.setattr(os, call, of_closed_files(getattr(os, call)))
+        target = target_for(folder / name, video_info(), tools(), overwrite=overwrite)
+        args = build_encode_args(target, NTSC, None, tools().path)
+        for finished in (False, True):
+            with Encoder(args, target, 2) as encoder:
+                for frame in frames_of("yuv420p", count=2):
+                    encoder.write(frame)
+                if finished:
+                    encoder.finish()
+            there = ["a.mp4"] if name == "a.mp4" else ["001.png", "002.png"]
+            assert only_files(folder) == (there if finished else [])
 
 
 class TestStopping:

@@ -284,6 +284,24 @@ def test_rotation_and_flips_are_the_matrix(
     assert (info.width, info.height) == (64, 48)
 
 
+@pytest.mark.parametrize(
+    ("first", "orientation"),
+    [
+        ((65536, 1, -1, 65536), Orientation(0, False)),
+        ((65536, -1, 1, 65536), Orientation(0, False)),
+        ((1, -65535, 65536, -1), Orientation(90, False)),
+        ((-65536, 2, -2, -65536), Orientation(180, False)),
+        ((56756, -32768, 32768, 56756), Orientation(29.9999, False)),
+        ((0, 0, 0, 0), Orientation(0, False)),
+    ],
+)
+def test_a_right_angle_is_one_though_its_matrix_was_rounded(
+    first: tuple[int, int, int, int], orientation: Orientation
+) -> None:
+    a, b, c, d = first
+    assert orientation_of((a, b, 0, c, d, 0, 0, 0, 1 << 30)) == orientation
+
+
 def test_sample_aspect_and_fields(clip: Clip) -> None:
     assert probe(clip("anamorphic.mp4")).sample_aspect == F(4, 3)
     assert probe(clip("cfr.mp4")).sample_aspect == 1

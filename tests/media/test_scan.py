@@ -8,6 +8,8 @@ from array import array
 from collections.abc import Callable
 from fractions import Fraction as F
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -17,8 +19,9 @@ from slomo_cli.errors import InputError
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.edits import odd_edits
 from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import Timing, _Walk, scan
+from slomo_cli.media.scan import Timing, _shortfall, _Walk, scan
 from slomo_cli.media.source import PictureTrack
+from slomo_cli.values import SourceTiming
 
 Clip = Callable[[str], Path]
 NTSC, FILM = F(30000, 1001), F(24000, 1001)
@@ -26,6 +29,26 @@ NTSC, FILM = F(30000, 1001), F(24000, 1001)
 
 def timed(path: Path) -> Timing:
     return scan(probe(path))
+
+
+@pytest.mark.parametrize(
+    ("rate", "length", "missing", "told"),
+    [
+        (F(30), F(10), F(1, 5), False),  # less than a quarter of a second
+        (F(30), F(10), F(3, 10), True),
+        (F(2), F(10), F(7, 5), False),  # less than three pictures
+        (F(2), F(10), F(8, 5), True),
+        (F(30), F(1000), F(9), False),  # less than a hundredth of it all
+        (F(30), F(1000), F(11), True),
+    ],
+)
+def test_how_much_may_be_missing_of_what_a_header_names(rate: F, length: F, missing: F, told: bool) -> None:
+    """Headers round, and count what sound comes after the picture."""
+    walk: Any = SimpleNamespace(failure="", hidden=0, furthest=F(0))
+    info: Any = SimpleNamespace(container="mov,mp4", duration_from_header=length)
+    there = SourceTiming(1, F(0), length - missing, rate, rate)
+    lines = _shortfall(walk, info, there, F(0))
+    assert [line for line in lines if "an incomplete file?" in line] == lines and len(lines) == told
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,16 @@ def test_pictures_come_in_the_order_of_their_numbers(name: str, folder: Path) ->
     assert brightness(folder / name) == [(F(k, 30), 10 * (k + 1)) for k in range(12)]
 
 
+def test_digits_that_are_no_number_are_letters(folder: Path, tmp_path: Path) -> None:
+    """A raised two, as in m²; and of names with one number, the order does not change from run to run."""
+    shots = tmp_path / "shots"
+    shots.mkdir()
+    for name in ("10²10.png", "10²2.png", "10²002.png"):
+        (shots / name).write_bytes((folder / "im_1.png").read_bytes())
+
+    assert [file.name for file in sequence_files(shots) or ()] == ["10²002.png", "10²2.png", "10²10.png"]
+
+
 @pytest.mark.parametrize("ending", ["pfm", "hdr", "pcx", "pbm", "gif"])
 def test_a_folder_of_any_kind_of_picture(make: Callable[..., Path], tmp_path: Path, ending: str) -> None:
     shots = tmp_path / "shots"

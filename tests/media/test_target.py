@@ -352,6 +352,8 @@ class TestEncoderArguments:
             ("-crf",),
             ("-vf", "scale=2:2,fps=10"),
             ("-filter:v", "[in]select=1[out]"),
+            ("-vf", "bwdif"),
+            ("-vf", "tblend=all_mode=average"),
             ("-passlogfile", "x"),
             ("-/filter", "file.txt"),
             ("-dump_attachment:t", "x"),
@@ -568,7 +570,7 @@ class TestHdr:
 
     def test_light_levels_alone(self):
         info = video_info("yuv420p10le", hdr=HdrInfo(max_cll=600))
-        assert "max-cll=600,0" in " ".join(target_for("a.mp4", info).output_args)
+        assert "max-cll=600,0" in dict(target_for("a.mp4", info).options)["x265-params:v:0"]
 
 
 class TestFullRange:

@@ -16,7 +16,7 @@ from slomo_cli.media.decode import Decoder
 from slomo_cli.media.orientation import Orientation
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
-from slomo_cli.media.view import View, shown_size, to_libav, view_of
+from slomo_cli.media.view import View, full_size, to_libav, view_of
 from slomo_cli.values import ColorInfo, Frame, PixelLayout
 
 YUV = PixelLayout("yuv444p", "yuv", 8)
@@ -100,7 +100,7 @@ def test_a_marked_corner_stands_where_ffmpeg_puts_it(clip: Callable[[str], Path]
             frame = next(iter(decoder))
         view = view_of(info)
         still = tmp_path / f"{name}.png"
-        width, height = shown_size(info)
+        width, height = full_size(info)
         arguments = ["-i", str(clip(name)), "-frames:v", "1", "-vf", f"scale={width}:{height}:flags=bicubic"]
         subprocess.run([find_ffmpeg(), "-v", "error", *arguments, str(still)], check=True, timeout=60)
         with av.open(str(still)) as container:

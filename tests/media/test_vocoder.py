@@ -186,6 +186,21 @@ class TestDecoded:
         slack = 1e-6 if start < 5 * 48_000 else 48 / 1e6
         assert np.abs(samples[:1000] - np.where(wanted < 0, 0, wanted)).max() < slack
         assert abs(len(samples) - (12 * 48_000 - start + 1)) <= 24
+        counted = np.diff(samples[max(0, -start) : -1]) * 1e6
+        assert np.abs(counted - 1).max() < 0.5, "nothing is put in or left out where stamps are rounded"
+
+    def test_a_range_begins_as_it_sounds_in_the_whole(self, make):
+        """Codecs need what was before."""
+        path = make(
+            "sings.mp4",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=12"),
+            *("-f", "lavfi", "-i", "aevalsrc=0.5*sin(t*t*1000):s=48000:d=12"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-b:a", "128k"),
+        )
+        start = 9 * 48_000
+        whole, part = self.all(path)[start:-1], self.all(path, start)[:-1]
+        assert np.abs(whole[:5000]).max() > 0.4
+        assert np.abs(part[:5000] - whole[:5000]).max() < 1e-3
 
     def test_sound_that_begins_later_or_earlier_than_the_picture(self, counting):
         late = self.all(counting("later.mkv", "-itsoffset", "0.25"))

@@ -70,6 +70,25 @@ def test_what_moves_further_than_it_is_wide_is_carried(t: float, way: float) -> 
     assert not where[:, : left - 2].any() and not where[:, right + 2 :].any()
 
 
+@pytest.mark.parametrize(
+    ("bars", "t"),
+    [
+        (((-18, 5, -20.0), (-20, 40, 10.0), (-29, 5, 45.0)), 0.75),
+        (((84, 30, 30.0), (36, 60, 10.0), (37, 2, 10.0), (22, 3, 60.0)), 0.25),
+        (((63, 40, 20.0), (2, 60, 10.0), (-18, 10, 20.0), (88, 2, -40.0)), 0.25),
+    ],
+)
+def test_what_is_lost_may_lie_far_within_something_wide(bars: tuple[tuple[int, int, float], ...], t: float) -> None:
+    """Those that are suspected are all that matter."""
+    scene = Scene(*bars)
+    motion, where = whole(scene.found(t))
+    everywhere = carried(scene.sure(), scene.guess(t), torch.tensor([t]))
+
+    assert everywhere is not None and where.any()
+    assert torch.equal(where, everywhere.where[0, 0])
+    assert torch.allclose(motion[where], everywhere.motion[0, 0][where])
+
+
 def test_it_is_laid_over_what_is_surely_behind() -> None:
     """The still background is sure as well, and both frames show it at the place."""
     scene = Scene((20, 4, 16.0))

@@ -92,7 +92,7 @@ def test_the_file_is_the_same_for_the_same_network(saved: Path, tmp_path: Path) 
     assert again == weights.load(saved).sha256
 
 
-def test_stored_in_half_size_and_run_in_any_type(saved: Path, tmp_path: Path) -> None:
+def test_stored_in_half_size(saved: Path, tmp_path: Path) -> None:
     half = tmp_path / "half.safetensors"
     weights.save(half, tiny().to(memory_format=torch.channels_last), "superslomo", CONFIG, RECORD, torch.float16)
     assert half.stat().st_size < 0.7 * saved.stat().st_size
@@ -100,8 +100,6 @@ def test_stored_in_half_size_and_run_in_any_type(saved: Path, tmp_path: Path) ->
     for name, tensor in exact.items():
         assert rough[name].dtype == torch.float32
         assert torch.allclose(rough[name], tensor, atol=2e-3)
-    loaded = weights.load(half, dtype=torch.bfloat16)
-    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
 
 
 def test_every_preset_survives_the_journey(tmp_path: Path) -> None:

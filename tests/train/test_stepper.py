@@ -38,6 +38,22 @@ def batch(settings: TrainSettings) -> Batch:
     return WindowSampler([moving_clip()], settings.windows, CPU).draw(3, np.random.default_rng(0))
 
 
+def test_joined_batches_keep_each_target_with_its_window() -> None:
+    settings = tiny_settings()
+    real = batch(settings)
+    synthetic = SyntheticSampler([photo()], settings.windows.crop, 2, CPU).draw(2, np.random.default_rng(1))
+    joined = join_batches(real, synthetic)
+
+    assert joined.index.tolist() == [*real.index.tolist(), 3, 3, 4, 4]
+    for m, window in enumerate(joined.index.tolist()):
+        own, k = (real, m) if window < 3 else (synthetic, m - len(real.t))
+        shown = own.index[k]
+        assert torch.equal(joined.i0[window], own.i0[shown]) and torch.equal(joined.i1[window], own.i1[shown])
+        assert torch.equal(joined.targets[m], own.targets[k]) and joined.t[m] == own.t[k]
+    assert joined.truth is synthetic.truth
+    assert join_batches(real, None) is real and join_batches(None, synthetic) is synthetic
+
+
 class Coarse(nn.Module):
     """Answers on a grid of every second pixel."""
 
