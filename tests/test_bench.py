@@ -17,7 +17,7 @@ from film import read
 from rich.console import Console
 from tiny_network import save_tiny
 
-from slomo_cli.bench import rival, stages
+from slomo_cli.bench import child, rival, stages
 from slomo_cli.bench.child import Whole
 from slomo_cli.bench.clip import pictures, write_clip
 from slomo_cli.bench.machine import Clock, Spent, matrix_peak, median, repeat
@@ -27,6 +27,7 @@ from slomo_cli.bench.stages import Stage
 from slomo_cli.cli.main import cli
 from slomo_cli.errors import EncoderError, InputError
 from slomo_cli.media.ffmpeg import tools
+from slomo_cli.values import ComputeSettings
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +147,8 @@ def test_report_for_people() -> None:
     ):
         assert words in text
     assert text.count("busy with other work") == 1
+    quick = measured(rival=rival.Rival("minterpolate", "9.0", 16, Spent(0.02, 0.02)))
+    assert conclusions(quick)[-1].endswith("2.0 times slower, 3.0 times more work")
     assert len(conclusions(measured(rival=None))) == 2
 
 
@@ -199,6 +202,23 @@ def test_a_small_clip_end_to_end(weights: str, tmp_path: Path) -> None:
         assert whole["peak_bytes"] > whole["encoder_peak_bytes"] > 5e6
     assert run["against"]["frames"] > 16 and run["against"]["ours"]["frames"] == 32
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_the_rival_is_run_as_often_and_its_median_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = iter([Spent(9.0, 8.0), Spent(2.0, 1.0), Spent(4.0, 2.0)])
+    monkeypatch.setattr("slomo_cli.bench.machine.Clock.spent", lambda clock: next(spent))
+    write_clip(tmp_path / "in.mp4", 96, 64, 6, tools())
+
+    found = rival.minterpolate(tmp_path / "in.mp4", Fraction(30), Fraction(2), None, tools(), 3)
+
+    assert found.frames > 6 and found.spent == Spent(4.0, 2.0).per(found.frames)
+
+
+def test_what_ends_the_conversion_tells_the_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "in.mp4").write_text("no video")
+    request = child.Request(str(tmp_path / "in.mp4"), None, "2", None, 1, ComputeSettings())
+    with pytest.raises(InputError, match=r"was to be measured failed: .*is a text file"):
+        child.measure(request)
 
 
 def test_a_real_file_is_measured_on_as_many_frames_as_its_size_asks(

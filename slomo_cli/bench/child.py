@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slomo_cli.bench.machine import Clock, Spent, median, peak_memory, peak_memory_of_children
-from slomo_cli.errors import SlomoError
+from slomo_cli.errors import DeviceError, EncoderError, InputError, SlomoError, UsageError
 from slomo_cli.progress import make_progress
 from slomo_cli.threads import wait_quietly
 from slomo_cli.values import ComputeSettings, EncodeSettings, Summary, TimeSettings
 
 if TYPE_CHECKING:
     from slomo_cli.pipeline import ConversionPlan
+
+
+_KINDS = (UsageError, InputError, EncoderError, DeviceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Whole:
 
 
 def measure(request: Request) -> Whole:
-    """Run ``request`` in a new process. Raises what the conversion raised."""
+    """Run ``request`` in a new process. Raises the kind of error that the conversion ended with."""
     begun = time.time()
     command = [sys.executable, "-m", "slomo_cli.bench.child"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_home(), os.environ.get("PYTHONPATH"))))}
@@ -77,7 +80,8 @@ def measure(request: Request) -> Whole:
     )
     if done.returncode != 0:
         words = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise SlomoError(f"the conversion that was to be measured failed: {words}")
+        kind = next((kind for kind in _KINDS if kind.exit_code == done.returncode), SlomoError)
+        raise kind(f"the conversion that was to be measured failed: {words}")
     answer = json.loads(done.stdout.splitlines()[-1])
     answer["spent"], answer["spent_all"] = Spent(**answer["spent"]), Spent(**answer["spent_all"])
     return Whole(start_seconds=answer.pop("first_frame_at") - begun, **answer)

@@ -179,6 +179,11 @@ def conclusions(result: Measured) -> list[str]:
         lines.append(
             f"against ffmpeg {other.version} {other.name}, no encoder on either side: "
             f"{ours.fps:.1f} and {other.fps:.1f} fps, {1e3 * ours.spent.cpu:.0f} and {1e3 * other.spent.cpu:.0f} "
-            f"CPU ms a frame: {ratio.wall:.1f} times faster, {ratio.cpu:.1f} times less work"
+            f"CPU ms a frame: {_times_as(ratio.wall, 'faster', 'slower')}, "
+            f"{_times_as(ratio.cpu, 'less work', 'more work')}"
         )
     return lines
+
+
+def _times_as(ratio: float, better: str, worse: str) -> str:
+    return f"{ratio:.1f} times {better}" if ratio >= 1 else f"{1 / max(ratio, 1e-9):.1f} times {worse}"

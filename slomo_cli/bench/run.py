@@ -117,7 +117,7 @@ def bench(
         other = without = None
         if against is not None:
             say(against)
-            other = rival.minterpolate(clip, job.timing.nominal_rate, factor, end, program)
+            other = rival.minterpolate(clip, job.timing.nominal_rate, factor, end, program, repeats)
             say("the conversion without its encoder")
             without = measure(Request(str(clip), None, str(factor), seconds, repeats, compute, ffmpeg))
         return Measured(

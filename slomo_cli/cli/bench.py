@@ -94,6 +94,7 @@ class Size(SizeType):
 @option("--json", "as_json", is_flag=True, shared=False, group="Measure", help="One JSON object.")
 @option(
     "--ffmpeg",
+    type=options.FILE,
     metavar="PATH",
     shared=False,
     group="Measure",

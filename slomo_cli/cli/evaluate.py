@@ -52,15 +52,33 @@ if TYPE_CHECKING:
 )
 @option(
     "--ffmpeg",
+    type=options.FILE,
     metavar="PATH",
     shared=False,
     group="Methods",
     help="The ffmpeg whose minterpolate is measured; else SLOMO_FFMPEG, the one installed with slomo, PATH.",
 )
 @option("--clips/--no-clips", default=None, group="Results", help="Show every clip's row; else those of small sets.")
-@option("--json", "json_file", metavar="FILE", shared=False, group="Results", help="All scores as JSON; - is stdout.")
-@option("--csv", "csv_file", metavar="FILE", group="Results", help="One line per frame; - is stdout.")
-@option("--sheet", "sheet_file", metavar="FILE.png", group="Results", help="Draw the worst cases of the first method.")
+@option(
+    "--json",
+    "json_file",
+    type=options.FILE,
+    metavar="FILE",
+    shared=False,
+    group="Results",
+    help="All scores as JSON; - is stdout.",
+)
+@option(
+    "--csv", "csv_file", type=options.FILE, metavar="FILE", group="Results", help="One line per frame; - is stdout."
+)
+@option(
+    "--sheet",
+    "sheet_file",
+    type=options.FILE,
+    metavar="FILE.png",
+    group="Results",
+    help="Draw the worst cases of the first method.",
+)
 @option(
     "--worst", type=click.IntRange(1, 100), metavar="COUNT", default=6, group="Results", help="Cases to draw per set."
 )

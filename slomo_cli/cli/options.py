@@ -147,6 +147,7 @@ coding = _all(
 
 program = option(
     "--ffmpeg",
+    type=FILE,
     metavar="PATH",
     # SLOMO_FFMPEG is read where ffmpeg is searched, so that it can say what named the program.
     shared=False,

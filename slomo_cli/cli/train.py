@@ -108,7 +108,7 @@ EXPORTING = {"out", "export", "export_dtype", "split_parts", "overwrite", "progr
     help="Which network, and its recipe.",
 )
 @option("--net", metavar="NAME=VALUE", multiple=True, group="Network", help="A size other than the preset's.")
-@option("--init", metavar="NAME|FILE", group="Network", help="Begin with these weights.")
+@option("--init", type=options.FILE, metavar="NAME|FILE", group="Network", help="Begin with these weights.")
 @option("--steps", type=WHOLE, metavar="COUNT", group="Schedule", help="End after so many steps.")
 @option("--minutes", type=POSITIVE, metavar="M", group="Schedule", help="Or end after so long, resumes counted in.")
 @option("--stop-after", type=POSITIVE, metavar="M", group="Schedule", help="Pause this call; run again to go on.")

@@ -3,9 +3,10 @@ where none is, by those a conversion takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,15 @@ from av.video.reformatter import VideoReformatter
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.decode import Decoder
+from slomo_cli.media.pixels import copy_planes, layout_of
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.source import PictureTrack, first_picture
 from slomo_cli.media.view import to_libav
+from slomo_cli.values import PixelLayout
+
+if TYPE_CHECKING:
+    from slomo_cli.values import Plane
 
 RGB = npt.NDArray[np.uint8]
 
@@ -28,7 +34,21 @@ def read_picture(path: Path) -> RGB:
             frame = first_picture(source, f"'{printable(path)}'")
     except InputError as error:
         raise InputError(f"expected a picture (PNG, JPEG, ...): {error}") from error
+    layout = layout_of(frame.format.name)
+    if _is_deep(layout):
+        return _rounded(copy_planes(frame, layout), layout)
     return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+
+
+def _is_deep(layout: PixelLayout) -> bool:
+    """RGB or gray of more than 8 bits, which swscale makes half a level too bright on the way to 8."""
+    return layout.family != "yuv" and layout.bits > 8
+
+
+def _rounded(planes: Sequence[Plane], layout: PixelLayout) -> RGB:
+    """Deep samples of full range, to the nearest of 8 bits."""
+    order = (2, 0, 1) if layout.family == "rgb" else (0, 0, 0)  # of green, blue, red
+    return np.stack([np.rint(planes[k] * (255 / layout.peak)).astype(np.uint8) for k in order], axis=-1)
 
 
 class VideoPictures:
@@ -55,6 +75,10 @@ class VideoPictures:
         reformatter = VideoReformatter()
         with Decoder(self._info, self._timing, deinterlace=True) as decoder:
             for frame in decoder:
-                picture = reformatter.reformat(to_libav(frame), format="rgb24").to_ndarray()
-                yield frame.pts_seconds, np.asarray(picture, np.uint8)
+                if _is_deep(frame.layout) and not frame.color.is_limited(frame.layout):
+                    picture = _rounded(frame.planes, frame.layout)
+                else:
+                    shown = reformatter.reformat(to_libav(frame), format="rgb24").to_ndarray()
+                    picture = np.asarray(shown, np.uint8)
+                yield frame.pts_seconds, picture
             self._met = tuple(decoder.warnings)

@@ -20,7 +20,6 @@ from torch import Tensor
 from slomo_cli.errors import WeightsError, printable
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
-from slomo_cli.text import first_line
 
 PRESET = "avinash20"
 
@@ -96,7 +95,7 @@ def _read(path: Path) -> Mapping[str, Any]:
             "(expected a Super-SloMo checkpoint)"
         ) from error
     except Exception as error:  # torch reports damage in many ways: RuntimeError, EOFError, KeyError, struct.error ...
-        raise WeightsError(f"{shown} is truncated or is no PyTorch checkpoint ({first_line(error)})") from error
+        raise WeightsError(f"{shown} is truncated or is no PyTorch checkpoint: get it again") from error
     if not isinstance(found, Mapping) or not {"state_dictFC", "state_dictAT"} <= found.keys():
         keys = list(found)[:5] if isinstance(found, Mapping) else [type(found).__name__]
         raise WeightsError(
@@ -121,8 +120,22 @@ def _translated(checkpoint: Mapping[str, Any], key: str, net: str, source: Path)
             value = theirs.pop(f"{layer}.{part}", None)
             if not isinstance(value, Tensor):
                 raise WeightsError(f"{printable(source)} lacks {layer}.{part} in {key}")
+            wrong = _why_not(value)
+            if wrong:
+                raise WeightsError(
+                    f"expected floating-point numbers for {layer}.{part} in {key} of {printable(source)}, found {wrong}"
+                )
             ours[f"{net}.{name}.{part}"] = value.float()
     if theirs:
         some = ", ".join(printable(name) for name in list(theirs)[:3])
         raise WeightsError(f"{printable(source)} is of another layout: {key} also holds {some}")
     return ours
+
+
+def _why_not(value: Tensor) -> str:
+    """What keeps a tensor from being weights; '' for nothing."""
+    if value.is_meta:
+        return "a shape without numbers"
+    if not value.is_floating_point() or value.layout is not torch.strided:
+        return f"{value.dtype}, {value.layout}".replace("torch.", "")
+    return "" if torch.isfinite(value).all() else "NaN or infinity"

@@ -183,6 +183,12 @@ def _network_of(path: Path, header: Mapping[str, Any]) -> tuple[str, dict[str, A
     """Preset, config and record as the header says."""
     metadata = header.get("__metadata__")
     text = metadata.get(_KEY) if isinstance(metadata, dict) else None
+    if isinstance(metadata, dict) and "record" in metadata:
+        run = printable(path.parent)
+        raise WeightsError(
+            f"{printable(path)} is a checkpoint of training: 'slomo train --out {run} --export FILE.safetensors' makes "
+            "weights of it"
+        )
     if not isinstance(text, str):
         raise WeightsError(f"{printable(path)} does not say which network it belongs to: it was not written by slomo")
     try:

@@ -22,13 +22,14 @@ import numpy.typing as npt
 from slomo_cli.errors import InputError, SlomoError, printable
 from slomo_cli.media.containers import VIDEO_SUFFIXES
 from slomo_cli.text import counted, some
+from slomo_cli.values import Frame
 
 GRID = 16
 """Cells along each side of the motion record of a frame."""
 _NEWS_SECONDS = 15.0
 _ABANDONED_SECONDS = 24 * 3600.0
 """After so long without a new byte, an unfinished file is what a killed process left behind."""
-_FORMAT = 2
+_FORMAT = 3
 """Raised when the cache's files change their meaning; others are made anew."""
 
 
@@ -44,6 +45,8 @@ class Clip:
     """(frames,) seconds from the first."""
     motion: npt.NDArray[np.float32]
     """(frames, GRID, GRID): mean absolute luma difference to the frame before per cell, 0..255; 0 for the first."""
+    cuts: npt.NDArray[np.bool_]
+    """(frames,): the frame before belongs to another shot; False for the first."""
     path: Path = Path()
     """That file."""
 
@@ -204,7 +207,7 @@ def _load(video: Path, picture_file: Path, record_file: Path, short_side: int, s
     try:
         with np.load(record_file, allow_pickle=False) as record:
             shape = tuple(int(side) for side in record["shape"])
-            times, motion = record["times"], record["motion"].astype(np.float32)
+            times, motion, cuts = record["times"], record["motion"].astype(np.float32), record["cuts"]
         if shape[0] and picture_file.stat().st_size != shape[0] * shape[1] * shape[2]:
             raise ValueError("the pictures are cut short")
         frames = np.memmap(picture_file, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
@@ -212,7 +215,7 @@ def _load(video: Path, picture_file: Path, record_file: Path, short_side: int, s
         raise SlomoError(
             f"the training cache {printable(record_file)} is damaged ({error}); remove it to decode the video again"
         ) from error
-    return Clip(video.name, frames, times, motion, video)
+    return Clip(video.name, frames, times, motion, cuts, video)
 
 
 def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: int, stop: threading.Event) -> None:
@@ -224,11 +227,12 @@ def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: i
     part, record_part = picture_file.with_name(f"{token}.yuv-part"), record_file.with_name(f"{token}.npz-part")
     times: list[float] = []
     motion: list[npt.NDArray[np.float32]] = []
+    cuts: list[bool] = []
     shape = (3, 2)
     before: npt.NDArray[np.int16] | None = None
     try:
         with open(part, "xb") as out:
-            for seconds, picture in _pictures(video, short_side):
+            for seconds, cut, picture in _pictures(video, short_side):
                 if stop.is_set():
                     raise CancelledError
                 shape = (picture.shape[0], picture.shape[1])
@@ -236,6 +240,7 @@ def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: i
                 motion.append(np.zeros((GRID, GRID), np.float32) if before is None else _cells(np.abs(luma - before)))
                 before = luma
                 times.append(seconds)
+                cuts.append(cut)
                 out.write(picture.tobytes())
         os.replace(part, picture_file)
         with open(record_part, "xb") as out:
@@ -244,6 +249,7 @@ def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: i
                 shape=np.array([len(times), *shape]),
                 times=np.array(times, np.float64),
                 motion=np.array(motion, np.float16).reshape(-1, GRID, GRID),
+                cuts=np.array(cuts, np.bool_),
                 video=np.array(json.dumps(video.name)),
             )
         os.replace(record_part, record_file)
@@ -269,10 +275,12 @@ def _cells(difference: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
     return np.asarray(sums / np.maximum(counts, 1), np.float32)
 
 
-def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, npt.NDArray[np.uint8]]]:
-    """(seconds, packed YUV 4:2:0) of all frames, scaled down so that the short side is at most ``short_side``."""
+def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, bool, npt.NDArray[np.uint8]]]:
+    """(seconds, whether the frame before is of another shot, packed YUV 4:2:0) of all frames that repeat none, scaled
+    down so that the short side is at most ``short_side``."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
+    from slomo_cli.media.cuts import CutDetector, DuplicateFilter
     from slomo_cli.media.decode import Decoder
     from slomo_cli.media.probe import probe
     from slomo_cli.media.scan import scan
@@ -284,8 +292,12 @@ def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, npt.NDArray
     if min(width, height) < 2 * GRID:
         raise InputError(f"expected pictures of {2 * GRID} pixels a side or more, found {info.width}x{info.height}")
     reformatter = VideoReformatter()
+    detector = CutDetector()
+    before: Frame | None = None
     with Decoder(info, scan(info).timing, deinterlace=True) as decoder:
-        for frame in decoder:
+        for frame in DuplicateFilter().thin(decoder):
+            cut = before is not None and detector.is_cut(before, frame)
+            before = frame
             small = reformatter.reformat(
                 to_libav(frame),
                 width,
@@ -295,4 +307,4 @@ def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, npt.NDArray
                 dst_color_range=1,  # limited
                 interpolation=Interpolation.AREA,
             )
-            yield float(frame.pts_seconds), np.asarray(small.to_ndarray(), np.uint8)
+            yield float(frame.pts_seconds), cut, np.asarray(small.to_ndarray(), np.uint8)

@@ -26,8 +26,8 @@ class Log:
         self._board = _tensorboard(folder) if tensorboard else None
         if self._path.exists():
             # What came after the checkpoint will come again.
-            kept = [line for line in read_log(self._path) if line.get("step", 0) <= resumed_at]
             try:
+                kept = [line for line in read_log(self._path) if line.get("step", 0) <= resumed_at]
                 with whole(self._path) as new:
                     new.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
             except OSError as error:
@@ -63,10 +63,10 @@ def _tensorboard(folder: Path) -> Any:
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log; a line cut short by a crash is left out."""
+    """The lines of a run's log; one that a crash has cut short or damaged is left out."""
     lines = []
     if file.exists():
-        for text in file.read_text("utf-8").splitlines():
+        for text in file.read_text("utf-8", "replace").splitlines():
             try:
                 line = json.loads(text)
             except ValueError:

@@ -101,14 +101,14 @@ def _train(
         keep_freed_memory()
     elif device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # the same few shapes again and again
-    begun = _begun(request, team)
-    perceptual = _features(request, settings, report)
-    sources, held_out, data = _sources(request, settings, team, device, report)
-    sets = _sets(request)
-    net, origin = _network(request, settings, begun)
+    # What can be wrong is told before videos are decoded.
+    net, origin = _network(request, settings, _begun(request, team), report)
     stride = int(net.stride)  # type: ignore[arg-type]
     if settings.windows.crop % stride:
         raise UsageError(f"--crop: expected a multiple of {stride} for this network, found {settings.windows.crop}")
+    perceptual = _features(request, settings, report)
+    sets = _sets(request)
+    sources, held_out, data = _sources(request, settings, team, device, report)
     run = Run(
         net,
         sources,
@@ -177,12 +177,15 @@ def _begun(request: Request, team: Team) -> dict[str, Any] | None:
 
 
 def _network(
-    request: Request, settings: TrainSettings, begun: Mapping[str, Any] | None
+    request: Request, settings: TrainSettings, begun: Mapping[str, Any] | None, report: Callable[[str], None]
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The network of the run that has begun, a new one, or that of ``request.init``; its config and init."""
     torch.manual_seed(settings.seed)
     if begun is not None:
         config, init = _config_of(begun, request, settings), begun.get("init")
+        if request.init not in (None, init):
+            way = f"with {printable(init)}" if init else "without"
+            report(f"--init is not used: {printable(request.out)} was begun {way}; another --out begins anew")
     elif request.init is not None:
         net, config = _loaded(request, request.init, settings)
         return net, {"config": config, "init": request.init}

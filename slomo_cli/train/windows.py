@@ -77,17 +77,6 @@ class Batch(NamedTuple):
         return Batch(cut(self.i0), cut(self.i1), cut(self.targets), self.index, self.t, truth)
 
 
-def cuts_of(change: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-    """(frames,) bool: True where the picture jumps between a frame and the one before.
-
-    ``change``: mean luma change per frame, 0..255. A cut is a large change that stands three times above the median of
-    its eight neighbours (fast motion is large too, but lasts), or a middling one, as in the dark, that stands out more.
-    """
-    padded = np.pad(change, 4, mode="edge")
-    around = np.median(np.stack([padded[k : k + len(change)] for k in range(9) if k != 4]), axis=0)
-    return np.asarray(((change > 16.0) & (change > 3.0 * around)) | ((change > 6.0) & (change > 8.0 * around)))
-
-
 class _Frames(NamedTuple):
     """All different frames of all clips, one after another."""
 
@@ -113,7 +102,7 @@ def _frames_of(clips: Sequence[Clip], hold_out: float) -> _Frames:
         different[0] = True
         (kept,) = np.nonzero(different)
         change = change[kept]
-        joined = ~cuts_of(change)
+        joined = ~clip.cuts[kept]
         joined[0] = False
         held = np.zeros(len(kept), bool)
         if len(kept) >= LONG_CLIP:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -65,3 +68,12 @@ def test_commands_options_choices_and_files_complete() -> None:
     assert completed("slomo convert --cuts ") == ["plain,hold", "plain,blend", "plain,off"]
     assert completed("slomo convert in") == ["file,in"]
     assert completed("slomo convert in.mp4 --out-dir s") == ["dir,s"]
+    assert completed("slomo eval clips --json sc") == ["file,sc"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_name_of_a_file_completes(name: str) -> None:
+    command = import_module(COMMANDS[name].module).command
+    for parameter in command.params:
+        if re.search("FILE|PATH|DIR|SET", parameter.metavar or ""):
+            assert isinstance(parameter.type, click.Path), parameter.opts

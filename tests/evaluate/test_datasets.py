@@ -277,6 +277,23 @@ def test_still_pictures_of_other_kinds(tmp_path: Path) -> None:
     assert picture.shape == (12, 13, 3) and (picture == 77).all()
 
 
+def test_pictures_of_sixteen_bits_are_rounded_to_the_nearest_of_eight(tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (12, 13, 3)).astype(np.uint16)
+    for name, codec, layout, samples in (
+        ("a.png", "png", "rgb48be", deep),
+        ("a.tif", "tiff", "gray16le", deep[..., 0]),
+        ("a.mkv", "ffv1", "gbrp16le", deep),
+    ):
+        with av.open(str(tmp_path / name), "w", format="image2" if name != "a.mkv" else None) as container:
+            stream = container.add_stream(codec, rate=25)
+            stream.height, stream.width, stream.pix_fmt = 12, 13, layout
+            frame = av.VideoFrame.from_ndarray(samples, format="rgb48le" if layout == "rgb48be" else layout)
+            for packet in [*stream.encode(frame), *stream.encode()]:
+                container.mux(packet)
+        picture = read_picture(tmp_path / name) if name != "a.mkv" else next(iter(VideoPictures(tmp_path / name)))[1]
+        assert np.array_equal(picture, np.rint(samples.reshape(12, 13, -1) / 257) + np.zeros(3)), name
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n"])
 def test_what_is_no_picture(tmp_path: Path, content: bytes) -> None:
     """Empty, foreign and cut-off files are named in one line."""

@@ -226,7 +226,11 @@ def _with(key: str, name: str, value: Any) -> dict[str, Any]:
         (checkpoint(state_dictFC=published_state(2, 4, 1)), r"another layout: expected \[4, 6, 7, 7\]"),
         (_with("state_dictAT", "conv1.weight", torch.ones(3)), r"another layout: expected .* found \[3\]"),
         (_with("state_dictFC", "down2.conv1.weight", torch.ones(3)), "another layout"),
-        (_with("state_dictFC", "down2.conv1.bias", torch.full((8,), float("nan"))), "NaN"),
+        (_with("state_dictFC", "down2.conv1.bias", torch.full((8,), float("nan"))), "a.ckpt, found NaN"),
+        (_with("state_dictFC", "down2.conv1.bias", torch.ones(8, dtype=torch.int64)), "found int64, strided"),
+        (_with("state_dictFC", "down2.conv1.bias", torch.ones(8, dtype=torch.complex64)), "found complex64"),
+        (_with("state_dictFC", "down2.conv1.bias", torch.ones(8).to_sparse()), "found float32, sparse_coo"),
+        (_with("state_dictFC", "down2.conv1.bias", torch.ones(8, device="meta")), "found a shape without numbers"),
     ],
 )
 def test_other_checkpoints_are_refused_in_one_line(tmp_path: Path, content: Any, words: str) -> None:

@@ -236,6 +236,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         r"lacks 1 tensors \(flow.head.bias\)",
     ),
     "foreign": (lambda path: save_file(tiny().state_dict(), path, {"format": "pt"}), "does not say which network"),
+    "training": (lambda path: save_file(tiny().state_dict(), path, {"record": "{}"}), "is a checkpoint of training"),
     "no header": (lambda path: save_file(tiny().state_dict(), path), "does not say which network"),
     "unknown preset": (
         _header('{"preset": "slow", "config": {}, "record": {}}'),

@@ -117,6 +117,8 @@ def test_a_network_begins_with_given_weights(files: Path, tmp_path: Path) -> Non
     assert slomo(*common, "--net", "hidden=8").exit_code == 0
     record = json.loads((tmp_path / "b" / "record.json").read_text())
     assert record["step"] == 2 and record["config"] == made.config and record["init"] == str(init[1])
+    assert "--init" not in slomo(*common, *init).stderr
+    assert f"--init is not used: {tmp_path / 'b'} was begun with {init[1]}" in slomo(*common, "--init", "fast").stderr
 
 
 def test_every_command_in_help_and_documentation_parses() -> None:
@@ -258,6 +260,12 @@ def test_what_cannot_be_is_refused_in_a_line(
         given += map(str, ["--device", "cpu", "--threads", 1, "--cache", files / "cache"])
 
     assert says in refused(error, *given)
+
+
+@pytest.mark.parametrize("wrong", ["--net depth=3", "--init nobodys", "--validate nowhere", "--crop 96 --net fine=9"])
+def test_what_cannot_be_is_refused_before_videos_are_decoded(files: Path, tmp_path: Path, wrong: str) -> None:
+    words = ["--data", files / "videos", "--out", tmp_path / "run", "--steps", 1, "--device", "cpu", *wrong.split()]
+    assert slomo(*words).exit_code and not (tmp_path / "run" / "cache").exists()
 
 
 def test_a_short_or_broken_video_is_refused_only_when_there_is_no_other(files: Path, tmp_path: Path) -> None:

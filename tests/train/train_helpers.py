@@ -40,7 +40,7 @@ def moving_clip(
     motion = np.zeros((frames, GRID, GRID), np.float32)
     for k in range(1, frames):
         motion[k] = _cells(np.abs(luma[k] - luma[k - 1]))
-    return Clip(name, pictures, np.arange(frames) / 30, motion)
+    return Clip(name, pictures, np.arange(frames) / 30, motion, np.zeros(frames, bool))
 
 
 def photo(height: int = 160, width: int = 200, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -90,13 +90,14 @@ def tiny_settings(**changes: object) -> TrainSettings:
     return TrainSettings(**(usual | changes))  # type: ignore[arg-type]
 
 
-def write_video(path: Path, clip: Clip) -> Path:
-    """The clip as a nearly lossless H.264 file."""
+def write_video(path: Path, clip: Clip, **options: str) -> Path:
+    """The clip as an H.264 file, nearly lossless unless x264's ``options`` say otherwise."""
     import av
 
     height, width = clip.height, clip.width
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"qp": "4", "preset": "ultrafast", "threads": "1"})
+        usual = {"qp": "4", "preset": "ultrafast", "threads": "1"}
+        stream = container.add_stream("libx264", rate=30, options=usual | options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for picture in clip.frames:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="yuv420p")
