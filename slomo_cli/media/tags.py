@@ -23,6 +23,18 @@ _DISPOSITIONS = (
     (0x10000, "captions"),
     (0x20000, "descriptions"),
 )
+_MARKS = {
+    "matroska": frozenset("dub original comment forced hearing_impaired visual_impaired descriptions".split()),
+    "webm": frozenset("forced captions descriptions".split()),
+    "mp4": frozenset("dub comment forced hearing_impaired visual_impaired captions descriptions".split()),
+    "mov": frozenset[str](),
+    "mpegts": frozenset("hearing_impaired visual_impaired clean_effects descriptions".split()),
+    "avi": frozenset[str](),
+    "nut": frozenset("dub original comment lyrics karaoke".split()),
+}
+"""Which of them ffmpeg writes into each so that they are read again, tried."""
+_SAID_TWICE = {"captions": "hearing_impaired", "descriptions": "visual_impaired"}
+"""Marks that libav finds beside another one where a file has the other."""
 # Tags that describe the file they came from, not what is in it.
 _STALE_IN_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
 _COUNTED: tuple[str, ...] = (
@@ -143,6 +155,14 @@ def stream_tags(kind: str, number: int, source: int, stream: StreamInfo, muxer: 
         words += [place, f"language={_MOV_LANGUAGES[stream.language]}"]
     names = [word for bit, word in _DISPOSITIONS if stream.disposition & bit]
     return [*words, f"-disposition:{kind}:{number}", "+".join(names) or "0"]
+
+
+def lost_marks(stream: StreamInfo, muxer: str, ending: str) -> list[str]:
+    """The line of a note where a track is no longer marked as what it is, such as forced; [] where it is."""
+    marks = [word for bit, word in _DISPOSITIONS if stream.disposition & bit and word != "default"]
+    lost = [word for word in marks if word not in _MARKS.get(muxer, marks) and _SAID_TWICE.get(word) not in marks]
+    shown = " and ".join(word.replace("_", " ") for word in lost)
+    return [f"{label(stream)} is no longer marked as {shown}: .{ending} has no such mark"] if lost else []
 
 
 def _titled(place: str, present: Mapping[str, str]) -> list[str]:

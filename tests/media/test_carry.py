@@ -644,6 +644,22 @@ class TestTracks:
                 assert tracks(done.path, "subtitle")[0]["disposition"] & 64
                 assert tracks(done.path, "video")[0]["language"] == "jpn"
 
+    @pytest.mark.parametrize("time", [TimeSettings(), TimeSettings(factor=Fraction(2))])
+    @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.mov", "out.ts", "out.nut", "out.webm"])
+    def test_marks_of_tracks_are_kept_or_told(self, tmp_path, make, clip, name, time):
+        source = make(
+            "hard_of_hearing.mkv",
+            *("-i", str(clip("rich.mkv")), "-map", "0:v:0", "-map", "0:a:0", "-map", "0:s", "-c", "copy"),
+            *("-disposition:a:0", "hearing_impaired+original", "-disposition:s:0", "forced"),
+        )
+        done = convert(source, tmp_path / name, time)
+        for kind, bits in (("audio", {"original": 4, "hearing impaired": 128}), ("subtitle", {"forced": 64})):
+            for track in tracks(done.path, kind):
+                lost = " and ".join(word for word, bit in bits.items() if not track["disposition"] & bit)
+                expected = f"is no longer marked as {lost}: .{name[4:]} has no such mark"
+                assert any(line.startswith(kind) and expected in line for line in done.carry.notes) == bool(lost)
+        assert any("no longer marked" in line for line in done.carry.notes) == (name != "out.mkv")
+
     @pytest.mark.parametrize(
         ("name", "kept", "lost"),
         [("out.mov", {"make": "Apple", "model": "iPhone 15"}, "software"), ("out.mp4", {}, "make, model, software")],
