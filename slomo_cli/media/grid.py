@@ -222,13 +222,22 @@ def pace(steps: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) ->
     return Fraction(round(middle)) if middle >= 2 else max(middle.limit_denominator(100), Fraction(1, 100))
 
 
-def last_length(duration: int, time_base: Fraction, grid: Fraction | None, nominal: Fraction) -> Fraction:
-    """Seconds the last picture stands: its stored duration in ticks, or a nominal interval where that says nothing."""
+def last_length(duration: int, ticks: Ticks, time_base: Fraction, grid: Fraction | None, nominal: Fraction) -> Fraction:
+    """Seconds the last picture stands: its stored duration in ticks, or a nominal interval where that says nothing.
+
+    ticks: of all pictures. Of a stamp copied from a coarser clock (Matroska to mp4) both ends are as far off the grid.
+    """
     stored = duration * time_base
     if stored < 1 / nominal / 10:
         return 1 / nominal
     if grid is not None:
         points = round(stored * grid)
-        if points >= 1 and abs(stored - points / grid) <= time_base:
+        if points >= 1 and abs(stored - points / grid) <= time_base + 2 * _off_grid(ticks, time_base * grid) / grid:
             return points / grid
     return stored
+
+
+def _off_grid(ticks: Ticks, intervals: Fraction) -> Fraction:
+    """How far the worst stamp lies beside the grid, in intervals of it; ``intervals``: how many of them a tick is."""
+    places = (ticks - ticks[0]) * float(intervals)
+    return Fraction(float(np.abs(places - np.rint(places)).max()))

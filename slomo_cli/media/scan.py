@@ -328,7 +328,7 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     rate = grid if constant else None
     nominal = nominal or rate or grid or pace(np.diff(ticks), time_base, header_rates)
     told = 0 if rate and walk.lasts_are_of_fields(rate) else walk.latest_end - (walk.latest or 0)
-    last = 1 / film if film else last_length(told, time_base, grid, nominal)
+    last = 1 / film if film else last_length(told, ticks, time_base, grid, nominal)
     timing = SourceTiming(
         frames_from_packets=len(ticks),
         first_seconds=int(ticks[0]) * time_base,

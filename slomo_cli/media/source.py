@@ -314,7 +314,9 @@ class PictureTrack:
                 packet.pts = None
             return
         if self._delay is None:
-            self._delay = 0 if packet.pts is None else packet.pts - packet.dts
+            # Without B-frames there is none, though libav guesses one.
+            waits = self.stream.codec_context.has_b_frames
+            self._delay = packet.pts - packet.dts if waits and packet.pts is not None else 0
         packet.pts = packet.dts + self._delay
 
     def _encrypted(self) -> InputError:
