@@ -158,6 +158,8 @@ class StreamInfo:
     """Audio only: what an edit list hides before the beginning, the codec's priming included."""
     is_cut: bool = False
     """Audio only: whether an edit list hides something in the middle."""
+    is_elsewhere: bool = False
+    """Audio and subtitles: whether it belongs to another programme of a broadcast than the picture."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,8 +224,12 @@ class _Planner(Draft):
         ]
         videos = [tags.label(stream) for stream in rest if stream.kind == "video"]
         others = [tags.label(stream) for stream in rest if stream.kind != "video"]
+        elsewhere = [tags.label(stream) for stream in self.info.streams if stream.is_elsewhere]
         if videos:
             self.notes.append(f"{', '.join(videos)} dropped: only one picture track is converted")
+        if elsewhere:
+            whose = "it belongs" if len(elsewhere) == 1 else "they belong"
+            self.notes.append(f"{', '.join(elsewhere)} dropped: {whose} to another programme than the picture")
         if others:
             self.notes.append(
                 f"{', '.join(others)} dropped: {'it describes' if len(others) == 1 else 'they describe'} the old frames"

@@ -644,6 +644,25 @@ class TestTracks:
                 assert tracks(done.path, "subtitle")[0]["disposition"] & 64
                 assert tracks(done.path, "video")[0]["language"] == "jpn"
 
+    @pytest.mark.parametrize("radio", [False, True])
+    @pytest.mark.parametrize("comes_first", [False, True])
+    def test_sound_of_another_programme_stays_behind(self, tmp_path, make, clip, comes_first, radio):
+        """A broadcast may hold several; whose sound comes first is played."""
+        film = ("-f", "lavfi", "-i", "testsrc2=size=32x32:rate=25:duration=1", "-f", "lavfi", "-i", "sine=duration=1")
+        other = make("other.ts", *film, "-c:v", "mpeg2video", "-c:a", "mp2")
+        inputs, programmes = ["-i", str(other), "-i", str(clip("sound.mp4"))], ["st=0:st=1", "st=2:st=3"]
+        maps = ["-map", "0", "-map", "1", "-map", "0:a"] if comes_first else ["-map", "1", "-map", "0", "-map", "0:a"]
+        if radio:
+            programmes.append("st=4")
+        else:
+            programmes[0 if comes_first else 1] += ":st=4"
+        words = [word for programme in programmes for word in ("-program", programme)]
+        source = make(f"programmes{comes_first}{radio}.ts", *inputs, *maps, "-c", "copy", *words)
+        done = convert(source, tmp_path / "out.mkv", TimeSettings())
+        assert [track["codec"] for track in tracks(done.path, "audio")] == ["aac"]
+        told = [line for line in done.carry.notes if "they belong to another programme than the picture" in line]
+        assert len(told) == 1 and told[0].count("(mp2)") == 2
+
     @pytest.mark.parametrize("time", [TimeSettings(), TimeSettings(factor=Fraction(2))])
     @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.mov", "out.ts", "out.nut", "out.webm"])
     def test_marks_of_tracks_are_kept_or_told(self, tmp_path, make, clip, name, time):
