@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
-from av.codec.context import CodecContext
+from av.codec.context import CodecContext, Flags
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.ffmpeg import literal
@@ -256,6 +256,8 @@ class PictureTrack:
             self.is_theora = self.context.name == "theora"
             """A file may hold several films, each with headers among the packets, which frame threads do not take."""
             if not self.context.is_open:
+                # Margins that the codec hides at the left are else left there, where samples lie better in memory.
+                self.context.flags |= Flags.unaligned
                 if self.context.name == "mjpeg" and self.container.format.name in _SINGLE_JPEG:
                     # libav's decoder else fills in grey what is missing of a file cut off, and says nothing.
                     self.context.options = {"err_detect": "explode"}
