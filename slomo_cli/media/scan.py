@@ -311,12 +311,13 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     if grid is None and len(parts) == 1 and info.codec not in _TIMED_BY_HAND:
         found = even_but_first(ticks, time_base, header_rates)
     if found is not None:
-        (grid, moved), constant = found, True
+        grid, moved, constant = found
         ticks = np.concatenate([ticks[:1] + moved, ticks[1:]])
         first_moved = moved * time_base
+        evenly = f"evenly, at {float(grid):.5g} per second{'' if constant else ' with gaps'}"
+        way = f"{abs(float(first_moved)):.3f} s {'later' if first_moved > 0 else 'earlier'}"
         warnings.append(
-            f"the first picture's time does not fit the others, which come evenly, at {float(grid):.5g} per second: it "
-            f"is taken to come {abs(float(first_moved)):.3f} s {'later' if first_moved > 0 else 'earlier'}"
+            f"the first picture's time does not fit the others, which come {evenly}: it is taken to come {way}"
         )
     film = None if constant else film_rate(ticks, time_base)
     if film is not None:

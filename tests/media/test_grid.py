@@ -131,7 +131,14 @@ def test_what_is_no_telecine_is_no_film(fields: tuple[int, ...]) -> None:
 def test_the_first_alone_may_be_uneven(first: int, moved: int | None) -> None:
     steps = [first, *[512] * 4]
     found = even_but_first(np.cumsum([40, *steps]), F(1, 12800), [F(30)])
-    assert found == (None if moved is None else (F(25), moved))
+    assert found == (None if moved is None else (F(25), moved, True))
+
+
+@pytest.mark.parametrize(("first", "moved"), [(786, 274), (530, 18), (500, -12), (1400, 376)])
+def test_the_first_alone_may_be_uneven_where_others_are_missing(first: int, moved: int) -> None:
+    steps = [first, *[512] * 5, 1024, *[512] * 9, 1536, *[512] * 3]
+
+    assert even_but_first(np.cumsum([0, *steps]), F(1, 12800), [F(25)]) == (F(25), moved, False)
 
 
 @pytest.mark.parametrize("steps", [[786, *[512] * 3], [786, *[512] * 4, 700, *[512] * 8]])
