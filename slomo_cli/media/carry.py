@@ -128,7 +128,7 @@ class _Planner(Draft):
             self.codecs += [f"-c:s:{number}", codec]
             fresh = codec != "copy" or track.index in places
             self.tags += tags.stream_tags("s", number, source, track, self.target.container, fresh)
-            self.notes += tags.lost_marks(track, self.target.container, self.target.extension)
+            self.notes += tags.losses(track, self.target.container, self.target.extension)
 
     def _subtitle_codec(self, track: StreamInfo) -> str | None:
         """'copy', the codec it is converted to, or None with a note."""

@@ -69,7 +69,7 @@ class SoundTracks:
             elif not self._encoded(track, source, number, bent, late, delay):
                 continue
             draft.tags += tags.stream_tags("a", number, source, track, draft.target.container, fresh=not copied)
-            draft.notes += tags.lost_marks(track, draft.target.container, draft.target.extension)
+            draft.notes += tags.losses(track, draft.target.container, draft.target.extension)
             number += 1
         if self._handed:
             draft.feeds.append(PacketFeed(_PACKETS, draft.info, draft.timing, self._handed))

@@ -644,6 +644,27 @@ class TestTracks:
                 assert tracks(done.path, "subtitle")[0]["disposition"] & 64
                 assert tracks(done.path, "video")[0]["language"] == "jpn"
 
+    @pytest.mark.parametrize(
+        ("name", "kept", "lost"),
+        [
+            ("out.mkv", ["fre", "zho", "hrv"], []),
+            ("out.mp4", ["fre", "zho", "hrv"], []),
+            ("out.mov", ["fra", "chi", ""], [(3, "hrv")]),
+            ("out.avi", ["", "", ""], [(1, "fre"), (2, "zho"), (3, "hrv")]),
+        ],
+    )
+    def test_languages_are_kept_or_told(self, tmp_path, make, clip, name, kept, lost):
+        """QuickTime has numbers for some hundred, which ffmpeg knows by one name each."""
+        words = [
+            word for at, to in enumerate(("fre", "zho", "hrv")) for word in (f"-metadata:s:a:{at}", f"language={to}")
+        ]
+        maps = ("-map", "0:v", "-map", "0:a", "-map", "0:a", "-map", "0:a", "-c", "copy")
+        source = make("languages.mkv", "-i", str(clip("sound.mp4")), *maps, *words)
+        done = convert(source, tmp_path / name, preset=None)
+        assert [track["language"] for track in tracks(done.path, "audio")] == kept
+        told = [line for line in done.carry.notes if "does not say its language" in line]
+        assert [line.partition(" does")[0] for line in told] == [f"audio track {at} (aac, {to})" for at, to in lost]
+
     @pytest.mark.parametrize("radio", [False, True])
     @pytest.mark.parametrize("comes_first", [False, True])
     def test_sound_of_another_programme_stays_behind(self, tmp_path, make, clip, comes_first, radio):
