@@ -151,7 +151,7 @@ def picture_tags(source: int, info: VideoInfo, muxer: str, timecode: bool) -> li
     stale = _STALE_IN_TRACK if "matroska" in demuxer else ("encoder", "vendor_id")
     for key in (*stale, *(_handler(muxer) if "mov" in demuxer else ()), *(() if timecode else ("timecode",))):
         words += ["-metadata:s:v:0", f"{key}="]
-    return words
+    return [*words, *(["-disposition:v:0", "default"] if info.picture_disposition & 1 else [])]
 
 
 def stream_tags(kind: str, number: int, source: int, stream: StreamInfo, muxer: str, fresh: bool) -> list[str]:

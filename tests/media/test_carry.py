@@ -643,6 +643,7 @@ class TestTracks:
                 assert second["title"] == "Director"
                 assert tracks(done.path, "subtitle")[0]["disposition"] & 64
                 assert tracks(done.path, "video")[0]["language"] == "jpn"
+                assert tracks(done.path, "video")[0]["disposition"] == 1
 
     @pytest.mark.parametrize(
         ("name", "kept", "lost"),
