@@ -163,6 +163,8 @@ class StreamInfo:
     """Audio only: what an edit list hides before the beginning, the codec's priming included."""
     is_cut: bool = False
     """Audio only: whether an edit list hides something in the middle."""
+    is_elsewhere: bool = False
+    """Audio and subtitles: whether it belongs to another programme of a broadcast than the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +218,8 @@ class VideoInfo:
     """False where nothing but a demuxer default gave the rate."""
     picture_metadata: tuple[tuple[str, str], ...] = ()
     """Tags of the picture stream itself (language, title, handler)."""
+    picture_disposition: int = 0
+    """AV_DISPOSITION_* bits of the picture stream."""
     field_order: int = 0
     """The header's AVFieldOrder: 0 unknown, 1 progressive; top field shown first in 2 and 4, bottom in 3 and 5."""
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)

@@ -79,6 +79,22 @@ def test_source_frames_pass_untouched(name: str, factor: int, clip: Clip, run: C
     assert made == summary.frames_interpolated, "an in-between frame is only a copy of one of the source's"
 
 
+def test_fragments_whose_first_picture_is_early_and_others_are_missing(
+    make: Callable[..., Path], run: Convert, tmp_path: Path
+) -> None:
+    film = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.8", "-f", "lavfi", "-i", "sine=d=0.8:r=48000")
+    less = ("-vf", "select=not(between(n\\,9\\,10))", "-fps_mode", "passthrough")
+    source = make("early.mp4", *film, *less, "-c:a", "aac", "-bf", "0", "-movflags", "+frag_keyframe+empty_moov")
+    out = tmp_path / "out.mkv"
+
+    summary = run(source, out, factor=2, codec="ffv1", duplicates="keep", cuts="off")
+
+    frames, written = read(source), read(out)
+    assert [frame.pts_seconds for frame in frames] == [Fraction(k, 25) for k in range(20) if k not in (9, 10)]
+    assert all(same(frame, written[int(frame.pts_seconds * 50)]) for frame in frames)
+    assert any("first picture's time" in line and "with gaps" in line for line in summary.warnings)
+
+
 @pytest.mark.parametrize("start", [None, "0.2"])
 def test_fragments_whose_first_picture_lies_where_the_sound_begins(
     start: str | None, make: Callable[..., Path], run: Convert, tmp_path: Path

@@ -242,4 +242,6 @@ def _stream(stream: StreamInfo) -> str:
         facts.append(_seconds(stream.duration_seconds))
     if stream.language not in ("", "und"):
         facts.append(printable(stream.language))
+    if stream.is_elsewhere:
+        facts.append("of another programme")
     return ", ".join(facts)

@@ -128,6 +128,7 @@ class _Planner(Draft):
             self.codecs += [f"-c:s:{number}", codec]
             fresh = codec != "copy" or track.index in places
             self.tags += tags.stream_tags("s", number, source, track, self.target.container, fresh)
+            self.notes += tags.losses(track, self.target.container, self.target.extension)
 
     def _subtitle_codec(self, track: StreamInfo) -> str | None:
         """'copy', the codec it is converted to, or None with a note."""
@@ -223,8 +224,12 @@ class _Planner(Draft):
         ]
         videos = [tags.label(stream) for stream in rest if stream.kind == "video"]
         others = [tags.label(stream) for stream in rest if stream.kind != "video"]
+        elsewhere = [tags.label(stream) for stream in self.info.streams if stream.is_elsewhere]
         if videos:
             self.notes.append(f"{', '.join(videos)} dropped: only one picture track is converted")
+        if elsewhere:
+            whose = "it belongs" if len(elsewhere) == 1 else "they belong"
+            self.notes.append(f"{', '.join(elsewhere)} dropped: {whose} to another programme than the picture")
         if others:
             self.notes.append(
                 f"{', '.join(others)} dropped: {'it describes' if len(others) == 1 else 'they describe'} the old frames"

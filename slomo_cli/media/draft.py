@@ -50,8 +50,8 @@ class Draft:
         self.folder = Path(tempfile.gettempdir()) / f"slomo-{os.getpid()}-{secrets.token_hex(6)}"
 
     def of(self, kind: str) -> list[StreamInfo]:
-        """The source's streams of that kind, in order."""
-        return [stream for stream in self.info.streams if stream.kind == kind]
+        """The source's streams of that kind, in order, which belong to the picture."""
+        return [stream for stream in self.info.streams if stream.kind == kind and not stream.is_elsewhere]
 
     def finished(self, picture_delay: Fraction) -> Carry:
         """The decisions as arguments."""

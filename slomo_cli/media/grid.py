@@ -174,20 +174,24 @@ def _fit(ticks: Ticks, time_base: Fraction, rate: Fraction) -> Ticks | None:
     return steps if (steps >= 1).all() else None
 
 
-def even_but_first(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> tuple[Fraction, int] | None:
-    """The constant rate of all pictures but the first, and by how many ticks that one must move to be even too.
+def even_but_first(
+    ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]
+) -> tuple[Fraction, int, bool] | None:
+    """The grid of all pictures but the first, by how many ticks that one must move to lie on it too, and whether every
+    point of the grid is taken.
 
     ticks: as in ``find_grid``. Writers of fragments put the first picture where the first sound begins, which its
-    encoder starts some milliseconds early. None where others are uneven, or it would move by an interval or more.
+    encoder starts some milliseconds early. None where others are on no grid, or it would move by an interval or more.
     """
     if len(ticks) < _EVEN + 2:
         return None
     rate, constant = find_grid(ticks[1:], time_base, header_rates)
-    if rate is None or not constant:
+    if rate is None:
         return None
     interval = 1 / (rate * time_base)
-    late = int(ticks[1] - ticks[0]) - interval
-    return (rate, round(late)) if abs(late) < interval else None
+    step = int(ticks[1] - ticks[0])
+    late = step - interval * (1 if constant else max(1, int(step / interval)))
+    return (rate, round(late), constant) if abs(late) < interval else None
 
 
 def film_rate(ticks: Ticks, time_base: Fraction) -> Fraction | None:
@@ -222,13 +226,22 @@ def pace(steps: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) ->
     return Fraction(round(middle)) if middle >= 2 else max(middle.limit_denominator(100), Fraction(1, 100))
 
 
-def last_length(duration: int, time_base: Fraction, grid: Fraction | None, nominal: Fraction) -> Fraction:
-    """Seconds the last picture stands: its stored duration in ticks, or a nominal interval where that says nothing."""
+def last_length(duration: int, ticks: Ticks, time_base: Fraction, grid: Fraction | None, nominal: Fraction) -> Fraction:
+    """Seconds the last picture stands: its stored duration in ticks, or a nominal interval where that says nothing.
+
+    ticks: of all pictures. Of a stamp copied from a coarser clock (Matroska to mp4) both ends are as far off the grid.
+    """
     stored = duration * time_base
     if stored < 1 / nominal / 10:
         return 1 / nominal
     if grid is not None:
         points = round(stored * grid)
-        if points >= 1 and abs(stored - points / grid) <= time_base:
+        if points >= 1 and abs(stored - points / grid) <= time_base + 2 * _off_grid(ticks, time_base * grid) / grid:
             return points / grid
     return stored
+
+
+def _off_grid(ticks: Ticks, intervals: Fraction) -> Fraction:
+    """How far the worst stamp lies beside the grid, in intervals of it; ``intervals``: how many of them a tick is."""
+    places = (ticks - ticks[0]) * float(intervals)
+    return Fraction(float(np.abs(places - np.rint(places)).max()))

@@ -109,6 +109,7 @@ def probe(path: str | Path) -> VideoInfo:
             foreign_tags=tuple(as_text(key) for key, value in container.metadata.items() if is_foreign(value)),
             rate_is_nominal=not several and _rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
+            picture_disposition=disposition_of(stream),
             field_order=field_order,
             crop=_crop(header),
             plays=None if several else plays_of(path, codec.codec.canonical_name),
@@ -404,9 +405,26 @@ def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[Str
                 layout=_loudspeakers(context) if is_audio else "",
                 hidden_seconds=_hidden(container, stream) if is_audio else Fraction(0),
                 is_cut=is_audio and _is_cut(container, stream),
+                is_elsewhere=kind in ("audio", "subtitle") and _is_elsewhere(container, stream, picture),
             )
         )
     return tuple(found)
+
+
+def _is_elsewhere(container: InputContainer, stream: Any, picture: VideoStream) -> bool:
+    """Whether a track belongs to another programme of a broadcast than the picture.
+
+    PyAV shows no programmes, but which picture and which sound libav takes for the best of the programme that a track
+    is in: if in none, or in one without any, of the whole file.
+    """
+    if container.format.name != "mpegts" or len(container.streams.video) < 2:
+        return False
+
+    def best(kind: Literal["video", "audio"], of: Any) -> int:
+        found = container.streams.best(kind, of)
+        return -1 if found is None else found.index
+
+    return best("video", stream) != picture.index or best("audio", stream) != best("audio", picture)
 
 
 def _loudspeakers(context: Any) -> str:

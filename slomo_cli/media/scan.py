@@ -311,12 +311,13 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     if grid is None and len(parts) == 1 and info.codec not in _TIMED_BY_HAND:
         found = even_but_first(ticks, time_base, header_rates)
     if found is not None:
-        (grid, moved), constant = found, True
+        grid, moved, constant = found
         ticks = np.concatenate([ticks[:1] + moved, ticks[1:]])
         first_moved = moved * time_base
+        evenly = f"evenly, at {float(grid):.5g} per second{'' if constant else ' with gaps'}"
+        way = f"{abs(float(first_moved)):.3f} s {'later' if first_moved > 0 else 'earlier'}"
         warnings.append(
-            f"the first picture's time does not fit the others, which come evenly, at {float(grid):.5g} per second: it "
-            f"is taken to come {abs(float(first_moved)):.3f} s {'later' if first_moved > 0 else 'earlier'}"
+            f"the first picture's time does not fit the others, which come {evenly}: it is taken to come {way}"
         )
     film = None if constant else film_rate(ticks, time_base)
     if film is not None:
@@ -328,7 +329,7 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     rate = grid if constant else None
     nominal = nominal or rate or grid or pace(np.diff(ticks), time_base, header_rates)
     told = 0 if rate and walk.lasts_are_of_fields(rate) else walk.latest_end - (walk.latest or 0)
-    last = 1 / film if film else last_length(told, time_base, grid, nominal)
+    last = 1 / film if film else last_length(told, ticks, time_base, grid, nominal)
     timing = SourceTiming(
         frames_from_packets=len(ticks),
         first_seconds=int(ticks[0]) * time_base,

@@ -69,6 +69,7 @@ class SoundTracks:
             elif not self._encoded(track, source, number, late, delay):
                 continue
             draft.tags += tags.stream_tags("a", number, source, track, draft.target.container, fresh=not copied)
+            draft.notes += tags.losses(track, draft.target.container, draft.target.extension)
             number += 1
         if self._handed:
             draft.feeds.append(PacketFeed(_PACKETS, draft.info, draft.timing, self._handed))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
-from av.codec.context import CodecContext
+from av.codec.context import CodecContext, Flags
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.ffmpeg import literal
@@ -261,6 +261,8 @@ class PictureTrack:
             self.is_theora = self.context.name == "theora"
             """A file may hold several films, each with headers among the packets, which frame threads do not take."""
             if not self.context.is_open:
+                # Margins that the codec hides at the left are else left there, where samples lie better in memory.
+                self.context.flags |= Flags.unaligned
                 if self.context.name == "mjpeg" and self.container.format.name in _SINGLE_JPEG:
                     # libav's decoder else fills in grey what is missing of a file cut off, and says nothing.
                     self.context.options = {"err_detect": "explode"}
@@ -319,7 +321,9 @@ class PictureTrack:
                 packet.pts = None
             return
         if self._delay is None:
-            self._delay = 0 if packet.pts is None else packet.pts - packet.dts
+            # Without B-frames there is none, though libav guesses one.
+            waits = self.stream.codec_context.has_b_frames
+            self._delay = packet.pts - packet.dts if waits and packet.pts is not None else 0
         packet.pts = packet.dts + self._delay
 
     def _encrypted(self) -> InputError:

@@ -23,6 +23,18 @@ _DISPOSITIONS = (
     (0x10000, "captions"),
     (0x20000, "descriptions"),
 )
+_MARKS = {
+    "matroska": frozenset("dub original comment forced hearing_impaired visual_impaired descriptions".split()),
+    "webm": frozenset("forced captions descriptions".split()),
+    "mp4": frozenset("dub comment forced hearing_impaired visual_impaired captions descriptions".split()),
+    "mov": frozenset[str](),
+    "mpegts": frozenset("hearing_impaired visual_impaired clean_effects descriptions".split()),
+    "avi": frozenset[str](),
+    "nut": frozenset("dub original comment lyrics karaoke".split()),
+}
+"""Which of them ffmpeg writes into each so that they are read again, tried."""
+_SAID_TWICE = {"captions": "hearing_impaired", "descriptions": "visual_impaired"}
+"""Marks that libav finds beside another one where a file has the other."""
 # Tags that describe the file they came from, not what is in it.
 _STALE_IN_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
 _COUNTED: tuple[str, ...] = (
@@ -59,8 +71,23 @@ _WRITTEN_BY_PEOPLE = frozenset(("matroska", "webm", "mov", "mp4", "ogg", "nut"))
 _FLAGS = frozenset(("media_type", "hd_video", "gapless_playback", "compilation"))
 """Tags of MP4 that are for players' lists."""
 
-# QuickTime knows some languages by other names than ISO 639-2/T.
-_MOV_LANGUAGES = {"deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "fas": "per"}
+_MOV_KNOWS = frozenset(
+    "alb amh ara arm asm aym aze baq bel ben bul bur cat ces chi dan dut dzo eng epo est fin fra geo ger gre grn guj "
+    "heb hin hun ice ind iri ita jav jpn kan kas kaz khm kin kir kor kur lao lat lav lit mac mal mar may mlg mlt mol "
+    "mon nep nor nya ori orm per pol por pus que ron run rus san sin slk slv smi snd som spa sve swa tam tat tel tgk "
+    "tgl tha tib tir tuk tur uig ukr urd uzb vie wel yid".split()
+)
+"""Languages that QuickTime has a number for, by ffmpeg's names of them, tried."""
+# Others by which ISO 639-2 knows some of them; Matroska's are the bibliographic ones.
+_MOV_LANGUAGES = dict(
+    pair.split("=")
+    for pair in (
+        "deu=ger nld=dut swe=sve ell=gre isl=ice fas=per fre=fra cze=ces slo=slk rum=ron zho=chi sqi=alb hye=arm "
+        "eus=baq mya=bur kat=geo mkd=mac msa=may bod=tib cym=wel"
+    ).split()
+)
+_NAMELESS = ("avi",)
+"""Muxers that write down no language."""
 
 
 def label(stream: StreamInfo) -> str:
@@ -118,11 +145,13 @@ def picture_tags(source: int, info: VideoInfo, muxer: str, timecode: bool) -> li
     """
     demuxer = info.container
     words = ["-map_metadata:s:v:0", f"{source}:s:{info.stream_index}"]
-    words += _titled("-metadata:s:v:0", dict(info.picture_metadata))
+    present = dict(info.picture_metadata)
+    words += _titled("-metadata:s:v:0", present)
+    words += _language("-metadata:s:v:0", present.get("language", ""), muxer)
     stale = _STALE_IN_TRACK if "matroska" in demuxer else ("encoder", "vendor_id")
     for key in (*stale, *(_handler(muxer) if "mov" in demuxer else ()), *(() if timecode else ("timecode",))):
         words += ["-metadata:s:v:0", f"{key}="]
-    return words
+    return [*words, *(["-disposition:v:0", "default"] if info.picture_disposition & 1 else [])]
 
 
 def stream_tags(kind: str, number: int, source: int, stream: StreamInfo, muxer: str, fresh: bool) -> list[str]:
@@ -139,10 +168,27 @@ def stream_tags(kind: str, number: int, source: int, stream: StreamInfo, muxer: 
     for key in present:
         if key.lower() in stale:
             words += [place, f"{key}="]
-    if muxer == "mov" and stream.language in _MOV_LANGUAGES:
-        words += [place, f"language={_MOV_LANGUAGES[stream.language]}"]
+    words += _language(place, stream.language, muxer)
     names = [word for bit, word in _DISPOSITIONS if stream.disposition & bit]
     return [*words, f"-disposition:{kind}:{number}", "+".join(names) or "0"]
+
+
+def losses(stream: StreamInfo, muxer: str, ending: str) -> list[str]:
+    """Lines of notes where a track is no longer marked as what it is, such as forced, or loses its language."""
+    marks = [word for bit, word in _DISPOSITIONS if stream.disposition & bit and word != "default"]
+    lost = [word for word in marks if word not in _MARKS.get(muxer, marks) and _SAID_TWICE.get(word) not in marks]
+    shown = " and ".join(word.replace("_", " ") for word in lost)
+    lines = [f"{label(stream)} is no longer marked as {shown}: .{ending} has no such mark"] if lost else []
+    spoken = _MOV_LANGUAGES.get(stream.language, stream.language)
+    unknown = muxer in _NAMELESS or (muxer == "mov" and spoken not in _MOV_KNOWS)
+    if unknown and stream.language not in ("", "und"):
+        lines.append(f"{label(stream)} does not say its language any more: .{ending} cannot")
+    return lines
+
+
+def _language(place: str, language: str, muxer: str) -> list[str]:
+    """The argument that tells a muxer a language in its own words, where those are others."""
+    return [place, f"language={_MOV_LANGUAGES[language]}"] if muxer == "mov" and language in _MOV_LANGUAGES else []
 
 
 def _titled(place: str, present: Mapping[str, str]) -> list[str]:

@@ -643,6 +643,63 @@ class TestTracks:
                 assert second["title"] == "Director"
                 assert tracks(done.path, "subtitle")[0]["disposition"] & 64
                 assert tracks(done.path, "video")[0]["language"] == "jpn"
+                assert tracks(done.path, "video")[0]["disposition"] == 1
+
+    @pytest.mark.parametrize(
+        ("name", "kept", "lost"),
+        [
+            ("out.mkv", ["fre", "zho", "hrv"], []),
+            ("out.mp4", ["fre", "zho", "hrv"], []),
+            ("out.mov", ["fra", "chi", ""], [(3, "hrv")]),
+            ("out.avi", ["", "", ""], [(1, "fre"), (2, "zho"), (3, "hrv")]),
+        ],
+    )
+    def test_languages_are_kept_or_told(self, tmp_path, make, clip, name, kept, lost):
+        """QuickTime has numbers for some hundred, which ffmpeg knows by one name each."""
+        words = [
+            word for at, to in enumerate(("fre", "zho", "hrv")) for word in (f"-metadata:s:a:{at}", f"language={to}")
+        ]
+        maps = ("-map", "0:v", "-map", "0:a", "-map", "0:a", "-map", "0:a", "-c", "copy")
+        source = make("languages.mkv", "-i", str(clip("sound.mp4")), *maps, *words)
+        done = convert(source, tmp_path / name, preset=None)
+        assert [track["language"] for track in tracks(done.path, "audio")] == kept
+        told = [line for line in done.carry.notes if "does not say its language" in line]
+        assert [line.partition(" does")[0] for line in told] == [f"audio track {at} (aac, {to})" for at, to in lost]
+
+    @pytest.mark.parametrize("radio", [False, True])
+    @pytest.mark.parametrize("comes_first", [False, True])
+    def test_sound_of_another_programme_stays_behind(self, tmp_path, make, clip, comes_first, radio):
+        """A broadcast may hold several; whose sound comes first is played."""
+        film = ("-f", "lavfi", "-i", "testsrc2=size=32x32:rate=25:duration=1", "-f", "lavfi", "-i", "sine=duration=1")
+        other = make("other.ts", *film, "-c:v", "mpeg2video", "-c:a", "mp2")
+        inputs, programmes = ["-i", str(other), "-i", str(clip("sound.mp4"))], ["st=0:st=1", "st=2:st=3"]
+        maps = ["-map", "0", "-map", "1", "-map", "0:a"] if comes_first else ["-map", "1", "-map", "0", "-map", "0:a"]
+        if radio:
+            programmes.append("st=4")
+        else:
+            programmes[0 if comes_first else 1] += ":st=4"
+        words = [word for programme in programmes for word in ("-program", programme)]
+        source = make(f"programmes{comes_first}{radio}.ts", *inputs, *maps, "-c", "copy", *words)
+        done = convert(source, tmp_path / "out.mkv", TimeSettings())
+        assert [track["codec"] for track in tracks(done.path, "audio")] == ["aac"]
+        told = [line for line in done.carry.notes if "they belong to another programme than the picture" in line]
+        assert len(told) == 1 and told[0].count("(mp2)") == 2
+
+    @pytest.mark.parametrize("time", [TimeSettings(), TimeSettings(factor=Fraction(2))])
+    @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.mov", "out.ts", "out.nut", "out.webm"])
+    def test_marks_of_tracks_are_kept_or_told(self, tmp_path, make, clip, name, time):
+        source = make(
+            "hard_of_hearing.mkv",
+            *("-i", str(clip("rich.mkv")), "-map", "0:v:0", "-map", "0:a:0", "-map", "0:s", "-c", "copy"),
+            *("-disposition:a:0", "hearing_impaired+original", "-disposition:s:0", "forced"),
+        )
+        done = convert(source, tmp_path / name, time)
+        for kind, bits in (("audio", {"original": 4, "hearing impaired": 128}), ("subtitle", {"forced": 64})):
+            for track in tracks(done.path, kind):
+                lost = " and ".join(word for word, bit in bits.items() if not track["disposition"] & bit)
+                expected = f"is no longer marked as {lost}: .{name[4:]} has no such mark"
+                assert any(line.startswith(kind) and expected in line for line in done.carry.notes) == bool(lost)
+        assert any("no longer marked" in line for line in done.carry.notes) == (name != "out.mkv")
 
     @pytest.mark.parametrize(
         ("name", "kept", "lost"),

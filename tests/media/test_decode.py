@@ -197,6 +197,22 @@ def test_what_is_lost_is_counted_once_and_told(clip: Clip, tmp_path: Path) -> No
     assert any(f"{30 - len(frames)} of 30 pictures could not be decoded" in line for line in decoder.warnings)
 
 
+@pytest.mark.parametrize("name", ["cfr.mp4", "hdr10.mp4"])
+def test_margins_that_the_codec_hides_are_not_shown(name: str, clip: Clip, make: Callable[..., Path]) -> None:
+    whole = clip(name)
+    hide = f"{'hevc' if name == 'hdr10.mp4' else 'h264'}_metadata=crop_left=10:crop_top=4:crop_right=6:crop_bottom=2"
+    path = make(f"cropped.{name}", "-i", str(whole), "-c", "copy", "-bsf:v", hide)
+
+    info = probe(path)
+    frames, _ = decoded(path)
+    expected, _ = decoded(whole)
+
+    assert (info.width, info.height) == (48, 42)
+    for frame, other in zip(frames, expected, strict=True):
+        assert (frame.planes[0] == other.planes[0][4:-2, 10:-6]).all()
+        assert (frame.planes[1] == other.planes[1][2:-1, 5:-3]).all()
+
+
 @pytest.mark.parametrize("ending", ["avi", "asf", "mxf"])
 @pytest.mark.parametrize("start", [None, F(1, 2)])
 def test_b_frames_where_stamps_are_of_decoding_alone(

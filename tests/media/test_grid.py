@@ -131,7 +131,14 @@ def test_what_is_no_telecine_is_no_film(fields: tuple[int, ...]) -> None:
 def test_the_first_alone_may_be_uneven(first: int, moved: int | None) -> None:
     steps = [first, *[512] * 4]
     found = even_but_first(np.cumsum([40, *steps]), F(1, 12800), [F(30)])
-    assert found == (None if moved is None else (F(25), moved))
+    assert found == (None if moved is None else (F(25), moved, True))
+
+
+@pytest.mark.parametrize(("first", "moved"), [(786, 274), (530, 18), (500, -12), (1400, 376)])
+def test_the_first_alone_may_be_uneven_where_others_are_missing(first: int, moved: int) -> None:
+    steps = [first, *[512] * 5, 1024, *[512] * 9, 1536, *[512] * 3]
+
+    assert even_but_first(np.cumsum([0, *steps]), F(1, 12800), [F(25)]) == (F(25), moved, False)
 
 
 @pytest.mark.parametrize("steps", [[786, *[512] * 3], [786, *[512] * 4, 700, *[512] * 8]])
@@ -207,11 +214,24 @@ def test_pace_without_intervals() -> None:
 
 
 def test_the_last_picture_stands_for_what_its_packet_says() -> None:
-    assert last_length(33, F(1, 1000), F(30), F(30)) == F(1, 30)
-    assert last_length(100, F(1, 1000), F(30), F(30)) == F(1, 10)
-    assert last_length(45, F(1, 1000), F(30), F(30)) == F(45, 1000)
-    assert last_length(0, F(1, 1000), None, F(30)) == F(1, 30)
-    assert last_length(1, F(1, 90000), None, F(30)) == F(1, 30)
+    rounded = np.array([0, 33, 67, 100], np.int64)
+
+    assert last_length(33, rounded, F(1, 1000), F(30), F(30)) == F(1, 30)
+    assert last_length(100, rounded, F(1, 1000), F(30), F(30)) == F(1, 10)
+    assert last_length(45, rounded, F(1, 1000), F(30), F(30)) == F(45, 1000)
+    assert last_length(0, rounded, F(1, 1000), None, F(30)) == F(1, 30)
+    assert last_length(1, rounded, F(1, 90000), None, F(30)) == F(1, 30)
+
+
+@pytest.mark.parametrize("rate", [F(24000, 1001), F(24), F(30000, 1001), F(30), F(60000, 1001), F(60), F(120)])
+def test_the_last_picture_stands_as_long_as_others_where_a_coarser_clock_was_copied(rate: F) -> None:
+    """Milliseconds in the clock of mp4: rounded by up to one, of which it knows nothing."""
+    ticks = np.array([16 * round(1000 * k / rate) for k in range(20)], np.int64)
+    shortest = int(1000 / rate)
+
+    for stored in (shortest, shortest + 1):
+        assert last_length(16 * stored, ticks, F(1, 16000), rate, rate) == 1 / rate
+    assert last_length(16 * (shortest + 4), ticks, F(1, 16000), rate, rate) == F(shortest + 4, 1000)
 
 
 def test_parts_are_set_one_after_another() -> None:

@@ -93,6 +93,13 @@ def test_the_first_picture_has_its_place_on_the_containers_clock(name: str, firs
     assert timed(clip(name)).timing.first_seconds == first
 
 
+def test_pictures_of_asf_without_b_frames_wait_for_none(make: Callable[..., Path]) -> None:
+    """libav guesses that the first H.264 picture of a file without other stamps is shown one later."""
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1", "-c:v", "libx264", "-bf", "0")
+
+    assert timed(make("plain.asf", *film)).timing.first_seconds == 0
+
+
 def test_missing_pictures_make_a_variable_rate_on_the_grid(clip: Clip) -> None:
     found = timed(clip("gaps.mp4"))
 
@@ -105,6 +112,13 @@ def test_matroska_does_not_turn_gaps_into_noise(clip: Clip, make: Callable[..., 
     found = timed(make("gaps.mkv", "-i", str(clip("gaps.mp4")), "-c", "copy"))
 
     assert list(found.stamps) == [F(k, 30) for k in range(30) if k % 3 != 1]
+
+
+@pytest.mark.parametrize("name", ["sixty.mkv", "ntsc.mkv", "film.mkv"])
+def test_what_was_copied_from_matroska_is_as_long(name: str, clip: Clip, make: Callable[..., Path]) -> None:
+    source, copied = timed(clip(name)), timed(make(f"{name[:-4]}_copied.mp4", "-i", str(clip(name)), "-c", "copy"))
+
+    assert (copied.timing.rate, copied.timing.duration) == (source.timing.rate, source.timing.duration)
 
 
 def test_free_stamps_are_kept_to_the_tick(clip: Clip) -> None:
