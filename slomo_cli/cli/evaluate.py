@@ -143,7 +143,7 @@ def command(
         if sheet_file is not None:
             write_png(sheet_file, worst_sheet(results, next(iter(methods.values()))))
         if failures:
-            count = sum(len(one.shares(limit)) for one in sets)
+            count = sum(len(one.shares(limit)) + len(one.closed) for one in sets)
             kinds = {type(error) for _, error in failures}
             kind = kinds.pop() if len(kinds) == 1 else SlomoError
             what = "cannot be read to the end" if kind is InputError else "could not be measured to the end"
