@@ -143,7 +143,7 @@ def command(
         if sheet_file is not None:
             write_png(sheet_file, worst_sheet(results, next(iter(methods.values()))))
         if failures:
-            raise _incomplete(results, sum(len(one.shares(limit)) for one in sets))
+            raise _incomplete(results, sum(len(one.shares(limit)) + len(one.closed) for one in sets))
 
 
 def _incomplete(results: Sequence[SetResult], clips: int) -> SlomoError:

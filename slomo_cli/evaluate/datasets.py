@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -90,6 +90,8 @@ class Dataset:
     """Names of clips that are too short for one window, and left out."""
     untold: tuple[str, ...] = ()
     """Names of pairs without the picture between them, left out too."""
+    closed: tuple[tuple[str, InputError], ...] = ()
+    """Names of videos of a folder that cannot be opened, and why."""
 
     def count(self, limit: int | None = None) -> int:
         """Windows promised under ``limit``."""
@@ -286,7 +288,9 @@ def open_datasets(paths: Sequence[Path], factors: Sequence[int]) -> list[Dataset
 def _open_folder(root: Path, factor: int) -> Dataset:
     clips: list[Clip]
     triplets, untold = _split_triplets(root)
-    if triplets := triplets or _triplets_below(root):
+    if not triplets:
+        triplets, untold = _triplets_below(root)
+    if triplets:
         return Dataset(_name(root), "triplets", 2, tuple(triplets), untold=tuple(untold))
     videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(entry)]
     frames = _pictures(root)
@@ -296,8 +300,16 @@ def _open_folder(root: Path, factor: int) -> Dataset:
     clips = [FramesClip(name, tuple(paths), factor) for name, paths in folders if paths]
     if clips:
         return _dataset(root, "frames", factor, clips)
-    if videos:
-        return _dataset(root, "video", factor, [VideoClip(video, factor) for video in videos])
+    closed: list[tuple[str, InputError]] = []
+    for video in videos:
+        try:
+            clips.append(VideoClip(video, factor))
+        except InputError as error:
+            closed.append((video.name, error))
+    if clips:
+        return replace(_dataset(root, "video", factor, clips), closed=tuple(closed))
+    if closed:
+        raise closed[0][1]
     raise InputError(
         f"{printable(root)}: expected triplets (such as {', '.join('/'.join(t) for t in TRIPLETS)}), numbered frames, "
         "folders of frames or videos, found none"
@@ -335,33 +347,41 @@ def _split_triplets(root: Path) -> tuple[list[Clip], list[str]]:
     return [], []
 
 
-def _triplets_below(root: Path) -> list[Clip]:
-    """Every folder that holds one triplet, the named one included; Vimeo's list of test clips is obeyed."""
+def _triplets_below(root: Path) -> tuple[list[Clip], list[str]]:
+    """Every folder that holds one triplet, the named one included, and those that hold the two pictures without the
+    truth; Vimeo's list of test clips is obeyed."""
     wanted: set[str] | None = None
     listing = root / "tri_testlist.txt"
     if os.path.isfile(listing):
         wanted = {line.strip() for line in listing.read_text("utf-8", "replace").splitlines() if line.strip()}
     found: list[Clip] = []
+    untold: list[str] = []
     level = [root]
     for _ in range(TRIPLET_DEPTH + 1):
         below: list[Path] = []
         for folder in level:
-            clip = _triplet(folder, root)
-            if clip is None:
+            stems = _stems(folder)
+            names = _names_among(stems)
+            if names is None or names[1] not in stems:
                 below += [entry for entry in _entries(folder) if os.path.isdir(entry)]
-            elif wanted is None or clip.name.removeprefix("sequences/") in wanted:
-                found.append(clip)
-        level = below
-    return found
-
-
-def _triplet(folder: Path, root: Path) -> TripletClip | None:
-    stems = _stems(folder)
-    for first, truth, second in TRIPLETS:
-        # im1..im7 are seven consecutive frames, not a triplet with something beside it.
-        if stems.keys() >= {first, truth, second} and not (first == "im1" and "im4" in stems):
             name = folder.relative_to(root).as_posix() if folder != root else _name(root)
-            return TripletClip(name, stems[first], stems[truth], stems[second])
+            if names is None or (wanted is not None and name.removeprefix("sequences/") not in wanted):
+                continue
+            first, truth, second = names
+            if truth in stems:
+                found.append(TripletClip(name, stems[first], stems[truth], stems[second]))
+            else:
+                untold.append(name)
+        level = below
+    return found, untold
+
+
+def _names_among(stems: Collection[str]) -> tuple[str, str, str] | None:
+    """The names of first, truth and second by which a folder of these pictures goes; the truth may be missing."""
+    for names in TRIPLETS:
+        # im1..im7 are seven consecutive frames, not a triplet with something beside it.
+        if names[0] in stems and names[2] in stems and not (names[0] == "im1" and "im4" in stems):
+            return names
     return None
 
 

@@ -120,7 +120,7 @@ def evaluate(
     for dataset in datasets:
         runs = [_Run(name, method, worst) for name, method in methods.items()]
         pairs = 0
-        failures: list[tuple[str, SlomoError]] = []
+        failures: list[tuple[str, SlomoError]] = [*dataset.closed]
         for clip, share in dataset.shares(limit):
             read, met = _measure(clip, share, runs, advance)
             pairs += read

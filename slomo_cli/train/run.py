@@ -107,7 +107,7 @@ def _train(
     if settings.windows.crop % stride:
         raise UsageError(f"--crop: expected a multiple of {stride} for this network, found {settings.windows.crop}")
     perceptual = _features(request, settings, report)
-    sets = _sets(request)
+    sets = _sets(request, report)
     sources, held_out, data = _sources(request, settings, team, device, report)
     run = Run(
         net,
@@ -143,9 +143,13 @@ def _train(
     return record
 
 
-def _sets(request: Request) -> dict[str, Dataset]:
-    """Every validation set at every factor, by the name its scores go by."""
-    return {printable(one.name): one for one in open_datasets(request.validate, request.factors)}
+def _sets(request: Request, report: Callable[[str], None]) -> dict[str, Dataset]:
+    """Every validation set at every factor, by the name its scores go by; what they leave out is told."""
+    sets = open_datasets(request.validate, request.factors)
+    left_out = [f"left out {printable(name)}: {error}" for one in sets for name, error in one.closed]
+    for line in dict.fromkeys((*left_out, *(note for one in sets for note in one.notes))):
+        report(f"validation: {line}")
+    return {printable(one.name): one for one in sets}
 
 
 def _dtype(name: str, device: torch.device) -> str:

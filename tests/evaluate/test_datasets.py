@@ -66,6 +66,10 @@ def test_triplets(tmp_path: Path, make, names: list[str]) -> None:
 def test_pairs_without_a_truth_are_told(tmp_path: Path) -> None:
     middlebury(tmp_path)
     assert open_dataset(tmp_path).notes == (f"{tmp_path.name}: left out Secret: no truth between the two",)
+    names = ["im1.png", "im2.png", "im3.png"]
+    write_pictures(tmp_path / "flat" / "told", moving(0), moving(1), moving(2), names=names)
+    write_pictures(tmp_path / "flat" / "secret", moving(0), moving(2), names=["frame10.png", "frame11.png"])
+    assert open_dataset(tmp_path / "flat").notes == ("flat: left out secret: no truth between the two",)
 
 
 def test_one_triplet_folder(tmp_path: Path) -> None:

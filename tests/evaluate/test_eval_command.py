@@ -261,6 +261,21 @@ def test_pictures_that_a_rival_cannot_take_cost_its_scores_alone(tmp_path: Path)
     assert "12x12" in errors[0]["text"] and "1 of 2 clips could not be measured" in errors[1]["text"]
 
 
+def test_a_video_that_cannot_be_opened_costs_its_own_scores_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "text.mp4").write_text("no video")
+    options = ["--weights", "none", "--against", "blend", "--json", tmp_path / "out.json"]
+    alone = run(folder, *options)
+    assert alone.exit_code == 3 and "is a text file" in alone.stderr
+    write_video(folder / "clip.avi", [moving(k) for k in range(3)])
+    result = run(folder, *options)
+    assert result.exit_code == 3 and "set x2: 1 clip, 1 pair" in result.stdout
+    assert "is a text file" in result.stderr and "1 of 2 clips cannot be read" in result.stderr
+    (scored,) = json.loads((tmp_path / "out.json").read_text())["sets"]
+    assert [failure["clip"] for failure in scored["failures"]] == ["text.mp4"]
+
+
 def test_clips_too_short_for_the_factor_are_told(tmp_path: Path) -> None:
     for name, count in (("long", 5), ("short", 4), ("still", 1)):
         pictures = [moving(k) for k in range(count)]

@@ -161,10 +161,27 @@ def test_sets_of_one_name_are_scored_under_their_paths(files: Path, tmp_path: Pa
         shutil.copytree(files / "triplets", folder)
     video = files / "videos" / "b.mp4"
 
-    found = _sets(Request(tmp_path, TrainSettings(), validate=(*pair, pair[0], video), factors=(2, 4)))
+    found = _sets(Request(tmp_path, TrainSettings(), validate=(*pair, pair[0], video), factors=(2, 4)), print)
 
     assert list(found) == [*map(str, pair), "b.mp4 x2", "b.mp4 x4"]
     assert [one.factor for one in found.values()] == [2, 2, 2, 4]
+
+
+def test_what_validation_leaves_out_is_told(files: Path, tmp_path: Path) -> None:
+    from slomo_cli.train.run import Request, _sets
+    from slomo_cli.train.settings import TrainSettings
+
+    shutil.copy(files / "videos" / "b.mp4", tmp_path)
+    write_video(tmp_path / "short.mp4", moving_clip(2, 64, 64))
+    (tmp_path / "text.mp4").write_text("no video")
+    told: list[str] = []
+
+    _sets(Request(tmp_path, TrainSettings(), validate=(tmp_path,)), told.append)
+
+    assert told == [
+        f"validation: left out text.mp4: '{tmp_path / 'text.mp4'}' is a text file; expected a video",
+        f"validation: {tmp_path.name} x2: left out short.mp4: fewer than 3 frames",
+    ]
 
 
 def test_every_loss_is_listed_and_may_not_be_switched_off_with_all_others() -> None:
