@@ -25,8 +25,9 @@ from slomo_cli.bench.report import conclusions, print_tables, to_json
 from slomo_cli.bench.run import Measured
 from slomo_cli.bench.stages import Stage
 from slomo_cli.cli.main import cli
-from slomo_cli.errors import EncoderError, InputError
+from slomo_cli.errors import EncoderError, InputError, UsageError
 from slomo_cli.media.ffmpeg import tools
+from slomo_cli.picture import write_png
 from slomo_cli.values import ComputeSettings
 
 
@@ -254,6 +255,13 @@ def test_refusals(arguments: list[str], words: str) -> None:
     result = CliRunner().invoke(cli, ["bench", *arguments])
     assert result.exit_code != 0
     assert words in result.output + str(result.exception)
+
+
+def test_pictures_are_not_measured_against_what_reads_videos_only(tmp_path: Path) -> None:
+    for k in range(3):
+        write_png(tmp_path / f"{k}.png", np.zeros((32, 32, 3), np.uint8))
+    result = CliRunner().invoke(cli, ["bench", str(tmp_path), "--against", "minterpolate", "--device", "cpu"])
+    assert isinstance(result.exception, UsageError) and "reads videos only" in str(result.exception)
 
 
 def test_idle_threads_sleep() -> None:

@@ -113,9 +113,12 @@ class Number(NumberType):
         except (ValueError, OverflowError):
             number = math.nan
         if not self.low <= number <= self.high:
-            whole = "a whole number" if self.kind is int else "a number"
-            limits = f"from {self.low:g} to {self.high:g}"
-            self.fail(f"expected {whole} {limits}, found '{errors.printable(value)}'", param, ctx)
+            expected = (
+                f"a whole number from {self.low} to {self.high}"
+                if self.kind is int
+                else f"a number from {self.low:g} to {self.high:g}"
+            )
+            self.fail(f"expected {expected}, found '{errors.printable(value)}'", param, ctx)
         return number
 
 

@@ -197,6 +197,12 @@ def test_every_loss_is_listed_and_may_not_be_switched_off_with_all_others() -> N
         check(_settings(nothing.params))
 
 
+def test_limits_of_whole_numbers_are_told_in_whole_numbers() -> None:
+    result = slomo("--out", "run", "--data", "videos", "--steps", 0)
+
+    assert result.exit_code == 2 and "a whole number from 1 to 1000000000, found '0'" in result.stderr
+
+
 def test_seeds_and_warm_ups_are_no_counts_of_threads() -> None:
     from slomo_cli.cli.train import _settings, command
 
