@@ -200,6 +200,8 @@ class VideoInfo:
     """The earliest stream's start on the container's clock."""
     bit_rate: int | None = None
     sample_aspect: Fraction = Fraction(1)
+    coded_aspect: Fraction = Fraction(1)
+    """The same by the codec's word alone, of the first picture; the container may say another, which counts."""
     display_matrix: tuple[int, ...] | None = None
     """The 9 fixed-point numbers of the display matrix (rotation, flips), None when absent."""
     interlaced: bool = False

@@ -64,13 +64,14 @@ def probe(path: str | Path) -> VideoInfo:
     with open_picture(path, threads=1) as picture:
         container, stream = picture.container, picture.stream
         header = _track_header(stream)
+        codec = stream.codec_context
+        opened = Fraction(codec.sample_aspect_ratio or 0)
         frame = first_picture(picture, shown)
         if frame.width < 1 or frame.height < 1:
             raise InputError(f"{shown} has a video stream without a picture size")
         width, height = frame.width, frame.height
         if isinstance(picture, ImageSequence) and layout_of(frame.format.name).family == "gray":
             frame = _first_in_colour(picture, shown) or frame
-        codec = stream.codec_context
         layout = delivered_layout(frame, codec.codec.canonical_name)
         if codec.codec.canonical_name == "gif" and not layout.alpha and _turns_transparent(picture):
             layout = layout_of(frame.format.name)
@@ -99,7 +100,8 @@ def probe(path: str | Path) -> VideoInfo:
             frames_from_header=count,
             container_start_seconds=_container_start(container),
             bit_rate=(codec.bit_rate or container.bit_rate) or None,
-            sample_aspect=_sample_aspect(stream),
+            sample_aspect=_sample_aspect(stream, opened),
+            coded_aspect=picture.sample_aspect,
             display_matrix=_display_matrix(frame, data),
             interlaced=not single and (bool(frame.interlaced_frame) or field_order in _FIELD_ORDERS_INTERLACED),
             single_fields=single,
@@ -303,14 +305,15 @@ def _display_matrix(frame: VideoFrame, data: dict[str, bytes]) -> tuple[int, ...
     return None if matrix == (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30) else matrix
 
 
-def _sample_aspect(stream: VideoStream) -> Fraction:
+def _sample_aspect(stream: VideoStream, opened: Fraction) -> Fraction:
     """The shape of samples by the container's word; by the codec's where that is the same but for rounding.
 
-    Containers that tell the width to show it at (MP4 without ``pasp``, Matroska) round it to whole pixels.
+    Containers that tell the width to show it at (MP4 without ``pasp``, Matroska) round it to whole pixels. opened: the
+    codec's word when the file was opened, 0 if none, for which libav may have looked into pictures that come later.
     """
     told = [Fraction(ratio or 0) for ratio in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)]
     shown, exact = (max(ratio, Fraction(0)) for ratio in told)
-    if exact and abs(shown - exact) * stream.codec_context.width < 1:
+    if exact and (shown == opened or abs(shown - exact) * stream.codec_context.width < 1):
         return exact
     return shown or Fraction(1)
 
