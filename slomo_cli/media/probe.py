@@ -21,6 +21,7 @@ import av.error
 from av.filter import Graph
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.fields import jpeg_order
 from slomo_cli.media.icc import is_other_than_srgb, stored_profile
 from slomo_cli.media.matroska import picture_number
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
@@ -83,7 +84,7 @@ def probe(path: str | Path) -> VideoInfo:
         length = count * picture.time_base if several else _header_duration(container, stream)
         # libav calls HEVC interlaced where each picture is one field (ITU-T H.265, D.3.3), and joins none.
         single = codec.codec.canonical_name == "hevc" and bool(frame.interlaced_frame)
-        field_order = int(getattr(codec, "field_order", 0) or 0)
+        field_order = int(getattr(codec, "field_order", 0) or 0) or _order_of_jpegs(picture)
         return VideoInfo(
             path=Path(path),
             container=CONTAINER if several else container.format.name,
@@ -117,6 +118,13 @@ def probe(path: str | Path) -> VideoInfo:
             plays=None if several else plays_of(path, codec.codec.canonical_name),
             picture_extras=_extras(data) + (profile if color.primaries == _UNSPECIFIED else ()),
         )
+
+
+def _order_of_jpegs(picture: PictureTrack) -> int:
+    """AVFieldOrder of Motion JPEG that stores its fields one by one, which libav joins without a word; 0 of others."""
+    if picture.stream.codec_context.codec.canonical_name != "mjpeg" or isinstance(picture, ImageSequence):
+        return 0
+    return next((jpeg_order(bytes(packet), picture.stream.height) for packet in picture.packets()), 0)
 
 
 def _first_in_colour(sequence: ImageSequence, shown: str) -> VideoFrame | None:
