@@ -227,7 +227,7 @@ class VideoInfo:
     """How many times a GIF or animated PNG is shown, 0 for ever; None of other films."""
     picture_extras: tuple[str, ...] = ()
     """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic',
-    'colour profile' (one that says other colours than sRGB)."""
+    'colour profile' (one that says other colours than sRGB), 'alpha' (stored apart)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,9 @@ def probe(path: str | Path) -> VideoInfo:
             field_order=field_order,
             crop=_crop(header),
             plays=None if several else plays_of(path, codec.codec.canonical_name),
-            picture_extras=_extras(data) + (profile if color.primaries == _UNSPECIFIED else ()),
+            picture_extras=_extras(data)
+            + (profile if color.primaries == _UNSPECIFIED else ())
+            + (("alpha",) if _has_alpha_apart(container) else ()),
         )
 
 
@@ -270,6 +272,11 @@ def _extras(data: dict[str, bytes]) -> tuple[str, ...]:
     """What the picture carries that is not written again, in the words of ``VideoInfo.picture_extras``."""
     flat = data.get("STEREO3D", b"")[:4] == bytes(4)  # AV_STEREO3D_2D: marked as nothing unusual
     return tuple(word for name, word in _EXTRAS.items() if name in data and not (name == "STEREO3D" and flat))
+
+
+def _has_alpha_apart(container: InputContainer) -> bool:
+    """Whether it is an AVIF whose transparency is a picture of its own, by the name that its usual writer gives it."""
+    return "mov" in container.format.name and any(s.metadata.get("title") == "Alpha" for s in container.streams.video)
 
 
 def _profile_extra(data: dict[str, bytes], path: str | Path, container: InputContainer) -> tuple[str, ...]:
