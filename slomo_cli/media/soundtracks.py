@@ -56,7 +56,7 @@ class SoundTracks:
             late = self._later_than_all(track, delay)
             # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
             whole = track.sample_rate > 0 and not hidden and late <= _UNHEARD
-            copied = not draft.changed and track.codec in draft.container.audio and whole
+            copied = not draft.changed and sound.is_held(track, draft.container) and whole
             if copied:
                 draft.maps += ["-map", self._unbent(track, source)]
                 draft.codecs += [f"-c:a:{number}", "copy"]
@@ -158,15 +158,16 @@ class SoundTracks:
             silence = "aresample=async=1:first_pts=0" if draft.target.container in AT_ONCE else ""
             if steps := [step for step in (layouts, silence) if step]:
                 draft.codecs += [f"-filter:a:{number}", ",".join(steps)]
-            if track.codec in draft.container.audio and late > _UNHEARD:
+            held = sound.is_held(track, draft.container)
+            if held and late > _UNHEARD:
                 draft.notes.append(
                     f"{name} is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
                 )
-            elif track.codec in draft.container.audio and track.is_cut:
+            elif held and track.is_cut:
                 draft.notes.append(
                     f"{name} is encoded anew: a copy would bring back what the source's edit list leaves out"
                 )
-            elif track.codec in draft.container.audio:
+            elif held:
                 hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
                 draft.notes.append(f"{name} is encoded anew: .{ending} cannot hide {hidden} as the source does")
             else:
