@@ -205,6 +205,8 @@ class VideoInfo:
     """The earliest stream's start on the container's clock."""
     bit_rate: int | None = None
     sample_aspect: Fraction = Fraction(1)
+    coded_aspect: Fraction = Fraction(1)
+    """The same by the codec's word alone, of the first picture; the container may say another, which counts."""
     display_matrix: tuple[int, ...] | None = None
     """The 9 fixed-point numbers of the display matrix (rotation, flips), None when absent."""
     interlaced: bool = False
@@ -230,7 +232,7 @@ class VideoInfo:
     """How many times a GIF or animated PNG is shown, 0 for ever; None of other films."""
     picture_extras: tuple[str, ...] = ()
     """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic',
-    'colour profile' (one that says other colours than sRGB)."""
+    'colour profile' (one that says other colours than sRGB), 'alpha' (stored apart)."""
 
 
 @dataclass(frozen=True, slots=True)

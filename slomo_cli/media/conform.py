@@ -86,6 +86,11 @@ def conform(
         # Filters refuse what they cannot compute.
         tags = replace(color, matrix=formats.assumed_matrix(color, size[1]))
         warnings.append(f"colours are converted as if their matrix were {formats.SCALE_MATRICES[tags.matrix]}'s")
+    elif converters and feed.family == "yuv" and color.matrix == formats.CONSTANT_LUMINANCE:
+        tags = replace(color, matrix=formats.NEAR_IT)
+        if result.matrix != color.matrix and not converters[0].startswith("zscale"):
+            near = formats.SCALE_MATRICES[formats.NEAR_IT]
+            warnings.append(f"colours of constant luminance are converted as if their matrix were {near}'s")
     converting = [*converters, formats.setparams(result)] if converters else []
     return Conformed(
         feed=feed,

@@ -213,6 +213,7 @@ class Decoder:
                 last = frame.pts if frame.pts is not None else last
                 time = clock.time_of(frame.pts)
                 if time is not None:
+                    self._uniform.watch_shape(time, frame, picture.sample_aspect / self.info.coded_aspect)
                     yield time, frame
             if self._stopped:
                 return

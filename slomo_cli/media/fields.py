@@ -1,4 +1,5 @@
-"""Tells which packets of an H.264 stream hold the second field of a picture; camcorders and broadcasts part them.
+"""Tells which packets of an H.264 stream hold the second field of a picture; camcorders and broadcasts part them. And
+which JPEGs are fields: old capture cards part them too.
 
 A frame's packet and a field's look alike from outside; the slice header says which it is (ITU-T H.264, 7.3.2.1 and
 7.3.3). Nothing is decoded, and where the headers say that every picture is a whole frame only key pictures are read.
@@ -12,6 +13,10 @@ from typing import Any
 _HEADER_BYTES = 512
 """More than any parameter set or slice header that is read here needs."""
 _SLICE, _KEY_SLICE, _PARAMETERS = 1, 5, 7
+_TOP_FIRST, _BOTTOM_FIRST = 2, 3
+"""AVFieldOrder."""
+_JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
+"""Markers of the header that tells how high a picture is."""
 _PLAIN_PROFILES = (66, 77, 88)
 """Baseline, main and extended: 4:2:0 of 8 bits, of which the parameters need not speak."""
 
@@ -97,6 +102,22 @@ def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
     while not length_bytes and 0 <= (at := data.find(b"\0\0\1", at)) < len(data) - 3:
         at += 3
         yield data[at : at + _HEADER_BYTES]
+
+
+def jpeg_order(data: bytes, height: int) -> int:
+    """AVFieldOrder of a JPEG packet of old capture cards, which holds two fields one after the other; 0 of others.
+
+    ``height``: of the whole picture, by the container. libav joins them by a byte of the first (OpenDML's AVI1).
+    """
+    order, at = _TOP_FIRST, 2
+    while data[at : at + 1] == b"\xff" and len(data) > at + 8:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 4 : at + 8] == b"AVI1" and any(data[at + 8 : at + 9]):
+            order = _BOTTOM_FIRST
+        if marker in _JPEG_FRAMES:
+            return order if 4 * int.from_bytes(data[at + 5 : at + 7], "big") < 3 * height else 0
+        at += 2 + length
+    return 0
 
 
 class _Bits:

@@ -83,6 +83,8 @@ SCALE_MATRICES = {
     9: "bt2020",
     10: "bt2020",
 }
+CONSTANT_LUMINANCE, NEAR_IT = 10, 9
+"""BT.2020's two matrices: ffmpeg's scale filter computes with the second only, and may refuse frames of the first."""
 _ZSCALE_MATRICES = {1: "709", 4: "fcc", 5: "470bg", 6: "170m", 7: "240m", 9: "2020_ncl", 10: "2020_cl"}
 _ZSCALE_RANGES = {LIMITED: "limited", FULL: "full"}
 _SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"

@@ -21,6 +21,7 @@ import av.error
 from av.filter import Graph
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.fields import jpeg_order
 from slomo_cli.media.icc import is_other_than_srgb, stored_profile
 from slomo_cli.media.matroska import picture_number
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
@@ -64,13 +65,14 @@ def probe(path: str | Path) -> VideoInfo:
     with open_picture(path, threads=1) as picture:
         container, stream = picture.container, picture.stream
         header = _track_header(stream)
+        codec = stream.codec_context
+        opened = Fraction(codec.sample_aspect_ratio or 0)
         frame = first_picture(picture, shown)
         if frame.width < 1 or frame.height < 1:
             raise InputError(f"{shown} has a video stream without a picture size")
         width, height = frame.width, frame.height
         if isinstance(picture, ImageSequence) and layout_of(frame.format.name).family == "gray":
             frame = _first_in_colour(picture, shown) or frame
-        codec = stream.codec_context
         layout = delivered_layout(frame, codec.codec.canonical_name)
         if codec.codec.canonical_name == "gif" and not layout.alpha and _turns_transparent(picture):
             layout = layout_of(frame.format.name)
@@ -82,7 +84,7 @@ def probe(path: str | Path) -> VideoInfo:
         length = count * picture.time_base if several else _header_duration(container, stream)
         # libav calls HEVC interlaced where each picture is one field (ITU-T H.265, D.3.3), and joins none.
         single = codec.codec.canonical_name == "hevc" and bool(frame.interlaced_frame)
-        field_order = int(getattr(codec, "field_order", 0) or 0)
+        field_order = int(getattr(codec, "field_order", 0) or 0) or _order_of_jpegs(picture)
         return VideoInfo(
             path=Path(path),
             container=CONTAINER if several else container.format.name,
@@ -99,7 +101,8 @@ def probe(path: str | Path) -> VideoInfo:
             frames_from_header=count,
             container_start_seconds=_container_start(container),
             bit_rate=(codec.bit_rate or container.bit_rate) or None,
-            sample_aspect=_sample_aspect(stream),
+            sample_aspect=_sample_aspect(stream, opened),
+            coded_aspect=picture.sample_aspect,
             display_matrix=_display_matrix(frame, data),
             interlaced=not single and (bool(frame.interlaced_frame) or field_order in _FIELD_ORDERS_INTERLACED),
             single_fields=single,
@@ -113,8 +116,17 @@ def probe(path: str | Path) -> VideoInfo:
             field_order=field_order,
             crop=_crop(header),
             plays=None if several else plays_of(path, codec.codec.canonical_name),
-            picture_extras=_extras(data) + (profile if color.primaries == _UNSPECIFIED else ()),
+            picture_extras=_extras(data)
+            + (profile if color.primaries == _UNSPECIFIED else ())
+            + (("alpha",) if _has_alpha_apart(container) else ()),
         )
+
+
+def _order_of_jpegs(picture: PictureTrack) -> int:
+    """AVFieldOrder of Motion JPEG that stores its fields one by one, which libav joins without a word; 0 of others."""
+    if picture.stream.codec_context.codec.canonical_name != "mjpeg" or isinstance(picture, ImageSequence):
+        return 0
+    return next((jpeg_order(bytes(packet), picture.stream.height) for packet in picture.packets()), 0)
 
 
 def _first_in_colour(sequence: ImageSequence, shown: str) -> VideoFrame | None:
@@ -263,6 +275,11 @@ def _extras(data: dict[str, bytes]) -> tuple[str, ...]:
     return tuple(word for name, word in _EXTRAS.items() if name in data and not (name == "STEREO3D" and flat))
 
 
+def _has_alpha_apart(container: InputContainer) -> bool:
+    """Whether it is an AVIF whose transparency is a picture of its own, by the name that its usual writer gives it."""
+    return "mov" in container.format.name and any(s.metadata.get("title") == "Alpha" for s in container.streams.video)
+
+
 def _profile_extra(data: dict[str, bytes], path: str | Path, container: InputContainer) -> tuple[str, ...]:
     """The word for a colour profile without which colours look otherwise; () where there is none, or it says sRGB."""
     profile = data.get("ICC_PROFILE", b"")
@@ -304,14 +321,15 @@ def _display_matrix(frame: VideoFrame, data: dict[str, bytes]) -> tuple[int, ...
     return None if matrix == (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30) else matrix
 
 
-def _sample_aspect(stream: VideoStream) -> Fraction:
+def _sample_aspect(stream: VideoStream, opened: Fraction) -> Fraction:
     """The shape of samples by the container's word; by the codec's where that is the same but for rounding.
 
-    Containers that tell the width to show it at (MP4 without ``pasp``, Matroska) round it to whole pixels.
+    Containers that tell the width to show it at (MP4 without ``pasp``, Matroska) round it to whole pixels. opened: the
+    codec's word when the file was opened, 0 if none, for which libav may have looked into pictures that come later.
     """
     told = [Fraction(ratio or 0) for ratio in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)]
     shown, exact = (max(ratio, Fraction(0)) for ratio in told)
-    if exact and abs(shown - exact) * stream.codec_context.width < 1:
+    if exact and (shown == opened or abs(shown - exact) * stream.codec_context.width < 1):
         return exact
     return shown or Fraction(1)
 

@@ -36,6 +36,12 @@ _LAYOUTS = {
     "mp2": "mono stereo",
 }
 """Codec -> loudspeakers it has a word for, tried; codecs not listed take any. Beside these, encoders refuse or mix."""
+_NOT_IN_TS = ("6.1(back)", "7.1")
+"""Of AAC's, those for which its header in MPEG-TS (ADTS) has no number."""
+_SLOWEST_MP3 = 16_000
+"""Samples per second of MP3 in MP4: MPEG-1's and MPEG-2's, not those that its makers added (11025 and the like)."""
+_SLOW_MP2, _MOST_OF_SLOW = 32_000, 160
+"""Below so many samples per second (MPEG-2), MP2 knows no more kbit/s than these."""
 _MOST_CHANNELS = 8
 """Of every codec above but Opus, which takes any number of unrelated channels."""
 _USUAL = ("", "mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
@@ -46,6 +52,15 @@ _SAME_PLACE = {"DL": "FL", "DR": "FR", "BIL": "FL", "BIR": "FR"}
 def is_bent(plan: Plan) -> bool:
     """Whether any of the source is shown at another speed than its own."""
     return any(piece.speed_start != 1 or piece.speed_end != 1 for piece in plan.time_map.pieces)
+
+
+def is_held(track: StreamInfo, container: Container) -> bool:
+    """Whether a copy of the track can lie in this container."""
+    if container.muxer == "mp4" and track.codec == "mp3" and track.sample_rate < _SLOWEST_MP3:
+        return False
+    if container.muxer == "mpegts" and track.codec == "aac" and track.layout in _NOT_IN_TS:
+        return False
+    return track.codec in container.audio
 
 
 def audio_encoder(track: StreamInfo, container: Container, tools: Tools) -> tuple[str, str | None]:
@@ -75,7 +90,8 @@ def audio_quality(codec: str, track: StreamInfo, number: int) -> list[str]:
     channels = track.channels or 2
     words: list[str] = []
     if codec in _KBITS_PER_CHANNEL:
-        rate = min(_MOST_KBITS.get(codec, 768), _KBITS_PER_CHANNEL[codec] * channels)
+        most = _MOST_OF_SLOW if codec == "mp2" and track.sample_rate < _SLOW_MP2 else _MOST_KBITS.get(codec, 768)
+        rate = min(most, _KBITS_PER_CHANNEL[codec] * channels)
         words += [f"-b:a:{number}", f"{rate}k"]
     if codec == "vorbis":
         words += [
@@ -118,6 +134,8 @@ def _held(codec: str, track: StreamInfo, container: Container) -> str:
     # Matroska says beside the FLAC which channels it has; elsewhere their number alone tells.
     takes_any = not layouts or (codec == "flac" and container.muxer == "matroska")
     wanted = _speakers(own)
+    if codec == "aac" and container.muxer == "mpegts":
+        layouts = [name for name in layouts if name not in _NOT_IN_TS]
     if takes_any or not wanted or own in layouts:
         return own
     return min(layouts, key=lambda name: (-len(wanted & _speakers(name)), len(_speakers(name))))

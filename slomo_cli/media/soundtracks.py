@@ -56,7 +56,7 @@ class SoundTracks:
             late = self._later_than_all(track, delay)
             # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
             whole = track.sample_rate > 0 and not hidden and late <= _UNHEARD
-            copied = not draft.changed and track.codec in draft.container.audio and whole
+            copied = not draft.changed and sound.is_held(track, draft.container) and whole
             if copied:
                 draft.maps += ["-map", self._unbent(track, source)]
                 draft.codecs += [f"-c:a:{number}", "copy"]
@@ -173,7 +173,7 @@ class SoundTracks:
             return "is cut to the range, and so encoded anew: only the whole can be copied" if asked else ""
         if left_out:
             return f"becomes {codec}, without what sounds before the first picture: .{ending} does not hold it as it is"
-        if track.codec not in draft.container.audio:
+        if not sound.is_held(track, draft.container):
             return f"becomes {codec}: .{ending} does not hold it as it is"
         if late > _UNHEARD:
             return f"is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"

@@ -285,6 +285,11 @@ class PictureTrack:
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
         self._farthest = _LONGEST_DELAY / self.time_base
 
+    @property
+    def sample_aspect(self) -> Fraction:
+        """The shape of samples by the codec's word, 1 if unsaid: of the picture decoded last; before, of the first."""
+        return Fraction(self.context.sample_aspect_ratio or 1)
+
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """The picture's packets in stored order, without the empty one at the end; a read error ends them."""
         try:

@@ -37,6 +37,7 @@ from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
 
 _NAME_BYTES = 255
 _EXTRAS = {
+    "alpha": "transparency is lost: it lies in a picture of its own (AVIF); convert the source to .png or .apng first",
     "closed captions": "closed captions dropped: they lie inside the old pictures",
     "360-degree": "the mark for 360-degree display is lost: players show the picture flat",
     "colour profile": "the source's colour profile is lost: its colours are taken for those of sRGB, and look paler "

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _BICUBIC_EXACT = 4 | 0x40000
 """SWS_BICUBIC | SWS_ACCURATE_RND."""
+_SAME_SHAPE = Fraction(1, 50)
+"""By so much shapes may differ that mean the same: some leave out columns at the borders."""
 _SWS_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 """Matrices libswscale computes with: code point of H.273 -> SWS_CS_*, of which BT.601 has one."""
 
@@ -63,6 +65,21 @@ class Uniform:
                     f"{self._shown}: libav cannot turn its {picture.format.name} pictures into {info.layout.name}"
                 ) from None
         return Frame(copy_planes(picture, info.layout), info.layout, info.color, time)
+
+    def watch_shape(self, time: Fraction, picture: VideoFrame, wider: Fraction) -> None:
+        """Tells where pictures are to be shown in another shape, as where broadcasts turn from 4:3 to 16:9.
+
+        wider: how much wider the picture's samples are than those of the film's first one.
+        """
+        first = Fraction(self._info.width, self._info.height)
+        shape = Fraction(picture.width, picture.height) * wider / first
+        if abs(shape - 1) > _SAME_SHAPE:
+            shown, told = (f"{float(ratio * self._info.sample_aspect):.3g}:1" for ratio in (first, first * shape))
+            self._tell(
+                "shape",
+                f"the picture's shape changes at {float(time):.2f} s from {shown} to {told}; all is shown in the first "
+                "one: convert the parts one by one (--start, --end), with --encoder-args '-aspect 16:9' where needed",
+            )
 
     def _colours(self, time: Fraction, picture: VideoFrame) -> dict[str, int]:
         """What libav is told where the samples mean other colours than the first one's; a silent picture means them.

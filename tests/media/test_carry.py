@@ -491,6 +491,36 @@ class TestTracks:
         done = convert(source, tmp_path / "out.mp4", TimeSettings(rate=Fraction(20)))
         assert tracks(done.path, "audio")[0]["codec"] == "truehd"
 
+    @pytest.mark.parametrize(
+        ("codec", "rate", "layout", "name", "factor", "becomes", "mixed"),
+        [
+            ("libmp3lame", 11025, "mono", "out.mp4", 1, "aac", ""),
+            ("libmp3lame", 16000, "mono", "out.mp4", 1, "mp3float", ""),
+            ("libmp3lame", 11025, "mono", "out.mkv", 1, "mp3float", ""),
+            ("aac", 48000, "7.1", "out.ts", 1, "aac", "7.0"),
+            ("aac", 48000, "7.1", "out.ts", 2, "aac", "7.0"),
+            ("aac", 48000, "7.1(wide)", "out.ts", 1, "aac", ""),
+            ("aac", 48000, "7.1", "out.mp4", 1, "aac", ""),
+            ("pcm_s16le", 48000, "7.1", "out.ts", 1, "aac", "7.0"),
+            ("mp2", 22050, "stereo", "out.ts", 2, "mp2", ""),
+        ],
+    )
+    def test_what_some_rates_and_layouts_are_refused(
+        self, tmp_path, make, codec, rate, layout, name, factor, becomes, mixed
+    ):
+        """By ffmpeg, when the work has begun."""
+        source = make(
+            f"{codec}{rate}{layout}.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1"),
+            *("-f", "lavfi", "-i", f"sine=sample_rate={rate}:duration=1", "-af", f"aformat=channel_layouts={layout}"),
+            *("-c:v", "mpeg4", "-c:a", codec),
+        )
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(factor)))
+        (track,) = tracks(done.path, "audio")
+        assert track["codec"] == becomes
+        assert any(f"is mixed to {mixed}:" in line for line in done.carry.notes) == bool(mixed)
+        assert len(sound(done.path)[1]) == pytest.approx(factor * RATE, abs=0.25 * RATE)
+
     def test_the_user_may_leave_tags_and_chapters_behind(self, tmp_path, clip):
         words = ("-map_metadata", "-1", "-map_chapters", "-1")
         done = convert(clip("rich.mkv"), tmp_path / "out.mkv", TimeSettings(rate=Fraction(60)), encoder_args=words)

@@ -301,6 +301,19 @@ class TestImages:
         with av.open(str(tmp_path / name)) as made:
             assert made.streams.video[0].codec_context.colorspace != 0
 
+    @pytest.mark.parametrize("name", ["%d.png", "%d.jpg", "a.gif", "a.mov", "a.webp"])
+    def test_constant_luminance(self, tmp_path, name):
+        info = video_info("yuv420p10le", color=ColorInfo(1, 10, 9, 14))
+        codec = {"codec": "prores"} if name == "a.mov" else {}
+        write(tmp_path / name, info, frames_of("yuv420p10le"), rate=Fraction(25), **codec)
+        told = any(
+            "as if their matrix were bt2020's" in line for line in target_for(name, info, tools(), **codec).warnings
+        )
+        assert told == (name not in ("a.mov", "%d.png")), "no colours are converted, or it is done exactly"
+        if name == "a.mov":
+            with av.open(str(tmp_path / name)) as made:
+                assert next(made.decode(video=0)).colorspace == 10
+
     @pytest.mark.parametrize("matrix", [8, 12])
     @pytest.mark.parametrize("name", ["%d.png", "%d.jpg", "a.gif", "a.mov"])
     def test_a_matrix_that_filters_do_not_know(self, tmp_path, name, matrix):

@@ -164,3 +164,44 @@ def test_stamps_that_merely_count_are_no_times() -> None:
 
     assert walk(list(range(30)), 40000).stamps_are_counters()
     assert not walk([1800 * k for k in range(30)], 1800).stamps_are_counters()
+
+
+@pytest.mark.parametrize(("polarity", "first"), [(0, 0), (1, 1), (2, 1)])
+@pytest.mark.parametrize("ending", ["avi", "mov"])
+def test_jpegs_of_old_capture_cards_are_made_whole(ending: str, polarity: int, first: int, tmp_path: Path) -> None:
+    """A packet holds two of them, each half as high; libav puts the first at the bottom where its polarity is not 0."""
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 32, "yuvj420p", F(1, 50)
+    encoder.color_range = 2
+    fields = []
+    for number in range(20):
+        image = np.full((32, 64), 40, np.uint8)
+        image[:, 2 * number : 2 * number + 16] = 220
+        frame = av.VideoFrame.from_ndarray(image, format="gray").reformat(format="yuvj420p")
+        frame.pts = number
+        jpeg = bytes(encoder.encode(frame)[0])
+        fields.append(jpeg[:2] + b"\xff\xe0\0\x10AVI1" + bytes([polarity]) + bytes(9) + jpeg[2:])
+    path = tmp_path / f"captured.{ending}"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mjpeg", rate=25, options={})
+        stream.width, stream.height, stream.pix_fmt, stream.time_base = 64, 64, "yuvj420p", F(1, 25)
+        for number in range(10):
+            packet = av.Packet(fields[2 * number] + fields[2 * number + 1])
+            packet.stream, packet.time_base, packet.is_keyframe = stream, F(1, 25), True
+            packet.pts = packet.dts = number
+            file.mux(packet)
+
+    info = probe(path)
+    timing = scan(info).timing
+    with Decoder(info, timing) as woven, Decoder(info, timing, deinterlace=True) as whole:
+        pairs = [(a.planes[0].astype(int), b.planes[0].astype(int)) for a, b in zip(woven, whole, strict=True)]
+
+    assert info.interlaced and info.height == 64
+    for before, after in pairs:
+        assert np.abs(before[1:] - before[:-1]).max() > 100
+        assert (after[first::2] == before[first::2]).all(), "the field that comes first is kept"
+        assert np.abs(after[9:55] - after[8:54]).mean() < np.abs(before[9:55] - before[8:54]).mean() / 3
+
+
+def test_whole_jpegs_are_not_taken_for_fields(clip: Callable[[str], Path], make: Make) -> None:
+    assert not probe(make("whole.avi", "-i", str(clip("cfr.mp4")), "-c:v", "mjpeg", "-pix_fmt", "yuvj420p")).interlaced

@@ -412,3 +412,13 @@ def test_where_chroma_lies_is_found_by_no_chance(clip: Clip) -> None:
         assert _track_header(picture.stream) == _track_header(picture.stream) != b""
 
     assert _chroma_location(b"\x55\xb0\x80" + bytes(200) + b"\x55\xb0\x88\x55\xb7\x81\x01\x55\xb8\x81\x02") == 1
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_transparency_that_is_a_picture_of_its_own(apart: bool, make: Callable[..., Path]) -> None:
+    """As AVIF stores it; libav decodes the colours alone."""
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=64x48,format=yuva420p", "-frames:v", "1", "-map", "0:v")
+    alpha = ("-map", "0:v", "-filter:v:1", "alphaextract")
+    path = make(f"apart{apart}.avif", *picture, *(alpha if apart else ()), "-c:v", "libaom-av1", "-cpu-used", "8")
+
+    assert probe(path).picture_extras == (("alpha",) if apart else ())

@@ -62,6 +62,24 @@ def test_two_names_of_one_matrix_are_no_change(make: Make, tmp_path: Path) -> No
     assert all(np.array_equal(*planes) for planes in zip(frames[0].planes, frames[-1].planes, strict=True))
 
 
+def test_another_shape_of_samples_is_told(make: Make, tmp_path: Path) -> None:
+    """As where broadcasts turn from 4:3 to 16:9."""
+    frames, warnings = decoded(joined(make, tmp_path, "setsar=1", "setsar=4/3"))
+
+    assert len(frames) == 10
+    assert [line.partition(";")[0] for line in warnings] == [
+        "the picture's shape changes at 0.20 s from 1.33:1 to 1.78:1"
+    ]
+
+
+def test_another_size_of_the_same_shape_is_no_change_of_it(make: Make, tmp_path: Path) -> None:
+    _, warnings = decoded(joined(make, tmp_path, "setsar=1", "scale=48:48,setsar=4/3"))
+
+    assert [line.partition(" on the way")[0] for line in warnings] == [
+        "the picture changes from 64x48 yuv420p to 48x48 yuv420p"
+    ]
+
+
 def test_another_transfer_is_told(make: Make, tmp_path: Path) -> None:
     first = tagged("bt709", "bt709", more=":color_trc=bt709")
     frames, warnings = decoded(joined(make, tmp_path, first, first.replace("trc=bt709", "trc=arib-std-b67")))
