@@ -32,31 +32,36 @@ class Place:
         if not target.overwrite:
             refuse_existing(target)
         try:
+            self._clear_stale()
             if self._still:
-                self.path.mkdir(exist_ok=True)
+                self.path.mkdir()
                 self._lock = os.open(self.path, os.O_RDONLY)
-                self._hold()
-                for left in self.path.iterdir():
-                    left.unlink()
             else:
-                self._clear_stale()
                 self._lock = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-                self._hold()
+            self._hold()
         except FileExistsError:  # since a moment ago
             raise self._taken() from None
         except OSError as error:
             self._release()
             raise EncoderError(f"cannot write to the folder '{printable(folder)}': {error.strerror}") from None
+        except KeyboardInterrupt:  # which may come when the file is there and nothing here knows it yet
+            self._release()
+            with contextlib.suppress(EncoderError, OSError):
+                self._clear_stale()
+            raise
 
     def _clear_stale(self) -> None:
         """Removes what a killed run left behind: its ffmpeg may still be writing, and must not write into ours."""
         assert self.path is not None
         with contextlib.suppress(FileNotFoundError):
-            self._lock = os.open(self.path, os.O_WRONLY | _BINARY)
+            self._lock = os.open(self.path, os.O_RDONLY if self._still else os.O_WRONLY | _BINARY)
             self._hold()
             if os.name == "nt":  # where an open file cannot be removed, nor one that is still being written
                 self._release()
-            self.path.unlink()
+            if self._still:
+                shutil.rmtree(self.path)
+            else:
+                self.path.unlink()
             self._release()
 
     def _taken(self) -> EncoderError:
@@ -66,8 +71,13 @@ class Place:
 
     def _hold(self) -> None:
         """Two runs on one output would write through each other; the second is told."""
-        assert self._lock is not None
-        if not locked(self._lock):
+        assert self._lock is not None and self.path is not None
+        try:
+            # What another run has removed since it was opened is locked for nobody.
+            held = locked(self._lock) and os.path.samestat(os.fstat(self._lock), os.stat(self.path))
+        except FileNotFoundError:
+            held = False
+        if not held:
             raise self._taken()
 
     def _release(self) -> None:
