@@ -65,7 +65,7 @@ def printable(name: object) -> str:
 
 
 def lack(error: BaseException) -> DeviceError | None:
-    """What an error of Python's own says that the machine lacks: memory, or threads. None where it says anything else."""
+    """What the machine lacks by an error of Python's own: memory, or threads. None where it says anything else."""
     said = str(error)
     if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in said):
         return DeviceError("out of memory")

@@ -19,7 +19,7 @@ import click
 from slomo_cli.cli.streams import stdout_is_closed
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
 from slomo_cli.media import codecs, containers
-from slomo_cli.media.names import first_file, refuse_overwriting_input
+from slomo_cli.media.names import first_file, refuse_overwriting_inputs
 
 STREAM = "-"
 """stdin as an input, stdout as the output."""
@@ -109,9 +109,7 @@ def plan_jobs(
         if other is not job:
             names = f"'{printable(other.name)}' and '{printable(job.name)}'"
             raise UsageError(f"{names} would both be written to '{printable(job.target)}': convert them one by one")
-    for job in jobs:
-        for other in jobs:
-            refuse_overwriting_input(job.target, other.source)
+    refuse_overwriting_inputs((job.target for job in jobs), (job.source for job in jobs))
     return jobs
 
 
@@ -221,7 +219,13 @@ def readable(source: Path | None) -> Iterator[Path]:
     if source is not None:
         yield source
         return
-    with tempfile.TemporaryDirectory(prefix="slomo-") as folder:
+    try:
+        holder = tempfile.TemporaryDirectory(prefix="slomo-")
+    except OSError as error:
+        raise SlomoError(
+            f"cannot keep stdin in a temporary folder: {error.strerror}; name one that can be written to by TMPDIR"
+        ) from None
+    with holder as folder:
         path = Path(folder) / "stdin"
         try:
             with path.open("wb") as file:

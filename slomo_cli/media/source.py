@@ -233,7 +233,7 @@ def why_ended(error: Exception) -> str:
 
 
 def tell_lack(error: Exception) -> None:
-    """Raises MemoryError or DeviceError where libav failed for want of memory or threads: the file is none the worse."""
+    """Raises MemoryError or DeviceError where libav failed for want of memory or threads: that is no damage."""
     number = getattr(error, "errno", None)
     if number == errno.ENOMEM:
         raise MemoryError from None
