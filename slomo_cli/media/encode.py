@@ -162,6 +162,7 @@ class Encoder:
             self.warnings += feed.warnings
         if self.target.path is None:
             return
+        self._place.refuse_gone()
         found = self._place.count(self.target, self.frames_written)
         if found != self.frames_written:
             words = self._words()
@@ -275,13 +276,17 @@ class Encoder:
         return self._failure(code)
 
     def _failure(self, code: int) -> EncoderError:
+        self._place.refuse_gone()  # which ffmpeg tells in many ways
         words = self._words()
         if "No space left" in words or code == 228:
             return EncoderError(f"{self._place.room()} (ffmpeg: {words})")
         if self.target.path is None and "Broken pipe" in words:
             return OutputClosed(f"standard output was closed after {self.frames_written} frames")
         ended = f"was killed by signal {_named(-code)}" if code < 0 else f"failed with code {code}"
-        return EncoderError(f"ffmpeg {ended} after {self.frames_written} frames: {words or 'it gave no reason'}")
+        if not code:
+            ended = "ended too early"
+        why = "the system does so where memory runs out" if code == -9 else "it gave no reason"
+        return EncoderError(f"ffmpeg {ended} after {self.frames_written} frames: {words or why}")
 
     def _words(self) -> str:
         return last_words(self._tail.decode("utf-8", "replace"))

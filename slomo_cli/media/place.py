@@ -86,6 +86,11 @@ class Place:
                 os.close(self._lock)
             self._lock = None
 
+    def refuse_gone(self) -> None:
+        """EncoderError where somebody has removed or renamed what is being written, or a folder above it."""
+        if self.path is not None and not os.path.lexists(self.path):
+            raise EncoderError(f"'{printable(self.path)}' was removed or renamed while it was written: nothing is kept")
+
     def count(self, target: Target, written: int) -> int:
         """Pictures found there."""
         assert self.path is not None
