@@ -187,6 +187,18 @@ def check_target(target: Path | None, *, create: bool = False, dry: bool = False
         raise SlomoError(f"cannot write '{name}': {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SlomoError(f"no permission to write in the folder '{printable(folder)}'")
+    if _is_anothers(target):
+        raise SlomoError(f"'{name}' belongs to another user, who alone may replace it there: choose another name")
+
+
+def _is_anothers(target: Path) -> bool:
+    """Whether a file is there that only its owner may replace, as in folders that are everybody's (``/tmp``)."""
+    there = os.path.realpath(target)
+    try:
+        owner, folder = os.stat(there).st_uid, os.stat(os.path.dirname(there))
+    except OSError:
+        return False
+    return os.name == "posix" and bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, owner, folder.st_uid)
 
 
 def may_write(target: Path | None, *, overwrite: bool, skip: bool | None = None) -> bool | None:

@@ -256,6 +256,22 @@ def test_folder_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
         files.check_target(Path("sub/out.mp4"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="owners of files")
+def test_a_file_that_only_another_may_replace(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("shared").mkdir()
+    Path("shared").chmod(0o1777)
+    Path("shared/out.mp4").write_bytes(b"another's")
+    Path("link.mp4").symlink_to("shared/out.mp4")
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat("shared").st_uid + 1)
+
+    for name in ("shared/out.mp4", "link.mp4"):
+        with pytest.raises(SlomoError, match=f"'{name}' belongs to another user, who alone may replace it there"):
+            files.check_target(Path(name))
+    files.check_target(Path("shared/new.mp4"))
+    Path("shared").chmod(0o777)
+    files.check_target(Path("shared/out.mp4"))
+
+
 def test_out_dir_is_made_only_for_real_runs() -> None:
     files.check_target(Path("new/er/out.mp4"), create=True, dry=True)
     assert not Path("new").exists()
