@@ -62,3 +62,19 @@ def printable(name: object) -> str:
     """A file name as one printable line: control characters and undecodable bytes are shown escaped."""
     text = str(name)
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def lack(error: BaseException) -> DeviceError | None:
+    """What the machine lacks by an error of Python's own: memory, or threads. None where it says anything else."""
+    said = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in said):
+        return DeviceError("out of memory")
+    if isinstance(error, RuntimeError) and said == "can't start new thread":
+        return no_threads()
+    return None
+
+
+def no_threads() -> DeviceError:
+    """Where limits, as containers and shared machines have them, leave too few."""
+    limits = "raise the limits on processes and memory (ulimit -u, ulimit -v)"
+    return DeviceError(f"no more threads can be begun: {limits}, or use fewer --threads")

@@ -25,7 +25,7 @@ from slomo_cli.media.decode import Decoder
 from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.limits import refuse_uneven
-from slomo_cli.media.names import refuse_overwriting_input
+from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.parts import PART_FRAMES, Parts, in_one_piece, part_target, refuse_unfit, remove_left_over
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
@@ -103,7 +103,7 @@ def convert(
     begun = clock.monotonic()
     time, encode, compute = settled(time, encode, compute, wishes)
     plan = plan_conversion(source, output, time=time, encode=encode, compute=compute)
-    refuse_overwriting_input(plan.target.path, Path(source))
+    refuse_overwriting_inputs((plan.target.path, plan.target.temporary), [Path(source)])
     if not encode.overwrite:
         refuse_existing(plan.target, plan.frames_out)
     progress = progress or make_progress("none", quiet=True)

@@ -384,6 +384,16 @@ def test_the_source_is_never_the_target(clip: Clip, run: Convert, tmp_path: Path
     assert source.read_bytes() == before
 
 
+def test_what_a_killed_run_left_may_be_a_source(clip: Clip, run: Convert, tmp_path: Path) -> None:
+    """It lies where another run of that output writes, and would be removed as left over."""
+    source = tmp_path / ".out.mkv.slomo-part.mkv"
+    source.write_bytes(clip("cfr.mp4").read_bytes())
+    with pytest.raises(UsageError, match=r"part\.mkv' is the input itself"):
+        run(source, tmp_path / "out.mkv")
+    assert source.read_bytes() == clip("cfr.mp4").read_bytes()
+    assert run(source, tmp_path / "other.mkv").frames_out
+
+
 def test_a_target_behind_a_link_is_written_and_keeps_its_mode(clip: Clip, run: Convert, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     real, link = tmp_path / "real" / "film.mp4", tmp_path / "link.mp4"

@@ -440,6 +440,18 @@ def test_no_folder_stays_where_there_is_no_room_for_one(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_folder_stays_where_a_signal_comes_before_the_first_part(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_killed_at_the_prompt_and_gone_on_with(clip: Clip, weights: str, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slomo_cli.cli import files, options
-from slomo_cli.errors import DeviceError, OutputClosed, SlomoError, UsageError, printable
+from slomo_cli.errors import DeviceError, OutputClosed, SlomoError, UsageError, lack, printable
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Reporter
@@ -90,11 +90,19 @@ class Batch:
     def _note_stays(self, job: files.Job) -> None:
         self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
 
+    def _is_made_elsewhere(self, job: files.Job) -> bool:
+        """Whether another slomo has made by now what -n leaves as it is; that is told."""
+        if self.values["dry_run"] or not self.values["skip_existing"]:
+            return False
+        there = files.may_write(job.target, overwrite=False, skip=True) is None
+        if there:
+            self._note_stays(job)
+        return there
+
     def attempt(self, job: files.Job, *, replace: bool) -> None:
         """Do the job; a failure is told and remembered. A bug keeps its traceback, and the other inputs their turn."""
-        dry, skip = self.values["dry_run"], self.values["skip_existing"]
-        if skip and not dry and files.may_write(job.target, overwrite=False, skip=True) is None:
-            self._note_stays(job)  # another slomo has made it while those before were made
+        dry = self.values["dry_run"]
+        if self._is_made_elsewhere(job):
             return
         try:
             with files.readable(job.source) as source:
@@ -103,15 +111,18 @@ class Batch:
                 else:
                     self._convert(job, source, replace=replace)
         except SlomoError as error:
-            self._fail(job, error)
+            if not self._is_made_elsewhere(job):
+                self._fail(job, error)
         except MemoryError:
             self._fail(job, DeviceError(OUT_OF_MEMORY))
         except Exception as error:
-            if self.alone or (dry and isinstance(error, OSError)):  # standard output takes no more plans
-                raise
-            self.reporter.close()
-            traceback.print_exc()
-            self._fail(job, SlomoError("a fault of slomo itself (see above)"))
+            lacking = lack(error)
+            if lacking is None:
+                if self.alone or (dry and isinstance(error, OSError)):  # standard output takes no more plans
+                    raise
+                self.reporter.close()
+                traceback.print_exc()
+            self._fail(job, lacking or SlomoError("a fault of slomo itself (see above)"))
 
     def _fail(self, job: files.Job, error: SlomoError) -> None:
         if not isinstance(error, OutputClosed):

@@ -19,7 +19,7 @@ import click
 from slomo_cli.cli.streams import stdout_is_closed
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
 from slomo_cli.media import codecs, containers
-from slomo_cli.media.names import first_file, refuse_overwriting_input
+from slomo_cli.media.names import first_file, refuse_overwriting_inputs
 
 STREAM = "-"
 """stdin as an input, stdout as the output."""
@@ -109,9 +109,7 @@ def plan_jobs(
         if other is not job:
             names = f"'{printable(other.name)}' and '{printable(job.name)}'"
             raise UsageError(f"{names} would both be written to '{printable(job.target)}': convert them one by one")
-    for job in jobs:
-        for other in jobs:
-            refuse_overwriting_input(job.target, other.source)
+    refuse_overwriting_inputs((job.target for job in jobs), (job.source for job in jobs))
     return jobs
 
 
@@ -189,6 +187,18 @@ def check_target(target: Path | None, *, create: bool = False, dry: bool = False
         raise SlomoError(f"cannot write '{name}': {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SlomoError(f"no permission to write in the folder '{printable(folder)}'")
+    if _is_anothers(target):
+        raise SlomoError(f"'{name}' belongs to another user, who alone may replace it there: choose another name")
+
+
+def _is_anothers(target: Path) -> bool:
+    """Whether a file is there that only its owner may replace, as in folders that are everybody's (``/tmp``)."""
+    there = os.path.realpath(target)
+    try:
+        owner, folder = os.stat(there).st_uid, os.stat(os.path.dirname(there))
+    except OSError:
+        return False
+    return os.name == "posix" and bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, owner, folder.st_uid)
 
 
 def may_write(target: Path | None, *, overwrite: bool, skip: bool | None = None) -> bool | None:
@@ -221,7 +231,13 @@ def readable(source: Path | None) -> Iterator[Path]:
     if source is not None:
         yield source
         return
-    with tempfile.TemporaryDirectory(prefix="slomo-") as folder:
+    try:
+        holder = tempfile.TemporaryDirectory(prefix="slomo-")
+    except OSError as error:
+        raise SlomoError(
+            f"cannot keep stdin in a temporary folder: {error.strerror}; name one that can be written to by TMPDIR"
+        ) from None
+    with holder as folder:
         path = Path(folder) / "stdin"
         try:
             with path.open("wb") as file:

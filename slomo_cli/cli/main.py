@@ -17,7 +17,7 @@ import click
 from slomo_cli import __version__
 from slomo_cli.cli.help import PREFIX, Lazy, LazyGroup
 from slomo_cli.cli.streams import escape_foreign_letters, hold_standard_streams
-from slomo_cli.errors import DeviceError, OutputClosed, SlomoError
+from slomo_cli.errors import OutputClosed, SlomoError, lack
 from slomo_cli.threads import wait_quietly
 
 COMMANDS = {
@@ -157,8 +157,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO):
             raise
         message, code = f"cannot write: {error.strerror}", SlomoError.exit_code
-    except MemoryError:
-        message, code = "out of memory", DeviceError.exit_code
+    except (MemoryError, RuntimeError, ImportError) as error:
+        lacking = lack(error)
+        if lacking is None:
+            raise
+        message, code = str(lacking), lacking.exit_code
     code = code if isinstance(code, int) else 0
     if message:
         say(message, code if events else None)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 
 from slomo_cli.media.carried import Carry
 from slomo_cli.media.containers import BY_MUXER, Container
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.inputs import Inputs
-from slomo_cli.media.jobs import Job
+from slomo_cli.media.jobs import Job, temporary_folder
 from slomo_cli.media.soundfeed import Feed
 from slomo_cli.media.target import Target
 from slomo_cli.timeline import Plan
@@ -47,7 +45,7 @@ class Draft:
     def __post_init__(self) -> None:
         self.container: Container = BY_MUXER[self.target.container]
         self.inputs = Inputs(self.info, self.timing, self.target.ffmpeg_version)
-        self.folder = Path(tempfile.gettempdir()) / f"slomo-{os.getpid()}-{secrets.token_hex(6)}"
+        self.folder = temporary_folder() / f"slomo-{os.getpid()}-{secrets.token_hex(6)}"
 
     def of(self, kind: str) -> list[StreamInfo]:
         """The source's streams of that kind, in order, which belong to the picture."""

@@ -70,15 +70,14 @@ class Encoder:
         self._nut: RawNut | EncodedNut | None = None
         self._shaper = Shaper(target)
         self._listener = threading.Thread(target=self._listen, name="slomo-encoder-messages", daemon=True)
+        self._process: subprocess.Popen[bytes]
         self._place = Place(target)
-        try:
-            self._process = self._start()
-        except BaseException:
-            self._place.clear()
-            raise
         try:  # nobody can abort it who has not got it yet
+            self._start()
             self._pipe = Pipe(self._process.stdin)
             self._listener.start()
+            for feed in feeds:
+                feed.start()
             if encoded:
                 self._nut = EncodedNut(self._pipe, target.rate)
             elif time_base is not None:
@@ -163,6 +162,7 @@ class Encoder:
             self.warnings += feed.warnings
         if self.target.path is None:
             return
+        self._place.refuse_gone()
         found = self._place.count(self.target, self.frames_written)
         if found != self.frames_written:
             words = self._words()
@@ -185,13 +185,14 @@ class Encoder:
             if self._done or self._aborted:
                 return
             self._aborted = True
-            self._kill()
-            # Only after the process is gone: its end breaks the pipe, which frees a thread that is still writing.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=10)
-            if self._listener.is_alive():
-                self._listener.join(timeout=1)
-            self._pipe.drop()
+            if hasattr(self, "_process"):
+                self._kill()
+                # Only after the process is gone: its end breaks the pipe, which frees a thread that is still writing.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=10)
+                if self._listener.is_alive():
+                    self._listener.join(timeout=1)
+                Pipe(self._process.stdin).drop()
             self._place.clear()
 
     def _kill(self) -> None:
@@ -204,35 +205,53 @@ class Encoder:
 
     # ---------------------------------------------------------------------------------------------- the process
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> None:
+        """Begins ffmpeg on a thread of its own: a signal that comes to this one meanwhile would leave a process behind
+        of which nobody knows."""
         output: int | IO[Any] = subprocess.DEVNULL
         if self.target.path is None:
             sys.stdout.flush()
             output = sys.__stdout__ if sys.__stdout__ is not None else subprocess.DEVNULL
         pipes: dict[str, int] = {}
+        problems: list[Exception] = []
+        begun = threading.Event()
+
+        def begin() -> None:
+            try:
+                # A session of its own: Ctrl-C then reaches slomo alone, which decides what becomes of the encoder.
+                self._process = subprocess.Popen(
+                    [f"pipe:{pipes[word]}" if word in pipes else word for word in self._args],
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
+                    start_new_session=True,
+                    pass_fds=tuple(pipes.values()),
+                    env={**os.environ, "SVT_LOG": "1"},  # SVT-AV1 prints its settings past ffmpeg's log level
+                )
+            except Exception as problem:
+                problems.append(problem)
+            finally:
+                begun.set()
+
         try:
             for feed in self._feeds:
                 pipes[feed.word] = feed.open()
-            # A session of its own: Ctrl-C then reaches slomo alone, which decides what becomes of the encoder.
-            process = subprocess.Popen(
-                [f"pipe:{pipes[word]}" if word in pipes else word for word in self._args],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                start_new_session=True,
-                pass_fds=tuple(pipes.values()),
-                env={**os.environ, "SVT_LOG": "1"},  # SVT-AV1 prints its settings past ffmpeg's log level
-            )
+            thread = threading.Thread(target=begin, name="slomo-encoder-start", daemon=True)
+            try:
+                thread.start()
+                begun.wait()
+            except BaseException:
+                begun.wait(timeout=2)
+                raise
+            if problems:
+                raise problems[0]
         except OSError as error:
             raise EncoderError(f"ffmpeg cannot be started: {error.strerror}") from None
         finally:
             # From here on they are ffmpeg's alone: when it ends, whoever writes is told.
             for number in pipes.values():
                 os.close(number)
-        for feed in self._feeds:
-            feed.start()
-        return process
 
     def _listen(self) -> None:
         """Drains ffmpeg's messages so that it can never block on them; keeps the end."""
@@ -257,13 +276,17 @@ class Encoder:
         return self._failure(code)
 
     def _failure(self, code: int) -> EncoderError:
+        self._place.refuse_gone()  # which ffmpeg tells in many ways
         words = self._words()
         if "No space left" in words or code == 228:
             return EncoderError(f"{self._place.room()} (ffmpeg: {words})")
         if self.target.path is None and "Broken pipe" in words:
             return OutputClosed(f"standard output was closed after {self.frames_written} frames")
         ended = f"was killed by signal {_named(-code)}" if code < 0 else f"failed with code {code}"
-        return EncoderError(f"ffmpeg {ended} after {self.frames_written} frames: {words or 'it gave no reason'}")
+        if not code:
+            ended = "ended too early"
+        why = "the system does so where memory runs out" if code == -9 else "it gave no reason"
+        return EncoderError(f"ffmpeg {ended} after {self.frames_written} frames: {words or why}")
 
     def _words(self) -> str:
         return last_words(self._tail.decode("utf-8", "replace"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,15 @@ COVER_FILES = {
     "tiff": ("tiff", "image/tiff"),
 }
 """Codec of a cover -> (ending of its file, its MIME type)."""
+
+
+def temporary_folder() -> Path:
+    """Where temporary files go. Where no folder for them can be written to, as in containers that are for reading only,
+    one that says so to whoever tries."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return Path(os.environ.get("TMPDIR") or "/tmp")
 
 
 def cover_job(source: Path, index: int, result: Path) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from slomo_cli.errors import UsageError, printable
@@ -43,23 +44,38 @@ def first_file(path: Path) -> Path:
 
 def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
     """UsageError when both names lead to one file, whatever links are between."""
-    if target is None or source is None:
-        return
+    refuse_overwriting_inputs([target], [source])
+
+
+def refuse_overwriting_inputs(targets: Iterable[Path | None], sources: Iterable[Path | None]) -> None:
+    """The same for every target and every source; looks at each name once, as there may be thousands."""
+    inputs: set[object] = set()
+    sequences: dict[str, list[Path]] = {}
+    """By the folders their pictures are in."""
+    for source in sources:
+        if source is not None:
+            inputs.add(_identity(source))
+            whole = os.path.isdir(source)  # False also where that may not be known
+            if whole or re.search(r"[%*?]", source.name):
+                sequences.setdefault(os.path.abspath(source if whole else source.parent), []).append(source)
+    for target in targets:
+        if target is not None:
+            beside = sequences.get(os.path.abspath(target.parent), ())
+            if _identity(target) in inputs or any(_among_pictures(target, source) for source in beside):
+                raise UsageError(f"the output '{printable(target)}' is the input itself: name another")
+
+
+def _identity(path: Path) -> object:
+    """Equal for names that lead to one file."""
     try:
-        same = os.path.samefile(target, source)
-    except OSError:  # one of them does not exist
-        same = os.path.abspath(target) == os.path.abspath(source)
-    if same or _among_pictures(target, source):
-        raise UsageError(f"the output '{printable(target)}' is the input itself: name another")
+        about = os.stat(path)
+    except OSError:  # it does not exist
+        return os.path.abspath(path)
+    return about.st_dev, about.st_ino
 
 
 def _among_pictures(target: Path, source: Path) -> bool:
-    """Would images of that name replace pictures of the sequence they are made from?"""
-    whole = os.path.isdir(source)  # False also where that may not be known
-    folder = source if whole else source.parent
-    several = whole or re.search(r"[%*?]", source.name) is not None
-    if not several or os.path.abspath(target.parent) != os.path.abspath(folder):
-        return False
+    """Would images of that name replace pictures of the sequence in the same folder that they are made from?"""
     from slomo_cli.media.sequence import sequence_files  # loads av
 
     parts = re.split(r"%(?:0?\d+)?d", target.name)

@@ -253,9 +253,10 @@ class Parts:
             self._lock = os.open(self.folder / _CONVERSION, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise EncoderError(f"cannot write to the folder '{where}': {error.strerror}") from None
+        if not locked(self._lock):
+            os.close(self._lock)
+            raise busy()
         try:
-            if not locked(self._lock):
-                raise busy()
             known = os.fsencode(fingerprint)  # the user's own arguments may name a file, which need not be UTF-8
             same = os.read(self._lock, len(known) + 1) == known
             os.lseek(self._lock, 0, os.SEEK_SET)
@@ -275,11 +276,11 @@ class Parts:
                 )
             while self._done * PART_FRAMES < self._total and self._path(self._done).exists():
                 self._take()
-        except OSError as error:
-            os.close(self._lock)
-            if not any(self.folder.glob("*.nut")):
-                shutil.rmtree(self.folder, ignore_errors=True)
-            raise EncoderError(f"cannot write to the folder '{where}': {error.strerror}") from None
-        except BaseException:
-            os.close(self._lock)
+        except BaseException as error:
+            if any(self.folder.glob("*.nut")):
+                os.close(self._lock)
+            else:
+                _remove(self.folder, self._lock)
+            if isinstance(error, OSError):
+                raise EncoderError(f"cannot write to the folder '{where}': {error.strerror}") from None
             raise

@@ -34,26 +34,32 @@ class Place:
         if not target.overwrite:
             refuse_existing(target)
         try:
+            self._clear_stale()
             if self._still:
-                self.path.mkdir(exist_ok=True)
+                self.path.mkdir()
                 self._hold(os.O_RDONLY)
-                for left in self.path.iterdir():
-                    left.unlink()
             else:
-                self._clear_stale()
                 self._hold(os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except FileExistsError:  # since a moment ago
             raise self._taken() from None
         except OSError as error:
             self._release()
             raise EncoderError(f"cannot write to the folder '{printable(folder)}': {error.strerror}") from None
+        except KeyboardInterrupt:  # which may come when the file is there and nothing here knows it yet
+            self._release()
+            with contextlib.suppress(EncoderError, OSError):
+                self._clear_stale()
+            raise
 
     def _clear_stale(self) -> None:
         """Removes what a killed run left behind: its ffmpeg may still be writing, and must not write into ours."""
         assert self.path is not None
         with contextlib.suppress(FileNotFoundError):
-            self._hold(os.O_WRONLY)
-            self.path.unlink()
+            self._hold(os.O_RDONLY if self._still else os.O_WRONLY)
+            if self._still:
+                shutil.rmtree(self.path)
+            else:
+                self.path.unlink()
             self._release()
 
     def _taken(self) -> EncoderError:
@@ -67,7 +73,12 @@ class Place:
             return
         assert self.path is not None
         self._lock = os.open(self.path, flags, 0o666)
-        if not locked(self._lock):
+        try:
+            # What another run has removed since it was opened is locked for nobody.
+            held = locked(self._lock) and os.path.samestat(os.fstat(self._lock), os.stat(self.path))
+        except FileNotFoundError:
+            held = False
+        if not held:
             raise self._taken()
 
     def _release(self) -> None:
@@ -75,6 +86,11 @@ class Place:
             with contextlib.suppress(OSError):
                 os.close(self._lock)
             self._lock = None
+
+    def refuse_gone(self) -> None:
+        """EncoderError where somebody has removed or renamed what is being written, or a folder above it."""
+        if self.path is not None and not os.path.lexists(self.path):
+            raise EncoderError(f"'{printable(self.path)}' was removed or renamed while it was written: nothing is kept")
 
     def count(self, target: Target, written: int) -> int:
         """Pictures found there."""

@@ -93,7 +93,7 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
     """What can be decoded of a track, in order; ``film`` is told of the picture's packets between."""
     import av
 
-    from slomo_cli.media.source import READ_ERRORS, why_ended
+    from slomo_cli.media.source import READ_ERRORS, tell_lack, why_ended
 
     early = 0  # where reading begins in the middle, some decoders need a few packets to find their feet
     begun = False
@@ -106,7 +106,8 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
                 for frame in packet.decode():
                     begun = True
                     yield frame
-            except av.error.FFmpegError:
+            except av.error.FFmpegError as error:
+                tell_lack(error)
                 damage.packets += begun
                 early += not begun
     except READ_ERRORS as error:  # a file that breaks off

@@ -18,7 +18,7 @@ import av
 import av.error
 from av.codec.context import CodecContext, Flags
 
-from slomo_cli.errors import InputError, printable
+from slomo_cli.errors import InputError, no_threads, printable
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.mpeg4 import Mpeg4Packets
 
@@ -84,6 +84,8 @@ _ENOUGH_BYTES = 64 << 20
 THEORA_HEADER, THEORA_COMMENTS = 0x80, 0x81
 """Theora's first byte: this bit is set in headers, of which comments are no matter of decoding (Theora, 6.1)."""
 _ATTACHED_PIC, _TIMED_THUMBNAILS = 0x400, 0x800
+_OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG)
+"""What of libav's errors says nothing about the file."""
 _WEBP_ANIMATION = 0x02
 """The bit in the flags of a WebP's VP8X chunk (RFC 9649, 2.7)."""
 
@@ -102,6 +104,7 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
         container: InputContainer = av.open(literal(path), "r", container_options=options, **ANY_TAGS)
         return container
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        tell_lack(error)
         raise InputError(f"{shown} {_why_not(head, error)}") from None
 
 
@@ -135,6 +138,8 @@ def _first_bytes(path: str | os.PathLike[str], shown: str) -> bytes:
 
 def _why_not(head: bytes, error: Exception) -> str:
     """What to say of a file that libav could not open."""
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        return f"cannot be read: {error.strerror}"
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         return "is an MP4 or MOV without a readable index (moov): an unfinished recording or an incomplete download"
     if head[4:8] in (b"styp", b"sidx", b"moof"):
@@ -222,13 +227,23 @@ def why_ended(error: Exception, container: str) -> str:
     """Why reading ended early, by one of READ_ERRORS, for messages; '' where that was the end of the file.
 
     Old demuxers end with -1, which stands for a permission that nobody asked for; GXF's, since FFmpeg 9, with what else
-    says that data are wrong.
+    says that data are wrong. Raises what ``tell_lack`` does.
     """
+    tell_lack(error)
     if isinstance(error, IndexError) or getattr(error, "errno", None) == errno.EPERM:
         return ""
     if container == "gxf" and isinstance(error, av.error.InvalidDataError):
         return ""
     return printable(getattr(error, "strerror", None) or error)
+
+
+def tell_lack(error: Exception) -> None:
+    """Raises MemoryError or DeviceError where libav failed for want of memory or threads: that is no damage."""
+    number = getattr(error, "errno", None)
+    if number == errno.ENOMEM:
+        raise MemoryError from None
+    if number == errno.EAGAIN:  # of decoders that begin threads of their own
+        raise no_threads() from None
 
 
 class PictureTrack:
@@ -297,7 +312,8 @@ class PictureTrack:
                 if packet.size:
                     self.receive(packet)
                     yield packet
-        except READ_ERRORS:
+        except READ_ERRORS as error:
+            tell_lack(error)
             return
 
     def receive(self, packet: Packet[VideoStream]) -> None:
@@ -340,6 +356,13 @@ class PictureTrack:
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """Pictures that come out when this packet goes in; None drains. Raises av.error.FFmpegError on damage."""
+        try:
+            return self._decoded(packet)
+        except av.error.FFmpegError as error:
+            tell_lack(error)
+            raise
+
+    def _decoded(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         if self.is_theora and packet is not None and packet.size and memoryview(packet)[0] == THEORA_COMMENTS:
             return []
         if self._stamps is None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from slomo_cli.cli.main import main
-from slomo_cli.errors import EncoderError, InputError, OutputClosed
+from slomo_cli.errors import EncoderError, InputError, OutputClosed, UsageError
 from slomo_cli.values import ComputeSettings, EncodeSettings, Summary, TimeSettings
 
 
@@ -313,6 +313,22 @@ def test_what_comes_while_others_are_made_is_left_with_n_and_replaced_with_y(
     assert [call.encode.overwrite for call in fake.calls[1:]] == [True, True]
 
 
+def test_what_comes_while_this_one_begins_is_left_with_n(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where two that begin together come to the same file: one is told so by the pipeline."""
+
+    def beaten(*_: Any, **__: Any) -> Summary:
+        Path("in.x8.mp4").write_bytes(b"another's")
+        raise UsageError("'in.x8.mp4' exists: overwrite it with -y or choose another -o")
+
+    monkeypatch.setattr("slomo_cli.pipeline.convert", beaten)
+    done = slomo("convert", "in.mp4", "-n")
+
+    assert (done.code, done.err) == (0, "note: 'in.x8.mp4' exists and stays as it is\n")
+    assert slomo("convert", "in.mp4", "-o", "other.mp4", "-n").code == 2
+
+
 def test_y_replaces_and_n_leaves_existing_output(fake: FakePipeline, slomo: Any) -> None:
     Path("out.mp4").write_bytes(b"old")
     done = slomo("convert", "in.mp4", "-o", "out.mp4", "-n")
@@ -399,6 +415,22 @@ def test_out_of_memory_is_5(fake: FakePipeline, slomo: Any) -> None:
     done = slomo("convert", "in.mp4")
 
     assert (done.code, done.err) == (5, "slomo: out of memory: a smaller --proxy or --batch needs less\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("can't start new thread"), "no more threads can be begun: raise the limits"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "out of memory"),
+    ],
+)
+def test_what_the_machine_lacks_is_5(fake: FakePipeline, slomo: Any, error: Exception, said: str) -> None:
+    """As where ``ulimit`` keeps a process short."""
+    fake.failures = {"in.mp4": error}
+    done = slomo("convert", "in.mp4")
+
+    assert (done.code, len(done.err.splitlines())) == (5, 1)
+    assert done.err.startswith(f"slomo: {said}")
 
 
 def test_the_last_error_of_a_batch_in_json_has_the_code_the_run_ends_with(fake: FakePipeline, slomo: Any) -> None:

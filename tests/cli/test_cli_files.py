@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -155,6 +157,15 @@ def test_output_is_never_another_input_of_the_batch() -> None:
         plan("in.mp4", "in.x8.mp4")
 
 
+def test_thousands_of_inputs_are_looked_at_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **how: looked.append(path) or stat(path, **how))
+    plan(*[f"{number}.mp4" for number in range(1000)])
+
+    assert len(looked) < 10_000
+
+
 def test_missing_output_named_as_the_missing_input_is_refused() -> None:
     with pytest.raises(UsageError, match="is the input itself"):
         plan("in.mp4", output="./in.mp4")
@@ -245,6 +256,22 @@ def test_folder_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
         files.check_target(Path("sub/out.mp4"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="owners of files")
+def test_a_file_that_only_another_may_replace(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("shared").mkdir()
+    Path("shared").chmod(0o1777)
+    Path("shared/out.mp4").write_bytes(b"another's")
+    Path("link.mp4").symlink_to("shared/out.mp4")
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat("shared").st_uid + 1)
+
+    for name in ("shared/out.mp4", "link.mp4"):
+        with pytest.raises(SlomoError, match=f"'{name}' belongs to another user, who alone may replace it there"):
+            files.check_target(Path(name))
+    files.check_target(Path("shared/new.mp4"))
+    Path("shared").chmod(0o777)
+    files.check_target(Path("shared/out.mp4"))
+
+
 def test_out_dir_is_made_only_for_real_runs() -> None:
     files.check_target(Path("new/er/out.mp4"), create=True, dry=True)
     assert not Path("new").exists()
@@ -266,6 +293,16 @@ def test_empty_stdin_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=nothing, isatty=lambda: False))
         with pytest.raises(InputError, match="stdin is empty: pipe a video into it"), files.readable(None):
             pass
+
+
+def test_no_folder_to_keep_stdin_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: Any, **__: Any) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", nowhere)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"video"), isatty=lambda: False))
+    with pytest.raises(SlomoError, match=r"^cannot keep stdin in a temporary folder: .* TMPDIR$"), files.readable(None):
+        pass
 
 
 def test_what_is_wrong_with_stdin_is_told_without_the_temporary_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import struct
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from out_helpers import FakeTools, only_files, target_for, video_info
 
-from slomo_cli.errors import UsageError
+from slomo_cli.errors import SlomoError, UsageError
 from slomo_cli.media import sound as sound_room
 from slomo_cli.media import soundfeed, stretch, subtitles
 from slomo_cli.media.args import build_encode_args
@@ -1383,6 +1385,23 @@ def test_chapter_titles_may_hold_anything(tmp_path, clip, make):
     done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
     assert chapters(done.path) == [(0, Fraction(9, 5), title)]
     assert "out.mkv" in only_files(tmp_path)
+
+
+def test_without_a_temporary_folder_only_what_needs_one_fails(tmp_path, clip, make, monkeypatch):
+    """As in a container that is for reading only."""
+
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    time = TimeSettings(factor=Fraction(2))
+    assert convert(clip("sound.mp4"), tmp_path / "out.mkv", time).plan.frames
+
+    (tmp_path / "a.srt").write_text("1\n00:00:00,100 --> 00:00:00,900\nwords\n")
+    source = make("words.mkv", "-i", str(clip("cfr.mp4")), "-i", str(tmp_path / "a.srt"), "-c:v", "copy")
+    with pytest.raises(SlomoError, match=r"cannot write to '.*gone': .*another folder by TMPDIR"):
+        convert(source, tmp_path / "out.mkv", time)
 
 
 def test_a_failing_job_leaves_no_folder(tmp_path):

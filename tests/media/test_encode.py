@@ -31,6 +31,7 @@ from slomo_cli.media.containers import BY_EXTENSION, Container
 from slomo_cli.media.encode import Encoder
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.pixels import layout_of
+from slomo_cli.media.soundfeed import Feed
 from slomo_cli.values import ColorInfo, EncodeSettings, Frame, HdrInfo
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell or signals")
@@ -685,7 +686,10 @@ class TestTruth:
                 "cat >/dev/null; echo 'Error: No space left on device' >&2; exit 228",
                 "the disk is full: [0-9]+ MiB are free",
             ),
-            ("cat >/dev/null; kill -9 $$", "killed by signal 9"),
+            ("cat >/dev/null; kill -9 $$", r"killed by signal 9 \(Killed\) .*: the system does so where memory"),
+            ("exec 0<&-; exit 0", "ffmpeg ended too early after [0-9]+ frames: it gave no reason"),
+            ('cat >/dev/null; rm "$out"; exit 0', r"part.mp4' was removed or renamed while it was written"),
+            ('cat >/dev/null; rm "$out"; exit 254', r"part.mp4' was removed or renamed while it was written"),
             ("kill -XFSZ $$", r"killed by signal [0-9]+ \(File ?size limit exceeded.*\) after [0-9]+ frames"),
             ("exec 0<&-; sleep 0.2; exit 3", "code 3"),
         ],
@@ -780,6 +784,72 @@ class TestTruth:
                 first.write(frame)
             first.finish()
         assert only_files(folder) == ["a.mp4"]
+
+    @posix
+    def test_two_runs_that_begin_in_the_same_moment(self, folder, monkeypatch):
+        """The other one took the file for left over between its making and its lock."""
+
+        def other(number: int) -> bool:
+            (folder / ".a.mp4.slomo-part.mp4").unlink()
+            return True
+
+        monkeypatch.setattr(place, "locked", other)
+        with pytest.raises(EncoderError, match="another slomo is writing"):
+            self.start(folder)
+
+    @posix
+    def test_a_signal_while_ffmpeg_begins_leaves_nothing(self, folder, monkeypatch):
+        made = []
+
+        def begin(*words, **settings):
+            made.append(popen(*words, **settings))
+            os.kill(os.getpid(), signal.SIGINT)
+            return made[0]
+
+        popen = subprocess.Popen
+        monkeypatch.setattr(subprocess, "Popen", begin)
+        with pytest.raises(KeyboardInterrupt):
+            self.start(folder)
+        try:
+            assert made[0].wait(timeout=10) == -signal.SIGKILL
+        finally:
+            made[0].kill()
+        assert only_files(folder) == []
+
+    @pytest.mark.parametrize("name", ["a.mp4", "a_%d.png"])
+    def test_a_signal_while_the_place_is_made_leaves_nothing(self, folder, monkeypatch, name):
+        def opened(path, *words):
+            number = real(path, *words)
+            if ".slomo-part" in str(path):
+                monkeypatch.setattr(place.os, "open", real)
+                raise KeyboardInterrupt
+            return number
+
+        real = os.open
+        monkeypatch.setattr(place.os, "open", opened)
+        with pytest.raises(KeyboardInterrupt):
+            place.Place(target_for(folder / name, video_info(), tools()))
+        assert only_files(folder) == []
+
+    @posix
+    def test_threads_that_cannot_be_had_leave_no_process(self, folder, monkeypatch):
+        class Sound(Feed):
+            def start(self):
+                raise RuntimeError("can't start new thread")
+
+            def _fill(self, number):
+                pass
+
+        made = []
+        popen = subprocess.Popen
+        monkeypatch.setattr(subprocess, "Popen", lambda *words, **how: made.append(popen(*words, **how)) or made[0])
+        target = target_for(folder / "a.mp4", video_info(), tools())
+        feed = Sound("pipe:sound0", "audio track 1")
+        with pytest.raises(RuntimeError, match="thread"):
+            Encoder(build_encode_args(target, NTSC, None, tools().path), target, 5, feeds=[feed])
+        feed.stop()
+        assert made[0].poll() == -signal.SIGKILL
+        assert only_files(folder) == []
 
     def test_a_leftover_of_a_crash_is_replaced(self, folder):
         (folder / ".a.mp4.slomo-part.mp4").write_bytes(b"x" * 100_000)

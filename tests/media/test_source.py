@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -11,9 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import av
+import av.error
 import pytest
 
-from slomo_cli.errors import InputError
+from slomo_cli.errors import DeviceError, InputError
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.source import PictureTrack, open_container
@@ -288,3 +290,33 @@ def test_reading_ends_where_pyav_stumbles_over_a_later_stream(clip: Clip) -> Non
 
         picture.container = SimpleNamespace(demux=stumbling, format=real.format, close=real.close)
         assert len(list(picture.packets())) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (av.error.MemoryError(errno.ENOMEM, "as libav says it"), MemoryError),
+        (av.error.BlockingIOError(errno.EAGAIN, "as libav says it"), DeviceError),
+    ],
+)
+def test_want_of_memory_or_threads_is_no_damage(clip: Clip, error: Exception, told: type[Exception]) -> None:
+    """libav's decoders tell of both as they tell of damage."""
+
+    def decode(_: object) -> None:
+        raise error
+
+    with PictureTrack(clip("cfr.mp4")) as track:
+        packet = next(track.packets())
+        track.context = SimpleNamespace(decode=decode)
+        with pytest.raises(told) as caught:
+            track.decode(packet)
+    assert not isinstance(caught.value, av.error.FFmpegError)
+
+
+def test_a_limit_of_open_files_is_no_damage(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*_: object, **__: object) -> None:
+        raise av.error.OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(av, "open", opened)
+    with pytest.raises(InputError, match="cannot be read: Too many open files"):
+        open_container(clip("cfr.mp4"))
