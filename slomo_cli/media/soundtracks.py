@@ -18,6 +18,10 @@ _HIDING = ("mp4", "mov", "matroska", "webm")
 """Muxers that can keep sound in the file which is not to be heard; elsewhere a copy brings it all back."""
 AT_ONCE = ("avi",)
 """Muxers whose tracks all begin at once; silence stands where one begins later."""
+_TIMELESS = ("avi", "mov")
+"""Muxers in which samples of PCM follow each other whatever their times are; silence fills the pauses of those..."""
+_PAUSING = ("matroska,webm", "mpegts", "mpeg", "nut", "flv", "asf")
+"""...that come from these, whose packets have times."""
 _UNHEARD = Fraction(1, 25)
 """Sound that comes so much too early is still heard together with its picture."""
 
@@ -56,7 +60,8 @@ class SoundTracks:
             late = self._later_than_all(track, delay)
             # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
             whole = track.sample_rate > 0 and not hidden and late <= _UNHEARD
-            copied = not draft.changed and sound.is_held(track, draft.container) and whole
+            held = sound.is_held(track, draft.container) and not self._may_pause(track)
+            copied = not draft.changed and held and whole
             if copied:
                 draft.maps += ["-map", self._unbent(track, source)]
                 draft.codecs += [f"-c:a:{number}", "copy"]
@@ -95,6 +100,12 @@ class SoundTracks:
         if self._draft.target.container not in AT_ONCE or track.start_seconds is None:
             return Fraction(0)
         return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + delay)
+
+    def _may_pause(self, track: StreamInfo) -> bool:
+        """Whether a copy would lose pauses, and with them all that follows its place beside the picture."""
+        draft = self._draft
+        pcm = track.codec.startswith("pcm_") and draft.target.container in _TIMELESS
+        return pcm and draft.info.container in _PAUSING
 
     def _note_outside(self, tracks: list[StreamInfo]) -> None:
         """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
@@ -141,6 +152,8 @@ class SoundTracks:
             draft.maps += ["-map", self._unbent(track, source)]
             layouts = sound.layout_filter(codec, track, draft.container)
             silence = "aresample=async=1:first_pts=0" if draft.target.container in AT_ONCE else ""
+            if not silence and codec.startswith("pcm_") and draft.target.container in _TIMELESS:
+                silence = "aresample=async=1"
             if steps := [step for step in (layouts, silence) if step]:
                 draft.codecs += [f"-filter:a:{number}", ",".join(steps)]
         if why := self._why_encoded(track, codec, late, delay if joined else Fraction(0)):
@@ -179,8 +192,10 @@ class SoundTracks:
             return f"is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
         if track.is_cut:
             return "is encoded anew: a copy would bring back what the source's edit list leaves out"
-        hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
-        return f"is encoded anew: .{ending} cannot hide {hidden} as the source does"
+        if track.hidden_seconds > PRIMING:
+            hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
+            return f"is encoded anew: .{ending} cannot hide {hidden} as the source does"
+        return ""
 
     def _bent(self, track: StreamInfo, number: int, codec: str, delay: Fraction) -> None:
         """The track on the picture's time and as long as it: by the vocoder, or by filters where it is only cut out of

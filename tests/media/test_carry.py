@@ -493,6 +493,22 @@ class TestTracks:
         done = convert(source, tmp_path / "out.mp4", TimeSettings(rate=Fraction(20)))
         assert tracks(done.path, "audio")[0]["codec"] == "truehd"
 
+    @pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_s24le", "pcm_f32le"])
+    @pytest.mark.parametrize("name", ["out.mov", "out.avi"])
+    def test_pauses_between_samples_are_kept(self, tmp_path, make, codec, name):
+        """Samples of PCM know no times there: what follows a pause would come too early."""
+        source = make(
+            f"pausing.{codec}.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2"),
+            *("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={RATE}:duration=2"),
+            *("-af", "aselect=not(between(t\\,0.5\\,1))", "-c:v", "mpeg4", "-c:a", codec),
+        )
+        done = convert(source, tmp_path / name, preset=None)
+        _, samples = sound(done.path)
+        assert len(samples) == pytest.approx(2 * RATE, abs=0.03 * RATE)
+        assert np.abs(samples[round(0.6 * RATE) : round(0.9 * RATE)]).max() < 0.001
+        assert np.abs(samples[round(1.1 * RATE) : round(1.9 * RATE)]).max() > 0.05
+
     @pytest.mark.parametrize(
         ("codec", "rate", "layout", "name", "factor", "becomes", "mixed"),
         [
