@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TextIO, cast
 
 from slomo_cli.errors import SlomoError, printable
 from slomo_cli.text import clock_text, counted, error_text, fitted, plain, shortened, summary_text
@@ -241,6 +241,24 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
+class _Patient:
+    """A terminal that may have been closed: what it takes no more is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 class Bar(Reporter):
     """A bar that lives on one line of a terminal: frames, frames per second, time left."""
 
@@ -292,7 +310,7 @@ def _rich_bar(stream: TextIO, label_width: int) -> RichBar:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as RichBar
 
-    console = Console(file=stream)
+    console = Console(file=cast(TextIO, _Patient(stream)))
     # The numbers take up to 40 columns. Two stay free at the end: a terminal's "^C" would else begin a new line there,
     # and the bar could not be taken down any more.
     width = max(8, console.width - label_width - 42)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -241,7 +241,11 @@ def readable(source: Path | None) -> Iterator[Path]:
         path = Path(folder) / "stdin"
         try:
             with path.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+                while (block := sys.stdin.buffer.read(1 << 20)) != b"":
+                    if block is None:  # a pipe that does not wait has nothing yet, which is not its end
+                        time.sleep(0.01)
+                    else:
+                        file.write(block)
         except OSError as error:
             raise SlomoError(
                 f"cannot keep stdin in '{printable(folder)}': {error.strerror}; make room there, or name another "

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import warnings
+from contextlib import suppress
 from itertools import pairwise
 from types import FrameType
 from typing import Any, NoReturn
@@ -152,7 +153,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):  # Ctrl-C, another signal, or the end of stdin at a question
         message, code = "stopped", 128 + signals.received if signals.received else 1
         if not events:
-            click.echo(err=True)  # the terminal's ^C, or the question, keeps its line
+            with suppress(OSError):  # the terminal may be closed
+                click.echo(err=True)  # its ^C, or the question, keeps its line
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO):
             raise
@@ -164,7 +166,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         message, code = str(lacking), lacking.exit_code
     code = code if isinstance(code, int) else 0
     if message:
-        say(message, code if events else None)
+        with suppress(OSError):
+            say(message, code if events else None)
     sys.exit(code)
 
 

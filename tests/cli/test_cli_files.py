@@ -295,6 +295,15 @@ def test_empty_stdin_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
 
+def test_stdin_that_does_not_wait_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is what Python reads where there is nothing yet."""
+    blocks = [b"one", None, None, b"two", b""]
+    pipe = SimpleNamespace(read=lambda _: blocks.pop(0))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe, isatty=lambda: False))
+    with files.readable(None) as path:
+        assert path.read_bytes() == b"onetwo"
+
+
 def test_no_folder_to_keep_stdin_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def nowhere(*_: Any, **__: Any) -> str:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")

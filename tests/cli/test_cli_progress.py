@@ -238,6 +238,25 @@ def test_bar_is_taken_down_by_an_exception() -> None:
     assert "\x1b[?25h" in stream.getvalue()
 
 
+def test_a_terminal_that_is_closed_is_no_reason_to_stop() -> None:
+    class Closed(Terminal):
+        gone = False
+
+        def write(self, text: str) -> int:
+            if self.gone:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().write(text)
+
+    stream = Closed()
+    with make_progress("bar", stream) as progress:
+        progress.start(240, "in.mp4")
+        stream.gone = True
+        progress.advance(100)
+        progress.note("HDR10+ dropped")
+        progress.finish(SUMMARY)
+        progress.start(240, "next.mp4")
+
+
 def test_auto_is_plain_off_a_terminal_and_on_a_dumb_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     assert isinstance(make_progress("auto", io.StringIO()), PlainLines)

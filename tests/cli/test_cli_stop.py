@@ -82,6 +82,30 @@ def test_a_stopped_conversion_leaves_nothing(folder: Path, number: signal.Signal
     assert processes_with(mark) == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="terminals and signals")
+@pytest.mark.parametrize("progress", ["bar", "plain"])
+def test_a_closed_terminal_is_129(folder: Path, progress: str) -> None:
+    """Whatever is written to it from then on fails."""
+    terminal, end = os.openpty()
+    words = ["convert", "clip.mp4", "--factor", "2000", "-o", "closed.mp4", "--weights", "./raw.safetensors"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "slomo_cli", *words, "--progress", progress],
+        cwd=folder,
+        stdin=end,
+        stderr=end,
+        env={**os.environ, "PYTHONPATH": str(Path(slomo_cli.__file__).parents[1]), "TERM": "xterm"},
+    )
+    os.close(end)
+    said = b""
+    while b"/120000" not in said:
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    run.send_signal(signal.SIGHUP)
+
+    assert run.wait(timeout=60) == 129
+    assert not list(folder.glob("*closed*")) + list(folder.glob(".*closed*"))
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds child processes in /proc")
 def test_a_conversion_killed_while_ffmpeg_starts_leaves_no_process(folder: Path) -> None:
     """With sound to be stretched: ffmpeg must not wait for it once nobody is left to make it."""
