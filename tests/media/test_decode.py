@@ -23,6 +23,7 @@ from slomo_cli.media.ffmpeg import find_ffmpeg
 from slomo_cli.media.pixels import copy_planes
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
+from slomo_cli.pairs import count_between
 from slomo_cli.values import Frame
 
 Clip = Callable[[str], Path]
@@ -193,6 +194,15 @@ def test_what_is_lost_is_counted_once_and_told(clip: Clip, tmp_path: Path) -> No
 
     assert len(frames) < 30 and decoder.packets_skipped <= len(lost)
     assert any(f"{30 - len(frames)} of 30 pictures could not be decoded" in line for line in decoder.warnings)
+
+
+@pytest.mark.parametrize("name", ["cfr.mp4", "cfr.ts", "cfr.h264", "gaps.mp4", "free.mp4", "screen.gif", "long.webm"])
+def test_as_many_pictures_as_are_promised_of_a_part(name: str, clip: Clip) -> None:
+    found = scan(probe(clip(name)))
+    length = found.timing.duration
+    for start, end in ((F(0), length), (length / 3, length / 2), (found.stamps[2],) * 2, (2 * length / 3, length)):
+        frames, _ = decoded(clip(name), start=start, end=end)
+        assert len(frames) == count_between(found.stamps, start, end)
 
 
 @pytest.mark.parametrize("ending", ["avi", "asf", "mxf"])
