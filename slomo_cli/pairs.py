@@ -61,6 +61,11 @@ def around(
     return min(start, stamps[max(0, first)]), max(end, stamps[min(last, len(stamps) - 1)])
 
 
+def count_between(stamps: Sequence[Fraction], start: Fraction, end: Fraction) -> int:
+    """Pictures from the last at or before ``start`` through the first at or after ``end``, as a Decoder gives them."""
+    return min(bisect_left(stamps, end) + 1, len(stamps)) - max(0, bisect_right(stamps, start) - 1)
+
+
 def pairs(
     info: VideoInfo,
     timing: SourceTiming,

@@ -32,7 +32,7 @@ from slomo_cli.media.scan import scan
 from slomo_cli.media.target import Target, choose_target
 from slomo_cli.pace import with_measured_factor
 from slomo_cli.painter import Painter
-from slomo_cli.pairs import around
+from slomo_cli.pairs import around, count_between
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.settings import settled
 from slomo_cli.timeline import Plan, make_plan, with_pauses
@@ -61,6 +61,8 @@ class ConversionPlan:
     decoded: tuple[Fraction, Fraction]
     """From when to when the source is decoded: some pictures more than are shown, by which it is known what repeats and
     how the motion bends."""
+    promised: int
+    """Pictures that lie there."""
 
     @property
     def frames_in(self) -> int:
@@ -155,7 +157,17 @@ def plan_conversion(
     notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes, *behind)
     decoded = around(scanned.stamps, plan.start, plan.end, repeats=time.duplicates == "replace")
     return ConversionPlan(
-        info, scanned.timing, plan, target, carry, tuple(args), tuple(join), time_base, notes, decoded
+        info,
+        scanned.timing,
+        plan,
+        target,
+        carry,
+        tuple(args),
+        tuple(join),
+        time_base,
+        notes,
+        decoded,
+        count_between(scanned.stamps, *decoded),
     )
 
 
@@ -169,7 +181,7 @@ def _run(
     start, end = job.decoded
     with (
         Interpolator(**asdict(compute)) as network,
-        Decoder(job.info, job.timing, start=start, end=end, deinterlace=deinterlace) as decoder,
+        Decoder(job.info, job.timing, start=start, end=end, deinterlace=deinterlace, promised=job.promised) as decoder,
         _writer(job, time, compute, network.sha256) as encoder,
     ):
         for note in network.notes:

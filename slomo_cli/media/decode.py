@@ -48,7 +48,8 @@ class Decoder:
     From the last picture at or before ``start`` through the first at or after ``end`` (seconds from the first picture;
     None: the beginning, the end). ``deinterlace`` makes each interlaced picture whole (bwdif: same count, same times)
     and costs nothing until one is met; without it, or where ``info`` says nothing of fields, a warning tells of them.
-    ``threads`` of the decoder: 0 chooses.
+    ``promised``: how many pictures should come, by which those that are lost are told; None where only the whole film
+    is asked for, or nobody is told. ``threads`` of the decoder: 0 chooses.
 
     Iterate in any one thread; ``close`` may be called from another and ends the iteration at the next picture.
     Raises InputError while iterating when the file is gone or nothing in it decodes.
@@ -62,6 +63,7 @@ class Decoder:
         start: Fraction | None = None,
         end: Fraction | None = None,
         deinterlace: bool = False,
+        promised: int | None = None,
         threads: int = 0,
     ) -> None:
         self.info = info
@@ -75,6 +77,7 @@ class Decoder:
         """One line each, for the user; complete when the iteration has ended."""
         self._start = start
         self._end = end
+        self._promised = promised
         self._deinterlace = deinterlace and min(info.width, info.height) >= 3 and not info.single_fields
         self._threads = threads
         self._iterator: Generator[Frame] | None = None
@@ -127,12 +130,12 @@ class Decoder:
                     continue
                 if held is not None:
                     yield self._delivered(*held)
-                    if self._end is not None and held[0] >= self._end:
-                        return
-                    held = None
+                    reached, held = self._end is not None and held[0] >= self._end, None
+                    if reached:
+                        break
                 yield self._delivered(time, picture)
                 if self._end is not None and time >= self._end:
-                    return
+                    break
             if held is not None:
                 yield self._delivered(*held)
             if self._stopped:
@@ -286,12 +289,15 @@ class Decoder:
         return frame
 
     def _warn_of_loss(self) -> None:
-        """After a whole film: says how many promised pictures did not come."""
-        lost = self.timing.frames_from_packets - self.frames_decoded
-        whole = (self._start or 0) <= 0 and (self._end is None or self._end >= self.timing.duration)
-        if whole and lost > 0:
+        """Says in the end how many promised pictures did not come."""
+        promised = self._promised
+        if promised is None:
+            whole = (self._start or 0) <= 0 and (self._end is None or self._end >= self.timing.duration)
+            promised = self.timing.frames_from_packets if whole else 0
+        lost = promised - self.frames_decoded
+        if lost > 0:
             self.warnings.append(
-                f"{lost} of {self.timing.frames_from_packets} pictures could not be decoded; "
+                f"{lost} of {promised} pictures could not be decoded; "
                 "the time they had is bridged from their neighbours"
             )
 

@@ -23,6 +23,7 @@ from slomo_cli.media.ffmpeg import find_ffmpeg
 from slomo_cli.media.pixels import copy_planes
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
+from slomo_cli.pairs import count_between
 from slomo_cli.values import Frame
 
 Clip = Callable[[str], Path]
@@ -211,6 +212,15 @@ def test_margins_that_the_codec_hides_are_not_shown(name: str, clip: Clip, make:
     for frame, other in zip(frames, expected, strict=True):
         assert (frame.planes[0] == other.planes[0][4:-2, 10:-6]).all()
         assert (frame.planes[1] == other.planes[1][2:-1, 5:-3]).all()
+
+
+@pytest.mark.parametrize("name", ["cfr.mp4", "cfr.ts", "cfr.h264", "gaps.mp4", "free.mp4", "screen.gif", "long.webm"])
+def test_as_many_pictures_as_are_promised_of_a_part(name: str, clip: Clip) -> None:
+    found = scan(probe(clip(name)))
+    length = found.timing.duration
+    for start, end in ((F(0), length), (length / 3, length / 2), (found.stamps[2],) * 2, (2 * length / 3, length)):
+        frames, _ = decoded(clip(name), start=start, end=end)
+        assert len(frames) == count_between(found.stamps, start, end)
 
 
 @pytest.mark.parametrize("ending", ["avi", "asf", "mxf"])
