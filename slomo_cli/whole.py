@@ -27,17 +27,17 @@ def whole(path: Path, beside: str | None = None) -> Iterator[Path]:
         temporary.open("xb").close()
         mode = (path if path.exists() else temporary).stat().st_mode  # who might read the old may read the new
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.chmod(temporary, mode)  # some writers make a file of their own, for its owner alone
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # Windows knows no such thing of folders
-        _sync(path.parent)
+        sync(path.parent)
 
 
-def _sync(path: Path) -> None:
-    """Flushes a file or folder to the disk, where its file system can."""
+def sync(path: Path) -> None:
+    """Flushes a file or folder to the disk, where its file system can. Raises OSError where the disk fails."""
     number = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
     try:
         os.fsync(number)

@@ -13,6 +13,7 @@ from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media.matroska import mark_full_range
 from slomo_cli.media.reread import count_pictures
 from slomo_cli.media.target import Target
+from slomo_cli.whole import sync
 
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -108,17 +109,18 @@ class Place:
         if self._still:
             self._commit_images(target)
         else:
-            _sync(self.path)
+            sync(self.path)
             _appear(self.path, target.path, target.overwrite)
         self._release()
         self.path = None
-        _sync(target.path.parent)
+        with contextlib.suppress(OSError):  # the film is there; Windows knows no such thing of folders
+            sync(target.path.parent)
 
     def _commit_images(self, target: Target) -> None:
         assert self.path is not None
         numbers = sorted(int(name.stem) for name in self.path.iterdir())
         for number in numbers:
-            _sync(self.path / f"{number}.{target.extension}")
+            sync(self.path / f"{number}.{target.extension}")
         if not target.overwrite:
             for number in numbers:
                 if os.path.lexists(target.image_path(number)):
@@ -193,16 +195,6 @@ def left_over(target: Target, frames: int) -> list[str]:
     if after == target.image_path(frames) or not os.path.lexists(after):
         return []
     return [f"'{printable(after)}' and what follows stay from an older sequence: remove them to have this one alone"]
-
-
-def _sync(path: Path) -> None:
-    """Flushes a file or folder to the disk; file systems that cannot are left alone."""
-    with contextlib.suppress(OSError):
-        number = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
 
 
 def _appear(temporary: Path, path: Path, overwrite: bool) -> None:
