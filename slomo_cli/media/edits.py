@@ -5,6 +5,7 @@ The index is walked box by box (ISO/IEC 14496-12, 4.2); of all that it holds onl
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
@@ -20,13 +21,14 @@ _NOTHING = -1
 
 def odd_edits(path: Path) -> tuple[list[Fraction], bool]:
     """Speeds other than 1 at which the file's edits play, 0 being a still; and whether a track of picture or sound
-    shows nothing for a while after it has begun."""
+    shows nothing for a while after it has begun. Neither of what cannot be read."""
     speeds: set[int] = set()
     pauses = False
-    for is_heard_or_seen, edits in _edits(path):
-        speeds.update(speed for _, first, speed in edits if first != _NOTHING)
-        begun = dropwhile(lambda edit: edit[1] == _NOTHING, edits)
-        pauses |= is_heard_or_seen and any(length > 0 and first == _NOTHING for length, first, _ in begun)
+    with contextlib.suppress(OSError):
+        for is_heard_or_seen, edits in _edits(path):
+            speeds.update(speed for _, first, speed in edits if first != _NOTHING)
+            begun = dropwhile(lambda edit: edit[1] == _NOTHING, edits)
+            pauses |= is_heard_or_seen and any(length > 0 and first == _NOTHING for length, first, _ in begun)
     return sorted(Fraction(speed, _NORMAL) for speed in speeds - {_NORMAL}), pauses
 
 

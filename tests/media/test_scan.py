@@ -472,3 +472,8 @@ def test_a_list_of_64_bit_edits_is_read(tmp_path: Path) -> None:
     for length in range(len(media), len(media + index)):  # cut off anywhere
         (tmp_path / "a.mp4").write_bytes((media + index)[:length])
         assert odd_edits(tmp_path / "a.mp4")[0] == []
+
+
+def test_a_file_that_cannot_be_read_any_more_has_no_edits(tmp_path: Path) -> None:
+    """Whoever reads its pictures says why."""
+    assert odd_edits(tmp_path / "gone.mp4") == ([], False)
