@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from slomo_cli.errors import EncoderError
 from slomo_cli.media.clocks import ratio_text, seconds_text, track_timescale
 from slomo_cli.media.wishes import UserOption, merge_options
 
@@ -139,12 +140,18 @@ def _last_duration(target: Target, end: Fraction, time_base: Fraction) -> list[t
     """NUT does not say how long its last frame lasts, and in mp4 a frame of no duration is not shown at all.
 
     Which packet is the last to be shown is not known when it passes, so each is said to last to the end. Muxers take
-    the time between two frames from their stamps; only the end of the track comes from the durations.
+    the time between two frames from their stamps; only the end of the track comes from the durations. EncoderError
+    where ffmpeg is too old to be told.
     """
     ends = f"{float(end)!r}/TB"
     if target.ffmpeg_version < (6, 1):
         if target.container not in ("mp4", "mov"):
             return []
+        if target.ffmpeg_version < (5, 1):
+            raise EncoderError(
+                f"this ffmpeg ({'.'.join(map(str, target.ffmpeg_version))}) cannot say in .{target.extension} how long "
+                "the last picture lasts: leave out --vfr keep, write .mkv, or use ffmpeg 5.1 or newer"
+            )
         # Older versions count in the track's clock here, but call it by another name.
         ends = str(round(end / time_base))
     # Commas part filters of a chain, so they are escaped.

@@ -134,6 +134,12 @@ class TestCommand:
         assert "-fps_mode:v:0 passthrough -enc_time_base:v:0 demux -bf:v:0 0 -video_track_timescale 90000" in words
         assert r"-bsf:v:0 setts=pts=PTS:dts=DTS:duration=max(1\,round(3.5/TB-PTS))" in words
 
+    def test_the_oldest_ffmpeg_does_not_learn_how_long_the_last_picture_lasts(self):
+        old, clock = FakeTools(version="4.4.2-0ubuntu0.22.04.1"), Fraction(1, 90000)
+        with pytest.raises(EncoderError, match=r"this ffmpeg \(4.4\) cannot say in .mp4 .* write .mkv"):
+            command("a.mp4", time_base=clock, tools=old)
+        assert "setts" not in command("a.mkv", time_base=clock, tools=old)
+
     def test_older_ffmpeg_is_spoken_to_in_its_own_words(self):
         old = FakeTools(version="5.1.9-0+deb12u1")
         words = command("a.mp4", time_base=Fraction(1, 90000), tools=old)
