@@ -229,7 +229,7 @@ def why_ended(error: Exception, container: str) -> str:
     Old demuxers end with -1, which stands for a permission that nobody asked for; GXF's, since FFmpeg 9, with what else
     says that data are wrong. Raises what ``tell_lack`` does.
     """
-    tell_lack(error)
+    tell_lack(error, reading=True)
     if isinstance(error, IndexError) or getattr(error, "errno", None) == errno.EPERM:
         return ""
     if container == "gxf" and isinstance(error, av.error.InvalidDataError):
@@ -237,12 +237,15 @@ def why_ended(error: Exception, container: str) -> str:
     return printable(getattr(error, "strerror", None) or error)
 
 
-def tell_lack(error: Exception) -> None:
-    """Raises MemoryError or DeviceError where libav failed for want of memory or threads: that is no damage."""
+def tell_lack(error: Exception, *, reading: bool = False) -> None:
+    """Raises MemoryError or DeviceError where libav failed for want of memory or threads: that is no damage.
+
+    ``reading``: packets were read only, for which no threads are begun; EAGAIN has another meaning there.
+    """
     number = getattr(error, "errno", None)
     if number == errno.ENOMEM:
         raise MemoryError from None
-    if number == errno.EAGAIN:  # of decoders that begin threads of their own
+    if number == errno.EAGAIN and not reading:  # of decoders that begin threads of their own
         raise no_threads() from None
 
 
@@ -313,7 +316,7 @@ class PictureTrack:
                     self.receive(packet)
                     yield packet
         except READ_ERRORS as error:
-            tell_lack(error)
+            tell_lack(error, reading=True)
             return
 
     def receive(self, packet: Packet[VideoStream]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from slomo_cli.errors import DeviceError, InputError
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
-from slomo_cli.media.source import PictureTrack, open_container
+from slomo_cli.media.source import PictureTrack, open_container, why_ended
 
 Clip = Callable[[str], Path]
 
@@ -311,6 +311,10 @@ def test_want_of_memory_or_threads_is_no_damage(clip: Clip, error: Exception, to
         with pytest.raises(told) as caught:
             track.decode(packet)
     assert not isinstance(caught.value, av.error.FFmpegError)
+
+
+def test_a_demuxer_that_should_be_asked_again_lacks_no_threads() -> None:
+    assert why_ended(av.error.BlockingIOError(errno.EAGAIN, "ask again"), "avi") == "ask again"
 
 
 def test_a_limit_of_open_files_is_no_damage(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
