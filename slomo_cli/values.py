@@ -229,7 +229,7 @@ class VideoInfo:
     foreign_tags: tuple[str, ...] = ()
     """Keys of ``metadata`` whose values are stored in no UTF-8; they were read as Windows-1252."""
     plays: int | None = None
-    """How many times a GIF or animated PNG is shown, 0 for ever; None of other films."""
+    """How many times a GIF, animated PNG or animated WebP is shown, 0 for ever; None of other films."""
     picture_extras: tuple[str, ...] = ()
     """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic',
     'colour profile' (one that says other colours than sRGB), 'alpha' (stored apart)."""

@@ -9,7 +9,6 @@ _GIF = b"\x21\xff\x0bNETSCAPE2.0\x03\x01"
 """The extension that Netscape gave to GIF89a: then two bytes, how many times more, 0 for ever."""
 _APNG = b"acTL"
 """Animation control of a PNG (PNG third edition, 11.3.4.1): four bytes for the pictures, four for how many times."""
-
 _WEBP = b"ANIM\x06\x00\x00\x00"
 """Animation of a WebP (RFC 9649, 2.7.1.1): four bytes for a colour, two for how many times."""
 
