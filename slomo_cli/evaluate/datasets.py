@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -39,8 +39,11 @@ TRIPLETS = (
 SPLIT_FOLDERS = (("input", "gt"), ("other-data", "other-gt-interp"))
 """Middlebury keeps inputs and truths in two folders of equal names."""
 
-TRIPLET_DEPTH = 3
-"""Folders below the named one in which triplets are looked for (Vimeo-90K has sequences/00001/0001)."""
+DEPTH = 3
+"""Folders below the named one in which triplets and clips are looked for (Vimeo-90K has sequences/00001/0001)."""
+
+TEST_LISTS = ("tri_testlist.txt", "sep_testlist.txt")
+"""Vimeo-90K's lists of what is for testing: folders below ``sequences``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +170,10 @@ class FramesClip:
 class VideoClip:
     """A video, its frames timed by their own stamps."""
 
-    def __init__(self, path: Path, factor: int) -> None:
+    def __init__(self, path: Path, factor: int, name: str | None = None) -> None:
         from slomo_cli.evaluate.reading import VideoPictures
 
-        self.name = path.name
+        self.name = name or path.name
         self.factor = factor
         self._pictures = VideoPictures(path)
 
@@ -244,9 +247,9 @@ def _window(name: str, start: int, frames: list[tuple[Fraction, RGB]]) -> Window
 def open_dataset(path: str | Path, factor: int = 2) -> Dataset:
     """The set at ``path``, its layout found out by looking.
 
-    A file is a video. A folder holds, tried in this order: the two folders of Middlebury; triplets (in itself or up to
-    three folders below); the consecutive frames of one clip; folders of such frames; videos. ``factor``: every how
-    many-th frame of a clip is given to the method (triplets are always halves).
+    A file is a video. A folder holds, tried in this order: the two folders of Middlebury; triplets; the consecutive
+    frames of one clip; folders of such frames; videos. Triplets, folders of frames and videos may lie up to three
+    folders below. ``factor``: every how many-th frame of a clip is given to the method (triplets are always halves).
     Raises InputError where nothing of that kind is found, UsageError for a factor below 2.
     """
     root = Path(path)
@@ -287,25 +290,34 @@ def open_datasets(paths: Sequence[Path], factors: Sequence[int]) -> list[Dataset
 
 def _open_folder(root: Path, factor: int) -> Dataset:
     clips: list[Clip]
+    closed: list[tuple[str, InputError]]
     triplets, untold = _split_triplets(root)
     if not triplets:
         triplets, untold = _triplets_below(root)
     if triplets:
         return Dataset(_name(root), "triplets", 2, tuple(triplets), untold=tuple(untold))
-    videos = [entry for entry in _entries(root) if entry.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(entry)]
+    videos = _videos(root)
     frames = _pictures(root)
     if len(frames) > factor or (frames and not videos):  # a cover or two beside videos is no clip
         return _dataset(root, "frames", factor, [FramesClip(_name(root), tuple(frames), factor)])
-    folders = [(folder.name, _pictures(folder)) for folder in _entries(root) if os.path.isdir(folder)]
-    clips = [FramesClip(name, tuple(paths), factor) for name, paths in folders if paths]
-    if clips:
+    listed = _test_list(root)
+    clips = []
+    for folder, pictures in _folders(root, closed=lambda pictures: len(pictures) > factor):
+        if folder == root:
+            continue
+        name = _name_within(root, folder)
+        if pictures and listed(name):
+            clips.append(FramesClip(name, tuple(pictures), factor))
+        videos += _videos(folder)
+    if any(map(len, clips)) or (clips and not videos):
         return _dataset(root, "frames", factor, clips)
-    closed: list[tuple[str, InputError]] = []
+    clips, closed = [], []
     for video in videos:
+        name = _name_within(root, video)
         try:
-            clips.append(VideoClip(video, factor))
+            clips.append(VideoClip(video, factor, name))
         except InputError as error:
-            closed.append((video.name, error))
+            closed.append((name, error))
     if clips:
         return replace(_dataset(root, "video", factor, clips), closed=tuple(closed))
     if closed:
@@ -336,7 +348,7 @@ def _split_triplets(root: Path) -> tuple[list[Clip], list[str]]:
         found: list[Clip] = []
         untold = []
         for scene in _entries(root / inputs):
-            given, held = _stems(scene), _stems(root / truths / scene.name)
+            given, held = (_by_stem(_pictures(folder)) for folder in (scene, root / truths / scene.name))
             if first in given and second in given:
                 if truth in held:
                     found.append(TripletClip(scene.name, given[first], held[truth], given[second]))
@@ -350,30 +362,55 @@ def _split_triplets(root: Path) -> tuple[list[Clip], list[str]]:
 def _triplets_below(root: Path) -> tuple[list[Clip], list[str]]:
     """Every folder that holds one triplet, the named one included, and those that hold the two pictures without the
     truth; Vimeo's list of test clips is obeyed."""
-    wanted: set[str] | None = None
-    listing = root / "tri_testlist.txt"
-    if os.path.isfile(listing):
-        wanted = {line.strip() for line in listing.read_text("utf-8", "replace").splitlines() if line.strip()}
+    listed = _test_list(root)
     found: list[Clip] = []
     untold: list[str] = []
+    for folder, pictures in _folders(root, closed=_is_triplet):
+        stems = _by_stem(pictures)
+        names = _names_among(stems)
+        name = _name_within(root, folder)
+        if names is None or not listed(name):
+            continue
+        first, truth, second = names
+        if truth in stems:
+            found.append(TripletClip(name, stems[first], stems[truth], stems[second]))
+        else:
+            untold.append(name)
+    return found, untold
+
+
+def _folders(root: Path, closed: Callable[[list[Path]], bool]) -> Iterator[tuple[Path, list[Path]]]:
+    """``root`` and the folders up to ``DEPTH`` below it, nearest first, each with its pictures; those within a folder
+    whose pictures are ``closed`` are passed over."""
     level = [root]
-    for _ in range(TRIPLET_DEPTH + 1):
+    for _ in range(DEPTH + 1):
         below: list[Path] = []
         for folder in level:
-            stems = _stems(folder)
-            names = _names_among(stems)
-            if names is None or names[1] not in stems:
+            pictures = _pictures(folder)
+            if not closed(pictures):
                 below += [entry for entry in _entries(folder) if os.path.isdir(entry)]
-            name = folder.relative_to(root).as_posix() if folder != root else _name(root)
-            if names is None or (wanted is not None and name.removeprefix("sequences/") not in wanted):
-                continue
-            first, truth, second = names
-            if truth in stems:
-                found.append(TripletClip(name, stems[first], stems[truth], stems[second]))
-            else:
-                untold.append(name)
+            yield folder, pictures
         level = below
-    return found, untold
+
+
+def _name_within(root: Path, entry: Path) -> str:
+    return entry.relative_to(root).as_posix() if entry != root else _name(root)
+
+
+def _test_list(root: Path) -> Callable[[str], bool]:
+    """Whether a clip of that name is on Vimeo-90K's list; all are where there is no such list."""
+    for listing in TEST_LISTS:
+        if os.path.isfile(root / listing):
+            listed = (root / listing).read_text("utf-8", "replace").split()
+            names = {*listed, *(f"sequences/{name}" for name in listed)}
+            return names.__contains__
+    return lambda _: True
+
+
+def _is_triplet(pictures: list[Path]) -> bool:
+    stems = _by_stem(pictures)
+    names = _names_among(stems)
+    return names is not None and names[1] in stems
 
 
 def _names_among(stems: Collection[str]) -> tuple[str, str, str] | None:
@@ -389,8 +426,12 @@ def _pictures(folder: Path) -> list[Path]:
     return [entry for entry in _entries(folder) if entry.suffix.lower() in PICTURES and os.path.isfile(entry)]
 
 
-def _stems(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in _pictures(folder)}
+def _videos(folder: Path) -> list[Path]:
+    return [entry for entry in _entries(folder) if entry.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(entry)]
+
+
+def _by_stem(pictures: list[Path]) -> dict[str, Path]:
+    return {path.stem: path for path in pictures}
 
 
 def _entries(folder: Path) -> list[Path]:

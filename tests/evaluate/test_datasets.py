@@ -150,6 +150,24 @@ def test_folder_of_clips(tmp_path: Path) -> None:
     assert [(window.clip, window.start) for window in dataset.windows()] == [("a", 0), ("b", 0), ("b", 2)]
 
 
+def test_clips_lie_up_to_three_folders_below(tmp_path: Path) -> None:
+    """As published: GoPro has test/SCENE/sharp, X4K1000FPS has TYPE/SCENE. Names say where; a cover is no clip."""
+    write_pictures(tmp_path / "test", moving(0), names=["cover.png"])
+    for scene in ("test/b/sharp", "test/a/sharp", "test/too/deep/to/see"):
+        write_pictures(tmp_path / scene, *[moving(i) for i in range(3)], names=[f"{i}.png" for i in range(3)])
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, [clip.name for clip in dataset.clips]) == ("frames", ["test/a/sharp", "test/b/sharp"])
+
+
+def test_vimeo_list_of_septuplets_is_obeyed(tmp_path: Path) -> None:
+    for scene in ("00001/0001", "00001/0002"):
+        folder = tmp_path / "sequences" / scene
+        write_pictures(folder, *[moving(i) for i in range(7)], names=[f"im{i + 1}.png" for i in range(7)])
+    (tmp_path / "sep_testlist.txt").write_text("00001/0002\n")
+    dataset = open_dataset(tmp_path)
+    assert ([clip.name for clip in dataset.clips], dataset.count()) == (["sequences/00001/0002"], 3)
+
+
 @pytest.mark.parametrize(
     ("limit", "expected"),
     [
@@ -196,6 +214,15 @@ def test_folder_of_videos(tmp_path: Path) -> None:
     for name in ("clip10.mkv", "clip9.mkv"):
         write_video(tmp_path / name, [moving(i) for i in range(3)])
     assert [window.clip for window in open_dataset(tmp_path).windows()] == ["clip9.mkv", "clip10.mkv"]
+
+
+def test_videos_in_folders_below(tmp_path: Path) -> None:
+    """UCF101 has a folder for every kind of action; a picture beside them is no clip."""
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        write_video(tmp_path / name / "clip.mkv", [moving(i) for i in range(3)])
+    write_pictures(tmp_path / "a", moving(0), names=["cover.png"])
+    assert [window.clip for window in open_dataset(tmp_path).windows()] == ["a/clip.mkv", "b/clip.mkv"]
 
 
 def test_uneven_stamps_give_uneven_timesteps(tmp_path: Path) -> None:
