@@ -97,8 +97,7 @@ def compare(
     ffmpeg = tools(encode.ffmpeg)
     drawn = _drawn_on(canvas, right_info)
     target = choose_target(output, drawn, _PLANAR_RGB, encode, ffmpeg, plan.rate, frames=plan.frames)
-    if not encode.overwrite:
-        refuse_existing(target)
+    refuse_existing(target)
     progress.start(plan.frames, f"{printable(left_info.path.name)} and {printable(right_info.path.name)}")
     with plan_carry(right_info, right_scan.timing, plan, target, encode, ffmpeg) as carry:
         args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames)

@@ -106,8 +106,7 @@ def convert(
     time, encode, compute = settled(time, encode, compute, wishes)
     plan = plan_conversion(source, output, time=time, encode=encode, compute=compute)
     refuse_overwriting_inputs((plan.target.path, plan.target.temporary), [Path(source)])
-    if not encode.overwrite:
-        refuse_existing(plan.target, plan.frames_out)
+    refuse_existing(plan.target, plan.frames_out)
     progress = progress or make_progress("none", quiet=True)
     progress.start(plan.frames_out, printable(Path(source).absolute().name))
     for note in plan.notes:

@@ -61,8 +61,7 @@ def between(
     layout = left.frame.layout
     target = choose_target(output, left.info, layout, encode, ffmpeg, rate, frames=frames)
     _refuse_inputs(target, frames, (Path(first), Path(second)))
-    if not encode.overwrite:
-        refuse_existing(target, frames)
+    refuse_existing(target, frames)
     total = frames if target.still else frames + 2
     args = build_encode_args(target, rate, None, ffmpeg.path, frames=total)
     progress.start(total, f"{printable(Path(first).name)} to {printable(Path(second).name)}")
