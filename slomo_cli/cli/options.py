@@ -66,7 +66,7 @@ output = _all(
         is_flag=True,
         rivals=("overwrite",),
         group="Output",
-        help="Leave what is there and go on.",
+        help="Leave what is there, or is being written, and go on.",
     ),
     option(
         "--resume",

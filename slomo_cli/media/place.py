@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from slomo_cli.errors import EncoderError, UsageError, printable
+from slomo_cli.errors import EncoderError, OutputBusy, UsageError, printable
 from slomo_cli.media.matroska import mark_full_range
 from slomo_cli.media.reread import count_pictures
 from slomo_cli.media.target import Target
@@ -63,7 +63,7 @@ class Place:
                 self.path.unlink()
             self._release()
 
-    def _taken(self) -> EncoderError:
+    def _taken(self) -> OutputBusy:
         self._release()
         self.path = None
         return busy()
@@ -183,9 +183,9 @@ def locked(number: int) -> bool:
     return True
 
 
-def busy() -> EncoderError:
+def busy() -> OutputBusy:
     """What a run is told whose output another is writing."""
-    return EncoderError("another slomo is writing this output: wait for it or choose another -o")
+    return OutputBusy("another slomo is writing this output: wait for it or choose another -o")
 
 
 def refuse_existing(target: Target, frames: int = 1) -> None:
