@@ -25,7 +25,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TextIO, cast
 
 from slomo_cli.errors import SlomoError, printable
-from slomo_cli.text import clock_text, counted, error_text, fitted, plain, shortened, summary_text
+from slomo_cli.text import clock_text, columns, counted, error_text, fitted, plain, shortened, summary_text
 from slomo_cli.values import Summary
 
 if TYPE_CHECKING:
@@ -269,8 +269,8 @@ class Bar(Reporter):
         self.close()
         if self.quiet:
             return
-        label = shortened(self.label, 24)
-        self._bar = _rich_bar(self.stream, len(label))
+        label = shortened(self.label, 24, self.stream.encoding or "utf-8")
+        self._bar = _rich_bar(self.stream, columns(label))
         self._task = self._bar.add_task(label, total=total, **self._fields())
         self._bar.start()
 

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, TextIO
+from unicodedata import combining, east_asian_width
 
 from slomo_cli.errors import SlomoError, printable
 from slomo_cli.values import Summary
@@ -88,9 +89,19 @@ def plain(value: Any) -> Any:
     return value
 
 
-def shortened(name: str, width: int) -> str:
-    """The name with its middle left out beyond ``width`` characters: the end tells takes apart."""
-    if len(name) <= width:
-        return name
-    tail = width // 2
-    return f"{name[: width - tail - 1]}…{name[-tail:]}"
+def columns(text: str) -> int:
+    """How many columns of a terminal the text takes: Chinese, Japanese and Korean letters are two wide."""
+    return sum(0 if combining(letter) else 1 + (east_asian_width(letter) in "WF") for letter in text)
+
+
+def shortened(name: str, width: int, encoding: str = "utf-8") -> str:
+    """The name as a terminal of this encoding shows it; beyond so many columns its middle is left out, as the end tells
+    takes apart."""
+    name = name.encode(encoding, "backslashreplace").decode(encoding)
+    gap = "…".encode(encoding, "replace").decode(encoding).replace("?", "...")
+    kept, text = len(name), name
+    while columns(text) > width:
+        kept -= 1
+        tail = (kept + 1) // 2
+        text = f"{name[: kept - tail]}{gap}{name[len(name) - tail :]}"
+    return text
