@@ -80,8 +80,10 @@ def probe(path: str | Path) -> VideoInfo:
         color = _color(frame, codec, _chroma_location(header))
         data = _side_data(frame, codec.codec.canonical_name)
         profile = _profile_extra(data, picture.files[0] if isinstance(picture, ImageSequence) else path, container)
-        count = len(picture.files) if isinstance(picture, ImageSequence) else stream.frames or 0
-        length = count * picture.time_base if several else _header_duration(container, stream)
+        if isinstance(picture, ImageSequence):
+            length: Fraction | None = len(picture.files) * picture.time_base
+        else:
+            length = _header_duration(container, stream)
         # libav calls HEVC interlaced where each picture is one field (ITU-T H.265, D.3.3), and joins none.
         single = codec.codec.canonical_name == "hevc" and bool(frame.interlaced_frame)
         field_order = int(getattr(codec, "field_order", 0) or 0) or _order_of_jpegs(picture)
@@ -98,7 +100,6 @@ def probe(path: str | Path) -> VideoInfo:
             hdr=_hdr(data, str(codec.codec_tag or "").strip("\0 "), _dolby_profile(header)),
             rate_from_header=_header_rate(stream),
             duration_from_header=length,
-            frames_from_header=count,
             container_start_seconds=_container_start(container),
             bit_rate=(codec.bit_rate or container.bit_rate) or None,
             sample_aspect=_sample_aspect(stream, opened),
