@@ -109,7 +109,7 @@ def probe(path: str | Path) -> VideoInfo:
             single_fields=single,
             streams=_other_streams(container, stream),
             chapters=_chapters(container),
-            metadata=_pairs(container.metadata),
+            metadata=_pairs(_file_tags(container)),
             foreign_tags=tuple(as_text(key) for key, value in container.metadata.items() if is_foreign(value)),
             rate_is_nominal=not several and _rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
@@ -388,6 +388,14 @@ def _container_start(container: InputContainer) -> Fraction:
         if own is not None and abs(own - rounded) < Fraction(2, _MICROSECONDS):
             return own
     return rounded
+
+
+def _file_tags(container: InputContainer) -> dict[str, str]:
+    """The tags of the file; newer libav says of ASF that tells no date that it is of 1970."""
+    tags = dict(container.metadata)
+    if container.format.name == "asf" and tags.get("creation_time", "").startswith("1970-01-01T00:00:00"):
+        del tags["creation_time"]
+    return tags
 
 
 def _pairs(metadata: dict[str, str]) -> tuple[tuple[str, str], ...]:
