@@ -11,6 +11,7 @@ import math
 import os
 import re
 import struct
+from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import dropwhile, pairwise
 from pathlib import Path
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["open_container", "probe"]
 
 _MICROSECONDS = 1_000_000
+_HEAD_BYTES = 1 << 16
 _DOLBY_TAGS = frozenset({"dvh1", "dvhe", "dvav", "dva1", "dav1"})
 _UNSPECIFIED = 2
 """The code point of H.273."""
@@ -109,7 +111,7 @@ def probe(path: str | Path) -> VideoInfo:
             single_fields=single,
             streams=_other_streams(container, stream),
             chapters=_chapters(container),
-            metadata=_pairs(_file_tags(container)),
+            metadata=_pairs(_file_tags(path, container)),
             foreign_tags=tuple(as_text(key) for key, value in container.metadata.items() if is_foreign(value)),
             rate_is_nominal=not several and _rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
@@ -390,11 +392,25 @@ def _container_start(container: InputContainer) -> Fraction:
     return rounded
 
 
-def _file_tags(container: InputContainer) -> dict[str, str]:
-    """The tags of the file; newer libav says of ASF that tells no date that it is of 1970."""
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_1970 = 11_644_473_600 * 10_000_000
+
+
+def _file_tags(path: str | os.PathLike[str], container: InputContainer) -> dict[str, str]:
+    """The tags of the file. Of ASF, older libav tells no date, and newer one says 1970 where there is none.
+
+    The date follows 48 bytes after the beginning of the File Properties Object, in units of 100 ns since 1601 (Advanced
+    Systems Format Specification, 3.2).
+    """
     tags = dict(container.metadata)
-    if container.format.name == "asf" and tags.get("creation_time", "").startswith("1970-01-01T00:00:00"):
-        del tags["creation_time"]
+    if container.format.name == "asf":
+        tags.pop("creation_time", None)
+        with open(path, "rb") as file:
+            _, found, properties = file.read(_HEAD_BYTES).partition(_ASF_PROPERTIES)
+        since = int.from_bytes(properties[32:40], "little") - _ASF_1970
+        if found and 0 < since < 1 << 60:  # more is damage
+            date = datetime.fromtimestamp(since / 10_000_000, UTC)
+            tags["creation_time"] = f"{date:%Y-%m-%dT%H:%M:%S.%fZ}"
     return tags
 
 
