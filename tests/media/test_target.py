@@ -390,6 +390,13 @@ class TestEncoderArguments:
         assert "-crf 30 -c:v:0 libx264 -movflags frag_keyframe" in words
         assert "+faststart" not in words
 
+    @pytest.mark.parametrize("option", ["-c:v", "-codec:v:0", "-vcodec", "-c"])
+    def test_another_encoder_is_chosen_by_codec(self, option):
+        """The plan is another: pixel formats, quality, the mark that players look for."""
+        with pytest.raises(UsageError, match=f"{option} libx265 cannot .* use --codec"):
+            target_for("a.mp4", encoder_args=(option, "libx265"))
+        assert target_for("a.mp4", codec="hevc", encoder_args=(option, "libx265")).encoder == "libx265"
+
     def test_filters_and_parameter_lists_add_up(self):
         info = video_info("yuv420p10le", hdr=HDR)
         words = command("a.mp4", info, encoder_args=("-vf", "hflip", "-x265-params", "aq-mode=3"))
