@@ -115,12 +115,7 @@ def test_results_go_beside_their_sources_or_into_the_folder() -> None:
             "slow",
             "'a/in.mp4' and 'b/in.mp4' would both be written to 'slow/in.x8.mp4': convert them one by one",
         ),
-        (
-            ["in.mp4", "in.mp4"],
-            None,
-            None,
-            "'in.mp4' and 'in.mp4' would both be written to 'in.x8.mp4': convert them one by one",
-        ),
+        (["in.mp4", "./in.mp4"], None, None, "'in.mp4' is given twice: name it once"),
     ],
 )
 def test_contradictions_are_usage_errors(inputs: list[str], output: str | None, out_dir: str | None, text: str) -> None:
