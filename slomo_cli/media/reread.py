@@ -55,6 +55,7 @@ def _see_end(path: Path, container: str, key: Any, last: int) -> None:
     """Decodes from the last key frame on; EncoderError where the picture stamped ``last`` is damaged or missing."""
     with _opened(path, container) as source:
         stream = source.streams.video[0]
+        stream.thread_type = "AUTO"  # --resume waits for this after every part
         if container != "mpegts":  # which has no index: seeking leads to any packet near
             source.seek(key.pts, stream=stream)
         reached = whole = False
@@ -71,12 +72,13 @@ def _opened(path: Path, container: str | None = None) -> Iterator[Any]:
     """What was written, open for reading; whatever libav cannot read or decode of it is an EncoderError."""
     import av
 
-    from slomo_cli.media.source import ANY_TAGS
+    from slomo_cli.media.source import ANY_TAGS, tell_lack
 
     try:
         with av.open(literal(path), format=_DEMUXERS.get(container or ""), **ANY_TAGS) as source:
             yield source
     except (av.error.FFmpegError, OSError) as error:
+        tell_lack(error)
         raise EncoderError(f"what ffmpeg wrote cannot be read back ({printable(error)}): {_NOTHING_KEPT}") from None
 
 
