@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ def _count_packets(path: Path, container: str) -> int:
             if not packet.size or packet.is_discard:
                 continue
             count += 1
-            if packet.is_keyframe:
+            if packet.is_keyframe and packet.pts is not None:
                 key = packet
             if last is None or (packet.pts is not None and packet.pts > last):
                 last = packet.pts
@@ -53,11 +53,14 @@ def _count_packets(path: Path, container: str) -> int:
 
 def _see_end(path: Path, container: str, key: Any, last: int) -> None:
     """Decodes from the last key frame on; EncoderError where the picture stamped ``last`` is damaged or missing."""
+    import av
+
     with _opened(path, container) as source:
         stream = source.streams.video[0]
         stream.thread_type = "AUTO"  # --resume waits for this after every part
         if container != "mpegts":  # which has no index: seeking leads to any packet near
-            source.seek(key.pts, stream=stream)
+            with suppress(av.error.FFmpegError):  # then it is read from its beginning
+                source.seek(key.pts, stream=stream)
         reached = whole = False
         for packet in source.demux(stream):
             reached = reached or packet.pos == key.pos

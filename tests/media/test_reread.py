@@ -40,6 +40,11 @@ def test_a_film_that_breaks_at_its_end_is_found_out(
         count_pictures(damaged, target, 60)
 
 
+def test_a_film_that_cannot_be_sought_in_is_read_from_its_beginning(make: Callable[..., Path], tmp_path: Path) -> None:
+    film = make("vc2.mkv", *MOVING.split(), *"-frames:v 5 -c:v vc2".split())
+    assert count_pictures(film, target_for(tmp_path / "a.mkv"), 5) == 5
+
+
 @pytest.mark.parametrize("ending", ["png", "jpg", "tiff"])
 def test_pictures_of_which_the_last_one_is_broken_are_found_out(
     make: Callable[..., Path], tmp_path: Path, ending: str
