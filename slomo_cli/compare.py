@@ -24,6 +24,7 @@ from slomo_cli.media.carry import plan_carry
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.encode import Encoder, refuse_existing
 from slomo_cli.media.ffmpeg import tools
+from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import Timing, scan
 from slomo_cli.media.target import choose_target
@@ -97,8 +98,8 @@ def compare(
     ffmpeg = tools(encode.ffmpeg)
     drawn = _drawn_on(canvas, right_info)
     target = choose_target(output, drawn, _PLANAR_RGB, encode, ffmpeg, plan.rate, frames=plan.frames)
-    if not encode.overwrite:
-        refuse_existing(target)
+    refuse_overwriting_inputs((target.path, target.temporary), (left_info.path, right_info.path))
+    refuse_existing(target)
     progress.start(plan.frames, f"{printable(left_info.path.name)} and {printable(right_info.path.name)}")
     with plan_carry(right_info, right_scan.timing, plan, target, encode, ffmpeg) as carry:
         args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames)

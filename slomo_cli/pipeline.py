@@ -26,7 +26,7 @@ from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.limits import refuse_uneven
 from slomo_cli.media.names import refuse_overwriting_inputs
-from slomo_cli.media.parts import PART_FRAMES, Parts, in_one_piece, part_target, refuse_unfit, remove_left_over
+from slomo_cli.media.parts import PART_FRAMES, Parts, in_one_piece, part_target, refuse_unfit, remove_left_over, unused
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.target import Target, choose_target
@@ -106,8 +106,7 @@ def convert(
     time, encode, compute = settled(time, encode, compute, wishes)
     plan = plan_conversion(source, output, time=time, encode=encode, compute=compute)
     refuse_overwriting_inputs((plan.target.path, plan.target.temporary), [Path(source)])
-    if not encode.overwrite:
-        refuse_existing(plan.target, plan.frames_out)
+    refuse_existing(plan.target, plan.frames_out)
     progress = progress or make_progress("none", quiet=True)
     progress.start(plan.frames_out, printable(Path(source).absolute().name))
     for note in plan.notes:
@@ -149,11 +148,13 @@ def plan_conversion(
         target, plan.rate, carry, ffmpeg.path, frames=plan.frames, time_base=time_base, duration=plan.duration
     )
     join: list[str] = []
-    if encode.resume:
+    behind = left_over(target, plan.frames)
+    if not encode.resume:
+        behind += unused(target)
+    else:
         refuse_unfit(target, info, plan)
         args = build_encode_args(part_target(target, 0), plan.rate, None, ffmpeg.path, frames=PART_FRAMES)
         join = build_encode_args(in_one_piece(target), plan.rate, carry, ffmpeg.path, frames=plan.frames)
-    behind = left_over(target, plan.frames)
     notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes, *behind)
     decoded = around(scanned.stamps, plan.start, plan.end, repeats=time.duplicates == "replace")
     return ConversionPlan(

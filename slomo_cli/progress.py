@@ -269,8 +269,8 @@ class Bar(Reporter):
         self.close()
         if self.quiet:
             return
-        label = shortened(self.label, 24)
-        self._bar = _rich_bar(self.stream, len(label))
+        label = shortened(self.label, 24, self.stream.encoding or "utf-8")
+        self._bar = _rich_bar(self.stream, label)
         self._task = self._bar.add_task(label, total=total, **self._fields())
         self._bar.start()
 
@@ -305,7 +305,8 @@ class Bar(Reporter):
         }
 
 
-def _rich_bar(stream: TextIO, label_width: int) -> RichBar:
+def _rich_bar(stream: TextIO, label: str) -> RichBar:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as RichBar
@@ -313,7 +314,7 @@ def _rich_bar(stream: TextIO, label_width: int) -> RichBar:
     console = Console(file=cast(TextIO, _Patient(stream)))
     # The numbers take up to 40 columns. Two stay free at the end: a terminal's "^C" would else begin a new line there,
     # and the bar could not be taken down any more.
-    width = max(8, console.width - label_width - 42)
+    width = max(8, console.width - cell_len(label) - 42)
     return RichBar(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=width),

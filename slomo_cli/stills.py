@@ -61,8 +61,7 @@ def between(
     layout = left.frame.layout
     target = choose_target(output, left.info, layout, encode, ffmpeg, rate, frames=frames)
     _refuse_inputs(target, frames, (Path(first), Path(second)))
-    if not encode.overwrite:
-        refuse_existing(target, frames)
+    refuse_existing(target, frames)
     total = frames if target.still else frames + 2
     args = build_encode_args(target, rate, None, ffmpeg.path, frames=total)
     progress.start(total, f"{printable(Path(first).name)} to {printable(Path(second).name)}")
@@ -125,6 +124,9 @@ def _refuse_inputs(target: Target, frames: int, inputs: tuple[Path, ...]) -> Non
         return
     names = [target.image_path(k) for k in range(1, frames + 1)] if target.still else [target.path]
     taken = {os.path.realpath(path) for path in inputs}
+    if target.temporary is not None:  # a folder of pictures, as a killed run leaves it, would be emptied
+        names.append(target.temporary)
+        taken |= {os.path.dirname(path) for path in taken}
     for name in names:
         if os.path.realpath(name) in taken:
             raise UsageError(f"the output '{printable(name)}' is one of the inputs: name another with -o")

@@ -88,9 +88,16 @@ def plain(value: Any) -> Any:
     return value
 
 
-def shortened(name: str, width: int) -> str:
-    """The name with its middle left out beyond ``width`` characters: the end tells takes apart."""
-    if len(name) <= width:
-        return name
-    tail = width // 2
-    return f"{name[: width - tail - 1]}…{name[-tail:]}"
+def shortened(name: str, width: int, encoding: str = "utf-8") -> str:
+    """The name as a terminal of this encoding shows it; beyond so many columns its middle is left out, as the end tells
+    takes apart."""
+    from rich.cells import cell_len  # Chinese, Japanese and Korean letters are two columns wide
+
+    name = name.encode(encoding, "backslashreplace").decode(encoding)
+    gap = "…".encode(encoding, "replace").decode(encoding).replace("?", "...")
+    kept, text = len(name), name
+    while cell_len(text) > width:
+        kept -= 1
+        tail = (kept + 1) // 2
+        text = f"{name[: kept - tail]}{gap}{name[len(name) - tail :]}"
+    return text

@@ -58,12 +58,6 @@ class Plan:
         """Output frames per second over the whole duration: other than ``rate`` when ``vfr_keep``."""
         return self.frames / self.duration if self.vfr_keep else self.rate
 
-    def source_time(self, k: int) -> Fraction:
-        """Source seconds shown by output frame ``k`` of a constant-rate plan."""
-        if self.vfr_keep:
-            raise ValueError("source_time needs a constant rate; walk moments() instead")
-        return self.time_map.source_at(k / self.rate)
-
     def moments(self) -> Iterator[tuple[Fraction, Fraction]]:
         """(source seconds, output seconds) of every output frame in order; exactly ``frames`` of them."""
         if self.vfr_keep:

@@ -199,8 +199,6 @@ class VideoInfo:
     """Frames per second the container claims or FFmpeg guesses; a hint only."""
     duration_from_header: Fraction | None
     """Seconds; a hint only."""
-    frames_from_header: int
-    """0 when the container does not say."""
     container_start_seconds: Fraction
     """The earliest stream's start on the container's clock."""
     bit_rate: int | None = None

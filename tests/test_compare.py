@@ -261,6 +261,14 @@ def test_refusals(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "in.x4.mkv"]
 
 
+def test_what_a_killed_run_left_is_not_removed_while_it_is_shown(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    left = tmp_path / ".side.mkv.slomo-part.mkv"
+    left.write_bytes(pair[1].read_bytes())
+    with pytest.raises(UsageError, match=r"part\.mkv' is the input itself"):
+        compare(pair[0], left, tmp_path / "side.mkv", factor=F(4))
+    assert left.exists()
+
+
 def test_what_is_damaged_is_told(tmp_path: Path) -> None:
     """Of either film, by its name."""
     source = video(tmp_path / "in.mkv", [20, 60, 100, 140] * 5)

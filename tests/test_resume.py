@@ -204,6 +204,20 @@ def test_parts_outlive_a_failed_end(clip: Clip, run: Convert, tmp_path: Path, mo
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
 
+def test_parts_that_a_run_without_resume_does_not_use_are_pointed_out(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, folder = tmp_path / "out.mp4", tmp_path / ".out.mp4.slomo-parts"
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.Parts, "write", failing(PART))
+        with pytest.raises(EncoderError):
+            run(clip("cfr.mp4"), out, resume=True)
+
+    assert any(f"kept in '{folder}': --resume goes on" in line for line in run(clip("cfr.mp4"), out).warnings)
+    again = run(clip("cfr.mp4"), out, resume=True, overwrite=True)
+    assert again.frames_kept == PART and not any("--resume" in line for line in again.warnings)
+
+
 def killed_while_parts_are_removed(
     run: Convert, source: Path, output: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:

@@ -212,6 +212,14 @@ def test_any_picture_in_the_way_is_told_before_the_work(run: Convert, shots: Pat
     assert {path.name: path.read_text() for path in tmp_path.glob("out_*")} == {"out_005.png": "mine"}
 
 
+def test_a_folder_in_the_way_is_told_before_the_work(run: Convert, shots: Path, tmp_path: Path) -> None:
+    """It cannot be replaced, even by who may."""
+    (tmp_path / "out_005.png").mkdir()
+
+    with pytest.raises(UsageError, match=r"out_005\.png' is a folder: choose another -o"):
+        run(shots, tmp_path / "out_%03d.png", factor=2, input_rate=24, overwrite=True)
+
+
 def test_an_older_longer_sequence_is_pointed_out(run: Convert, shots: Path, tmp_path: Path) -> None:
     """Its last pictures stay where they are: nobody asked to remove them, but they would be taken for the new ones'."""
     output = tmp_path / "out_%03d.png"

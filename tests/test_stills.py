@@ -242,12 +242,16 @@ def test_a_video_is_no_still(clip: Callable[[str], Path], tmp_path: Path, plain:
 
 def test_refusals_leave_nothing(tmp_path: Path, plain: ComputeSettings) -> None:
     a, b = (write(tmp_path / f"f_{k}.png", (k, 2, 3), "rgb24") for k in (1, 2))
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / ".m_%d.png.slomo-part").mkdir()
+    left = write(tmp_path / ".m_%d.png.slomo-part" / "1.png", (1, 2, 3), "rgb24")  # by a run that was killed
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
     over = EncodeSettings(overwrite=True)
     with pytest.raises(UsageError, match=r"f_1\.png' is one of the inputs"):
         between(a, b, tmp_path / "f_%d.png", frames=2, encode=over, compute=plain)
     with pytest.raises(UsageError, match="one of the inputs"):
         between(a, b, a, encode=over, compute=plain)
+    with pytest.raises(UsageError, match=r"slomo-part' is one of the inputs"):
+        between(left, b, tmp_path / "m_%d.png", frames=2, compute=plain)
     with pytest.raises(UsageError, match="pattern such as"):
         between(a, b, tmp_path / "m.png", frames=2, compute=plain)
     with pytest.raises(UsageError, match="one picture or more"):
@@ -258,4 +262,4 @@ def test_refusals_leave_nothing(tmp_path: Path, plain: ComputeSettings) -> None:
     with pytest.raises(UsageError, match=r"o_1\.png' exists"):
         between(a, b, tmp_path / "o_%d.png", frames=2, compute=plain)
     (tmp_path / "o_1.png").unlink()
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before

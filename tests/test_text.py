@@ -40,3 +40,6 @@ def test_of_a_long_name_both_ends_are_told() -> None:
     assert shortened("take-1.mp4", 10) == "take-1.mp4"
     assert shortened("holiday-at-the-sea-take-12.mp4", 16) == "holiday…e-12.mp4"
     assert shortened("abcdefgh", 5) == "ab…gh"
+    assert shortened("abcdefgh", 5, "latin-1") == "a...h", "there is no such letter"
+    assert shortened("für-日本.mp4", 24, "latin-1") == "für-\\u65e5\\u672c.mp4"
+    assert shortened("とても長い日本語の名前.mp4", 15) == "とても長…前.mp4", "letters two columns wide"

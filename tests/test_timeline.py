@@ -105,7 +105,7 @@ def test_every_output_shows_its_source_time(request: tuple[list[F], SourceTiming
     frames = [frame for frame in range(len(stamps)) if stamps[frame] < plan.end]
     for row in rows:
         left, right, output = row
-        source = plan.source_time(output.index)
+        source = plan.time_map.source_at(output.index / plan.rate)
         assert output.seconds == output.index / plan.rate
         assert plan.start <= source < plan.end
         assert left == max(frame for frame in frames if stamps[frame] <= source)
@@ -123,9 +123,10 @@ def test_counts_and_durations(request: tuple[list[F], SourceTiming, TimeSettings
     plan = make_plan(timing, time)
     assert plan.frames == max(1, ceil(plan.time_map.output_duration * plan.rate))
     assert plan.duration == plan.frames / plan.rate
-    assert plan.source_time(plan.frames - 1) < plan.end
+    shown = [plan.time_map.source_at(k / plan.rate) for k in range(plan.frames)]
+    assert shown[-1] < plan.end
     assert plan.frames == 1 or plan.frames / plan.rate >= plan.time_map.output_duration
-    assert [source for source, _ in plan.moments()] == [plan.source_time(k) for k in range(plan.frames)]
+    assert [source for source, _ in plan.moments()] == shown
     if time.speed is None:
         assert 0 <= plan.duration - (plan.end - plan.start) * time.factor < 1 / plan.rate
     assert (plan.start, plan.end) == (time.start or 0, min(timing.duration, time.end or timing.duration))
@@ -419,7 +420,7 @@ def test_ranges_apply_to_the_curve_on_the_source_clock() -> None:
     timing = timing_of(stamps, F(1, 10), F(10))
     whole = make_plan(timing, TimeSettings(speed="1-3:0.5~0.125,3-4:0.125"))
     part = make_plan(timing, TimeSettings(speed="1-3:0.5~0.125,3-4:0.125", start=F(2), end=F(7, 2)))
-    assert (part.start, part.end, part.source_time(0)) == (2, F(7, 2), 2)
+    assert (part.start, part.end, part.time_map.source_at(F(0))) == (2, F(7, 2), 2)
     span = whole.time_map.output_at(F(7, 2)) - whole.time_map.output_at(F(2))
     assert abs(part.time_map.output_duration - span) < F(1, 10**9)
     assert part.time_map.pieces[-1].speed_start == F(1, 8)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slomo_cli.cli import files, options
-from slomo_cli.errors import DeviceError, OutputClosed, SlomoError, UsageError, lack, printable
+from slomo_cli.errors import DeviceError, OutputBusy, OutputClosed, SlomoError, UsageError, lack, printable
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Reporter
@@ -87,6 +87,13 @@ class Batch:
             self._note_stays(job)
         return replace
 
+    def _is_left(self, job: files.Job, error: SlomoError) -> bool:
+        """Whether -n leaves this output to another slomo, at work on it or done by now; that is told."""
+        if isinstance(error, OutputBusy) and self.values["skip_existing"]:
+            self.reporter.note(f"'{printable(job.target)}' is being written by another slomo and left to it")
+            return True
+        return self._is_made_elsewhere(job)
+
     def _note_stays(self, job: files.Job) -> None:
         self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
 
@@ -111,7 +118,7 @@ class Batch:
                 else:
                     self._convert(job, source, replace=replace)
         except SlomoError as error:
-            if not self._is_made_elsewhere(job):
+            if not self._is_left(job, error):
                 self._fail(job, error)
         except MemoryError:
             self._fail(job, DeviceError(OUT_OF_MEMORY))

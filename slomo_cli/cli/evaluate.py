@@ -43,7 +43,13 @@ if TYPE_CHECKING:
     group="Sets",
     help="Give every N-th frame, ask for the rest.",
 )
-@option("--limit", type=click.IntRange(1), metavar="PAIRS", group="Sets", help="Pairs per set, spread over its clips.")
+@option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="PAIRS",
+    group="Sets",
+    help="Pairs per set, spread over its clips; else all.",
+)
 @option(
     "--against",
     metavar="NAME[,NAME]",

@@ -107,8 +107,10 @@ def plan_jobs(
             continue
         other = targets.setdefault(os.path.abspath(job.target), job)
         if other is not job:
+            if os.path.abspath(other.name) == os.path.abspath(job.name):
+                raise UsageError(f"'{printable(job.name)}' is given twice: name it once")
             names = f"'{printable(other.name)}' and '{printable(job.name)}'"
-            raise UsageError(f"{names} would both be written to '{printable(job.target)}': convert them one by one")
+            raise UsageError(f"{names} would both be written to '{printable(job.target)}': give each an -o of its own")
     refuse_overwriting_inputs((job.target for job in jobs), (job.source for job in jobs))
     return jobs
 

@@ -66,7 +66,7 @@ output = _all(
         is_flag=True,
         rivals=("overwrite",),
         group="Output",
-        help="Leave what is there and go on.",
+        help="Leave what is there, or is being written, and go on.",
     ),
     option(
         "--resume",
@@ -103,7 +103,7 @@ picture = _all(
         type=Number(float, 1e-6, 1),
         metavar="NUMBER",
         group="Picture",
-        help="How great a change is a cut, up to 1; higher finds fewer.",
+        help="How great a change is a cut, up to 1; higher finds fewer. 0.27 unless told.",
     ),
     option(
         "--duplicates",
@@ -133,9 +133,11 @@ coding = _all(
         type=CRF,
         metavar="NUMBER",
         group="Encoding",
-        help="Quality, 0 to 51 (h264, hevc) or 63 (av1, vp9); lower is better.",
+        help="Quality, lower is better: 0 to 51 (h264, hevc; 18 unless told) or 63 (av1, vp9; 24, 22).",
     ),
-    option("--preset", metavar="NAME", group="Encoding", help="The encoder's preset, such as fast or slow."),
+    option(
+        "--preset", metavar="NAME", group="Encoding", help="The encoder's preset, such as fast or slow; else its own."
+    ),
     option(
         "--encoder-args",
         type=Words(),

@@ -186,7 +186,7 @@ EXPORTING = {"out", "export", "export_dtype", "split_parts", "overwrite", "progr
 @option(
     "--factor", metavar="N[,N]", default="2", shared=False, group="Validation", help="For sets of frames and videos."
 )
-@option("--limit", type=WHOLE, metavar="PAIRS", shared=False, group="Validation", help="Per set.")
+@option("--limit", type=WHOLE, metavar="PAIRS", shared=False, group="Validation", help="Pairs per set; else all.")
 @option("--validate-minutes", type=POSITIVE, metavar="M", default=10.0, group="Validation", help="Between validations.")
 @option("--samples/--no-samples", default=True, group="Validation", help="Draw sample sheets and the losses as PNG.")
 @options.messages

@@ -281,6 +281,8 @@ class _Planner(Draft):
         if date := metadata.get("creation_time"):
             # A file that has it in two places gives ffmpeg 9 "a;b", which no muxer reads.
             self.tags += ["-metadata", f"creation_time={date.partition(';')[0]}"]
+        elif self.info.container == "asf":
+            self.tags += ["-metadata", "creation_time="]  # ffmpeg 9 reads 1970 where there is none
         mended = tags.mended_tags(self.info)
         self.tags += mended
         if mended:

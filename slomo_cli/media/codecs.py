@@ -111,7 +111,11 @@ _FFV1_FORMATS = (
     *(f"gbrp{bits}le" for bits in (9, 10, 12, 14, 16)),
     *(f"gbrap{bits}le" for bits in (10, 12, 14, 16)),
 )
-_NVENC_FORMATS = ("yuv420p", "p010le", "yuv444p", "yuv444p16le")
+_NVENC_FORMATS = {
+    "h264": ("yuv420p", "yuv444p"),  # 10 bits of it only the newest cards encode
+    "hevc": ("yuv420p", "p010le", "yuv444p", "yuv444p16le"),
+    "av1": ("yuv420p", "p010le"),
+}
 
 _ENCODERS = (
     EncoderInfo("libx264", "h264", _yuv((8, 10)), ("crf", 0, 51, 18), _SAME, whole_chroma=True),
@@ -186,7 +190,7 @@ _ENCODERS = (
         EncoderInfo(
             f"{codec}_nvenc",
             codec,
-            _NVENC_FORMATS[:2] if codec == "av1" else _NVENC_FORMATS,
+            _NVENC_FORMATS[codec],
             ("cq", 0, 51, 20 if codec != "av1" else 26),
             _NVENC_PRESETS,
             (("rc", "vbr"), ("b", "0")),

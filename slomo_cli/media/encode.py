@@ -70,7 +70,7 @@ class Encoder:
         self._nut: RawNut | EncodedNut | None = None
         self._shaper = Shaper(target)
         self._listener = threading.Thread(target=self._listen, name="slomo-encoder-messages", daemon=True)
-        self._process: subprocess.Popen[bytes]
+        self._begun: subprocess.Popen[bytes] | None = None
         self._place = Place(target)
         try:  # nobody can abort it who has not got it yet
             self._start()
@@ -185,7 +185,7 @@ class Encoder:
             if self._done or self._aborted:
                 return
             self._aborted = True
-            if hasattr(self, "_process"):
+            if self._begun is not None:
                 self._kill()
                 # Only after the process is gone: its end breaks the pipe, which frees a thread that is still writing.
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -194,6 +194,12 @@ class Encoder:
                     self._listener.join(timeout=1)
                 Pipe(self._process.stdin).drop()
             self._place.clear()
+
+    @property
+    def _process(self) -> subprocess.Popen[bytes]:
+        """ffmpeg, once it has begun."""
+        assert self._begun is not None
+        return self._begun
 
     def _kill(self) -> None:
         """Ends ffmpeg, and what it may have started when it is a wrapper around the real one."""
@@ -219,7 +225,7 @@ class Encoder:
         def begin() -> None:
             try:
                 # A session of its own: Ctrl-C then reaches slomo alone, which decides what becomes of the encoder.
-                self._process = subprocess.Popen(
+                self._begun = subprocess.Popen(
                     [f"pipe:{pipes[word]}" if word in pipes else word for word in self._args],
                     stdin=subprocess.PIPE,
                     stdout=output,

@@ -131,6 +131,14 @@ def are_left_over(target: Target) -> bool:
     return False
 
 
+def unused(target: Target) -> list[str]:
+    """A note where parts lie beside the target that a run without ``resume`` makes nothing of."""
+    folder = target.parts_folder
+    if folder is None or are_left_over(target) or not any(folder.glob("*.nut")):
+        return []
+    return [f"finished parts are kept in '{printable(folder)}': --resume goes on from them, else remove the folder"]
+
+
 def remove_left_over(target: Target) -> None:
     """Removes parts of which the film that lies there was made, unless another run is at work on them."""
     if target.parts_folder is None or not are_left_over(target):

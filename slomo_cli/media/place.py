@@ -6,10 +6,12 @@ import contextlib
 import errno
 import os
 import shutil
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from slomo_cli.errors import EncoderError, UsageError, printable
+from slomo_cli.errors import EncoderError, OutputBusy, UsageError, printable
 from slomo_cli.media.matroska import mark_full_range
 from slomo_cli.media.reread import count_pictures
 from slomo_cli.media.target import Target
@@ -31,8 +33,7 @@ class Place:
         folder = target.path.parent
         if not folder.is_dir():
             raise EncoderError(f"the folder '{printable(folder)}' does not exist: create it or choose another -o")
-        if not target.overwrite:
-            refuse_existing(target)
+        refuse_existing(target)
         try:
             self._clear_stale()
             if self._still:
@@ -62,7 +63,7 @@ class Place:
                 self.path.unlink()
             self._release()
 
-    def _taken(self) -> EncoderError:
+    def _taken(self) -> OutputBusy:
         self._release()
         self.path = None
         return busy()
@@ -104,30 +105,39 @@ class Place:
             raise EncoderError("the file has no place to mark its full range in: choose another --codec, or .mp4")
 
     def commit(self, target: Target) -> None:
-        """Durable first, then visible: sync, rename, sync the folder."""
+        """Durable first, then visible: sync, rename, sync the folder. A signal is heeded between these."""
         assert self.path is not None and target.path is not None
         if self._still:
-            self._commit_images(target)
+            numbers = sorted(int(name.stem) for name in self.path.iterdir())
+            pairs = [(self.path / f"{number}.{target.extension}", target.image_path(number)) for number in numbers]
         else:
-            sync(self.path)
-            _appear(self.path, target.path, target.overwrite)
+            pairs = [(self.path, target.path)]
+        for temporary, _ in pairs:
+            sync(temporary)
+        for _, path in pairs:
+            if words := _in_the_way(path, target.overwrite):
+                raise FileExistsError(errno.EEXIST, words)
+        _undisturbed(lambda: self._rename(pairs, target.overwrite))
         self._release()
-        self.path = None
         with contextlib.suppress(OSError):  # by now it is there, whatever becomes of the folder
             sync(target.path.parent)
 
-    def _commit_images(self, target: Target) -> None:
-        assert self.path is not None
-        numbers = sorted(int(name.stem) for name in self.path.iterdir())
-        for number in numbers:
-            sync(self.path / f"{number}.{target.extension}")
-        if not target.overwrite:
-            for number in numbers:
-                if os.path.lexists(target.image_path(number)):
-                    raise FileExistsError(errno.EEXIST, f"'{printable(target.image_path(number))}' exists")
-        for number in numbers:
-            _appear(self.path / f"{number}.{target.extension}", target.image_path(number), target.overwrite)
-        self.path.rmdir()
+    def _rename(self, pairs: list[tuple[Path, Path]], overwrite: bool) -> None:
+        """Gives every file its name, or none that was not there before."""
+        new: list[Path] = []
+        try:
+            for temporary, path in pairs:
+                was_there = os.path.lexists(path)
+                _appear(temporary, path, overwrite)
+                if not was_there:
+                    new.append(path)
+        except OSError:
+            for path in new:
+                path.unlink()
+            raise
+        if self._still and self.path is not None:
+            self.path.rmdir()
+        self.path = None
 
     def room(self) -> str:
         if self.path is None:
@@ -173,18 +183,29 @@ def locked(number: int) -> bool:
     return True
 
 
-def busy() -> EncoderError:
+def busy() -> OutputBusy:
     """What a run is told whose output another is writing."""
-    return EncoderError("another slomo is writing this output: wait for it or choose another -o")
+    return OutputBusy("another slomo is writing this output: wait for it or choose another -o")
 
 
 def refuse_existing(target: Target, frames: int = 1) -> None:
-    """UsageError when the target exists; of a sequence of images, any of the first ``frames``."""
+    """UsageError when the target exists; of a sequence of images, any of the first ``frames``.
+
+    Where it may be replaced, only when it is a folder.
+    """
     if target.path is None:
         return
     for path in map(target.image_path, range(1, frames + 1)) if target.still else [target.path]:
-        if os.path.lexists(path):
-            raise UsageError(f"'{printable(path)}' exists: overwrite it with -y or choose another -o")
+        if words := _in_the_way(path, target.overwrite):
+            how = "" if path.is_dir() else "overwrite it with -y or "
+            raise UsageError(f"{words}: {how}choose another -o")
+
+
+def _in_the_way(path: Path, overwrite: bool) -> str:
+    """What keeps a file from getting this name, in words; "" where nothing does."""
+    if path.is_dir() and not path.is_symlink():
+        return f"'{printable(path)}' is a folder"
+    return f"'{printable(path)}' exists" if not overwrite and os.path.lexists(path) else ""
 
 
 def left_over(target: Target, frames: int) -> list[str]:
@@ -195,6 +216,34 @@ def left_over(target: Target, frames: int) -> list[str]:
     if after == target.image_path(frames) or not os.path.lexists(after):
         return []
     return [f"'{printable(after)}' and what follows stay from an older sequence: remove them to have this one alone"]
+
+
+def _undisturbed(work: Callable[[], None]) -> None:
+    """Does the work to its end on a thread of its own: a signal comes to the main one, which heeds it afterwards."""
+    begun, done = threading.Event(), threading.Event()
+    problems: list[BaseException] = []
+
+    def do() -> None:
+        begun.set()
+        try:
+            work()
+        except BaseException as problem:
+            problems.append(problem)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=do, name="slomo-names")
+    try:
+        thread.start()
+        done.wait()
+    except RuntimeError:  # no thread is to be had
+        do()
+    except BaseException:
+        if begun.wait(timeout=2):
+            done.wait()
+        raise
+    if problems:
+        raise problems[0]
 
 
 def _appear(temporary: Path, path: Path, overwrite: bool) -> None:

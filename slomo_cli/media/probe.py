@@ -11,6 +11,7 @@ import math
 import os
 import re
 import struct
+from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import dropwhile, pairwise
 from pathlib import Path
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["open_container", "probe"]
 
 _MICROSECONDS = 1_000_000
+_HEAD_BYTES = 1 << 16
 _DOLBY_TAGS = frozenset({"dvh1", "dvhe", "dvav", "dva1", "dav1"})
 _UNSPECIFIED = 2
 """The code point of H.273."""
@@ -80,8 +82,10 @@ def probe(path: str | Path) -> VideoInfo:
         color = _color(frame, codec, _chroma_location(header))
         data = _side_data(frame, codec.codec.canonical_name)
         profile = _profile_extra(data, picture.files[0] if isinstance(picture, ImageSequence) else path, container)
-        count = len(picture.files) if isinstance(picture, ImageSequence) else stream.frames or 0
-        length = count * picture.time_base if several else _header_duration(container, stream)
+        if isinstance(picture, ImageSequence):
+            length: Fraction | None = len(picture.files) * picture.time_base
+        else:
+            length = _header_duration(container, stream)
         # libav calls HEVC interlaced where each picture is one field (ITU-T H.265, D.3.3), and joins none.
         single = codec.codec.canonical_name == "hevc" and bool(frame.interlaced_frame)
         field_order = int(getattr(codec, "field_order", 0) or 0) or _order_of_jpegs(picture)
@@ -98,7 +102,6 @@ def probe(path: str | Path) -> VideoInfo:
             hdr=_hdr(data, str(codec.codec_tag or "").strip("\0 "), _dolby_profile(header)),
             rate_from_header=_header_rate(stream),
             duration_from_header=length,
-            frames_from_header=count,
             container_start_seconds=_container_start(container),
             bit_rate=(codec.bit_rate or container.bit_rate) or None,
             sample_aspect=_sample_aspect(stream, opened),
@@ -108,7 +111,7 @@ def probe(path: str | Path) -> VideoInfo:
             single_fields=single,
             streams=_other_streams(container, stream),
             chapters=_chapters(container),
-            metadata=_pairs(container.metadata),
+            metadata=_pairs(_file_tags(path, container)),
             foreign_tags=tuple(as_text(key) for key, value in container.metadata.items() if is_foreign(value)),
             rate_is_nominal=not several and _rate_is_real(container, stream),
             picture_metadata=_pairs(stream.metadata),
@@ -387,6 +390,28 @@ def _container_start(container: InputContainer) -> Fraction:
         if own is not None and abs(own - rounded) < Fraction(2, _MICROSECONDS):
             return own
     return rounded
+
+
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_1970 = 11_644_473_600 * 10_000_000
+
+
+def _file_tags(path: str | os.PathLike[str], container: InputContainer) -> dict[str, str]:
+    """The tags of the file. Of ASF, older libav tells no date, and newer one says 1970 where there is none.
+
+    The date follows 48 bytes after the beginning of the File Properties Object, in units of 100 ns since 1601 (Advanced
+    Systems Format Specification, 3.2).
+    """
+    tags = dict(container.metadata)
+    if container.format.name == "asf":
+        tags.pop("creation_time", None)
+        with open(path, "rb") as file:
+            _, found, properties = file.read(_HEAD_BYTES).partition(_ASF_PROPERTIES)
+        since = int.from_bytes(properties[32:40], "little") - _ASF_1970
+        if found and 0 < since < 1 << 60:  # more is damage
+            date = datetime.fromtimestamp(since / 10_000_000, UTC)
+            tags["creation_time"] = f"{date:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return tags
 
 
 def _pairs(metadata: dict[str, str]) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,8 @@
-"""Counts the pictures in a file that was just written, by walking its packets; the first one only is decoded."""
+"""Counts the pictures in a file that was just written, by walking its packets; only its ends are decoded."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,15 @@ from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media.ffmpeg import literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from slomo_cli.media.target import Target
 
 
 def count_pictures(path: Path, target: Target, written: int) -> int:
     """Pictures found in the temporary file, or image files in the temporary folder; ``written`` is what was sent.
 
-    Raises EncoderError when the file cannot be read back at all.
+    Raises EncoderError when the file cannot be read back at all, or not to its end.
     """
     if target.still:
         return _count_images(path, target.extension)
@@ -26,39 +29,75 @@ def count_pictures(path: Path, target: Target, written: int) -> int:
 
 
 def _count_packets(path: Path, container: str) -> int:
+    with _opened(path, container) as source:
+        if not source.streams.video:
+            return 0
+        stream: Any = source.streams.video[0]
+        decodes = stream.codec_context is not None  # what has no decoder here cannot be judged
+        count, seen = 0, not decodes
+        key = last = None
+        for packet in source.demux(stream):
+            seen = seen or bool(packet.decode())
+            # A packet outside the track's edit list is there but never shown.
+            if not packet.size or packet.is_discard:
+                continue
+            count += 1
+            if packet.is_keyframe and packet.pts is not None:
+                key = packet
+            if last is None or (packet.pts is not None and packet.pts > last):
+                last = packet.pts
+    if decodes and key is not None and last is not None:
+        _see_end(path, container, key, last)
+    return count
+
+
+def _see_end(path: Path, container: str, key: Any, last: int) -> None:
+    """Decodes from the last key frame on; EncoderError where the picture stamped ``last`` is damaged or missing."""
     import av
 
-    from slomo_cli.media.source import ANY_TAGS
+    with _opened(path, container) as source:
+        stream = source.streams.video[0]
+        stream.thread_type = "AUTO"  # --resume waits for this after every part
+        if container != "mpegts":  # which has no index: seeking leads to any packet near
+            with suppress(av.error.FFmpegError):  # then it is read from its beginning
+                source.seek(key.pts, stream=stream)
+        reached = whole = False
+        for packet in source.demux(stream):
+            reached = reached or packet.pos == key.pos
+            if reached:
+                whole = any(picture.pts == last and not picture.is_corrupt for picture in packet.decode()) or whole
+        if reached and not whole:
+            raise EncoderError(f"the last picture of what ffmpeg wrote cannot be read back: {_NOTHING_KEPT}")
+
+
+@contextmanager
+def _opened(path: Path, container: str | None = None) -> Iterator[Any]:
+    """What was written, open for reading; whatever libav cannot read or decode of it is an EncoderError."""
+    import av
+
+    from slomo_cli.media.source import ANY_TAGS, tell_lack
 
     try:
-        with av.open(literal(path), format=_DEMUXERS.get(container), **ANY_TAGS) as source:
-            if not source.streams.video:
-                return 0
-            stream: Any = source.streams.video[0]
-            count, seen = 0, stream.codec_context is None  # what has no decoder here cannot be judged
-            for packet in source.demux(stream):
-                seen = seen or bool(packet.decode())
-                # A packet outside the track's edit list is there but never shown.
-                count += bool(packet.size and not packet.is_discard)
-            return count
+        with av.open(literal(path), format=_DEMUXERS.get(container or ""), **ANY_TAGS) as source:
+            yield source
     except (av.error.FFmpegError, OSError) as error:
-        raise EncoderError(
-            f"what ffmpeg wrote cannot be read back ({printable(error)}): nothing is kept; "
-            "another --codec or kind of file may do"
-        ) from None
+        tell_lack(error)
+        raise EncoderError(f"what ffmpeg wrote cannot be read back ({printable(error)}): {_NOTHING_KEPT}") from None
 
 
+_NOTHING_KEPT = "nothing is kept; another --codec or kind of file may do"
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matroska", "mpegts": "mpegts", "avi": "avi"}
 
 
 def _count_images(folder: Path, extension: str) -> int:
-    """Images numbered from 1 without a hole, none of them empty."""
+    """Images numbered from 1 without a hole, none of them empty; the first and the last one are decoded."""
     count = 0
-    while True:
-        name = folder / f"{count + 1}.{extension}"
-        if not name.is_file() or name.stat().st_size == 0:
-            return count
+    while (name := folder / f"{count + 1}.{extension}").is_file() and name.stat().st_size:
         count += 1
+    for number in {1, count} if count else ():
+        with _opened(folder / f"{number}.{extension}") as source:
+            next(source.decode(video=0))
+    return count
 
 
 def _count_webp(path: Path, rate: Fraction, written: int) -> int:

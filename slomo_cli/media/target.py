@@ -32,7 +32,7 @@ from slomo_cli.media.limits import refuse_rate, refuse_size
 from slomo_cli.media.names import numbered
 from slomo_cli.media.orientation import Orientation, orientation_of
 from slomo_cli.media.plays import play_options
-from slomo_cli.media.wishes import UserOption, parse_encoder_args
+from slomo_cli.media.wishes import UserOption, parse_encoder_args, refuse_other_encoder
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
 
 _NAME_BYTES = 255
@@ -153,6 +153,7 @@ def choose_target(
         check_pattern(target_path, container, frames)
     user_options = parse_encoder_args(settings.encoder_args)
     encoder = choose_encoder(container, extension, layout, settings, tools)
+    refuse_other_encoder(user_options, encoder.name)
     pixels = conform(
         encoder,
         info,

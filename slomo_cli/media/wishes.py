@@ -149,6 +149,15 @@ def parse_encoder_args(words: Sequence[str]) -> tuple[UserOption, ...]:
     return tuple(options)
 
 
+def refuse_other_encoder(options: Iterable[UserOption], encoder: str) -> None:
+    """UsageError where the user's options name another encoder for the picture: all else is planned for this one."""
+    for name, value in options:
+        if _base(name) == "c" and value != encoder:
+            raise UsageError(
+                f"-{printable(name)} {printable(value)} cannot be among the encoder arguments: use --codec"
+            )
+
+
 _ALIKE = frozenset(
     """avgblur bilateral boxblur cas chromashift colorbalance colorchannelmixer colorcontrast colorlevels colormatrix
     colorspace colortemperature crop curves delogo eq exposure fillborders format gblur hflip hue lenscorrection limiter

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from slomo_cli.cli.main import main
-from slomo_cli.errors import EncoderError, InputError, OutputClosed, UsageError
+from slomo_cli.errors import EncoderError, InputError, OutputBusy, OutputClosed, UsageError
 from slomo_cli.values import ComputeSettings, EncodeSettings, Summary, TimeSettings
 
 
@@ -327,6 +327,21 @@ def test_what_comes_while_this_one_begins_is_left_with_n(
 
     assert (done.code, done.err) == (0, "note: 'in.x8.mp4' exists and stays as it is\n")
     assert slomo("convert", "in.mp4", "-o", "other.mp4", "-n").code == 2
+
+
+def test_what_another_slomo_is_writing_is_left_to_it_with_n(
+    fake: FakePipeline, slomo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where several work on one list of files."""
+
+    def beaten(*_: Any, **__: Any) -> Summary:
+        raise OutputBusy("another slomo is writing this output")
+
+    monkeypatch.setattr("slomo_cli.pipeline.convert", beaten)
+    done = slomo("convert", "in.mp4", "-n")
+
+    assert (done.code, done.err) == (0, "note: 'in.x8.mp4' is being written by another slomo and left to it\n")
+    assert slomo("convert", "in.mp4").code == 4
 
 
 def test_y_replaces_and_n_leaves_existing_output(fake: FakePipeline, slomo: Any) -> None:

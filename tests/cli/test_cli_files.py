@@ -113,14 +113,9 @@ def test_results_go_beside_their_sources_or_into_the_folder() -> None:
             ["a/in.mp4", "b/in.mp4"],
             None,
             "slow",
-            "'a/in.mp4' and 'b/in.mp4' would both be written to 'slow/in.x8.mp4': convert them one by one",
+            "'a/in.mp4' and 'b/in.mp4' would both be written to 'slow/in.x8.mp4': give each an -o of its own",
         ),
-        (
-            ["in.mp4", "in.mp4"],
-            None,
-            None,
-            "'in.mp4' and 'in.mp4' would both be written to 'in.x8.mp4': convert them one by one",
-        ),
+        (["in.mp4", "./in.mp4"], None, None, "'in.mp4' is given twice: name it once"),
     ],
 )
 def test_contradictions_are_usage_errors(inputs: list[str], output: str | None, out_dir: str | None, text: str) -> None:

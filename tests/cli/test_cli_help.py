@@ -126,3 +126,16 @@ def test_help_takes_less_than_a_third_of_a_second() -> None:
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
     assert min(seconds) < 0.3
+
+
+def test_defaults_that_are_decided_elsewhere_are_told_as_they_are() -> None:
+    from slomo_cli.media.codecs import CODECS, encoder_of
+    from slomo_cli.media.cuts import CUT_THRESHOLD
+
+    text = " ".join(CliRunner().invoke(cli, ["convert", "--help"], terminal_width=80).output.split())
+    h264, hevc, av1, vp9 = (encoder_of(CODECS[name][0]).crf for name in ("h264", "hevc", "av1", "vp9"))
+    assert h264 and hevc and av1 and vp9 and h264[1:] == hevc[1:]
+    assert (
+        f"{h264[1]} to {h264[2]} (h264, hevc; {h264[3]} unless told) or {av1[2]} (av1, vp9; {av1[3]}, {vp9[3]})" in text
+    )
+    assert f"{CUT_THRESHOLD} unless told" in text

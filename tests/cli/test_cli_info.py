@@ -117,7 +117,6 @@ def example(path: Path) -> tuple[VideoInfo, SourceTiming]:
         hdr=HdrInfo(mastering, 800, 200, ("HDR10+",)),
         rate_from_header=None,
         duration_from_header=None,
-        frames_from_header=0,
         container_start_seconds=Fraction(0),
         sample_aspect=Fraction(4, 3),
         display_matrix=(0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30),

@@ -51,7 +51,6 @@ def video_info(
         "hdr": HdrInfo(),
         "rate_from_header": NTSC,
         "duration_from_header": None,
-        "frames_from_header": 0,
         "container_start_seconds": Fraction(0),
     }
     return VideoInfo(width=width, height=height, pix_fmt=pix_fmt, color=color, **{**settled, **more})

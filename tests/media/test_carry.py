@@ -890,6 +890,14 @@ class TestTracks:
         with av.open(str(done.path)) as output:
             assert "major_brand" not in {key.lower() for key in output.metadata}
 
+    @pytest.mark.parametrize("date", ["", "2020-05-05T01:01:01.000000Z"])
+    def test_asf_without_a_date_is_not_of_1970(self, tmp_path, make, date):
+        tags = ["-metadata", f"creation_time={date}"]
+        source = make("date.wmv", "-f", "lavfi", "-i", "testsrc2=size=64x48:duration=0.2", "-c:v", "wmv2", *tags)
+        done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        for file in (source, done.path):
+            assert dict(probe(file).metadata).get("creation_time", "") == date
+
     @pytest.mark.parametrize("channels", [1, 2, 6])
     def test_every_number_of_channels(self, tmp_path, make, channels):
         layout = {1: "mono", 2: "stereo", 6: "5.1(side)"}[channels]

@@ -618,8 +618,8 @@ def fake_ffmpeg(folder: Path, script: str) -> str:
 class TestTruth:
     """Nothing appears until it is whole; when something fails, nothing does."""
 
-    def start(self, folder: Path, program: str | None = None, expected: int | None = 5, **settings):
-        target = target_for(folder / "a.mp4", video_info(), tools(), **settings)
+    def start(self, folder: Path, program: str | None = None, expected: int | None = 5, name="a.mp4", **settings):
+        target = target_for(folder / name, video_info(), tools(), **settings)
         return Encoder(build_encode_args(target, NTSC, None, program or tools().path), target, expected)
 
     @pytest.fixture
@@ -830,6 +830,45 @@ class TestTruth:
         with pytest.raises(KeyboardInterrupt):
             place.Place(target_for(folder / name, video_info(), tools()))
         assert only_files(folder) == []
+
+    @posix
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_a_signal_while_pictures_get_their_names_waits_until_all_have_them(self, folder, monkeypatch, overwrite):
+        def signalled(*words):
+            real(*words)
+            if words[1].name == "1.png":
+                os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+        if overwrite:
+            (folder / "2.png").write_text("old")
+        real = place._appear
+        monkeypatch.setattr(place, "_appear", signalled)
+        with pytest.raises(KeyboardInterrupt):
+            write(folder / "%d.png", video_info(), frames_of("yuv420p"), overwrite=overwrite)
+        assert only_files(folder) == [f"{number}.png" for number in range(1, 6)]
+
+    def test_a_picture_that_cannot_get_its_name_takes_those_before_it_along(self, folder, monkeypatch):
+        def fail(temporary, path, overwrite):
+            if path.name == "4.png":
+                raise PermissionError(errno.EPERM, "Operation not permitted")
+            real(temporary, path, overwrite)
+
+        (folder / "2.png").write_text("old")
+        real = place._appear
+        monkeypatch.setattr(place, "_appear", fail)
+        with pytest.raises(EncoderError, match="Operation not permitted"):
+            write(folder / "%d.png", video_info(), frames_of("yuv420p"), overwrite=True)
+        assert only_files(folder) == ["2.png"]
+
+    def test_a_folder_in_the_way_of_a_picture_leaves_nothing(self, folder):
+        with self.start(folder, overwrite=True, name="%d.png") as encoder:
+            (folder / "3.png").mkdir()
+            for frame in frames_of("yuv420p"):
+                encoder.write(frame)
+            with pytest.raises(EncoderError, match=r"3\.png' is a folder"):
+                encoder.finish()
+        assert only_files(folder) == ["3.png"]
 
     @posix
     def test_threads_that_cannot_be_had_leave_no_process(self, folder, monkeypatch):

@@ -237,6 +237,15 @@ class TestCodecChoice:
         unknown = encoder_of("h264_vaapi")
         assert (unknown.codec, unknown.hardware, unknown.limited, unknown.whole_chroma) == ("h264", True, False, True)
 
+    @pytest.mark.parametrize(("codec", "bits"), [("h264", 8), ("hevc", 10), ("av1", 10)])
+    def test_nvenc_is_given_what_every_card_takes(self, monkeypatch, codec, bits):
+        """H.264 of 10 bits only the newest ones."""
+        monkeypatch.setattr("slomo_cli.media.target.try_encoder", lambda *_: None)
+        tools = FakeTools(encoders=frozenset({f"{codec}_nvenc"}))
+        target = target_for("a.mp4", video_info("yuv420p10le", 640, 480), tools, codec=f"{codec}_nvenc")
+        assert dict(target.options)["pix_fmt:v:0"] == {8: "yuv420p", 10: "p010le"}[bits]
+        assert ("bit depth (10 to 8) lost" in " ".join(target.warnings)) == (bits == 8)
+
     def test_the_next_encoder_of_a_codec_stands_in(self):
         few = FakeTools(encoders=frozenset({"libaom-av1", "libopenh264"}))
         assert target_for("a.mkv", tools=few, codec="av1").encoder == "libaom-av1"
@@ -380,6 +389,13 @@ class TestEncoderArguments:
         assert "-crf:v:0" not in words
         assert "-crf 30 -c:v:0 libx264 -movflags frag_keyframe" in words
         assert "+faststart" not in words
+
+    @pytest.mark.parametrize("option", ["-c:v", "-codec:v:0", "-vcodec", "-c"])
+    def test_another_encoder_is_chosen_by_codec(self, option):
+        """The plan is another: pixel formats, quality, the mark that players look for."""
+        with pytest.raises(UsageError, match=f"{option} libx265 cannot .* use --codec"):
+            target_for("a.mp4", encoder_args=(option, "libx265"))
+        assert target_for("a.mp4", codec="hevc", encoder_args=(option, "libx265")).encoder == "libx265"
 
     def test_filters_and_parameter_lists_add_up(self):
         info = video_info("yuv420p10le", hdr=HDR)
