@@ -404,6 +404,17 @@ def test_a_call_may_pause_before_the_schedule_ends(tmp_path: Path) -> None:
     assert again.record["seconds"] == record["seconds"] and again.step == record["step"]
 
 
+def test_the_time_of_earlier_calls_counts(tmp_path: Path) -> None:
+    settings = tiny_settings(steps=None, minutes=0.01)
+    earlier = make(tmp_path, settings)
+    earlier.record["seconds"] = 0.7
+    earlier.save()
+
+    record = make(tmp_path, settings).train()
+
+    assert record["finished"] and record["step"] == 0 and 0.7 <= record["seconds"] < 60
+
+
 def test_schedule_warms_up_and_falls_along_a_cosine() -> None:
     settings = tiny_settings(warmup_steps=10, learning_rate=1.0)
 
