@@ -463,8 +463,7 @@ class Interpolator:
 
         def make(times: Sequence[float]) -> list[Tensor]:
             motion, t = self._at(way, times)
-            index = [0] * len(times)
-            planes = fuse(samples[0], samples[1], motion, t, step=step, index=index, sparing=self._sparing)
+            planes = fuse(samples[0], samples[1], motion, t, step=step, sparing=self._sparing)
             return [self._fetched(plane) for plane in planes]
 
         pictures = self._halving(make, times)

@@ -254,7 +254,7 @@ def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
     asked: list[tuple[int, bool]] = []
 
     def short(*args: Any, **kwargs: Any) -> list[torch.Tensor]:
-        asked.append((len(kwargs["index"]), kwargs["sparing"]))
+        asked.append((len(args[3]), kwargs["sparing"]))
         if asked[-1] != (1, True) and not (plainly and asked[-1] == (1, False)):
             raise torch.OutOfMemoryError
         return fuse(*args, **kwargs)

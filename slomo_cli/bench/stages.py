@@ -159,7 +159,7 @@ def parts(
                     "new frame",
                     together,
                     len(times) / (len(times) + 1),
-                    lambda: fuse(samples_0, samples_1, motion, t, step=step, index=[0] * together),
+                    lambda: fuse(samples_0, samples_1, motion, t, step=step),
                 ),
             ]
             stages = []
