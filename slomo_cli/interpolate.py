@@ -450,8 +450,7 @@ class Interpolator:
     def _at(self, way: _Way, times: Sequence[float]) -> tuple[Motion, Tensor]:
         """The Motion at ``times``, and these as a tensor beside it."""
         t = on_device(torch.tensor(times, dtype=torch.float32), self.device)
-        index = torch.zeros(len(times), dtype=torch.int64, device=self.device)
-        motion = self._net.at(way.state, index, t)
+        motion = self._net.at(way.state, t)
         return motion if way.bend is None else bent(motion, way.bend, t), t
 
     @torch.inference_mode()

@@ -126,7 +126,6 @@ def parts(
             scale = net.proxy_scale(left.width, left.height)
             together = 1 if device.type == "cpu" else len(times)
             t = torch.tensor([float(time) for time in times[:together]], device=device)
-            index = torch.zeros(together, dtype=torch.int64, device=device)
             planes = [[to_tensor(plane, device) for plane in frame.planes] for frame in (left, right)]
 
             def prepare(k: int) -> tuple[SourcePlanes, Any]:
@@ -144,7 +143,7 @@ def parts(
                 return state, bend(sure, (sure, 1.0), (sure, 1.0))
 
             def move() -> Motion:
-                motion = run.at(state, index, t)
+                motion = run.at(state, t)
                 return motion if way is None else bent(motion, way, t)
 
             state, way = flow()

@@ -39,7 +39,7 @@ def pictures(height: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def by(run: FastOnCpu | Automatic, i0: Tensor, i1: Tensor, times: tuple[float, ...]) -> tuple[PairState, Motion]:
     """Flow and Motion from a runner."""
     state = run.pair(run.look(i0), run.look(i1))
-    return state, run.at(state, torch.zeros(len(times), dtype=torch.int64), torch.tensor(times))
+    return state, run.at(state, torch.tensor(times))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
