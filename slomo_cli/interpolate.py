@@ -419,9 +419,7 @@ class Interpolator:
 
         def upload() -> _Prepared:
             planes = [to_tensor(plane, self.device) for plane in frame.planes]
-            proxy = to_proxy(
-                [p[None] for p in planes], frame.layout, frame.color, scale.divisor, self._net.stride, scale.magnify
-            )
+            proxy = to_proxy(planes, frame.layout, frame.color, scale.divisor, self._net.stride, scale.magnify)
             return _Prepared(SourcePlanes.of(planes, frame.layout), self._net.look(proxy))
 
         return self._guarded(upload)

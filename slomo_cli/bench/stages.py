@@ -129,8 +129,7 @@ def parts(
             planes = [[to_tensor(plane, device) for plane in frame.planes] for frame in (left, right)]
 
             def prepare(k: int) -> tuple[SourcePlanes, Any]:
-                batched = [p[None] for p in planes[k]]
-                proxy = to_proxy(batched, left.layout, left.color, scale.divisor, run.stride, scale.magnify)
+                proxy = to_proxy(planes[k], left.layout, left.color, scale.divisor, run.stride, scale.magnify)
                 return SourcePlanes.of(planes[k], left.layout), run.look(proxy)
 
             (samples_0, seen_0), (samples_1, seen_1) = prepare(0), prepare(1)
