@@ -274,6 +274,8 @@ def test_channels_last_changes_nothing() -> None:
         ("fast", {"radius": -1}, "radius: expected whole numbers of 0 or more"),
         ("fast", {"refine": (0,)}, "refine: expected whole numbers of 1 or more"),
         ("fast", {"refine": ()}, "refine: expected whole numbers of 1 or more"),
+        ("fast", {"context": (16, 32, 48, 48, 40)}, "two coarse levels of one context at least, found"),
+        ("fast", {"encoder": (4, 4, 4), "hidden": 4, "context": 4, "match": 4, "radius": 1}, "two coarse levels"),
         ("fast", {"fine": -1}, "fine: expected whole numbers of 1 or more"),
     ],
 )
