@@ -417,6 +417,21 @@ def test_auto_leaves_an_apple_gpu_that_cannot_warp(monkeypatch: pytest.MonkeyPat
         choose_device("mps")
 
 
+@pytest.mark.parametrize(
+    ("proxy", "wanted"), [("auto", [2, 1, 0.5]), ("full", [1, 1, 0.5]), ("540", [4, 2, 1]), (1080, [2, 1, 0.5])]
+)
+def test_the_short_side_decides_what_the_network_sees(weights: str, proxy: str, wanted: list[float]) -> None:
+    """Samples to a pixel of the proxy: as many as bring the short side within it, or half a one where there is room."""
+    with Interpolator(weights, device="cpu", proxy=proxy) as net:
+        for (width, height), samples in zip([(3840, 2160), (1920, 1080), (960, 540)], wanted, strict=True):
+            for scale in (net.proxy_scale(width, height), net.proxy_scale(height, width)):
+                assert scale.divisor / scale.magnify == samples
+
+
+def test_what_computes_is_told_with_its_threads(net: Interpolator) -> None:
+    assert net.describe() == "cpu, float32, 2 threads"
+
+
 def test_a_smaller_proxy_keeps_the_size_of_the_result(weights: str) -> None:
     """What the network sees is reduced; what it makes is not."""
     with Interpolator(weights, device="cpu", dtype="float32", proxy="32") as net:
