@@ -26,8 +26,6 @@ from slomo_cli.net.motion import Motion
 from slomo_cli.net.warp import fusion_weight
 from slomo_cli.values import PixelLayout
 
-__all__ = ["SourcePlanes", "fuse"]
-
 # Pixels of a band on a CPU: what it reads and makes should stay in a core's second-level cache.
 _BAND_PIXELS = 48_000
 # The same on other devices, where bands save memory: some 50 MB at a time.
