@@ -13,6 +13,7 @@ import pytest
 import torch
 from tiny_network import save_tiny
 
+from slomo_cli.arrays import enlarged
 from slomo_cli.devices import choose_device, choose_dtype
 from slomo_cli.errors import DeviceError, UsageError, WeightsError
 from slomo_cli.interpolate import Interpolator
@@ -467,6 +468,38 @@ def test_refusals_say_what_was_expected(weights: str, kwargs: dict[str, Any], er
 def test_times_outside_the_pair_are_refused(weights: str, time: Any) -> None:
     with Interpolator(weights, device="cpu") as net, pytest.raises(UsageError, match="timestep from 0 to 1"):
         net.between(image(1), image(2), [time])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([[[0, 0, 0]]], "as a numpy array, found a list"),
+        (np.zeros((46, 62), np.uint8), r"of shape \(H, W, 3\), uint8 or uint16, found shape \(46, 62\), uint8"),
+        (np.zeros((46, 62, 4), np.uint8), r"found shape \(46, 62, 4\), uint8"),
+        (np.zeros((0, 62, 3), np.uint8), r"found shape \(0, 62, 3\), uint8"),
+        (np.zeros((46, 62, 3), np.float32), r"found shape \(46, 62, 3\), float32"),
+        (
+            np.zeros((46, 60, 3), np.uint8),
+            r"of one shape and type, found \(46, 6\d, 3\) uint8 and",
+        ),
+        (np.zeros((46, 62, 3), np.uint16), r"of one shape and type, found \(46, 62, 3\) uint"),
+    ],
+)
+def test_what_is_no_pair_of_images_is_refused(net: Interpolator, given: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        net.between(given, image(1), [0.5])
+    with pytest.raises(UsageError, match="found a list" if isinstance(given, list) else "of one shape and type"):
+        net.between(image(1), given, [0.5])
+
+
+def test_maps_are_enlarged_between_the_centres_of_cells() -> None:
+    """A slope over cells of two pixels is one over the pixels, and the last cell is cut off with the picture."""
+    like = frame(1, YUV420, 15, 9)
+    field = torch.arange(8.0).expand(1, 1, 5, 8)
+
+    assert np.allclose(enlarged(field, 2, like)[0, 0, :, 1:], (np.arange(1, 15) + 0.5) / 2 - 0.5)
+    assert enlarged(field, 2, like).shape == (1, 1, 9, 15)
+    assert np.array_equal(enlarged(field, 1, frame(1, YUV420, 7, 4))[0, 0], np.tile(np.arange(7.0), (4, 1)))
 
 
 def test_a_closed_one_says_so(weights: str) -> None:
