@@ -419,9 +419,7 @@ class Interpolator:
 
         def upload() -> _Prepared:
             planes = [to_tensor(plane, self.device) for plane in frame.planes]
-            proxy = to_proxy(
-                [p[None] for p in planes], frame.layout, frame.color, scale.divisor, self._net.stride, scale.magnify
-            )
+            proxy = to_proxy(planes, frame.layout, frame.color, scale.divisor, self._net.stride, scale.magnify)
             return _Prepared(SourcePlanes.of(planes, frame.layout), self._net.look(proxy))
 
         return self._guarded(upload)
@@ -450,8 +448,7 @@ class Interpolator:
     def _at(self, way: _Way, times: Sequence[float]) -> tuple[Motion, Tensor]:
         """The Motion at ``times``, and these as a tensor beside it."""
         t = on_device(torch.tensor(times, dtype=torch.float32), self.device)
-        index = torch.zeros(len(times), dtype=torch.int64, device=self.device)
-        motion = self._net.at(way.state, index, t)
+        motion = self._net.at(way.state, t)
         return motion if way.bend is None else bent(motion, way.bend, t), t
 
     @torch.inference_mode()
@@ -463,8 +460,7 @@ class Interpolator:
 
         def make(times: Sequence[float]) -> list[Tensor]:
             motion, t = self._at(way, times)
-            index = [0] * len(times)
-            planes = fuse(samples[0], samples[1], motion, t, step=step, index=index, sparing=self._sparing)
+            planes = fuse(samples[0], samples[1], motion, t, step=step, sparing=self._sparing)
             return [self._fetched(plane) for plane in planes]
 
         pictures = self._halving(make, times)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from tiny_network import save_tiny
 
+from slomo_cli.arrays import enlarged
 from slomo_cli.devices import choose_device, choose_dtype
 from slomo_cli.errors import DeviceError, UsageError, WeightsError
 from slomo_cli.interpolate import Interpolator
@@ -254,7 +255,7 @@ def test_a_device_short_of_memory_is_asked_for_less_at_a_time(
     asked: list[tuple[int, bool]] = []
 
     def short(*args: Any, **kwargs: Any) -> list[torch.Tensor]:
-        asked.append((len(kwargs["index"]), kwargs["sparing"]))
+        asked.append((len(args[3]), kwargs["sparing"]))
         if asked[-1] != (1, True) and not (plainly and asked[-1] == (1, False)):
             raise torch.OutOfMemoryError
         return fuse(*args, **kwargs)
@@ -417,6 +418,21 @@ def test_auto_leaves_an_apple_gpu_that_cannot_warp(monkeypatch: pytest.MonkeyPat
         choose_device("mps")
 
 
+@pytest.mark.parametrize(
+    ("proxy", "wanted"), [("auto", [2, 1, 0.5]), ("full", [1, 1, 0.5]), ("540", [4, 2, 1]), (1080, [2, 1, 0.5])]
+)
+def test_the_short_side_decides_what_the_network_sees(weights: str, proxy: str, wanted: list[float]) -> None:
+    """Samples to a pixel of the proxy: as many as bring the short side within it, or half a one where there is room."""
+    with Interpolator(weights, device="cpu", proxy=proxy) as net:
+        for (width, height), samples in zip([(3840, 2160), (1920, 1080), (960, 540)], wanted, strict=True):
+            for scale in (net.proxy_scale(width, height), net.proxy_scale(height, width)):
+                assert scale.divisor / scale.magnify == samples
+
+
+def test_what_computes_is_told_with_its_threads(net: Interpolator) -> None:
+    assert net.describe() == "cpu, float32, 2 threads"
+
+
 def test_a_smaller_proxy_keeps_the_size_of_the_result(weights: str) -> None:
     """What the network sees is reduced; what it makes is not."""
     with Interpolator(weights, device="cpu", dtype="float32", proxy="32") as net:
@@ -452,6 +468,38 @@ def test_refusals_say_what_was_expected(weights: str, kwargs: dict[str, Any], er
 def test_times_outside_the_pair_are_refused(weights: str, time: Any) -> None:
     with Interpolator(weights, device="cpu") as net, pytest.raises(UsageError, match="timestep from 0 to 1"):
         net.between(image(1), image(2), [time])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([[[0, 0, 0]]], "as a numpy array, found a list"),
+        (np.zeros((46, 62), np.uint8), r"of shape \(H, W, 3\), uint8 or uint16, found shape \(46, 62\), uint8"),
+        (np.zeros((46, 62, 4), np.uint8), r"found shape \(46, 62, 4\), uint8"),
+        (np.zeros((0, 62, 3), np.uint8), r"found shape \(0, 62, 3\), uint8"),
+        (np.zeros((46, 62, 3), np.float32), r"found shape \(46, 62, 3\), float32"),
+        (
+            np.zeros((46, 60, 3), np.uint8),
+            r"of one shape and type, found \(46, 6\d, 3\) uint8 and",
+        ),
+        (np.zeros((46, 62, 3), np.uint16), r"of one shape and type, found \(46, 62, 3\) uint"),
+    ],
+)
+def test_what_is_no_pair_of_images_is_refused(net: Interpolator, given: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        net.between(given, image(1), [0.5])
+    with pytest.raises(UsageError, match="found a list" if isinstance(given, list) else "of one shape and type"):
+        net.between(image(1), given, [0.5])
+
+
+def test_maps_are_enlarged_between_the_centres_of_cells() -> None:
+    """A slope over cells of two pixels is one over the pixels, and the last cell is cut off with the picture."""
+    like = frame(1, YUV420, 15, 9)
+    field = torch.arange(8.0).expand(1, 1, 5, 8)
+
+    assert np.allclose(enlarged(field, 2, like)[0, 0, :, 1:], (np.arange(1, 15) + 0.5) / 2 - 0.5)
+    assert enlarged(field, 2, like).shape == (1, 1, 9, 15)
+    assert np.array_equal(enlarged(field, 1, frame(1, YUV420, 7, 4))[0, 0], np.tile(np.arange(7.0), (4, 1)))
 
 
 def test_a_closed_one_says_so(weights: str) -> None:

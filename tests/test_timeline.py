@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slomo_cli.errors import InputError, UsageError
-from slomo_cli.timeline import Output, Plan, Step, make_plan, moves_from, schedule
+from slomo_cli.timeline import Output, Plan, Step, make_plan, moves_from, schedule, with_pauses
 from slomo_cli.values import SourceTiming, TimeSettings
 
 quick = settings(max_examples=60)
@@ -289,6 +289,22 @@ def test_a_picture_stands_still_that_stands_long_by_the_clock_and_for_its_film(n
     uneven = SourceTiming(2, F(0), gap, None, nominal)
     assert moves_from(F(1), 1 + gap, uneven) == (1 + gap - 1 / nominal if pause else 1)
     assert moves_from(F(1), 1 + gap, replace(uneven, rate=nominal)) == 1
+
+
+def test_the_pictures_of_a_loop_pause_before_its_turn() -> None:
+    uneven = SourceTiming(5, F(0), F(6), None, F(10))
+    stamps = [F(0), F(1, 10), F(2, 10), F(2), F(5)]
+    assert with_pauses(stamps, uneven) == (0, F(1, 10), F(2, 10), F(19, 10), 2, F(49, 10), 5)
+    assert with_pauses(stamps, uneven, F(4)) == (0, F(1, 10), F(2, 10), F(19, 10), 2, F(39, 10), 4)
+    assert with_pauses(stamps, uneven, F(2)) == (0, F(1, 10), F(2, 10), F(19, 10), 2)
+
+
+def test_a_part_of_a_kept_rate_begins_at_a_made_picture_and_ends_at_one_of_the_source() -> None:
+    """Neither is shown twice, and the picture at the end is none of the part."""
+    stamps = grid(4, F(10))
+    settings_of = TimeSettings(F(4), start=F(1, 10) + F(3, 40), end=F(3, 10), vfr="keep")
+    rows = walk(make_plan(timing_of(stamps, F(1, 10)), settings_of, stamps), stamps)
+    assert [(left, output.t) for left, _, output in rows] == [(1, F(3, 4)), *((2, F(k, 4)) for k in range(4))]
 
 
 def test_stamps_may_repeat_or_run_back_when_the_rate_is_kept() -> None:

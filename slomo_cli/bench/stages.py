@@ -126,12 +126,10 @@ def parts(
             scale = net.proxy_scale(left.width, left.height)
             together = 1 if device.type == "cpu" else len(times)
             t = torch.tensor([float(time) for time in times[:together]], device=device)
-            index = torch.zeros(together, dtype=torch.int64, device=device)
             planes = [[to_tensor(plane, device) for plane in frame.planes] for frame in (left, right)]
 
             def prepare(k: int) -> tuple[SourcePlanes, Any]:
-                batched = [p[None] for p in planes[k]]
-                proxy = to_proxy(batched, left.layout, left.color, scale.divisor, run.stride, scale.magnify)
+                proxy = to_proxy(planes[k], left.layout, left.color, scale.divisor, run.stride, scale.magnify)
                 return SourcePlanes.of(planes[k], left.layout), run.look(proxy)
 
             (samples_0, seen_0), (samples_1, seen_1) = prepare(0), prepare(1)
@@ -144,7 +142,7 @@ def parts(
                 return state, bend(sure, (sure, 1.0), (sure, 1.0))
 
             def move() -> Motion:
-                motion = run.at(state, index, t)
+                motion = run.at(state, t)
                 return motion if way is None else bent(motion, way, t)
 
             state, way = flow()
@@ -159,7 +157,7 @@ def parts(
                     "new frame",
                     together,
                     len(times) / (len(times) + 1),
-                    lambda: fuse(samples_0, samples_1, motion, t, step=step, index=[0] * together),
+                    lambda: fuse(samples_0, samples_1, motion, t, step=step),
                 ),
             ]
             stages = []

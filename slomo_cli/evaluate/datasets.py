@@ -16,16 +16,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media.containers import VIDEO_SUFFIXES
 from slomo_cli.media.names import by_number
+from slomo_cli.picture import RGB
 from slomo_cli.text import some
-
-RGB = npt.NDArray[np.uint8]
-"""An 8-bit RGB picture, (height, width, 3)."""
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 

@@ -19,9 +19,8 @@ import numpy.typing as npt
 
 from slomo_cli.evaluate.datasets import Window
 from slomo_cli.media.cuts import CutDetector, PairKinds
+from slomo_cli.picture import RGB
 from slomo_cli.values import ComputeSettings, Frame
-
-RGB = npt.NDArray[np.uint8]
 
 
 class PictureMotion(Protocol):

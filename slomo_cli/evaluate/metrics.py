@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slomo_cli.errors import InputError
-
-RGB = npt.NDArray[np.uint8]
+from slomo_cli.picture import RGB
 
 PEAK = 255.0
 PSNR_CEILING = 100.0

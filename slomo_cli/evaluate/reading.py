@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from slomo_cli.errors import InputError, printable
@@ -19,12 +18,11 @@ from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
 from slomo_cli.media.source import PictureTrack, first_picture
 from slomo_cli.media.view import to_libav
+from slomo_cli.picture import RGB
 from slomo_cli.values import PixelLayout
 
 if TYPE_CHECKING:
     from slomo_cli.values import Plane
-
-RGB = npt.NDArray[np.uint8]
 
 
 def read_picture(path: Path) -> RGB:

@@ -11,7 +11,8 @@ from fractions import Fraction
 import numpy as np
 
 from slomo_cli.errors import EncoderError, UsageError, printable
-from slomo_cli.evaluate.methods import RGB, Method
+from slomo_cli.evaluate.methods import Method
+from slomo_cli.picture import RGB
 
 RIVALS = ("nearest", "blend", "minterpolate")
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from slomo_cli.errors import WeightsError, printable
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
+from slomo_cli.text import some
 
 PRESET = "avinash20"
 
@@ -97,10 +98,10 @@ def _read(path: Path) -> Mapping[str, Any]:
     except Exception as error:  # torch reports damage in many ways: RuntimeError, EOFError, KeyError, struct.error ...
         raise WeightsError(f"{shown} is truncated or is no PyTorch checkpoint: get it again") from error
     if not isinstance(found, Mapping) or not {"state_dictFC", "state_dictAT"} <= found.keys():
-        keys = list(found)[:5] if isinstance(found, Mapping) else [type(found).__name__]
+        keys = list(found) if isinstance(found, Mapping) else [type(found).__name__]
         raise WeightsError(
             "expected a Super-SloMo checkpoint with state_dictFC and state_dictAT, "
-            f"found {', '.join(map(printable, keys)) or 'nothing'} in {shown}"
+            f"found {some(keys) or 'nothing'} in {shown}"
         )
     return found
 
@@ -127,8 +128,7 @@ def _translated(checkpoint: Mapping[str, Any], key: str, net: str, source: Path)
                 )
             ours[f"{net}.{name}.{part}"] = value.float()
     if theirs:
-        some = ", ".join(printable(name) for name in list(theirs)[:3])
-        raise WeightsError(f"{printable(source)} is of another layout: {key} also holds {some}")
+        raise WeightsError(f"{printable(source)} is of another layout: {key} also holds {some(list(theirs))}")
     return ours
 
 

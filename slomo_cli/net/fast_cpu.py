@@ -104,8 +104,8 @@ class FastOnCpu:
         extra = (first.picture, second.picture, *contexts, places, sure, suspects(sure))
         return PairState(full[0:1], full[1:2], extra, leaps)
 
-    def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
-        """Motion of M timesteps of the one pair: ``index`` is all zeros."""
+    def at(self, state: PairState, t: Tensor) -> Motion:
+        """Motion of M timesteps of the pair."""
         pictures, contexts, (places, sure, among) = state.extra[:2], state.extra[2:4], state.extra[4:]
         full = (state.flow_01, state.flow_10)
         h, w = places.shape[-2:]
@@ -144,7 +144,7 @@ class FastOnCpu:
             motion[m].copy_(made.view(6, 2, 2, h, w).permute(0, 3, 1, 4, 2))
         motion = motion.view(-1, 6, 2 * h, 2 * w)
         parts = Motion(motion[:, 0:2], motion[:, 2:4], motion[:, 4:5], motion[:, 5:6])
-        return with_leaps(parts, state.leaps, index, t)
+        return with_leaps(parts, state.leaps, torch.zeros_like(t, dtype=torch.int64), t)
 
 
 # ------------------------------------------------------------------------------------------------- flow of a pair

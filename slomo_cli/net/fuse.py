@@ -26,8 +26,6 @@ from slomo_cli.net.motion import Motion
 from slomo_cli.net.warp import fusion_weight
 from slomo_cli.values import PixelLayout
 
-__all__ = ["SourcePlanes", "fuse"]
-
 # Pixels of a band on a CPU: what it reads and makes should stay in a core's second-level cache.
 _BAND_PIXELS = 48_000
 # The same on other devices, where bands save memory: some 50 MB at a time.
@@ -104,30 +102,29 @@ class _Factor:
 
 @dataclass(frozen=True, slots=True)
 class SourcePlanes:
-    """N source frames made ready for sampling; made once per frame, used for every in-between frame beside it."""
+    """A source frame made ready for sampling; made once, used for every in-between frame beside it."""
 
     layout: PixelLayout
     dtype: torch.dtype
     """The integer type the samples came in and fused samples leave in."""
     groups: tuple[Tensor, ...]
-    """(N, C, h, w) float32 per group of planes with equal geometry. Samples are stored 0.5 too high: every weight in
+    """(1, C, h, w) float32 per group of planes with equal geometry. Samples are stored 0.5 too high: every weight in
     the fusion sums to one, so the half survives to the end, where cutting the fraction off then rounds to nearest.
-    Where detail is to be given back the second differences across and down follow, (N, 3C, h, w) in all."""
+    Where detail is to be given back the second differences across and down follow, (1, 3C, h, w) in all."""
 
     @staticmethod
     def of(planes: Sequence[Tensor], layout: PixelLayout) -> SourcePlanes:
-        """Convert integer planes ((N, h, w) each, or (h, w) for one frame) in the layout's storage order."""
+        """Convert integer planes (h, w) in the layout's storage order."""
         if len(planes) != layout.plane_count:
             raise ValueError(f"expected {layout.plane_count} planes of {layout.name}, found {len(planes)}")
-        batched = [plane if plane.dim() == 3 else plane[None] for plane in planes]
         groups = []
         for group in _groups(layout):
-            first = batched[group.planes[0]]
+            first = planes[group.planes[0]]
             count = len(group.planes)
             channels = 3 * count if group.detailed else count
-            samples = torch.empty(first.shape[0], channels, *first.shape[1:], device=first.device)
+            samples = torch.empty(1, channels, *first.shape, device=first.device)
             for channel, plane in enumerate(group.planes):
-                samples[:, channel].copy_(batched[plane])
+                samples[0, channel].copy_(planes[plane])
             samples[:, :count] += 0.5
             if group.detailed:
                 plain, across, down = samples.chunk(3, 1)
@@ -156,20 +153,16 @@ def fuse(
     t: Tensor,
     *,
     step: int,
-    index: Sequence[int] | None = None,
     sparing: bool = False,
 ) -> list[Tensor]:
     """Make M in-between pictures from the samples of their neighbours.
 
-    ``first``, ``second``: the N frames before and N after. ``motion``: M entries on a grid of ``step`` luma samples,
-    covering at least the frame. ``t``: (M,) in (0, 1). ``index``: to which of the N pairs output m belongs; by default
-    m, or 0 where N is 1. ``sparing``: band by band, with little memory besides the result, where the device would do
-    better with everything at once; the result is the same. Returns the planes in storage order, (M, h, w) each, in the
-    samples' own integer type.
+    ``motion``: M entries on a grid of ``step`` luma samples, covering at least the frame. ``t``: (M,) in (0, 1).
+    ``sparing``: band by band, with little memory besides the result, where the device would do better with everything
+    at once; the result is the same. Returns the planes in storage order, (M, h, w) each, in the samples' own integer
+    type.
     """
     count = motion.flow_t0.shape[0]
-    if index is None:
-        index = range(count) if first.groups[0].shape[0] > 1 else [0] * count
     t = t.to(motion.visibility.device)
     groups = list(zip(_groups(first.layout), first.groups, second.groups, strict=True))
     planes: list[Tensor] = [torch.empty(0)] * first.layout.plane_count
@@ -178,15 +171,15 @@ def fuse(
             planes[plane] = torch.empty(count, *source.shape[-2:], dtype=first.dtype, device=source.device)
     in_bands = sparing or _works_in_bands(t.device)
     longest = max(1, _COARSE_VALUES // motion.flow_t0[0].numel()) if in_bands else count
-    for start, stop in _runs(index, longest):
-        one, pair = slice(start, stop), slice(index[start], index[start] + 1)
-        part = Motion(*(whole[one] for whole in motion))
+    for start in range(0, count, longest):
+        some = slice(start, start + longest)
+        part = Motion(*(whole[some] for whole in motion))
         known: dict[tuple[float, ...], Tensor] = {}
         for group, source_0, source_1 in groups:
             height, width = source_0.shape[-2:]
-            rows, factor_y, factor_x = _sampling_rows(part, t[one], group, step, height, width, known)
-            out = [planes[plane][one] for plane in group.planes]
-            work = _Work(source_0[pair], source_1[pair], rows, factor_y, factor_x, out, first.layout.peak)
+            rows, factor_y, factor_x = _sampling_rows(part, t[some], group, step, height, width, known)
+            out = [planes[plane][some] for plane in group.planes]
+            work = _Work(source_0, source_1, rows, factor_y, factor_x, out, first.layout.peak)
             if in_bands:
                 _fuse_in_bands(work)
             else:
@@ -201,7 +194,7 @@ def _works_in_bands(device: torch.device) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One group of planes of the K pictures of one pair."""
+    """One group of planes of K pictures."""
 
     source_0: Tensor  # (1, C, H, W), or with second differences (1, 3C, H, W)
     source_1: Tensor
@@ -283,15 +276,6 @@ def _sharpened(sampled: Tensor, shares: Tensor) -> Tensor:
     """Samples less their second differences (1, 3C, h, w) by those shares (1, 2, h, w): (1, C, h, w)."""
     plain, across, down = sampled.chunk(3, 1)
     return plain.addcmul_(across, shares[:, 0:1], value=-1).addcmul_(down, shares[:, 1:2], value=-1)
-
-
-def _runs(index: Sequence[int], longest: int) -> Iterator[tuple[int, int]]:
-    """Stretches of at most ``longest`` outputs of one pair, as (start, stop)."""
-    start = 0
-    for m in range(1, len(index) + 1):
-        if m == len(index) or index[m] != index[start] or m - start == longest:
-            yield start, m
-            start = m
 
 
 def _reach(rows: Tensor, channel: int, height: int) -> tuple[list[int], list[int]]:

@@ -65,16 +65,16 @@ def to_proxy(
 ) -> Tensor:
     """Integer planes to the picture the network sees.
 
-    ``planes``: (N, h, w) integers each, in the layout's storage order. Returns (N, 3, H, W) float32 RGB in [0, 1]:
-    areas of ``divisor`` x ``divisor`` luma samples averaged (frame edges repeated to fill the last), enlarged
-    ``magnify`` times, edges repeated until H and W are multiples of ``stride`` (one of ``magnify``). Gray gives three
-    equal channels; what is transparent lies over medium gray, so that a shape is seen that only alpha tells; the
-    transfer curve is left as it is. An unspecified matrix is BT.601 up to 576 lines and BT.709 above; an unspecified
-    range is limited for YUV and full for RGB and gray, as FFmpeg reads them.
+    ``planes``: (h, w) integers each, in the layout's storage order. Returns (1, 3, H, W) float32 RGB in [0, 1]: areas
+    of ``divisor`` x ``divisor`` luma samples averaged (frame edges repeated to fill the last), enlarged ``magnify``
+    times, edges repeated until H and W are multiples of ``stride`` (one of ``magnify``). Gray gives three equal
+    channels; what is transparent lies over medium gray, so that a shape is seen that only alpha tells; the transfer
+    curve is left as it is. An unspecified matrix is BT.601 up to 576 lines and BT.709 above; an unspecified range is
+    limited for YUV and full for RGB and gray, as FFmpeg reads them.
     """
     if magnify > 1:
         return magnified(to_proxy(planes, layout, color, divisor, stride // magnify), magnify)
-    frame_height, frame_width = planes[0].shape[-2:]
+    frame_height, frame_width = planes[0].shape
     height, width = (-(-side // (divisor * stride)) * stride for side in (frame_height, frame_width))
     block_y, block_x = 1 << layout.chroma_shift_y, 1 << layout.chroma_shift_x
     limited = color.is_limited(layout)
@@ -82,12 +82,12 @@ def to_proxy(
     black, scale = (16.0 * unit, 1 / (219.0 * unit)) if limited else (0.0, 1 / layout.peak)
 
     def reduced(plane: Tensor, by_y: int, by_x: int) -> Tensor:
-        """(N, h, w) float in sample units, averaged by areas."""
-        samples = plane[:, None].float()
-        h, w = samples.shape[-2:]
+        """(1, h, w) float in sample units, averaged by areas."""
+        samples = plane[None, None].float()
+        h, w = plane.shape
         if by_y > 1 or by_x > 1:
             samples = _means(_extend(samples, -(-h // by_y) * by_y, -(-w // by_x) * by_x), by_y, by_x)
-        return samples[:, 0]
+        return samples[0]
 
     def shown(rgb: Tensor) -> Tensor:
         rgb = _extend(rgb, height, width)
@@ -125,11 +125,11 @@ def _luma_shares(color: ColorInfo, height: int) -> tuple[float, float]:
 
 
 def _to_rgb(luma: Tensor, cb: Tensor, cr: Tensor, shares: tuple[float, float], height: int, width: int) -> Tensor:
-    """(N, h, w) luma in [0, 1], colour differences in [-1/2, 1/2] -> (N, 3, height, width) in [0, 1], edges repeated
+    """(1, h, w) luma in [0, 1], colour differences in [-1/2, 1/2] -> (1, 3, height, width) in [0, 1], edges repeated
     (ITU-R BT.709, item 3)."""
     red, blue = shares
     green = 1 - red - blue
-    rgb = torch.empty(luma.shape[0], 3, height, width, device=luma.device)
+    rgb = torch.empty(1, 3, height, width, device=luma.device)
     h, w = luma.shape[1:]
     inner = rgb[..., :h, :w]
     torch.add(luma, cr, alpha=2 * (1 - red), out=inner[:, 0])
@@ -156,10 +156,10 @@ def _extend(samples: Tensor, height: int, width: int) -> Tensor:
 
 
 def _resampled(plane: Tensor, block_y: int, block_x: int, divisor: int, size: tuple[int, int]) -> Tensor:
-    """Chroma (N, h, w) on a grid of ``divisor`` luma samples, bilinear between centres: (N, *size) float32."""
-    samples = plane[:, None].float()
-    h, w = samples.shape[-2:]
+    """Chroma (h, w) on a grid of ``divisor`` luma samples, bilinear between centres: ``size`` float32."""
+    samples = plane[None, None].float()
+    h, w = plane.shape
     samples = _extend(samples, -(-h // divisor) * divisor, -(-w // divisor) * divisor)
     factors = (block_y / divisor, block_x / divisor)
     resampled = F.interpolate(samples, scale_factor=factors, mode="bilinear", align_corners=False)
-    return resampled[:, 0, : size[0], : size[1]]
+    return resampled[0, 0, : size[0], : size[1]]

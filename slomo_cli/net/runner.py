@@ -31,8 +31,8 @@ class Runner(Protocol):
     def pair(self, first: Any, second: Any) -> PairState:
         """What two frames tell together, from what each tells alone."""
 
-    def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
-        """Motion of M times ``t`` (M,) within pairs ``index`` (M,) of ``state``."""
+    def at(self, state: PairState, t: Tensor) -> Motion:
+        """Motion of M times ``t`` (M,) between the two."""
 
 
 class Automatic:
@@ -54,9 +54,9 @@ class Automatic:
             state: PairState = self._net.pair(first, second)
         return state
 
-    def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
+    def at(self, state: PairState, t: Tensor) -> Motion:
         with self._autocast():
-            motion: Motion = self._net.at(state, index, t)
+            motion: Motion = self._net.at(state, torch.zeros_like(t, dtype=torch.int64), t)
         return motion
 
     def compile(self) -> None:
@@ -66,9 +66,7 @@ class Automatic:
                 setattr(self._net, name, torch.compile(getattr(self._net, name)))
             proxy = torch.zeros(1, 3, self.stride * 2, self.stride * 2, device=self._device)
             seen = self.look(proxy)
-            self.at(
-                self.pair(seen, seen), torch.zeros(1, dtype=torch.int64, device=self._device), proxy.new_full((1,), 0.5)
-            )
+            self.at(self.pair(seen, seen), proxy.new_full((1,), 0.5))
         except BaseException:
             for name in self._net.arithmetic:
                 vars(self._net).pop(name, None)  # what hides the method of its class

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from slomo_cli.net.motion import Motion, PairState
-from slomo_cli.net.unet import UNet
+from slomo_cli.net.unet import UNet, check_share
 from slomo_cli.net.warp import approximate_flows, warp
 
 # Mean colour of the paper's training frames, as its authors' later code (Reda et al., ICCV 2019) still subtracts it.
@@ -32,7 +32,7 @@ class SuperSloMo(nn.Module):
     ``shrunken_grid``: flows are meant for a lookup that scales positions by (W-1)/W and (H-1)/H, as networks trained
     with that slip need; the Motion answered is free of it. ``detail``: given back everywhere, as the paper's network
     has no word on it; 0 samples bilinearly, as the paper does, and 0.35 is between the best of clean and of noisy
-    pictures.
+    pictures. ValueError for what makes no network.
     """
 
     cell = 1
@@ -68,6 +68,8 @@ class SuperSloMo(nn.Module):
                 head_slope=head_slope,
             )
 
+        for name, share in (("detail", detail), *(("mean", colour) for colour in mean)):
+            check_share(name, share)
         self.cross_link = cross_link
         self.show_flows = show_flows
         self.shrunken_grid = shrunken_grid

@@ -33,6 +33,12 @@ def check_sizes(name: str, sizes: Sequence[int], least: int = 1, odd: bool = Fal
         raise ValueError(f"{name}: expected {kind} numbers of {least} or more, found {list(sizes)}")
 
 
+def check_share(name: str, share: object) -> None:
+    """ValueError unless it is a number from 0 to 1."""
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ValueError(f"{name}: expected a number from 0 to 1, found {share!r}")
+
+
 class _Twice(nn.Module):
     """Two convolutions with LeakyReLU; ``beside`` features join after or, with ``between``, before the second one."""
 
@@ -59,7 +65,7 @@ class UNet(nn.Module):
     ``beside``: channels that a caller joins to the bottleneck. ``skip``: where the encoder's features join a decoder
     level: ``after`` its two convolutions (the paper's layout: one more 3x3 convolution then gathers the finest level),
     or ``between`` them (then there is none). ``head_kernel``: side of the last convolution; it is linear unless
-    ``head_slope`` names a LeakyReLU. ValueError where a width is below 1 or a kernel is even.
+    ``head_slope`` names a LeakyReLU. ValueError where a width is below 1, a kernel even or a slope beyond 0 to 1.
     """
 
     def __init__(
@@ -67,8 +73,8 @@ class UNet(nn.Module):
         inputs: int,
         outputs: int,
         *,
-        widths: Sequence[int] = (32, 64, 128, 256, 512, 512),
-        kernels: Sequence[int] = (7, 5, 3, 3, 3, 3),
+        widths: Sequence[int],
+        kernels: Sequence[int],
         beside: int = 0,
         skip: Literal["after", "between"] = "after",
         head_kernel: int = 1,
@@ -84,6 +90,8 @@ class UNet(nn.Module):
         check_sizes("widths", widths)
         check_sizes("kernels", kernels, odd=True)
         check_sizes("head_kernel", [head_kernel], odd=True)
+        if head_slope is not None:
+            check_share("head_slope", head_slope)
         between = skip == "between"
         self.stride = 2 ** (len(widths) - 1)
         self.head_slope = head_slope

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from slomo_cli.errors import WeightsError, printable
 from slomo_cli.net.presets import Network, build
+from slomo_cli.text import some
 from slomo_cli.whole import whole
 
 _KEY = "slomo"  # of the header's metadata: JSON with preset, config, record
@@ -222,8 +223,7 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) 
     expected = model.state_dict()
     for what, names in (("lacks", expected.keys() - tensors.keys()), ("has besides", tensors.keys() - expected.keys())):
         if names:
-            some = ", ".join(printable(name) for name in sorted(names)[:3]) + (" ..." if len(names) > 3 else "")
-            raise WeightsError(f"{shown} does not fit its network: it {what} {len(names)} tensors ({some})")
+            raise WeightsError(f"{shown} does not fit its network: it {what} {some(sorted(names))}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise WeightsError(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,12 +19,10 @@ from slomo_cli.evaluate.run import score_method
 from slomo_cli.net.motion import Motion
 from slomo_cli.net.proxy import proxy_scale
 from slomo_cli.net.warp import render
-from slomo_cli.picture import Tile, error_to_rgb, flow_to_rgb, gray_to_rgb, sheet, write_png
+from slomo_cli.picture import RGB, Tile, error_to_rgb, flow_to_rgb, gray_to_rgb, sheet, write_png
 from slomo_cli.train.log import plot_losses
 from slomo_cli.train.stepper import Trainee
 from slomo_cli.train.windows import Batch, WindowSampler
-
-RGB = npt.NDArray[np.uint8]
 
 _SEED = 20180618  # of the held-out windows: the same ones in every run and at every step
 _TOGETHER = 4

@@ -117,8 +117,11 @@ class TrainSettings:
 def preset_settings(preset: str) -> TrainSettings:
     """The recipe of a preset.
 
-    ``superslomo``: the paper's losses, optimiser and crop. ``fast``: what was measured best in short trials at 128
-    pixels (reconstruction with a light pyramid term, the coarse flows held to the pictures, truth where there is any).
+    ``superslomo``: the paper's losses, optimiser and crop. Not the paper's are windows of several lengths (``--lengths
+    8`` is), detail given back in what is compared with the targets (``--net detail=0`` samples bilinearly), the colours
+    and sizes that windows are augmented by, the warm-up and the cosine, the clipping of gradients, and the average of
+    the weights. ``fast``: what was measured best in short trials at 128 pixels (reconstruction with a light pyramid
+    term, the coarse flows held to the pictures, truth where there is any).
     """
     if preset == "fast":
         return TrainSettings(

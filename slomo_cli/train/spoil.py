@@ -66,6 +66,3 @@ def quantise(pictures: Tensor, step: Tensor) -> Tensor:
     steps = step[..., None, None] * (1 + (n[:, None, None] + n) / 2)
     spectrum = torch.round(spectrum / steps) * steps
     return torch.einsum("ui,...huwv,vj->...hiwj", basis, spectrum, basis).reshape(pictures.shape)
-
-
-__all__ = ["quantise", "roughen", "spoil"]

@@ -21,8 +21,10 @@ from slomo_cli.train.store import Ints, Place, Squares, Store, put
 Floats = npt.NDArray[np.float64]
 Part = Literal["train", "held-out"]
 
-DUPLICATE_CHANGE = 0.02
-"""Mean luma change, 0..255, below which two frames are taken for the same picture."""
+STILL_CHANGE = 0.02
+"""Mean luma change, 0..255, below which a frame shows the picture before it still. Decoding has left out repeats amid
+motion (``media.cuts.DuplicateFilter``); what stands still for longer, and the last frame before a cut, is left to it.
+"""
 UNEVEN = 1.75
 """A window whose longest frame step is more than so many times its shortest has lost frames and is left out."""
 STATIC, WILD = 0.15, 8.0
@@ -98,9 +100,9 @@ def _frames_of(clips: Sequence[Clip], hold_out: float) -> _Frames:
     columns: list[tuple[npt.NDArray[np.generic], ...]] = []
     for number, clip in enumerate(clips):
         change = clip.motion.mean((1, 2)).astype(np.float64)
-        different = change >= DUPLICATE_CHANGE
-        different[0] = True
-        (kept,) = np.nonzero(different)
+        moved = change >= STILL_CHANGE
+        moved[0] = True
+        (kept,) = np.nonzero(moved)
         change = change[kept]
         joined = ~clip.cuts[kept]
         joined[0] = False

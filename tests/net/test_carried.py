@@ -125,6 +125,16 @@ def test_what_is_wide_passes_behind_a_post(post: int) -> None:
     assert not where[:, 2 * post : 2 * post + 6].any()
 
 
+@pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("way", [-8.0, 4.0])
+def test_what_is_wide_passes_behind_what_moves_itself(t: float, way: float) -> None:
+    scene = Scene((6, 40, 12.0), (24, 4, way))
+    _, where = whole(scene.found(t, guess=scene.motion(t)))
+    left = 2 * round(24 + t * way)
+
+    assert not where[:, left : left + 8].any()
+
+
 def test_a_post_that_is_not_sure_gives_way() -> None:
     scene = Scene((6, 30, 8.0), (22, 3, 0.0))
     sure = scene.sure()

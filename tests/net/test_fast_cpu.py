@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from slomo_cli.net.fast import Fast, more_levels, route
+from slomo_cli.net.fast import Fast, kept, more_levels, route
 from slomo_cli.net.fast_cpu import FastOnCpu
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.runner import Automatic, runner
@@ -39,7 +39,7 @@ def pictures(height: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def by(run: FastOnCpu | Automatic, i0: Tensor, i1: Tensor, times: tuple[float, ...]) -> tuple[PairState, Motion]:
     """Flow and Motion from a runner."""
     state = run.pair(run.look(i0), run.look(i1))
-    return state, run.at(state, torch.zeros(len(times), dtype=torch.int64), torch.tensor(times))
+    return state, run.at(state, torch.tensor(times))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -120,3 +120,13 @@ def test_larger_pictures_are_seen_from_further_away(height: int, width: int, mor
     assert [tuple(flow.shape[-2:]) for flow in ladder[-4:]] == [
         (height // step, width // step) for step in (32, 16, 8, 4)
     ]
+
+
+@pytest.mark.parametrize(
+    ("moved", "still", "share"),
+    [(0.9, 0.1, 1.0), (0.8, 0.8, 1.0), (0.5, 0.75, 0.755), (0.3, 0.9, 0.036), (0, 1, 0.001)],
+)
+def test_flow_is_dropped_where_the_frames_are_more_alike_in_place(moved: float, still: float, share: float) -> None:
+    flow, even = torch.full((2, 2, 3, 3), 5.0), torch.ones(2, 1, 3, 3)
+    found = kept(flow, 0 * even, moved * even, still * even)
+    assert torch.allclose(found, share * flow, atol=0.005)

@@ -299,7 +299,7 @@ def test_both_arrangements_leap_alike(net: Fast) -> None:
         state = net.pair(i0[None], i1[None])
         wanted = net.at(state, torch.tensor([0, 0]), t)
         own = run.pair(run.look(i0[None]), run.look(i1[None]))
-        found = run.at(own, torch.tensor([0, 0]), t)
+        found = run.at(own, t)
         assert len(own.leaps) == len(state.leaps) == int(i0.mean() > i1.mean())
         for a, b in zip(own.leaps, state.leaps, strict=True):
             assert torch.allclose(a.step, b.step, atol=1e-3)

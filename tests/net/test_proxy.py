@@ -19,14 +19,14 @@ GBRP = PixelLayout("gbrp", "rgb", 8)
 def flat(layout: PixelLayout, samples: tuple[int, ...], width: int = 16, height: int = 16) -> list[Tensor]:
     dtype = torch.uint8 if layout.bits == 8 else torch.uint16
     shapes = layout.plane_shapes(width, height)
-    return [torch.full((1, *shape), value, dtype=dtype) for shape, value in zip(shapes, samples, strict=True)]
+    return [torch.full(shape, value, dtype=dtype) for shape, value in zip(shapes, samples, strict=True)]
 
 
-def noise(layout: PixelLayout, width: int, height: int, seed: int = 1, count: int = 1) -> list[Tensor]:
+def noise(layout: PixelLayout, width: int, height: int, seed: int = 1) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     dtype = torch.uint8 if layout.bits == 8 else torch.uint16
     return [
-        torch.randint(0, layout.peak + 1, (count, *shape), generator=generator, dtype=torch.int32).to(dtype)
+        torch.randint(0, layout.peak + 1, shape, generator=generator, dtype=torch.int32).to(dtype)
         for shape in layout.plane_shapes(width, height)
     ]
 
@@ -134,9 +134,9 @@ def test_areas_are_averaged(divisor: int, shift_x: int, shift_y: int) -> None:
 def test_chroma_of_420_lies_where_luma_lies(divisor: int) -> None:
     """A coloured half on the right: the edge must sit at the same proxy column in all channels."""
     planes = flat(YUV420, (128, 128, 128), 64, 32)
-    planes[0][:, :, 32:] = 200
-    planes[1][:, :, 16:] = 60
-    planes[2][:, :, 16:] = 190
+    planes[0][:, 32:] = 200
+    planes[1][:, 16:] = 60
+    planes[2][:, 16:] = 190
     proxy = to_proxy(planes, YUV420, ColorInfo(range=2, matrix=6), divisor, 8)[0]
     edge = 32 // divisor
     left, right = proxy[:, :, edge - 2], proxy[:, :, edge + 1]
@@ -144,13 +144,35 @@ def test_chroma_of_420_lies_where_luma_lies(divisor: int) -> None:
     assert torch.allclose(right, proxy[:, :, -1], atol=1e-5)
 
 
+@pytest.mark.parametrize("divisor", [1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize(("shift_x", "shift_y"), [(1, 0), (1, 1), (2, 0), (2, 2)])
+def test_slopes_of_colour_lie_where_slopes_of_luma_do(divisor: int, shift_x: int, shift_y: int) -> None:
+    """Chroma is sited at the centre of its block: its slope runs through the same places in any proxy, to a rounding
+    of its samples."""
+
+    def slope(y: Tensor, x: Tensor) -> Tensor:
+        """By places in luma samples from the picture's corner."""
+        return 90 + y[:, None] / 4 + x / 4
+
+    layout = PixelLayout("x", "yuv", 8, shift_x, shift_y)
+    centres = [(torch.arange(140 >> shift) + 0.5) * (1 << shift) for shift in (shift_y, shift_x)]
+    cr = slope(*centres).round().to(torch.uint8)
+    planes = [torch.full((140, 140), 128, dtype=torch.uint8), torch.full_like(cr, 128), cr]
+    red = to_proxy(planes, layout, ColorInfo(range=2, matrix=6), divisor, 1)[0, 0]
+
+    size = 140 // divisor
+    places = (torch.arange(size) + 0.5) * divisor
+    off = red[:size, :size] - (128 + 1.402 * (slope(places, places) - 128)) / 255
+    assert off[4:-4, 4:-4].abs().max() < 1.402 * 0.51 / 255
+
+
 @pytest.mark.parametrize(("width", "height"), [(2, 2), (33, 17), (64, 32), (65, 31), (7, 9)])
 @pytest.mark.parametrize("divisor", [1, 2, 3])
 def test_sides_become_multiples_by_repeating_the_edge(width: int, height: int, divisor: int) -> None:
     for layout in (YUV420, GBRP):
-        proxy = to_proxy(noise(layout, width, height, count=2), layout, ColorInfo(), divisor, 16)
+        proxy = to_proxy(noise(layout, width, height), layout, ColorInfo(), divisor, 16)
         high, wide = -(-height // divisor), -(-width // divisor)
-        assert proxy.shape == (2, 3, -(-high // 16) * 16, -(-wide // 16) * 16)
+        assert proxy.shape == (1, 3, -(-high // 16) * 16, -(-wide // 16) * 16)
         assert torch.equal(proxy[:, :, high:], proxy[:, :, high - 1 : high].expand_as(proxy[:, :, high:]))
         assert torch.equal(proxy[..., wide:], proxy[..., wide - 1 : wide].expand_as(proxy[..., wide:]))
 
@@ -185,7 +207,7 @@ def test_small_pictures_are_enlarged_and_large_ones_reduced(
 
 def test_an_enlarged_proxy_lies_over_its_picture() -> None:
     """Twice as large, every 2x2 pixels about one sample: averaged back, a ramp is itself."""
-    ramp = torch.arange(16, 240, 7, dtype=torch.uint8)[:32].expand(1, 24, 32).contiguous()
+    ramp = torch.arange(16, 240, 7, dtype=torch.uint8)[:32].expand(24, 32).contiguous()
     layout = PixelLayout("gray", "gray", 8)
     plain = to_proxy([ramp], layout, ColorInfo(range=2), 1, 8)
     large = to_proxy([ramp], layout, ColorInfo(range=2), 1, 16, 2)

@@ -153,6 +153,28 @@ def test_residual_flows_are_added_to_the_approximate_ones(preset: str) -> None:
     assert torch.allclose(motion.visibility, torch.tensor(1.5).sigmoid(), atol=1e-6)
 
 
+def test_flows_meant_for_a_shrunken_grid_are_freed_of_it() -> None:
+    """Such a lookup scales positions by (W-1)/W and (H-1)/H: what it finds there lies here."""
+    net, flow = small("avinash20"), torch.randn(2, 2, 5, 7, generator=torch.Generator().manual_seed(1))
+    y, x = torch.meshgrid(torch.arange(5.0), torch.arange(7.0), indexing="ij")
+
+    there = torch.stack((x, y)) + flow
+    lies = torch.stack((there[:, 0] * 6 / 7, there[:, 1] * 4 / 5), 1)
+
+    assert torch.allclose(net._true(flow), lies - torch.stack((x, y)), atol=1e-5)
+    assert torch.equal(small()._true(flow), flow)
+
+
+def test_the_papers_mean_colour_is_subtracted() -> None:
+    net, (i0, i1) = build("superslomo", SMALL), pictures()
+    assert isinstance(net, SuperSloMo)
+
+    kept = net.pair(i0, i1).extra
+
+    mean = torch.tensor([0.4311, 0.4281, 0.3979]).view(3, 1, 1)
+    assert torch.allclose(kept[0], i0 - mean) and torch.allclose(kept[1], i1 - mean)
+
+
 @pytest.mark.parametrize("preset", ["superslomo", "avinash20"])
 def test_gradient_reaches_every_parameter(preset: str) -> None:
     net = small(preset).train()
@@ -239,6 +261,12 @@ def test_channels_last_changes_nothing() -> None:
         ("superslomo", {"head_kernel": 2}, "head_kernel: expected odd numbers of 1 or more, found"),
         ("superslomo", {"kernels": (7, 5, 3, 3, 3, 4)}, "kernels: expected odd numbers"),
         ("superslomo", {"widths": (0, 4, 4, 4, 4, 4)}, "widths: expected whole numbers of 1 or more"),
+        ("superslomo", {"head_slope": "a"}, "head_slope: expected a number from 0 to 1, found 'a'"),
+        ("superslomo", {"mean": ("a", 1, 1)}, "mean: expected a number from 0 to 1, found 'a'"),
+        ("superslomo", {"detail": "x"}, "detail: expected a number from 0 to 1, found 'x'"),
+        ("superslomo", {"detail": None}, "detail: expected a number from 0 to 1, found None"),
+        ("superslomo", {"detail": float("nan")}, "detail: expected a number from 0 to 1, found nan"),
+        ("superslomo", {"detail": 1.5}, "detail: expected a number from 0 to 1, found 1.5"),
         ("fast", {"hidden": (8, 8)}, "one number or 5, one for each flow level"),
         ("fast", {"encoder": (4, 4, 0, 4, 4)}, "encoder: expected whole numbers of 1 or more"),
         ("fast", {"hidden": 0}, "hidden: expected whole numbers of 1 or more"),
@@ -246,6 +274,8 @@ def test_channels_last_changes_nothing() -> None:
         ("fast", {"radius": -1}, "radius: expected whole numbers of 0 or more"),
         ("fast", {"refine": (0,)}, "refine: expected whole numbers of 1 or more"),
         ("fast", {"refine": ()}, "refine: expected whole numbers of 1 or more"),
+        ("fast", {"context": (16, 32, 48, 48, 40)}, "two coarse levels of one context at least, found"),
+        ("fast", {"encoder": (4, 4, 4), "hidden": 4, "context": 4, "match": 4, "radius": 1}, "two coarse levels"),
         ("fast", {"fine": -1}, "fine: expected whole numbers of 1 or more"),
     ],
 )

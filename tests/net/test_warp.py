@@ -84,12 +84,12 @@ def test_flows_along_follow_what_moves_before_its_edge() -> None:
 def test_training_and_conversion_make_the_same_picture() -> None:
     """What the losses see and what is written differ by rounding alone."""
     layout, peak = PixelLayout("gbrp16le", "rgb", 16), 65535
-    planes = [[(0.25 + 0.5 * noise(1, 1, 3 * k + c)[0]).mul(peak).round() for c in range(3)] for k in range(2)]
+    planes = [[(0.25 + 0.5 * noise(1, 1, 3 * k + c)[0, 0]).mul(peak).round() for c in range(3)] for k in range(2)]
     flow_0, flow_1 = (4 * noise(1, 2, seed) - 2 for seed in (11, 12))
     motion, t = Motion(flow_0, flow_1, noise(1, 1, 13), noise(1, 1, 14)), torch.tensor([0.3])
     sources = [SourcePlanes.of([p.to(torch.int32).to(torch.uint16) for p in three], layout) for three in planes]
     made = fuse(*sources, motion, t, step=1)
-    pictures = [torch.stack(three, 1) / peak for three in planes]
+    pictures = [torch.stack(three)[None] / peak for three in planes]
     wanted = render(*pictures, motion, t).clamp(0, 1) * peak
     for c in range(3):
         assert (made[c].float() - wanted[:, c]).abs().max() <= 0.5 + 1e-4 * peak

@@ -236,6 +236,31 @@ def test_what_was_learned_is_saved_before_it_is_judged(tmp_path: Path) -> None:
     assert make(tmp_path, tiny_settings()).step == 3
 
 
+def test_averaged_weights_are_judged_and_the_others_trained_on(tmp_path: Path) -> None:
+    run = make(tmp_path, tiny_settings(steps=2))
+    net, seen = run.stepper.net, []
+
+    class Looking:
+        def __call__(self, step: int) -> dict[str, float]:
+            seen.append((net.training, {name: value.clone() for name, value in net.state_dict().items()}))
+            return {"set": 30.0}
+
+        def plot(self) -> None:
+            pass
+
+    with torch.no_grad():
+        for value in run.stepper.average.values():
+            value.add_(1.0)
+    own = {name: value.clone() for name, value in net.state_dict().items()}
+
+    assert run.judge(Looking()) == {"set": 30.0}  # type: ignore[arg-type]
+
+    ((training, judged),) = seen
+    assert not training and net.training
+    for name, value in net.state_dict().items():
+        assert torch.equal(judged[name], run.stepper.average[name]) and torch.equal(value, own[name])
+
+
 def test_unsound_weights_are_never_written(tmp_path: Path) -> None:
     make(tmp_path, tiny_settings(steps=2)).train()
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
@@ -402,6 +427,17 @@ def test_a_call_may_pause_before_the_schedule_ends(tmp_path: Path) -> None:
 
     assert not record["finished"] and 0.5 < record["seconds"] < 30
     assert again.record["seconds"] == record["seconds"] and again.step == record["step"]
+
+
+def test_the_time_of_earlier_calls_counts(tmp_path: Path) -> None:
+    settings = tiny_settings(steps=None, minutes=0.01)
+    earlier = make(tmp_path, settings)
+    earlier.record["seconds"] = 0.7
+    earlier.save()
+
+    record = make(tmp_path, settings).train()
+
+    assert record["finished"] and record["step"] == 0 and 0.7 <= record["seconds"] < 60
 
 
 def test_schedule_warms_up_and_falls_along_a_cosine() -> None:

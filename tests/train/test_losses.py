@@ -105,9 +105,68 @@ def test_the_total_is_the_weighted_sum_of_its_parts() -> None:
     assert all(not value.requires_grad for value in parts.values())
 
 
+def looked_up(image: Tensor, flow: Tensor) -> Tensor:
+    """``image`` (N, C, H, W) where ``flow``, of whole pixels, points."""
+    y, x = torch.meshgrid(*(torch.arange(side) for side in image.shape[-2:]), indexing="ij")
+    places = zip(image, (y + flow[:, 1]).long(), (x + flow[:, 0]).long(), strict=True)
+    return torch.stack([one[:, v.clamp(0, len(y) - 1), u.clamp(0, len(y.T) - 1)] for one, v, u in places])
+
+
+def test_the_papers_losses_are_its_equations() -> None:
+    """Section 3.3 with 0..255 and the weights of the preset: two windows, three targets, flows of whole pixels."""
+    generator = torch.Generator().manual_seed(3)
+
+    def whole(count: int, step: int) -> Tensor:
+        return step * torch.randint(-2, 3, (count, 2, 32, 48), generator=generator).float()
+
+    i0, i1 = torch.rand(2, 2, 3, 32, 48, generator=generator)
+    targets, index, half = torch.rand(3, 3, 32, 48, generator=generator), torch.tensor([0, 0, 1]), torch.tensor(0.5)
+    flow_01, flow_10, flow_t0, flow_t1 = whole(2, 4), whole(2, 4), whole(3, 1), whole(3, 1)
+    shares = half.expand(3, 1, 32, 48)
+    features: Any = SimpleNamespace(distance=lambda result, target: torch.tensor(7.0))
+
+    loss = SloMoLoss(preset_settings("superslomo").losses, features)
+    batch, motion = Batch(i0, i1, targets, index, half.expand(3)), Motion(flow_t0, flow_t1, shares, shares)
+    total, parts = loss(batch, PairState(flow_01, flow_10, ()), motion)
+
+    def l1(a: Tensor, b: Tensor) -> float:
+        return 255 * float((a - b).abs().mean())
+
+    mixed = (looked_up(i0[index], flow_t0) + looked_up(i1[index], flow_t1)) / 2
+    approximate_t0 = -0.25 * flow_01[index] + 0.25 * flow_10[index]
+    approximate_t1 = 0.25 * flow_01[index] - 0.25 * flow_10[index]
+    wanted = {
+        "reconstruction": l1(mixed, targets),
+        "perceptual": 7.0,
+        "warping": l1(i0, looked_up(i1, flow_01))
+        + l1(i1, looked_up(i0, flow_10))
+        + l1(targets, looked_up(i0[index], approximate_t0))
+        + l1(targets, looked_up(i1[index], approximate_t1)),
+        "smoothness": float(sum(flow.diff(dim=axis).abs().mean() for flow in (flow_01, flow_10) for axis in (2, 3))),
+    }
+    assert {name: float(parts[name]) for name in wanted} == pytest.approx(wanted, rel=1e-4)
+    assert float(total) == pytest.approx(
+        0.8 * wanted["reconstruction"] + 0.005 * 7.0 + 0.4 * wanted["warping"] + wanted["smoothness"], rel=1e-4
+    )
+
+
+def test_added_terms_are_of_pictures_in_0_to_255() -> None:
+    batch, state, motion = moved()
+    result = (batch.i0 + batch.i1) / 2
+    batch = batch._replace(targets=result - 0.1)  # an error of a tenth everywhere
+    weights = LossWeights(**{**vars_of(OFF), "charbonnier": 1.0, "laplacian": 1.0})
+
+    _, parts = SloMoLoss(weights)(batch, state, still(motion))
+
+    assert float(parts["reconstruction"]) == pytest.approx(25.5, rel=1e-4)
+    assert float(parts["charbonnier"]) == pytest.approx((25.5**2 + 1) ** 0.5, rel=1e-4)
+    assert float(parts["laplacian"]) == pytest.approx(32 * 25.5, rel=1e-4)
+
+
 def test_switched_off_terms_are_not_computed() -> None:
     batch, state, motion = moved()
-    _, parts = SloMoLoss(OFF)(batch, state, motion)
+    features: Any = SimpleNamespace(distance=lambda result, target: torch.tensor(7.0))
+    _, parts = SloMoLoss(OFF, features)(batch, state, motion)
 
     assert set(parts) == {"reconstruction", "psnr"}
 
@@ -123,8 +182,10 @@ def test_visibility_is_held_to_the_truth_where_one_frame_alone_shows_the_pixel()
     right, _ = loss(batch, state, motion._replace(visibility=torch.where(left, 0.0, 1.0)))
     unsure, _ = loss(batch, state, motion)
     opposite, _ = loss(batch, state, motion._replace(visibility=torch.where(left, 1.0, 0.0)))
+    hidden, _ = loss(batch, state, motion._replace(visibility=(torch.arange(64) > 40).expand(1, 1, 64, 64).float()))
 
     assert float(right) < 1e-3 < float(unsure) == pytest.approx(0.6931, abs=1e-3) and float(opposite) > 5
+    assert float(hidden) > 5  # what frame 0 alone shows is said to be in frame 1; what both show may be in either
 
 
 def test_flows_are_held_to_the_truth_where_it_can_be_seen() -> None:
@@ -181,8 +242,10 @@ def test_truth_speaks_of_the_last_windows_of_a_mixed_batch() -> None:
     two = PairState(torch.cat((constant(-20.0), state.flow_01)), torch.cat((constant(20.0), state.flow_10)), ())
     three = Motion(*(torch.cat((torch.zeros_like(x).expand(2, -1, -1, -1), x)) for x in motion))
     loss = SloMoLoss(LossWeights(**{**vars_of(OFF), "flow": 1.0}))
+    coarse = [constant(x)[..., ::4, ::4] for x in (-9.0, 1.5, 9.0, -2.0)]
+    ladder, alone = [torch.cat(coarse)], [torch.cat(coarse[1::2])]
 
-    assert torch.equal(loss(doubled, two, three)[1]["flow"], loss(batch, state, motion)[1]["flow"])
+    assert torch.equal(loss(doubled, two, three, ladder)[1]["flow"], loss(batch, state, motion, alone)[1]["flow"])
 
 
 def test_coarse_flows_are_held_to_the_truth_too() -> None:
@@ -204,6 +267,14 @@ def test_ladder_measures_a_coarse_flow_at_its_own_size() -> None:
     coarse = torch.cat((constant(2.0), constant(-2.0)))[..., ::4, ::4]
 
     assert ladder_l1(batch, coarse) < 0.3 * ladder_l1(batch, torch.zeros_like(coarse))
+
+
+def test_ladder_compares_each_window_with_its_own_other_frame() -> None:
+    batch, _, _ = moved(8)
+    both = batch._replace(i0=torch.cat((batch.i0, 1 - batch.i0)), i1=torch.cat((batch.i1, 1 - batch.i1)))
+    coarse = torch.cat([constant(x)[..., ::4, ::4] for x in (2.0, 2.0, -2.0, -2.0)])
+
+    assert float(ladder_l1(both, coarse)) == pytest.approx(float(ladder_l1(batch, coarse[::2])), rel=1e-4)
 
 
 @pytest.mark.parametrize("side", [64, 96, 128, 160, 192, 320, 352])
@@ -231,6 +302,9 @@ def test_roughness_errors_laplacian_and_census_by_hand() -> None:
     assert off.shape == (2, 1, 8, 8) and torch.allclose(off, torch.tensor(25.01).sqrt())
     # A constant error lives in the last level alone, weighted 2^5.
     assert float(laplacian_l1(torch.full((1, 3, 64, 64), 0.5))) == pytest.approx(16.0)
+    # One that changes its sign from pixel to pixel lives in the first, weighted 1.
+    signs = (-1.0) ** torch.arange(64).add(torch.arange(64)[:, None])
+    assert float(laplacian_l1((0.5 * signs).expand(1, 3, 64, 64))) == pytest.approx(0.5)
     one, other = picture(0), picture(3)
     assert float(census_distance(one, one)) == 0.0
     assert float(census_distance(one * 0.8 + 0.1, one)) < 0.3 * float(census_distance(other, one))

@@ -31,7 +31,12 @@ out = Path(sys.argv[1])
 run = make(out, team, seed=team.rank)
 run.train()
 numbers = [float(v.double().sum()) for v in run.stepper.net.state_dict().values()]
-(out / f"rank{team.rank}.json").write_text(json.dumps([team.size, run.record["windows"], numbers]))
+lone, empty = (torch.nn.Parameter(torch.zeros(2, 3)) for _ in range(2))
+lone.grad = torch.arange(6.0).view(2, 3) * (1 + 2 * team.rank)
+team.average_gradients([empty, lone])
+(out / f"rank{team.rank}.json").write_text(
+    json.dumps([team.size, run.record["windows"], numbers, lone.grad.flatten().tolist()])
+)
 team.leave()
 """
 
@@ -76,10 +81,10 @@ def test_two_processes_make_the_step_of_their_mean_gradient(tmp_path: Path) -> N
     finally:
         for worker in workers:
             worker.kill()
-    size, windows, first = json.loads((tmp_path / "rank0.json").read_text())
-    _, _, second = json.loads((tmp_path / "rank1.json").read_text())
+    size, windows, first, mean = json.loads((tmp_path / "rank0.json").read_text())
+    _, _, second, same = json.loads((tmp_path / "rank1.json").read_text())
     assert (size, windows) == (2, 6 * STEPS)
-    assert first == second
+    assert first == second and mean == same == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]  # which Adam cannot tell from a sum
 
     # The same by hand: the gradients of both processes' batches, averaged.
     alone = make(tmp_path / "alone", Team())

@@ -86,7 +86,7 @@ def test_enlarged_pictures_are_answered_for_every_pixel() -> None:
 
 def test_a_share_of_the_steps_shows_a_smaller_square_enlarged() -> None:
     """The same steps in every run with that seed; the square lies anywhere in the crop."""
-    settings = replace(tiny_settings(), magnified=0.5, windows=WindowSettings(crop=96))
+    settings = replace(tiny_settings(), magnified=0.25, windows=WindowSettings(crop=96))
     net = build("fast", {"encoder": (4, 6, 8, 8), "hidden": 8, "context": 6, "refine": (8, 8), "match": 4, "radius": 1})
     seen: list[int] = []
     net.get_submodule("encoder.levels.0").register_forward_pre_hook(lambda _, x: seen.append(x[0].shape[-1]))
@@ -96,6 +96,7 @@ def test_a_share_of_the_steps_shows_a_smaller_square_enlarged() -> None:
             one.step(batch(settings), 1e-4, number)
     whole = seen[::2]  # each picture is looked at once whole, once at half its size
     assert whole[:12] == whole[12:] and set(whole) == {96, 128}
+    assert whole.count(128) < whole.count(96)
     cropped = batch(settings).cropped(8, 4, 32)
     assert torch.equal(cropped.targets, batch(settings).targets[..., 8:40, 4:36])
 

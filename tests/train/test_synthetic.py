@@ -278,3 +278,12 @@ def test_the_truth_leads_to_where_a_rolling_caption_is(monkeypatch, swap: bool) 
         assert found[inside & seen].mean() > 0.97, "text comes from text"
         assert found[without & seen].mean() < 0.1, "and what is beside it from beside it"
     assert not torch.equal(batch.truth.seen_0, batch.truth.seen_1)
+    for begin, end, flow in (
+        (batch.i0, batch.i1, batch.truth.flow_01),
+        (batch.i1, batch.i0, batch.truth.flow_10),
+    ):
+        inside = -torch.nn.functional.max_pool2d(-text(begin), 3, 1, 1) > 0.9
+        place = pixel_grid(SIZE, SIZE, CPU) + flow
+        inside &= ((place >= 0) & (place <= SIZE - 1)).all(1, keepdim=True)
+        inside &= (text(begin).mean((1, 2, 3)) < 0.9).view(-1, 1, 1, 1)  # a ground of its own is everywhere
+        assert inside.sum() > 100 and warp(text(end), flow)[inside].mean() > 0.97
