@@ -156,9 +156,8 @@ def _incomplete(results: Sequence[SetResult], clips: int) -> SlomoError:
     """That some of so many clips were not measured to their ends; of the kind of all failures, if they are of one."""
     kinds = {type(error) for result in results for _, error in result.failures}
     kind = kinds.pop() if len(kinds) == 1 else SlomoError
-    what = "cannot be read to the end" if kind is InputError else "could not be measured to the end"
     lost = sum(len({clip for clip, _ in result.failures}) for result in results)
-    return kind(f"{lost} of {clips} clips {what}: the scores lack the rest")
+    return kind(f"{lost} of {clips} clips could not be measured to the end: the scores lack the rest")
 
 
 def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, stack: ExitStack) -> dict[str, Method]:

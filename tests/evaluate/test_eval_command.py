@@ -271,7 +271,7 @@ def test_a_video_that_cannot_be_opened_costs_its_own_scores_alone(tmp_path: Path
     write_video(folder / "clip.avi", [moving(k) for k in range(3)])
     result = run(folder, *options)
     assert result.exit_code == 3 and "set x2: 1 clip, 1 pair" in result.stdout
-    assert "is a text file" in result.stderr and "1 of 2 clips cannot be read" in result.stderr
+    assert "is a text file" in result.stderr and "1 of 2 clips could not be measured" in result.stderr
     (scored,) = json.loads((tmp_path / "out.json").read_text())["sets"]
     assert [failure["clip"] for failure in scored["failures"]] == ["text.mp4"]
 
