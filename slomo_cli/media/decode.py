@@ -84,7 +84,7 @@ class Decoder:
         self._stopped = False
         self._latest_fed = -(1 << 63)
         seekable = bool(_SEEKABLE & set(info.container.split(",")))
-        self._may_seek = seekable and timing.stamped and timing.continuous and not timing.by_number
+        self._may_seek = seekable and timing.stamped and timing.continuous and not (timing.by_number or timing.strays)
         self._shown = f"'{printable(os.fspath(info.path))}'"
         self._uniform = Uniform(info, self._shown, self.warnings)
 
@@ -236,6 +236,7 @@ class Decoder:
             frame_threads=frame_threads,
             rate=timing.nominal_rate,
             by_number=timing.by_number,
+            strays=dict(timing.strays),
         )
 
     def _decoded(self, picture: PictureTrack, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:

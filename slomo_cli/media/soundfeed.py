@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from slomo_cli.errors import InputError
-from slomo_cli.media.scan import JoinedClock
+from slomo_cli.media.scan import BACKWARD_JUMP, JoinedClock
 from slomo_cli.media.soundclock import Interleaved, SoundClock
 from slomo_cli.media.vocoder import Samples, Source, Vocoder
 from slomo_cli.text import counted
@@ -66,7 +66,7 @@ def decoded(
         kind: Any = None
         resampler: Any = None
         at = due = start
-        for frame in _frames(container, stream, film, damage):
+        for frame in _unstrayed(_frames(container, stream, film, damage)):
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 layout = frame.layout if len(frame.layout.channels) == channels else None
                 # Interleaved: arrays of eight planes or more crash PyAV 18.
@@ -114,6 +114,31 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
         damage.end = why_ended(error, container.format.name)
     if not begun:
         damage.packets = early
+
+
+def _unstrayed(frames: Iterator[Any]) -> Iterator[Any]:
+    """The same frames, a damaged stamp left out: one that flies off, while the next goes on as if it had not."""
+    due: Fraction | None = None  # where the frame that is held belongs if nothing happens
+    held: Any = None
+    for frame in frames:
+        if held is not None:
+            begin, following = _begin(held), _begin(frame)
+            lasts = Fraction(held.samples, held.sample_rate)
+            if due is not None and begin is not None and following is not None and abs(begin - due) > BACKWARD_JUMP:
+                strays = abs(following - due - lasts) <= BACKWARD_JUMP < abs(following - begin - lasts)
+                if strays:
+                    held.pts = begin = None
+            due = due if begin is None else begin
+            due = None if due is None else due + lasts
+            yield held
+        held = frame
+    if held is not None:
+        yield held
+
+
+def _begin(frame: Any) -> Fraction | None:
+    """Seconds on the container's clock."""
+    return None if frame.pts is None else frame.pts * Fraction(frame.time_base)
 
 
 def _seek(container: Any, stream: Any, seconds: Fraction) -> None:

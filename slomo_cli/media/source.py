@@ -23,7 +23,7 @@ from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.mpeg4 import Mpeg4Packets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from av.container import InputContainer
     from av.packet import Packet
@@ -264,8 +264,10 @@ class PictureTrack:
         threads: int = 0,
         frame_threads: bool = True,
         by_number: bool = False,
+        strays: Mapping[tuple[int, int], int] | None = None,
     ) -> None:
-        """``by_number``: as in ``SourceTiming``; known without it of containers that are always so."""
+        """``by_number``, ``strays``: as in ``SourceTiming``; the first is known without it of containers that are
+        always so."""
         self._shown = shown = f"'{printable(os.fspath(path))}'"
         self.container = open_container(path)
         try:
@@ -296,6 +298,7 @@ class PictureTrack:
         self._stamps: deque[int | None] | None = deque() if by_number else None
         """Of the packets whose pictures are still to come."""
         self._mpeg4: Mpeg4Packets | None = None
+        self._strays = strays or {}
         self.stands = False
         """Whether no picture belongs to the packet received last: the one before stands on."""
         self._delay: int | None = None
@@ -340,6 +343,8 @@ class PictureTrack:
                 self._lead = packet.pts - packet.dts
             packet.pts -= self._lead
         if self._stamps is None or packet.dts is None:
+            if packet.pts is not None and self._strays:
+                packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
             far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
             if far and self.container.format.name in JUMPING_FORMATS:
                 packet.pts = None
@@ -349,6 +354,7 @@ class PictureTrack:
             waits = self.stream.codec_context.has_b_frames
             self._delay = packet.pts - packet.dts if waits and packet.pts is not None else 0
         packet.pts = packet.dts + self._delay
+        packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
 
     def _encrypted(self) -> InputError:
         return InputError(f"{self._shown} is encrypted (DRM) and cannot be read; expected a video that is not")

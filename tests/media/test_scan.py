@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from film import read
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.decode import Decoder
@@ -21,6 +22,7 @@ from slomo_cli.media.edits import odd_edits
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import Timing, _shortfall, _Walk, scan
 from slomo_cli.media.source import PictureTrack
+from slomo_cli.media.strays import mended
 from slomo_cli.values import SourceTiming
 
 Clip = Callable[[str], Path]
@@ -257,6 +259,74 @@ def test_a_stamp_damaged_on_the_air_moves_no_picture(clip: Clip, tmp_path: Path)
     assert (found.timing.duration, found.timing.nominal_rate, found.timing.continuous) == (1, 30, True)
     with Decoder(probe(path), found.timing) as decoder:
         assert [frame.pts_seconds for frame in decoder] == [F(k, 30) for k in range(30)]
+
+
+def strayed(source: Path, target: Path, number: int, ahead: int) -> Path:
+    """A copy of an IVF file of which the stamp of one picture is so many ticks further."""
+    data = bytearray(source.read_bytes())
+    at = 32
+    for _ in range(number):
+        at += 12 + int.from_bytes(data[at : at + 4], "little")
+    stamp = int.from_bytes(data[at + 4 : at + 12], "little") + ahead
+    data[at + 4 : at + 12] = stamp.to_bytes(8, "little")
+    target.write_bytes(data)
+    return target
+
+
+@pytest.mark.parametrize(("number", "ahead"), [(0, 10**6), (1, 10**9), (12, 16), (12, -12), (12, 10**12), (28, 10**6)])
+def test_a_stamp_that_flies_off_alone_is_damaged(
+    number: int, ahead: int, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """It made a plan of a film of years; +16 is also the true stamp of another picture."""
+    picture = "testsrc2=size=64x48:rate=30:duration=1"
+    whole = make("plain.ivf", "-f", "lavfi", "-i", picture, "-c:v", "libvpx", "-deadline", "realtime")
+
+    path = strayed(whole, tmp_path / "stray.ivf", number, ahead)
+    found = timed(path)
+
+    assert (found.timing.duration, found.timing.rate, found.timing.continuous) == (1, 30, True)
+    assert list(found.stamps) == [F(k, 30) for k in range(30)]
+    assert [line for line in found.warnings if "1 time stamp left out" in line] == list(found.warnings)
+    with Decoder(probe(path), found.timing) as decoder:
+        shown = list(decoder)
+        assert decoder.warnings == []
+    assert [frame.pts_seconds for frame in shown] == list(found.stamps)
+    assert all(np.array_equal(a.planes[0], b.planes[0]) for a, b in zip(shown, read(whole), strict=True))
+
+
+class TestStrays:
+    """Forty pictures at ten ticks each, in groups of P and three B."""
+
+    reordered = np.array([0, *(base + at for base in range(0, 400, 40) for at in (40, 20, 10, 30))])
+
+    @pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 9, 17, 22])
+    def test_amid_reordered_pictures_too(self, number: int) -> None:
+        ticks = self.reordered.copy()
+        ticks[number] += 10**6
+        right = -10 if number == 0 else int(self.reordered[number])
+        # Of the first picture, nothing tells more than that it comes before the others.
+        assert mended(ticks, F(25), True) == {number: 0 if number == 0 else right}
+
+    def test_all_that_a_damaged_clock_moved_goes_back(self) -> None:
+        ticks = np.arange(0, 400, 10)
+        ticks[12:20] += 5000
+        assert mended(ticks, F(25), False) == {k: 10 * k for k in range(12, 20)}
+
+    @pytest.mark.parametrize("reordered", [False, True])
+    def test_a_pause_is_none(self, reordered: bool) -> None:
+        ticks = np.where(self.reordered > 200, self.reordered + 5000, self.reordered)
+        assert mended(ticks if reordered else np.sort(ticks), F(25), reordered) == {}
+
+    def test_a_pause_before_the_last_picture_is_none(self) -> None:
+        ticks = self.reordered.copy()
+        ticks[ticks == 400] += 5000
+        assert mended(ticks, F(25), True) == {}
+
+    def test_clocks_that_begin_anew_are_none(self) -> None:
+        one = np.arange(0, 400, 10)
+        assert mended(np.concatenate([one, one]), F(25), False) == {}
+        assert mended(np.concatenate([one, one + 5000, one + 410]), F(25), False) == {}
+        assert mended(np.concatenate([one, one[:3] + 5000, one]), F(25), False) == {}
 
 
 def test_stamps_that_are_all_the_same_tell_no_time(clip: Clip) -> None:
