@@ -335,8 +335,9 @@ class _Clock:
         """Pictures without a place of their own in time; those with the stamp of another ``scan`` has told."""
         self._timing = timing
         self._time_base = time_base
-        self._first = round(timing.first_seconds / time_base)
-        self._opening = round((timing.first_seconds - timing.first_moved) / time_base)
+        first = timing.first_seconds - timing.stamps_late
+        self._first = round(first / time_base)
+        self._opening = round((first - timing.first_moved) / time_base)
         """The stored stamp of the first picture."""
         self._interval = 1 / timing.nominal_rate
         self._joins = Joins(info.container, 1 / time_base)

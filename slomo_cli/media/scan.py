@@ -44,7 +44,7 @@ from slomo_cli.media.source import (
     stamps_are_of_decoding,
     why_ended,
 )
-from slomo_cli.media.strays import mended
+from slomo_cli.media.strays import MOST_REORDERED, mended
 from slomo_cli.text import counted
 from slomo_cli.values import SourceTiming, VideoInfo
 
@@ -110,6 +110,11 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
         timing = replace(found.timing, strays=tuple(strays.items()))
         found = replace(found, timing=timing, warnings=(*found.warnings, told))
     stored = stamps_are_of_decoding(info.container, info.codec)
+    if stored and info.container == "asf" and 1 < walk.ahead <= MOST_REORDERED:
+        # libav shifts stamps of decoding by one picture, whatever the depth to which they are reordered.
+        later = (walk.ahead - 1) / found.timing.nominal_rate
+        timing = replace(found.timing, first_seconds=found.timing.first_seconds + later, stamps_late=later)
+        found = replace(found, timing=timing)
     if stored or (walk.order_is_untold and _comes_out_of_order(info, strays)):
         found = replace(found, timing=replace(found.timing, by_number=True))
     if rate is not None:
@@ -184,6 +189,8 @@ class _Walk:
         """Packets that an edit list hides."""
         self.pictures_seen: list[int | None] = []
         """Stamps of the first pictures that decode."""
+        self.ahead = 0
+        """Packets that the decoder, in one thread, takes before it gives the first picture."""
         self.latest: int | None = None
         self.latest_end = 0
         self.packet_duration = 0
@@ -267,6 +274,7 @@ class _Walk:
             self.pictures_seen += [frame.pts for frame in self.picture.decode(packet)]
         except av.error.FFmpegError:
             return
+        self.ahead += not self.pictures_seen
 
     def mend(self, container: str) -> dict[tuple[int, int], int]:
         """Sets right what stamps are damaged. They and their places in the file, and what they should be.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Ticks = npt.NDArray[np.int64]
 
-_MOST_REORDERED = 16
+MOST_REORDERED = 16
 """Pictures that a codec may store before those that are shown before them (ITU-T H.264, A.3.1)."""
 
 
@@ -32,7 +32,7 @@ def mended(ticks: Ticks, nearest: Fraction, reordered: bool) -> dict[int, int]:
     ticks = ticks.copy()
     steps = np.diff(np.sort(ticks))
     step = int(np.median(steps[steps > 0])) if steps.any() else 0
-    around = _MOST_REORDERED if reordered else 1
+    around = MOST_REORDERED if reordered else 1
     far = max(int(nearest), 2 * around * step)
     found: dict[int, int] = {}
     steps = np.diff(ticks)

@@ -102,6 +102,19 @@ def test_pictures_of_asf_without_b_frames_wait_for_none(make: Callable[..., Path
     assert timed(make("plain.asf", *film)).timing.first_seconds == 0
 
 
+def test_pictures_of_asf_wait_as_long_as_they_are_reordered(make: Callable[..., Path]) -> None:
+    """In a pyramid of B-frames the first waits for two, of which libav knows one."""
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1", "-c:v", "libx264", "-bf")
+    path = make("pyramid.asf", *picture, "3", "-x264-params", "b-adapt=0:b-pyramid=normal")
+
+    timing = timed(path).timing
+
+    assert abs(timing.first_seconds - F(2, 30)) < F(1, 500)
+    assert timed(make("flat.asf", *picture, "1")).timing.first_seconds == F(33, 1000)
+    with Decoder(probe(path), timing) as decoder:
+        assert [frame.pts_seconds for frame in decoder] == [F(k, 30) for k in range(30)]
+
+
 def test_missing_pictures_make_a_variable_rate_on_the_grid(clip: Clip) -> None:
     found = timed(clip("gaps.mp4"))
 
