@@ -261,6 +261,8 @@ class SourceTiming:
     """Seconds from the stored stamp of the first picture to ``first_seconds``: where it alone is not even."""
     stamps_late: Fraction = Fraction(0)
     """Seconds that every picture is shown after its stored stamp: where that, too, tells of decoding."""
+    pausing: tuple[int, ...] = ()
+    """Tracks of sound, by their index, that pause: their packets do not follow each other without gaps."""
     strays: tuple[tuple[tuple[int, int], int], ...] = ()
     """Damaged stamps, each with its packet's place in the file, and what they should be."""
 

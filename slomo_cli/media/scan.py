@@ -38,6 +38,7 @@ from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_
 from slomo_cli.media.source import (
     JUMPING_FORMATS,
     LENGTHLESS,
+    PAUSING_FORMATS,
     RAW_STREAMS,
     READ_ERRORS,
     THEORA_HEADER,
@@ -57,6 +58,8 @@ BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
+HEARD = Fraction(1, 25)
+"""Seconds by which sound that is off its picture is heard to be."""
 _TIMED_BY_HAND = ("gif", "apng", "webp_anim")
 """Codecs of pictures whose lengths their makers choose one by one."""
 _OPENING = 64
@@ -104,6 +107,7 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     if 2 * len(walk.ticks) < walk.packets or made_up:
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
     found = _stamped(walk, info, header_rates, time_base)
+    found = replace(found, timing=replace(found.timing, pausing=walk.pausing()))
     if strays:
         count = counted(len(strays), "time stamp")
         told = f"{count} left out: far from those around, at whose pace the pictures are shown"
@@ -172,6 +176,26 @@ class JoinedClock:
         self._previous = order
 
 
+class _Sound:
+    """How long a track of sound pauses by the times of its packets."""
+
+    def __init__(self, joins: Joins) -> None:
+        self.pauses = Fraction(0)
+        """Seconds."""
+        self._joins = joins
+        self._due: Fraction | None = None
+
+    def take(self, packet: Any) -> None:
+        """The next packet, which has a time."""
+        base = Fraction(packet.time_base)
+        begin, lasts = packet.pts * base, (packet.duration or 0) * base
+        gap = Fraction(0) if self._due is None else begin - self._due
+        # Less is rounding, which would add up.
+        if abs(gap) > lasts / 2 and not self._joins.at(gap):
+            self.pauses += gap
+        self._due = begin + lasts
+
+
 class _Walk:
     """One way through all packets, and what was met on it."""
 
@@ -207,7 +231,10 @@ class _Walk:
         # Where only the container declares a length, it may be the sound's: then every stream's end counts.
         own = info.container not in LENGTHLESS and self.stream.duration is not None
         undeclared = not own and "DURATION" not in dict(info.picture_metadata)
-        self.reads_all = undeclared and len(picture.container.streams) > 1
+        self.counts_all = undeclared and len(picture.container.streams) > 1
+        sounds = [s.index for s in info.streams if s.kind == "audio" and info.container in PAUSING_FORMATS]
+        self._sounds = {index: _Sound(Joins(info.container, Fraction(1))) for index in sounds}
+        self.reads_all = self.counts_all or bool(sounds)
         self._joins = Joins(info.container, 1 / picture.time_base)
         self._previous: int | None = None
         self._is_vp8 = info.codec == "vp8"
@@ -225,7 +252,9 @@ class _Walk:
             self._decode(None)
 
     def _take(self, packet: Any) -> None:
-        if packet.pts is not None and self.reads_all:
+        if packet.stream_index in self._sounds and packet.pts is not None:
+            self._sounds[packet.stream_index].take(packet)
+        if packet.pts is not None and self.counts_all:
             self.furthest = max(self.furthest, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
         if packet.stream_index != self.stream.index:
             return
@@ -296,6 +325,10 @@ class _Walk:
         if changed:
             self.latest = self.latest_end = max(self.ticks[self.joins[-1] if self.joins else 0 :])
         return changed
+
+    def pausing(self) -> tuple[int, ...]:
+        """The tracks of sound that pause."""
+        return tuple(index for index, sound in self._sounds.items() if sound.pauses > HEARD)
 
     def first_shown(self) -> int | None:
         """The stamp of the first picture that decodes."""

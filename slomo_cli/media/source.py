@@ -74,6 +74,8 @@ RAW_STREAMS = frozenset(
     "h264 hevc vvc evc m4v mpegvideo h261 h263 cavsvideo avs2 avs3 vc1 mjpeg mjpeg_2000 mpjpeg obu dnxhd dirac".split()
 )
 """Demuxers of pictures alone. What stamps they give are libav's own, from a rate that it finds in them or assumes."""
+PAUSING_FORMATS = frozenset({"matroska,webm", "mpegts", "mpeg", "nut", "flv", "asf"})
+"""Containers whose packets of sound have times of their own, and may pause."""
 LENGTHLESS = frozenset({"asf", "matroska,webm"})
 """Containers that declare a length of the whole only; to streams of theirs libav may give it."""
 _LONGEST_DELAY = 10

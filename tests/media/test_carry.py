@@ -509,6 +509,26 @@ class TestTracks:
         assert np.abs(samples[round(0.6 * RATE) : round(0.9 * RATE)]).max() < 0.001
         assert np.abs(samples[round(1.1 * RATE) : round(1.9 * RATE)]).max() > 0.05
 
+    @pytest.mark.parametrize("codec", ["libmp3lame", "ac3", "mp2"])
+    @pytest.mark.parametrize("pauses", [False, True])
+    def test_pauses_between_packets_are_kept(self, tmp_path, make, codec, pauses):
+        """AVI has no times for them; what does not pause is copied."""
+        whole = make(
+            f"whole.{codec}.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2"),
+            *("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={RATE}:duration=2"),
+            *("-c:v", "mpeg4", "-c:a", codec),
+        )
+        lost = ("-bsf:a", r"noise=drop=between(pts*tb\,0.5\,1)") if pauses else ()
+        source = make(f"pausing.{codec}.{pauses}.mkv", "-i", str(whole), "-c", "copy", *lost)
+        done = convert(source, tmp_path / "out.avi", preset=None)
+        _, samples = sound(done.path)
+        assert any("it pauses" in line for line in done.carry.notes) == pauses
+        assert len(samples) == pytest.approx(2 * RATE, abs=0.06 * RATE)
+        between = np.abs(samples[round(0.6 * RATE) : round(0.9 * RATE)]).max()
+        assert between < 0.001 if pauses else between > 0.05
+        assert np.abs(samples[round(1.1 * RATE) : round(1.9 * RATE)]).max() > 0.05
+
     @pytest.mark.parametrize(
         ("codec", "rate", "layout", "name", "factor", "becomes", "mixed"),
         [
