@@ -360,6 +360,10 @@ class TestEncoderArguments:
             ("-filter:v", "[in]select=1[out]"),
             ("-vf", "bwdif"),
             ("-vf", "tblend=all_mode=average"),
+            ("-vf", "yadif=1"),
+            ("-vf", "hflip, yadif@a=parity=tff:mode=send_field,vflip"),
+            ("-vf", "nnedi=weights=nnedi3_weights.bin:field=af"),
+            ("-vf", "tmedian"),
             ("-passlogfile", "x"),
             ("-/filter", "file.txt"),
             ("-dump_attachment:t", "x"),
@@ -371,6 +375,10 @@ class TestEncoderArguments:
         with pytest.raises(UsageError) as caught:
             parse_encoder_args(words)
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("filters", ["yadif", "yadif=0:1", "yadif=mode=send_frame:parity=1,boxblur=1", "nnedi"])
+    def test_one_frame_of_each(self, filters):
+        assert parse_encoder_args(("-vf", filters)) == (("vf", filters),)
 
     def test_pairs_and_flags(self):
         assert parse_encoder_args(("-g", "30", "-an", "-b:v", "-1")) == (("g", "30"), ("an", None), ("b:v", "-1"))
