@@ -753,6 +753,24 @@ class TestTracks:
         told = [line for line in done.carry.notes if "they belong to another programme than the picture" in line]
         assert len(told) == 1 and told[0].count("(mp2)") == 2
 
+    @pytest.mark.parametrize(
+        ("programmes", "kept"),
+        [
+            (("st=0:st=1", "st=2"), 1),
+            (("st=2", "st=0:st=1"), 1),
+            (("st=0:st=1", "st=0:st=2"), 2),  # one picture, two languages
+            (("st=1", "st=2"), 2),  # the picture belongs to none
+        ],
+    )
+    def test_radio_beside_the_only_picture_stays_behind(self, tmp_path, make, programmes, kept):
+        film = ("-f", "lavfi", "-i", "testsrc2=size=32x32:rate=25:duration=1", "-f", "lavfi", "-i", "sine=duration=1")
+        words = [word for programme in programmes for word in ("-program", programme)]
+        maps = ("-map", "0", "-map", "1", "-map", "1", "-c:v", "mpeg2video", "-c:a", "mp2")
+        source = make("radio.ts", *film, *maps, *words)
+        done = convert(source, tmp_path / "out.mkv", TimeSettings())
+        assert len(tracks(done.path, "audio")) == kept
+        assert len([line for line in done.carry.notes if "another programme" in line]) == 2 - kept
+
     @pytest.mark.parametrize("time", [TimeSettings(), TimeSettings(factor=Fraction(2))])
     @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.mov", "out.ts", "out.nut", "out.webm"])
     def test_marks_of_tracks_are_kept_or_told(self, tmp_path, make, clip, name, time):
