@@ -86,6 +86,8 @@ _ENOUGH_BYTES = 64 << 20
 THEORA_HEADER, THEORA_COMMENTS = 0x80, 0x81
 """Theora's first byte: this bit is set in headers, of which comments are no matter of decoding (Theora, 6.1)."""
 _ATTACHED_PIC, _TIMED_THUMBNAILS = 0x400, 0x800
+_DEPENDENT = 0x80000
+"""Of streams that are nothing by themselves: libav shows each tile of a picture as one."""
 _OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG)
 """What of libav's errors says nothing about the file."""
 _WEBP_ANIMATION = 0x02
@@ -171,6 +173,11 @@ def picture_stream(container: InputContainer, shown: str) -> VideoStream:
     Raises InputError when there is none.
     """
     moving = [stream for stream in container.streams.video if not is_cover(stream)]
+    if any(disposition_of(stream) & _DEPENDENT and stream.frames == 1 for stream in moving):
+        raise InputError(
+            f"{shown} is a picture in tiles, as phones take them (HEIC, AVIF), which are not joined here: "
+            "convert it to .png or .jpg first"
+        )
     if not moving:
         if container.streams.video:
             raise InputError(f"{shown} holds only cover art beside its sound, no video")
