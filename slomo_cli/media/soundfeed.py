@@ -30,6 +30,8 @@ IS_POSSIBLE = os.name == "posix"
 
 _JITTER_SECONDS = 0.02
 """Stamps this near to where the samples end say nothing: containers round them."""
+_MOST_ASTRAY = 512
+"""Frames that are waited for one whose time fits those before: in Matroska, a damaged stamp is that of seconds."""
 _BLOCK = 1 << 16
 """Samples of silence handed over at once."""
 
@@ -66,7 +68,9 @@ def decoded(
         kind: Any = None
         resampler: Any = None
         at = due = start
-        for frame in _unstrayed(_frames(container, stream, film, damage)):
+        frames = _frames(container, stream, film, damage)
+        # Joined recordings are placed as they come, by the picture beside them.
+        for frame in _unstrayed(frames) if film is None else frames:
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 layout = frame.layout if len(frame.layout.channels) == channels else None
                 # Interleaved: arrays of eight planes or more crash PyAV 18.
@@ -117,23 +121,24 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
 
 
 def _unstrayed(frames: Iterator[Any]) -> Iterator[Any]:
-    """The same frames, a damaged stamp left out: one that flies off, while the next goes on as if it had not."""
-    due: Fraction | None = None  # where the frame that is held belongs if nothing happens
-    held: Any = None
+    """The same frames, damaged stamps left out: those that fly off, while what follows goes on as if they had not."""
+    due: Fraction | None = None  # where the next one belongs if nothing happens
+    away: list[Any] = []
     for frame in frames:
-        if held is not None:
-            begin, following = _begin(held), _begin(frame)
-            lasts = Fraction(held.samples, held.sample_rate)
-            if due is not None and begin is not None and following is not None and abs(begin - due) > BACKWARD_JUMP:
-                strays = abs(following - due - lasts) <= BACKWARD_JUMP < abs(following - begin - lasts)
-                if strays:
-                    held.pts = begin = None
-            due = due if begin is None else begin
-            due = None if due is None else due + lasts
-            yield held
-        held = frame
-    if held is not None:
-        yield held
+        begin, lasts = _begin(frame), Fraction(frame.samples, frame.sample_rate)
+        is_due = due is None or begin is None or abs(begin - due) <= BACKWARD_JUMP
+        due = None if due is None else due + lasts
+        if not is_due and len(away) < _MOST_ASTRAY:
+            away.append(frame)
+            continue
+        for stray in away:
+            if is_due:
+                stray.pts = None
+            yield stray
+        away = []
+        due = due if begin is None else begin + lasts
+        yield frame
+    yield from away
 
 
 def _begin(frame: Any) -> Fraction | None:
