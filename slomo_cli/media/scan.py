@@ -189,6 +189,8 @@ class _Sound:
         """The next packet, which has a time."""
         base = Fraction(packet.time_base)
         begin, lasts = packet.pts * base, (packet.duration or 0) * base
+        if not lasts:  # NUT does not say it of every codec
+            return
         gap = Fraction(0) if self._due is None else begin - self._due
         # Less is rounding, which would add up.
         if abs(gap) > lasts / 2 and not self._joins.at(gap):

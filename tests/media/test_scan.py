@@ -403,6 +403,14 @@ def test_a_long_pause_in_a_file_is_kept(make: Callable[..., Path]) -> None:
     assert list(timed(path).stamps) == [F(0), F(20), F(40)]
 
 
+@pytest.mark.parametrize("name", ["vorbis.nut", "mp3.asf", "mp2.ts", "ac3.mkv"])
+def test_sound_that_does_not_pause(name: str, make: Callable[..., Path]) -> None:
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1", "-f", "lavfi", "-i", "sine=duration=1")
+    codec = {"vorbis": "libvorbis", "mp3": "libmp3lame"}.get(name.partition(".")[0], name.partition(".")[0])
+
+    assert timed(make(f"even_{name}", *film, "-c:v", "mpeg2video", "-c:a", codec)).timing.pausing == ()
+
+
 def test_a_recording_that_begins_amid_a_group_starts_at_its_first_whole_picture(clip: Clip, tmp_path: Path) -> None:
     path = tmp_path / "tail.ts"
     path.write_bytes(clip("long.ts").read_bytes()[188 * 30 :])
