@@ -34,6 +34,7 @@ from slomo_cli.media.grid import (
     pace,
     snapped,
 )
+from slomo_cli.media.matroska import is_ordered
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
 from slomo_cli.media.source import (
     JUMPING_FORMATS,
@@ -421,7 +422,13 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
 
 
 def _odd_edits(info: VideoInfo) -> list[str]:
-    """Lines where an edit list plays a part slower, faster, as a still or not at all, which libav does not."""
+    """Lines where the file wants parts played slower, faster, as a still, not at all or in another order, which libav
+    does not."""
+    if "matroska" in info.container and info.chapters and is_ordered(info.path):
+        return [
+            "the source's chapters tell which parts are played, and in which order (Matroska's ordered chapters); all "
+            "of it is taken, as it is stored"
+        ]
     if "mov" not in info.container:
         return []
     lines = []

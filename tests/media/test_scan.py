@@ -411,6 +411,21 @@ def test_sound_that_does_not_pause(name: str, make: Callable[..., Path]) -> None
     assert timed(make(f"even_{name}", *film, "-c:v", "mpeg2video", "-c:a", codec)).timing.pausing == ()
 
 
+@pytest.mark.parametrize("ordered", [0, 1])
+def test_chapters_that_order_parts_are_told(ordered: int, make: Callable[..., Path], tmp_path: Path) -> None:
+    chapters = tmp_path / "chapters.txt"
+    chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=1\ntitle=One\n")
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1", "-i", str(chapters), "-c:v", "ffv1")
+    data = make(f"chapters{ordered}.mkv", *film).read_bytes()
+    # That the edition is the default one is said in as many bytes.
+    data = data.replace(bytes.fromhex("45DB8101"), bytes.fromhex("45DD81") + bytes([ordered]))
+    (tmp_path / "ordered.mkv").write_bytes(data)
+
+    lines = timed(tmp_path / "ordered.mkv").warnings
+
+    assert [line for line in lines if "in which order" in line] == list(lines) and len(lines) == ordered
+
+
 def test_a_recording_that_begins_amid_a_group_starts_at_its_first_whole_picture(clip: Clip, tmp_path: Path) -> None:
     path = tmp_path / "tail.ts"
     path.write_bytes(clip("long.ts").read_bytes()[188 * 30 :])
