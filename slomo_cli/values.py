@@ -263,6 +263,8 @@ class SourceTiming:
     """Seconds that every picture is shown after its stored stamp: where that, too, tells of decoding."""
     pausing: tuple[int, ...] = ()
     """Tracks of sound, by their index, that pause: their packets do not follow each other without gaps."""
+    astray: tuple[int, ...] = ()
+    """Tracks of sound, by their index, of which stamps are damaged: they go back while the picture's do not."""
     strays: tuple[tuple[tuple[int, int], int], ...] = ()
     """Damaged stamps, each with its packet's place in the file, and what they should be."""
 

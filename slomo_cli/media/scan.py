@@ -108,7 +108,8 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     if 2 * len(walk.ticks) < walk.packets or made_up:
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
     found = _stamped(walk, info, header_rates, time_base)
-    found = replace(found, timing=replace(found.timing, pausing=walk.pausing()))
+    astray = walk.astray(info.container) if found.timing.continuous else ()
+    found = replace(found, timing=replace(found.timing, pausing=walk.pausing(), astray=astray))
     if strays:
         count = counted(len(strays), "time stamp")
         told = f"{count} left out: far from those around, at whose pace the pictures are shown"
@@ -183,6 +184,7 @@ class _Sound:
     def __init__(self, joins: Joins) -> None:
         self.pauses = Fraction(0)
         """Seconds."""
+        self.goes_back = False
         self._joins = joins
         self._due: Fraction | None = None
 
@@ -193,6 +195,7 @@ class _Sound:
         if not lasts:  # NUT does not say it of every codec
             return
         gap = Fraction(0) if self._due is None else begin - self._due
+        self.goes_back = self.goes_back or gap < -BACKWARD_JUMP
         # Less is rounding, which would add up.
         if abs(gap) > lasts / 2 and not self._joins.at(gap):
             self.pauses += gap
@@ -332,6 +335,12 @@ class _Walk:
     def pausing(self) -> tuple[int, ...]:
         """The tracks of sound that pause."""
         return tuple(index for index, sound in self._sounds.items() if sound.pauses > HEARD)
+
+    def astray(self, container: str) -> tuple[int, ...]:
+        """The tracks of sound of which stamps are damaged, if the picture's go on."""
+        if container in JUMPING_FORMATS:
+            return ()
+        return tuple(index for index, sound in self._sounds.items() if sound.goes_back)
 
     def first_shown(self) -> int | None:
         """The stamp of the first picture that decodes."""

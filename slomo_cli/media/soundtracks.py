@@ -58,7 +58,7 @@ class SoundTracks:
             late = self._later_than_all(track, delay)
             # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
             whole = track.sample_rate > 0 and not hidden and late <= HEARD
-            held = sound.is_held(track, draft.container) and not self._may_pause(track)
+            held = sound.is_held(track, draft.container) and not self._may_pause(track) and not self._is_astray(track)
             copied = not draft.changed and held and whole
             if copied:
                 draft.maps += ["-map", self._unbent(track, source)]
@@ -106,6 +106,10 @@ class SoundTracks:
             return draft.info.container in PAUSING_FORMATS
         return track.index in draft.timing.pausing and draft.target.container in AT_ONCE
 
+    def _is_astray(self, track: StreamInfo) -> bool:
+        """Whether a copy would carry damaged stamps along, which can be told here only."""
+        return track.index in self._draft.timing.astray and sound.can_be_fed(track)
+
     def _note_outside(self, tracks: list[StreamInfo]) -> None:
         """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
         draft = self._draft
@@ -145,6 +149,7 @@ class SoundTracks:
             draft.notes.append(f"{name} dropped: {self._why_dropped(track, codec)}")
             return False
         joined = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
+        joined = joined or self._is_astray(track)
         if draft.changed or joined:
             self._bent(track, number, codec, delay)
         else:
@@ -183,6 +188,8 @@ class SoundTracks:
                 return f"is {'stretched' if self._is_bent else 'cut to the range'} and becomes {codec}"
             asked = draft.settings.audio == "copy"
             return "is cut to the range, and so encoded anew: only the whole can be copied" if asked else ""
+        if self._is_astray(track):
+            return "is encoded anew: some of its time stamps are damaged"
         if left_out:
             return f"becomes {codec}, without what sounds before the first picture: .{ending} does not hold it as it is"
         if not sound.is_held(track, draft.container):
@@ -204,7 +211,7 @@ class SoundTracks:
         draft = self._draft
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(draft.settings, draft.tools)
-        ours = method != "pitch" if self._is_bent else not draft.timing.continuous
+        ours = method != "pitch" if self._is_bent else not draft.timing.continuous or self._is_astray(track)
         if ours and sound.can_be_fed(track):
             self._fed(track, number, codec, delay)
             return

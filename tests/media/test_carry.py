@@ -529,6 +529,30 @@ class TestTracks:
         assert between < 0.001 if pauses else between > 0.05
         assert np.abs(samples[round(1.1 * RATE) : round(1.9 * RATE)]).max() > 0.05
 
+    @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.avi"])
+    def test_damaged_stamps_are_not_copied(self, tmp_path, make, name):
+        """One that flies off made a file of hours."""
+        source = make(
+            "sounding.flv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2"),
+            *("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={RATE}:duration=2", "-c:v", "flv"),
+            *("-c:a", "libmp3lame", "-ar", "44100"),
+        )
+        data, at, sounds = bytearray(source.read_bytes()), 13, 0
+        while sounds < 40:  # tags: the kind, a size in three bytes, a time in four
+            sounds += data[at] == 8
+            at += 0 if sounds == 40 else 15 + int.from_bytes(data[at + 1 : at + 4], "big")
+        data[at + 4] ^= 0x40
+        damaged = tmp_path / "damaged.flv"
+        damaged.write_bytes(data)
+        done = convert(damaged, tmp_path / name, preset=None)
+        assert any("some of its time stamps are damaged" in line for line in done.carry.notes)
+        with av.open(str(done.path)) as film:
+            assert film.duration < 2.2e6
+        _, samples = sound(done.path)
+        assert len(samples) == pytest.approx(2 * RATE, abs=0.1 * RATE)
+        assert all(np.abs(part).max() > 0.05 for part in np.array_split(samples[: round(1.9 * RATE)], 19))
+
     @pytest.mark.parametrize(
         ("codec", "rate", "layout", "name", "factor", "becomes", "mixed"),
         [
