@@ -257,6 +257,14 @@ class SourceTiming:
     """The stored stamps tell when pictures are decoded, not in which order they are shown: the n-th has the n-th."""
     first_moved: Fraction = Fraction(0)
     """Seconds from the stored stamp of the first picture to ``first_seconds``: where it alone is not even."""
+    stamps_late: Fraction = Fraction(0)
+    """Seconds that every picture is shown after its stored stamp: where that, too, tells of decoding."""
+    pausing: tuple[int, ...] = ()
+    """Tracks of sound, by their index, that pause: their packets do not follow each other without gaps."""
+    astray: tuple[int, ...] = ()
+    """Tracks of sound, by their index, of which stamps are damaged: they go back while the picture's do not."""
+    strays: tuple[tuple[tuple[int, int], int], ...] = ()
+    """Damaged stamps, each with its packet's place in the file, and what they should be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ A source, from its headers to its pictures:
     sequence     numbered pictures as a film       scan         the pictures' true times, by walking over packets
     grid         exact times out of rounded ones   fields       packets that hold a second field
     edits        edit lists that change the speed  mpeg4        packets that hold two pictures, or none
+    strays       stamps damaged on the way
     decode       pictures in order, as planes      pixels       any pixel format as planes
     deinterlace  whole pictures out of fields      uniform      every picture as the first one is
     cuts         cuts and repeats                  view, still  pictures as people see them; still ones

@@ -11,11 +11,17 @@ from slomo_cli.media.choose import encoder_formats
 from slomo_cli.media.codecs import EncoderInfo
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.wishes import UserOption
-from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
+from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo, usual_matrix
 
 _DELIVERY = ("h264", "hevc", "av1", "vp9")
 _MARKABLE = ("ffv1", "utvideo", "huffyuv", "ffvhuff")
 """Lossless codecs whose full range is marked in the container after the run."""
+
+
+_MATRICES = {"vp9": (0, 1, 5, 6, 7, 9), "utvideo": (0, 1, 5, 6)}
+"""Codec -> matrices it has a word for, whatever the container says beside it; others have one for all, or none."""
+_USUAL = (1, 5, 6, 9)
+"""Matrices that players may guess, or whose loss is told with that of their primaries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,10 @@ def conform(
         if result.matrix != color.matrix and not converters[0].startswith("zscale"):
             near = formats.SCALE_MATRICES[formats.NEAR_IT]
             warnings.append(f"colours of constant luminance are converted as if their matrix were {near}'s")
+    if kind == "video" and layout.family == choice.layout.family == "yuv":
+        warnings += _matrix_warnings(encoder, result.matrix, size[1], says_matrix)
+    if encoder.codec == "utvideo" and tags.matrix == formats.UNSAID:
+        tags = replace(tags, matrix=formats.assumed_matrix(color, size[1]))  # it says BT.601 where it is not told
     converting = [*converters, formats.setparams(result)] if converters else []
     return Conformed(
         feed=feed,
@@ -101,6 +111,18 @@ def conform(
         mark_full_range=marked,
         warnings=tuple(warnings),
     )
+
+
+def _matrix_warnings(encoder: EncoderInfo, matrix: int, height: int, says_matrix: bool) -> list[str]:
+    """A line where players will compute with another matrix, since the codec or the file has no word for this one."""
+    held = _MATRICES.get(encoder.codec, formats.MATRICES if says_matrix else _USUAL)
+    if matrix in held or matrix not in formats.MATRICES:
+        return []
+    taken = 6 if encoder.codec == "utvideo" else usual_matrix(height)
+    return [
+        f"the mark of the colours' matrix, {formats.MATRICES[matrix]}, is lost: {encoder.codec} has no word for it, "
+        f"players take {formats.MATRICES[taken]} and show other colours"
+    ]
 
 
 def _pixels(

@@ -84,7 +84,7 @@ class Decoder:
         self._stopped = False
         self._latest_fed = -(1 << 63)
         seekable = bool(_SEEKABLE & set(info.container.split(",")))
-        self._may_seek = seekable and timing.stamped and timing.continuous and not timing.by_number
+        self._may_seek = seekable and timing.stamped and timing.continuous and not (timing.by_number or timing.strays)
         self._shown = f"'{printable(os.fspath(info.path))}'"
         self._uniform = Uniform(info, self._shown, self.warnings)
 
@@ -236,6 +236,7 @@ class Decoder:
             frame_threads=frame_threads,
             rate=timing.nominal_rate,
             by_number=timing.by_number,
+            strays=dict(timing.strays),
         )
 
     def _decoded(self, picture: PictureTrack, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
@@ -334,8 +335,9 @@ class _Clock:
         """Pictures without a place of their own in time; those with the stamp of another ``scan`` has told."""
         self._timing = timing
         self._time_base = time_base
-        self._first = round(timing.first_seconds / time_base)
-        self._opening = round((timing.first_seconds - timing.first_moved) / time_base)
+        first = timing.first_seconds - timing.stamps_late
+        self._first = round(first / time_base)
+        self._opening = round((first - timing.first_moved) / time_base)
         """The stored stamp of the first picture."""
         self._interval = 1 / timing.nominal_rate
         self._joins = Joins(info.container, 1 / time_base)

@@ -1,4 +1,5 @@
-"""Matroska's description of a picture track: numbers in it, and one mark in a finished file, that of full range.
+"""Matroska's own words: numbers of a picture track, whether parts are played in an order of their own, and one mark in
+a finished file, that of full range.
 
 Some encoders (FFV1, Ut Video) have no such mark in their stream, and FFmpeg 7 and later squeeze full-range samples into
 the limited range for them, which is a loss. So they are told that the range is limited, and the container, which does
@@ -16,10 +17,13 @@ _TRACK_ENTRY = 0xAE
 _VIDEO = 0xE0
 _COLOUR = 0x55B0
 _RANGE = 0x55B9
+_CHAPTERS = 0x1043A770
+_EDITION = 0x45B9
+_ORDERED = 0x45DD
 _CRC = 0xBF
 _FULL = 2
 _HEAD = 4 << 20
-"""Bytes in which a file's tracks are described; they come before the pictures."""
+"""Bytes in which a file's tracks are described, and its chapters; they come before the pictures."""
 
 
 def mark_full_range(path: Path) -> bool:
@@ -45,6 +49,14 @@ def picture_number(head: bytes, name: int) -> int:
     """The number that the first picture track's Video element holds under this name; 0 where there is none."""
     found = _inside(head, (0, len(head)), _SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO, name)
     return int.from_bytes(head[slice(*found)], "big") if found else 0
+
+
+def is_ordered(path: Path) -> bool:
+    """Whether the file's chapters tell which of its parts, or of other files', are played, and in which order."""
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+    found = _inside(head, (0, len(head)), _SEGMENT, _CHAPTERS, _EDITION, _ORDERED)
+    return found is not None and any(head[slice(*found)])
 
 
 def _inside(data: bytes | bytearray, place: tuple[int, int], *path: int) -> tuple[int, int] | None:

@@ -460,13 +460,17 @@ def _is_elsewhere(container: InputContainer, stream: Any, picture: VideoStream) 
     PyAV shows no programmes, but which picture and which sound libav takes for the best of the programme that a track
     is in: if in none, or in one without any, of the whole file.
     """
-    if container.format.name != "mpegts" or len(container.streams.video) < 2:
+    if container.format.name != "mpegts":
         return False
 
     def best(kind: Literal["video", "audio"], of: Any) -> int:
         found = container.streams.best(kind, of)
         return -1 if found is None else found.index
 
+    if len(container.streams.video) < 2:
+        # The programmes of one picture may differ in their sound only; those without any are radio.
+        own = next((sound for sound in container.streams.audio if sound.index == best("audio", picture)), None)
+        return own is not None and best("video", own) == picture.index and best("video", stream) == -1
     return best("video", stream) != picture.index or best("audio", stream) != best("audio", picture)
 
 

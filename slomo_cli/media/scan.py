@@ -2,7 +2,8 @@
 the order of the pictures is not told, until it is met.
 
 What containers store is rounded, missing (raw streams), shifted (edit lists, packed AVI), or jumps (joined broadcasts).
-Here it becomes exact: seconds as fractions, relative to the first picture that can be shown. Memory: 8 bytes a picture.
+Here it becomes exact: seconds as fractions, relative to the first picture that can be shown. Memory: 16 bytes a
+picture.
 """
 
 from __future__ import annotations
@@ -33,16 +34,19 @@ from slomo_cli.media.grid import (
     pace,
     snapped,
 )
+from slomo_cli.media.matroska import is_ordered
 from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
 from slomo_cli.media.source import (
     JUMPING_FORMATS,
     LENGTHLESS,
+    PAUSING_FORMATS,
     RAW_STREAMS,
     READ_ERRORS,
     THEORA_HEADER,
     stamps_are_of_decoding,
     why_ended,
 )
+from slomo_cli.media.strays import MOST_REORDERED, mended
 from slomo_cli.text import counted
 from slomo_cli.values import SourceTiming, VideoInfo
 
@@ -55,6 +59,8 @@ BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
+HEARD = Fraction(1, 25)
+"""Seconds by which sound that is off its picture is heard to be."""
 _TIMED_BY_HAND = ("gif", "apng", "webp_anim")
 """Codecs of pictures whose lengths their makers choose one by one."""
 _OPENING = 64
@@ -88,6 +94,7 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
             return replace(found, warnings=(*found.warnings, *(skipped if gaps else ())))
         walk = _Walk(picture, info)
         walk.run()
+        strays = walk.mend(info.container)
         stream, time_base = picture.stream, picture.time_base
         header_rates = [Fraction(rate) for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
     if not walk.pictures_seen or not walk.packets:
@@ -101,8 +108,20 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     if 2 * len(walk.ticks) < walk.packets or made_up:
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
     found = _stamped(walk, info, header_rates, time_base)
+    astray = walk.astray(info.container) if found.timing.continuous else ()
+    found = replace(found, timing=replace(found.timing, pausing=walk.pausing(), astray=astray))
+    if strays:
+        count = counted(len(strays), "time stamp")
+        told = f"{count} left out: far from those around, at whose pace the pictures are shown"
+        timing = replace(found.timing, strays=tuple(strays.items()))
+        found = replace(found, timing=timing, warnings=(*found.warnings, told))
     stored = stamps_are_of_decoding(info.container, info.codec)
-    if stored or (walk.order_is_untold and _comes_out_of_order(info)):
+    if stored and info.container == "asf" and 1 < walk.ahead <= MOST_REORDERED:
+        # libav shifts stamps of decoding by one picture, whatever the depth to which they are reordered.
+        later = (walk.ahead - 1) / found.timing.nominal_rate
+        timing = replace(found.timing, first_seconds=found.timing.first_seconds + later, stamps_late=later)
+        found = replace(found, timing=timing)
+    if stored or (walk.order_is_untold and _comes_out_of_order(info, strays)):
         found = replace(found, timing=replace(found.timing, by_number=True))
     if rate is not None:
         kept = "the source has times of its own and keeps them; an input rate is for pictures and streams without any"
@@ -110,10 +129,10 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     return found
 
 
-def _comes_out_of_order(info: VideoInfo) -> bool:
+def _comes_out_of_order(info: VideoInfo, strays: dict[tuple[int, int], int]) -> bool:
     """Whether decoding turns the stamps of the first pictures about."""
     latest: int | None = None
-    with open_picture(info.path, stream_index=info.stream_index, threads=1) as picture:
+    with open_picture(info.path, stream_index=info.stream_index, threads=1, strays=strays) as picture:
         for packet in islice(picture.packets(), _OPENING):
             with contextlib.suppress(av.error.FFmpegError):
                 for frame in picture.decode(packet):
@@ -159,6 +178,30 @@ class JoinedClock:
         self._previous = order
 
 
+class _Sound:
+    """How long a track of sound pauses by the times of its packets."""
+
+    def __init__(self, joins: Joins) -> None:
+        self.pauses = Fraction(0)
+        """Seconds."""
+        self.goes_back = False
+        self._joins = joins
+        self._due: Fraction | None = None
+
+    def take(self, packet: Any) -> None:
+        """The next packet, which has a time."""
+        base = Fraction(packet.time_base)
+        begin, lasts = packet.pts * base, (packet.duration or 0) * base
+        if not lasts:  # NUT does not say it of every codec
+            return
+        gap = Fraction(0) if self._due is None else begin - self._due
+        self.goes_back = self.goes_back or gap < -BACKWARD_JUMP
+        # Less is rounding, which would add up.
+        if abs(gap) > lasts / 2 and not self._joins.at(gap):
+            self.pauses += gap
+        self._due = begin + lasts
+
+
 class _Walk:
     """One way through all packets, and what was met on it."""
 
@@ -166,6 +209,8 @@ class _Walk:
         self.picture = picture
         self.stream = picture.stream
         self.ticks = array("q")
+        self.places = array("q")
+        """Where in the file each of their packets lies."""
         self.joins: list[int] = []
         """Indices into ``ticks`` where a new recording begins."""
         self.packets = 0
@@ -174,6 +219,8 @@ class _Walk:
         """Packets that an edit list hides."""
         self.pictures_seen: list[int | None] = []
         """Stamps of the first pictures that decode."""
+        self.ahead = 0
+        """Packets that the decoder, in one thread, takes before it gives the first picture."""
         self.latest: int | None = None
         self.latest_end = 0
         self.packet_duration = 0
@@ -190,7 +237,10 @@ class _Walk:
         # Where only the container declares a length, it may be the sound's: then every stream's end counts.
         own = info.container not in LENGTHLESS and self.stream.duration is not None
         undeclared = not own and "DURATION" not in dict(info.picture_metadata)
-        self.reads_all = undeclared and len(picture.container.streams) > 1
+        self.counts_all = undeclared and len(picture.container.streams) > 1
+        sounds = [s.index for s in info.streams if s.kind == "audio" and info.container in PAUSING_FORMATS]
+        self._sounds = {index: _Sound(Joins(info.container, Fraction(1))) for index in sounds}
+        self.reads_all = self.counts_all or bool(sounds)
         self._joins = Joins(info.container, 1 / picture.time_base)
         self._previous: int | None = None
         self._is_vp8 = info.codec == "vp8"
@@ -208,7 +258,9 @@ class _Walk:
             self._decode(None)
 
     def _take(self, packet: Any) -> None:
-        if packet.pts is not None and self.reads_all:
+        if packet.stream_index in self._sounds and packet.pts is not None:
+            self._sounds[packet.stream_index].take(packet)
+        if packet.pts is not None and self.counts_all:
             self.furthest = max(self.furthest, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
         if packet.stream_index != self.stream.index:
             return
@@ -238,6 +290,7 @@ class _Walk:
         self._notice_join(packet.dts)
         if packet.pts is not None:
             self.ticks.append(packet.pts)
+            self.places.append(packet.pos or 0)
             if self.latest is None or packet.pts > self.latest:
                 self.latest, self.latest_end = packet.pts, packet.pts + (packet.duration or 0)
 
@@ -256,6 +309,38 @@ class _Walk:
             self.pictures_seen += [frame.pts for frame in self.picture.decode(packet)]
         except av.error.FFmpegError:
             return
+        self.ahead += not self.pictures_seen
+
+    def mend(self, container: str) -> dict[tuple[int, int], int]:
+        """Sets right what stamps are damaged. They and their places in the file, and what they should be.
+
+        Where clocks may jump, such a picture passes for a recording of its own, and is in its place as that.
+        """
+        if container in JUMPING_FORMATS:
+            return {}
+        nearest = BACKWARD_JUMP / self.picture.time_base
+        reordered = self.stream.codec_context.has_b_frames > 0
+        found = mended(np.frombuffer(self.ticks, np.int64), nearest, reordered)
+        changed = {}
+        for at, right in found.items():
+            changed[self.ticks[at], self.places[at]] = right
+            if at == 0 and self.pictures_seen and self.pictures_seen[0] == self.ticks[0]:
+                self.pictures_seen[0] = right
+            self.ticks[at] = right
+        self.joins = [at for at in self.joins if not {at - 1, at} & found.keys()]
+        if changed:
+            self.latest = self.latest_end = max(self.ticks[self.joins[-1] if self.joins else 0 :])
+        return changed
+
+    def pausing(self) -> tuple[int, ...]:
+        """The tracks of sound that pause."""
+        return tuple(index for index, sound in self._sounds.items() if sound.pauses > HEARD)
+
+    def astray(self, container: str) -> tuple[int, ...]:
+        """The tracks of sound of which stamps are damaged, if the picture's go on."""
+        if container in JUMPING_FORMATS:
+            return ()
+        return tuple(index for index, sound in self._sounds.items() if sound.goes_back)
 
     def first_shown(self) -> int | None:
         """The stamp of the first picture that decodes."""
@@ -346,7 +431,13 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
 
 
 def _odd_edits(info: VideoInfo) -> list[str]:
-    """Lines where an edit list plays a part slower, faster, as a still or not at all, which libav does not."""
+    """Lines where the file wants parts played slower, faster, as a still, not at all or in another order, which libav
+    does not."""
+    if "matroska" in info.container and info.chapters and is_ordered(info.path):
+        return [
+            "the source's chapters tell which parts are played, and in which order (Matroska's ordered chapters); all "
+            "of it is taken, as it is stored"
+        ]
     if "mov" not in info.container:
         return []
     lines = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +150,7 @@ def open_picture(
     frame_threads: bool = True,
     rate: Fraction = DEFAULT_RATE,
     by_number: bool = False,
+    strays: Mapping[tuple[int, int], int] | None = None,
 ) -> PictureTrack:
     """Opens a file, or the pictures a name stands for, for decoding; ``rate`` counts only for the latter.
 
@@ -159,5 +160,10 @@ def open_picture(
     if files is not None:
         return ImageSequence(files, threads=threads, rate=rate)
     return PictureTrack(
-        path, stream_index=stream_index, threads=threads, frame_threads=frame_threads, by_number=by_number
+        path,
+        stream_index=stream_index,
+        threads=threads,
+        frame_threads=frame_threads,
+        by_number=by_number,
+        strays=strays,
     )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from slomo_cli.errors import InputError
-from slomo_cli.media.scan import JoinedClock
+from slomo_cli.media.scan import BACKWARD_JUMP, JoinedClock
 from slomo_cli.media.soundclock import Interleaved, SoundClock
 from slomo_cli.media.vocoder import Samples, Source, Vocoder
 from slomo_cli.text import counted
@@ -30,6 +30,8 @@ IS_POSSIBLE = os.name == "posix"
 
 _JITTER_SECONDS = 0.02
 """Stamps this near to where the samples end say nothing: containers round them."""
+_MOST_ASTRAY = 512
+"""Frames that are waited for one whose time fits those before: in Matroska, a damaged stamp is that of seconds."""
 _BLOCK = 1 << 16
 """Samples of silence handed over at once."""
 
@@ -66,7 +68,9 @@ def decoded(
         kind: Any = None
         resampler: Any = None
         at = due = start
-        for frame in _frames(container, stream, film, damage):
+        frames = _frames(container, stream, film, damage)
+        # Joined recordings are placed as they come, by the picture beside them.
+        for frame in _unstrayed(frames) if film is None else frames:
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 layout = frame.layout if len(frame.layout.channels) == channels else None
                 # Interleaved: arrays of eight planes or more crash PyAV 18.
@@ -114,6 +118,32 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
         damage.end = why_ended(error, container.format.name)
     if not begun:
         damage.packets = early
+
+
+def _unstrayed(frames: Iterator[Any]) -> Iterator[Any]:
+    """The same frames, damaged stamps left out: those that fly off, while what follows goes on as if they had not."""
+    due: Fraction | None = None  # where the next one belongs if nothing happens
+    away: list[Any] = []
+    for frame in frames:
+        begin, lasts = _begin(frame), Fraction(frame.samples, frame.sample_rate)
+        is_due = due is None or begin is None or abs(begin - due) <= BACKWARD_JUMP
+        due = None if due is None else due + lasts
+        if not is_due and len(away) < _MOST_ASTRAY:
+            away.append(frame)
+            continue
+        for stray in away:
+            if is_due:
+                stray.pts = None
+            yield stray
+        away = []
+        due = due if begin is None else begin + lasts
+        yield frame
+    yield from away
+
+
+def _begin(frame: Any) -> Fraction | None:
+    """Seconds on the container's clock."""
+    return None if frame.pts is None else frame.pts * Fraction(frame.time_base)
 
 
 def _seek(container: Any, stream: Any, seconds: Fraction) -> None:

@@ -8,8 +8,10 @@ from itertools import chain
 from slomo_cli.errors import UsageError
 from slomo_cli.media import sound, stretch, tags
 from slomo_cli.media.draft import Draft
+from slomo_cli.media.scan import HEARD
 from slomo_cli.media.soundcopy import PacketFeed, can_be_handed
 from slomo_cli.media.soundfeed import SoundFeed, silence, stretched
+from slomo_cli.media.source import PAUSING_FORMATS
 from slomo_cli.values import StreamInfo
 
 PRIMING = Fraction(1, 10)
@@ -19,11 +21,7 @@ _HIDING = ("mp4", "mov", "matroska", "webm")
 AT_ONCE = ("avi",)
 """Muxers whose tracks all begin at once; silence stands where one begins later."""
 _TIMELESS = ("avi", "mov")
-"""Muxers in which samples of PCM follow each other whatever their times are; silence fills the pauses of those..."""
-_PAUSING = ("matroska,webm", "mpegts", "mpeg", "nut", "flv", "asf")
-"""...that come from these, whose packets have times."""
-_UNHEARD = Fraction(1, 25)
-"""Sound that comes so much too early is still heard together with its picture."""
+"""Muxers in which samples of PCM follow each other whatever their times are; silence fills the pauses of those."""
 
 _PACKETS = "pipe:packets"
 
@@ -59,8 +57,8 @@ class SoundTracks:
             hidden = bared or track.is_cut
             late = self._later_than_all(track, delay)
             # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
-            whole = track.sample_rate > 0 and not hidden and late <= _UNHEARD
-            held = sound.is_held(track, draft.container) and not self._may_pause(track)
+            whole = track.sample_rate > 0 and not hidden and late <= HEARD
+            held = sound.is_held(track, draft.container) and not self._may_pause(track) and not self._is_astray(track)
             copied = not draft.changed and held and whole
             if copied:
                 draft.maps += ["-map", self._unbent(track, source)]
@@ -104,8 +102,13 @@ class SoundTracks:
     def _may_pause(self, track: StreamInfo) -> bool:
         """Whether a copy would lose pauses, and with them all that follows its place beside the picture."""
         draft = self._draft
-        pcm = track.codec.startswith("pcm_") and draft.target.container in _TIMELESS
-        return pcm and draft.info.container in _PAUSING
+        if track.codec.startswith("pcm_") and draft.target.container in _TIMELESS:
+            return draft.info.container in PAUSING_FORMATS
+        return track.index in draft.timing.pausing and draft.target.container in AT_ONCE
+
+    def _is_astray(self, track: StreamInfo) -> bool:
+        """Whether a copy would carry damaged stamps along, which can be told here only."""
+        return track.index in self._draft.timing.astray and sound.can_be_fed(track)
 
     def _note_outside(self, tracks: list[StreamInfo]) -> None:
         """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
@@ -146,6 +149,7 @@ class SoundTracks:
             draft.notes.append(f"{name} dropped: {self._why_dropped(track, codec)}")
             return False
         joined = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
+        joined = joined or self._is_astray(track)
         if draft.changed or joined:
             self._bent(track, number, codec, delay)
         else:
@@ -184,11 +188,15 @@ class SoundTracks:
                 return f"is {'stretched' if self._is_bent else 'cut to the range'} and becomes {codec}"
             asked = draft.settings.audio == "copy"
             return "is cut to the range, and so encoded anew: only the whole can be copied" if asked else ""
+        if self._is_astray(track):
+            return "is encoded anew: some of its time stamps are damaged"
         if left_out:
             return f"becomes {codec}, without what sounds before the first picture: .{ending} does not hold it as it is"
         if not sound.is_held(track, draft.container):
             return f"becomes {codec}: .{ending} does not hold it as it is"
-        if late > _UNHEARD:
+        if track.index in draft.timing.pausing and draft.target.container in AT_ONCE:
+            return f"is encoded anew: it pauses, and .{ending} knows no pauses"
+        if late > HEARD:
             return f"is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
         if track.is_cut:
             return "is encoded anew: a copy would bring back what the source's edit list leaves out"
@@ -203,7 +211,7 @@ class SoundTracks:
         draft = self._draft
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(draft.settings, draft.tools)
-        ours = method != "pitch" if self._is_bent else not draft.timing.continuous
+        ours = method != "pitch" if self._is_bent else not draft.timing.continuous or self._is_astray(track)
         if ours and sound.can_be_fed(track):
             self._fed(track, number, codec, delay)
             return

@@ -23,7 +23,7 @@ from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.mpeg4 import Mpeg4Packets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from av.container import InputContainer
     from av.packet import Packet
@@ -74,6 +74,8 @@ RAW_STREAMS = frozenset(
     "h264 hevc vvc evc m4v mpegvideo h261 h263 cavsvideo avs2 avs3 vc1 mjpeg mjpeg_2000 mpjpeg obu dnxhd dirac".split()
 )
 """Demuxers of pictures alone. What stamps they give are libav's own, from a rate that it finds in them or assumes."""
+PAUSING_FORMATS = frozenset({"matroska,webm", "mpegts", "mpeg", "nut", "flv", "asf"})
+"""Containers whose packets of sound have times of their own, and may pause."""
 LENGTHLESS = frozenset({"asf", "matroska,webm"})
 """Containers that declare a length of the whole only; to streams of theirs libav may give it."""
 _LONGEST_DELAY = 10
@@ -84,6 +86,8 @@ _ENOUGH_BYTES = 64 << 20
 THEORA_HEADER, THEORA_COMMENTS = 0x80, 0x81
 """Theora's first byte: this bit is set in headers, of which comments are no matter of decoding (Theora, 6.1)."""
 _ATTACHED_PIC, _TIMED_THUMBNAILS = 0x400, 0x800
+_DEPENDENT = 0x80000
+"""Of streams that are nothing by themselves: libav shows each tile of a picture as one."""
 _OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG)
 """What of libav's errors says nothing about the file."""
 _WEBP_ANIMATION = 0x02
@@ -169,6 +173,11 @@ def picture_stream(container: InputContainer, shown: str) -> VideoStream:
     Raises InputError when there is none.
     """
     moving = [stream for stream in container.streams.video if not is_cover(stream)]
+    if any(disposition_of(stream) & _DEPENDENT and stream.frames == 1 for stream in moving):
+        raise InputError(
+            f"{shown} is a picture in tiles, as phones take them (HEIC, AVIF), which are not joined here: "
+            "convert it to .png or .jpg first"
+        )
     if not moving:
         if container.streams.video:
             raise InputError(f"{shown} holds only cover art beside its sound, no video")
@@ -264,8 +273,10 @@ class PictureTrack:
         threads: int = 0,
         frame_threads: bool = True,
         by_number: bool = False,
+        strays: Mapping[tuple[int, int], int] | None = None,
     ) -> None:
-        """``by_number``: as in ``SourceTiming``; known without it of containers that are always so."""
+        """``by_number``, ``strays``: as in ``SourceTiming``; the first is known without it of containers that are
+        always so."""
         self._shown = shown = f"'{printable(os.fspath(path))}'"
         self.container = open_container(path)
         try:
@@ -296,6 +307,7 @@ class PictureTrack:
         self._stamps: deque[int | None] | None = deque() if by_number else None
         """Of the packets whose pictures are still to come."""
         self._mpeg4: Mpeg4Packets | None = None
+        self._strays = strays or {}
         self.stands = False
         """Whether no picture belongs to the packet received last: the one before stands on."""
         self._delay: int | None = None
@@ -340,6 +352,8 @@ class PictureTrack:
                 self._lead = packet.pts - packet.dts
             packet.pts -= self._lead
         if self._stamps is None or packet.dts is None:
+            if packet.pts is not None and self._strays:
+                packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
             far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
             if far and self.container.format.name in JUMPING_FORMATS:
                 packet.pts = None
@@ -349,6 +363,7 @@ class PictureTrack:
             waits = self.stream.codec_context.has_b_frames
             self._delay = packet.pts - packet.dts if waits and packet.pts is not None else 0
         packet.pts = packet.dts + self._delay
+        packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
 
     def _encrypted(self) -> InputError:
         return InputError(f"{self._shown} is encrypted (DRM) and cannot be read; expected a video that is not")

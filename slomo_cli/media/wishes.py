@@ -106,8 +106,20 @@ _COUNT_CHANGING = frozenset(
         "tblend",
         "untile",
         "zoompan",
+        "amplify",
+        "fsync",
+        "graphmonitor",
+        "mestimate",
+        "repeatfields",
+        "tlut2",
+        "tmedian",
     )
 )
+_DOUBLING = {
+    "yadif": ("mode", 0, ("1", "3", "send_field", "send_field_nospatial")),
+    "nnedi": ("field", 2, ("-2", "2", "3", "af", "tf", "bf")),
+}
+"""Filter -> (option, its place among options without a name, the values of it that make two frames of each)."""
 _PARAMS = ("x264-params", "x264opts", "x265-params", "svtav1-params", "aom-params", "rav1e-params", "vvenc-params")
 """Options that are lists of their own: the user's entries are added to ours and win over equal ones."""
 
@@ -180,6 +192,14 @@ def _check_filters(text: str) -> None:
     for name in _filter_names(text):
         if name in _COUNT_CHANGING:
             raise UsageError(f"the filter {name} changes how many frames are written: use slomo's own options for time")
+    for name, (option, place, values) in _DOUBLING.items():
+        for words in re.findall(rf"(?:^|[,;\]])\s*{name}(?:@\w+)?=([^,;\[]*)", text):
+            for at, word in enumerate(words.split(":")):
+                key, _, value = word.strip(" '").rpartition("=")
+                if value in values and (key == option or (not key and at == place)):
+                    raise UsageError(
+                        f"the filter {name} makes two frames of each where {option} is {value}: leave that out"
+                    )
 
 
 def is_filter(name: str) -> bool:

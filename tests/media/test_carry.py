@@ -509,6 +509,50 @@ class TestTracks:
         assert np.abs(samples[round(0.6 * RATE) : round(0.9 * RATE)]).max() < 0.001
         assert np.abs(samples[round(1.1 * RATE) : round(1.9 * RATE)]).max() > 0.05
 
+    @pytest.mark.parametrize("codec", ["libmp3lame", "ac3", "mp2"])
+    @pytest.mark.parametrize("pauses", [False, True])
+    def test_pauses_between_packets_are_kept(self, tmp_path, make, codec, pauses):
+        """AVI has no times for them; what does not pause is copied."""
+        whole = make(
+            f"whole.{codec}.mkv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2"),
+            *("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={RATE}:duration=2"),
+            *("-c:v", "mpeg4", "-c:a", codec),
+        )
+        lost = ("-bsf:a", r"noise=drop=between(pts*tb\,0.5\,1)") if pauses else ()
+        source = make(f"pausing.{codec}.{pauses}.mkv", "-i", str(whole), "-c", "copy", *lost)
+        done = convert(source, tmp_path / "out.avi", preset=None)
+        _, samples = sound(done.path)
+        assert any("it pauses" in line for line in done.carry.notes) == pauses
+        assert len(samples) == pytest.approx(2 * RATE, abs=0.06 * RATE)
+        between = np.abs(samples[round(0.6 * RATE) : round(0.9 * RATE)]).max()
+        assert between < 0.001 if pauses else between > 0.05
+        assert np.abs(samples[round(1.1 * RATE) : round(1.9 * RATE)]).max() > 0.05
+
+    @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.avi"])
+    def test_damaged_stamps_are_not_copied(self, tmp_path, make, name):
+        """One that flies off made a file of hours."""
+        source = make(
+            "sounding.flv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2"),
+            *("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={RATE}:duration=2", "-c:v", "flv"),
+            *("-c:a", "libmp3lame", "-ar", "44100"),
+        )
+        data, at, sounds = bytearray(source.read_bytes()), 13, 0
+        while sounds < 40:  # tags: the kind, a size in three bytes, a time in four
+            sounds += data[at] == 8
+            at += 0 if sounds == 40 else 15 + int.from_bytes(data[at + 1 : at + 4], "big")
+        data[at + 4] ^= 0x40
+        damaged = tmp_path / "damaged.flv"
+        damaged.write_bytes(data)
+        done = convert(damaged, tmp_path / name, preset=None)
+        assert any("some of its time stamps are damaged" in line for line in done.carry.notes)
+        with av.open(str(done.path)) as film:
+            assert film.duration < 2.2e6
+        _, samples = sound(done.path)
+        assert len(samples) == pytest.approx(2 * RATE, abs=0.1 * RATE)
+        assert all(np.abs(part).max() > 0.05 for part in np.array_split(samples[: round(1.9 * RATE)], 19))
+
     @pytest.mark.parametrize(
         ("codec", "rate", "layout", "name", "factor", "becomes", "mixed"),
         [
@@ -732,6 +776,24 @@ class TestTracks:
         assert [track["codec"] for track in tracks(done.path, "audio")] == ["aac"]
         told = [line for line in done.carry.notes if "they belong to another programme than the picture" in line]
         assert len(told) == 1 and told[0].count("(mp2)") == 2
+
+    @pytest.mark.parametrize(
+        ("programmes", "kept"),
+        [
+            (("st=0:st=1", "st=2"), 1),
+            (("st=2", "st=0:st=1"), 1),
+            (("st=0:st=1", "st=0:st=2"), 2),  # one picture, two languages
+            (("st=1", "st=2"), 2),  # the picture belongs to none
+        ],
+    )
+    def test_radio_beside_the_only_picture_stays_behind(self, tmp_path, make, programmes, kept):
+        film = ("-f", "lavfi", "-i", "testsrc2=size=32x32:rate=25:duration=1", "-f", "lavfi", "-i", "sine=duration=1")
+        words = [word for programme in programmes for word in ("-program", programme)]
+        maps = ("-map", "0", "-map", "1", "-map", "1", "-c:v", "mpeg2video", "-c:a", "mp2")
+        source = make("radio.ts", *film, *maps, *words)
+        done = convert(source, tmp_path / "out.mkv", TimeSettings())
+        assert len(tracks(done.path, "audio")) == kept
+        assert len([line for line in done.carry.notes if "another programme" in line]) == 2 - kept
 
     @pytest.mark.parametrize("time", [TimeSettings(), TimeSettings(factor=Fraction(2))])
     @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.mov", "out.ts", "out.nut", "out.webm"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from slomo_cli.errors import InputError
 from slomo_cli.media.decode import Decoder
 from slomo_cli.media.orientation import Orientation, orientation_of
 from slomo_cli.media.probe import _chroma_location, _track_header, probe
@@ -422,3 +423,48 @@ def test_transparency_that_is_a_picture_of_its_own(apart: bool, make: Callable[.
     path = make(f"apart{apart}.avif", *picture, *(alpha if apart else ()), "-c:v", "libaom-av1", "-cpu-used", "8")
 
     assert probe(path).picture_extras == (("alpha",) if apart else ())
+
+
+def in_tiles(tile: bytes) -> bytes:
+    """An AVIF of two by two times the same picture, as phones store HEIC (ISO/IEC 23008-12, 6.6.2.3)."""
+
+    def box(name: bytes, *body: bytes, version: int | None = None) -> bytes:
+        content = b"".join((b"" if version is None else bytes([version, 0, 0, 0]), *body))
+        return struct.pack(">I4s", 8 + len(content), name) + content
+
+    def found(name: bytes) -> bytes:
+        at = tile.index(name)
+        return tile[at + 4 : at - 4 + int.from_bytes(tile[at - 4 : at], "big")]
+
+    data, width, height = found(b"mdat"), *struct.unpack(">II", found(b"ispe")[4:])
+    grid = struct.pack(">4BHH", 0, 0, 1, 1, 2 * width, 2 * height)
+    kinds = enumerate((b"av01", b"av01", b"av01", b"av01", b"grid"), 1)
+    items = [box(b"infe", struct.pack(">HH4s", at, 0, kind), b"\0", version=2) for at, kind in kinds]
+    shown = box(b"ispe", struct.pack(">II", 2 * width, 2 * height), version=0)
+    properties = box(b"ipco", box(b"av1C", found(b"av1C")), box(b"ispe", found(b"ispe")), shown)
+    uses = [struct.pack(">HBBB", at, 2, 0x81, 2) for at in range(1, 5)] + [struct.pack(">HBB", 5, 1, 3)]
+
+    def head(start: int) -> bytes:
+        places = [(at, 0, 1, start, len(data)) for at in range(1, 5)] + [(5, 0, 1, start + len(data), len(grid))]
+        return box(b"ftyp", b"avif\0\0\0\0mif1avif") + box(
+            b"meta",
+            box(b"hdlr", struct.pack(">I4s13x", 0, b"pict"), version=0),
+            box(b"pitm", struct.pack(">H", 5), version=0),
+            box(b"iloc", struct.pack(">BBH", 0x44, 0, 5), *(struct.pack(">HHHII", *at) for at in places), version=0),
+            box(b"iinf", struct.pack(">H", 5), *items, version=0),
+            box(b"iref", box(b"dimg", struct.pack(">6H", 5, 4, 1, 2, 3, 4)), version=0),
+            box(b"iprp", properties, box(b"ipma", struct.pack(">I", 5), *uses, version=0)),
+            version=0,
+        )
+
+    return head(len(head(0)) + 8) + box(b"mdat", data, grid)
+
+
+def test_a_picture_in_tiles_is_told(make: Callable[..., Path], tmp_path: Path) -> None:
+    """One tile was taken for the whole picture."""
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=64x48", "-frames:v", "1", "-c:v", "libaom-av1", "-cpu-used", "8")
+    path = tmp_path / "tiles.avif"
+    path.write_bytes(in_tiles(make("tile.avif", *picture).read_bytes()))
+
+    with pytest.raises(InputError, match="is a picture in tiles"):
+        probe(path)

@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from film import read
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.decode import Decoder
@@ -21,6 +22,7 @@ from slomo_cli.media.edits import odd_edits
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import Timing, _shortfall, _Walk, scan
 from slomo_cli.media.source import PictureTrack
+from slomo_cli.media.strays import mended
 from slomo_cli.values import SourceTiming
 
 Clip = Callable[[str], Path]
@@ -98,6 +100,19 @@ def test_pictures_of_asf_without_b_frames_wait_for_none(make: Callable[..., Path
     film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1", "-c:v", "libx264", "-bf", "0")
 
     assert timed(make("plain.asf", *film)).timing.first_seconds == 0
+
+
+def test_pictures_of_asf_wait_as_long_as_they_are_reordered(make: Callable[..., Path]) -> None:
+    """In a pyramid of B-frames the first waits for two, of which libav knows one."""
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1", "-c:v", "libx264", "-bf")
+    path = make("pyramid.asf", *picture, "3", "-x264-params", "b-adapt=0:b-pyramid=normal")
+
+    timing = timed(path).timing
+
+    assert abs(timing.first_seconds - F(2, 30)) < F(1, 500)
+    assert timed(make("flat.asf", *picture, "1")).timing.first_seconds == F(33, 1000)
+    with Decoder(probe(path), timing) as decoder:
+        assert [frame.pts_seconds for frame in decoder] == [F(k, 30) for k in range(30)]
 
 
 def test_missing_pictures_make_a_variable_rate_on_the_grid(clip: Clip) -> None:
@@ -259,6 +274,74 @@ def test_a_stamp_damaged_on_the_air_moves_no_picture(clip: Clip, tmp_path: Path)
         assert [frame.pts_seconds for frame in decoder] == [F(k, 30) for k in range(30)]
 
 
+def strayed(source: Path, target: Path, number: int, ahead: int) -> Path:
+    """A copy of an IVF file of which the stamp of one picture is so many ticks further."""
+    data = bytearray(source.read_bytes())
+    at = 32
+    for _ in range(number):
+        at += 12 + int.from_bytes(data[at : at + 4], "little")
+    stamp = int.from_bytes(data[at + 4 : at + 12], "little") + ahead
+    data[at + 4 : at + 12] = stamp.to_bytes(8, "little")
+    target.write_bytes(data)
+    return target
+
+
+@pytest.mark.parametrize(("number", "ahead"), [(0, 10**6), (1, 10**9), (12, 16), (12, -12), (12, 10**12), (28, 10**6)])
+def test_a_stamp_that_flies_off_alone_is_damaged(
+    number: int, ahead: int, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """It made a plan of a film of years; +16 is also the true stamp of another picture."""
+    picture = "testsrc2=size=64x48:rate=30:duration=1"
+    whole = make("plain.ivf", "-f", "lavfi", "-i", picture, "-c:v", "libvpx", "-deadline", "realtime")
+
+    path = strayed(whole, tmp_path / "stray.ivf", number, ahead)
+    found = timed(path)
+
+    assert (found.timing.duration, found.timing.rate, found.timing.continuous) == (1, 30, True)
+    assert list(found.stamps) == [F(k, 30) for k in range(30)]
+    assert [line for line in found.warnings if "1 time stamp left out" in line] == list(found.warnings)
+    with Decoder(probe(path), found.timing) as decoder:
+        shown = list(decoder)
+        assert decoder.warnings == []
+    assert [frame.pts_seconds for frame in shown] == list(found.stamps)
+    assert all(np.array_equal(a.planes[0], b.planes[0]) for a, b in zip(shown, read(whole), strict=True))
+
+
+class TestStrays:
+    """Forty pictures at ten ticks each, in groups of P and three B."""
+
+    reordered = np.array([0, *(base + at for base in range(0, 400, 40) for at in (40, 20, 10, 30))])
+
+    @pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 9, 17, 22])
+    def test_amid_reordered_pictures_too(self, number: int) -> None:
+        ticks = self.reordered.copy()
+        ticks[number] += 10**6
+        right = -10 if number == 0 else int(self.reordered[number])
+        # Of the first picture, nothing tells more than that it comes before the others.
+        assert mended(ticks, F(25), True) == {number: 0 if number == 0 else right}
+
+    def test_all_that_a_damaged_clock_moved_goes_back(self) -> None:
+        ticks = np.arange(0, 400, 10)
+        ticks[12:20] += 5000
+        assert mended(ticks, F(25), False) == {k: 10 * k for k in range(12, 20)}
+
+    @pytest.mark.parametrize("reordered", [False, True])
+    def test_a_pause_is_none(self, reordered: bool) -> None:
+        ticks = np.where(self.reordered > 200, self.reordered + 5000, self.reordered)
+        assert mended(ticks if reordered else np.sort(ticks), F(25), reordered) == {}
+
+    def test_a_pause_before_the_last_picture_is_none(self) -> None:
+        ticks = self.reordered.copy()
+        ticks[ticks == 400] += 5000
+        assert mended(ticks, F(25), True) == {}
+
+    def test_clocks_that_begin_anew_are_none(self) -> None:
+        one = np.arange(0, 400, 10)
+        assert mended(np.concatenate([one, one]), F(25), False) == {}
+        assert mended(np.concatenate([one, one + 5000, one + 410]), F(25), False) == {}
+        assert mended(np.concatenate([one, one[:3] + 5000, one]), F(25), False) == {}
+
+
 def test_stamps_that_are_all_the_same_tell_no_time(clip: Clip) -> None:
     info = probe(clip("cfr.mp4"))
     with PictureTrack(info.path) as picture:
@@ -318,6 +401,29 @@ def test_a_long_pause_in_a_file_is_kept(make: Callable[..., Path]) -> None:
     path = make("pause.mkv", "-f", "lavfi", "-i", picture, "-fps_mode", "passthrough", "-c:v", "ffv1")
 
     assert list(timed(path).stamps) == [F(0), F(20), F(40)]
+
+
+@pytest.mark.parametrize("name", ["vorbis.nut", "mp3.asf", "mp2.ts", "ac3.mkv"])
+def test_sound_that_does_not_pause(name: str, make: Callable[..., Path]) -> None:
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1", "-f", "lavfi", "-i", "sine=duration=1")
+    codec = {"vorbis": "libvorbis", "mp3": "libmp3lame"}.get(name.partition(".")[0], name.partition(".")[0])
+
+    assert timed(make(f"even_{name}", *film, "-c:v", "mpeg2video", "-c:a", codec)).timing.pausing == ()
+
+
+@pytest.mark.parametrize("ordered", [0, 1])
+def test_chapters_that_order_parts_are_told(ordered: int, make: Callable[..., Path], tmp_path: Path) -> None:
+    chapters = tmp_path / "chapters.txt"
+    chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=1\ntitle=One\n")
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1", "-i", str(chapters), "-c:v", "ffv1")
+    data = make(f"chapters{ordered}.mkv", *film).read_bytes()
+    # That the edition is the default one is said in as many bytes.
+    data = data.replace(bytes.fromhex("45DB8101"), bytes.fromhex("45DD81") + bytes([ordered]))
+    (tmp_path / "ordered.mkv").write_bytes(data)
+
+    lines = timed(tmp_path / "ordered.mkv").warnings
+
+    assert [line for line in lines if "in which order" in line] == list(lines) and len(lines) == ordered
 
 
 def test_a_recording_that_begins_amid_a_group_starts_at_its_first_whole_picture(clip: Clip, tmp_path: Path) -> None:

@@ -369,6 +369,10 @@ class TestEncoderArguments:
             ("-filter:v", "[in]select=1[out]"),
             ("-vf", "bwdif"),
             ("-vf", "tblend=all_mode=average"),
+            ("-vf", "yadif=1"),
+            ("-vf", "hflip, yadif@a=parity=tff:mode=send_field,vflip"),
+            ("-vf", "nnedi=weights=nnedi3_weights.bin:field=af"),
+            ("-vf", "tmedian"),
             ("-passlogfile", "x"),
             ("-/filter", "file.txt"),
             ("-dump_attachment:t", "x"),
@@ -380,6 +384,10 @@ class TestEncoderArguments:
         with pytest.raises(UsageError) as caught:
             parse_encoder_args(words)
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("filters", ["yadif", "yadif=0:1", "yadif=mode=send_frame:parity=1,boxblur=1", "nnedi"])
+    def test_one_frame_of_each(self, filters):
+        assert parse_encoder_args(("-vf", filters)) == (("vf", filters),)
 
     def test_pairs_and_flags(self):
         assert parse_encoder_args(("-g", "30", "-an", "-b:v", "-1")) == (("g", "30"), ("an", None), ("b:v", "-1"))
@@ -541,6 +549,38 @@ def test_marks_a_file_cannot_hold_are_lost_aloud(name, codec, colours, shape):
     assert any("pixels, 4:3, is lost" in warning for warning in warnings) == shape
     usual = target_for(name, video_info(), rate=Fraction(25), codec=codec).warnings
     assert not any("lost" in warning and "mark" in warning for warning in usual)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "matrix", "taken"),
+    [
+        ("a.webm", None, 1, ""),
+        ("a.webm", None, 9, ""),
+        ("a.webm", None, 8, "smpte170m"),
+        ("a.mp4", "vp9", 10, "smpte170m"),
+        ("a.mp4", None, 8, ""),
+        ("a.mkv", "utvideo", 6, ""),
+        ("a.mkv", "utvideo", 9, "smpte170m"),
+        ("a.avi", "ffv1", 1, ""),
+        ("a.avi", "ffv1", 8, "smpte170m"),
+        ("a.mkv", "ffv1", 8, ""),
+        ("%d.jpg", None, 7, ""),
+    ],
+)
+def test_a_matrix_that_a_codec_does_not_know_is_lost_aloud(name, codec, matrix, taken):
+    info = video_info(color=ColorInfo(1, matrix, 1, 1))
+    said = [line for line in target_for(name, info, rate=Fraction(25), codec=codec).warnings if "matrix, " in line]
+    assert len(said) == bool(taken) and all(f"players take {taken}" in line for line in said)
+
+
+def test_ut_video_takes_untagged_colours_for_what_players_do():
+    """Untold, it says BT.601."""
+    untagged = ColorInfo(1, 2, 2, 2)
+    large = target_for("a.mkv", video_info(width=1280, height=720, color=untagged), codec="utvideo")
+    assert "colorspace=bt709" in large.filters[0]
+    assert "colorspace=smpte170m" in target_for("a.mkv", video_info(color=untagged), codec="utvideo").filters[0]
+    rgb = target_for("a.mkv", video_info("gbrp", color=ColorInfo(2, 0, 2, 2)), codec="utvideo")
+    assert "colorspace=gbr" in rgb.filters[0]
 
 
 def test_floating_point_is_cut_off_aloud():

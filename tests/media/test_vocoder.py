@@ -218,6 +218,25 @@ class TestDecoded:
         assert np.abs(samples[27_000:57_000]).max() == 0
         assert samples[60_000] == 0.5
 
+    @pytest.mark.parametrize(("ahead", "count"), [(-1500, 1), (5000, 1), (900_000_000, 1), (5000, 25)])
+    def test_stamps_that_fly_off_alone_move_nothing(self, ahead, count, make, tmp_path):
+        path = make(
+            "stray.flv",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=5"),
+            *("-f", "lavfi", "-i", "aevalsrc=n/300000:s=44100:d=5", "-c:v", "flv", "-c:a", "pcm_s16le"),
+        )
+        data = bytearray(path.read_bytes())
+        at, sounds = 13, 0
+        while sounds < 80 + count:  # tags: the kind, a size in three bytes, a time in four
+            sounds += data[at] == 8
+            if data[at] == 8 and sounds > 80:
+                stamp = (int.from_bytes(data[at + 4 : at + 7], "big") | data[at + 7] << 24) + ahead
+                data[at + 4 : at + 8] = *(stamp & 0xFFFFFF).to_bytes(3, "big"), stamp >> 24
+            at += 15 + int.from_bytes(data[at + 1 : at + 4], "big")
+        damaged = tmp_path / "stray.flv"
+        damaged.write_bytes(data)
+        assert np.array_equal(self.all(damaged, rate=44_100), self.all(path, rate=44_100))
+
     def test_an_empty_packet_is_no_damage(self, make):
         """FLAC in NUT ends with one."""
         path = make(
