@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from slomo_cli.errors import SlomoError, printable
 
@@ -18,25 +20,56 @@ LOCK = ".lock"
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in ``folder``, which is made where it is missing.
+    """Keep other processes from training in ``folder``, which is made where it is missing; where an error comes before
+    any file is in it, it is taken away again.
 
     SlomoError when another one does so already, or the folder cannot be made. The system lets go of the lock whatever
-    ends the process; the empty file stays, as to remove it would let two processes lock two files of its name. Where
-    the system or the file system knows no locks, nothing is kept from anybody.
+    ends the process. Where the system or the file system knows no locks, nothing is kept from anybody.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "ab")  # noqa: SIM115 (closed below)
+        made = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+        file = _locked(folder)
+    except BlockingIOError as error:
+        raise SlomoError(
+            f"{printable(folder)} is being trained by another process; wait for its end, or choose another --out"
+        ) from error
     except OSError as error:
         raise SlomoError(f"cannot make the folder {printable(folder)}: {error.strerror or error}") from error
-    with file:
+    try:
+        with file:
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # an open file stays where systems have it so (Windows)
+                    (folder / LOCK).unlink()
+    except BaseException:
+        _remove_empty(made)
+        raise
+
+
+def _locked(folder: Path) -> BinaryIO:
+    """The lock file of the folder, locked; BlockingIOError where another process has locked it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / LOCK, "ab")  # noqa: SIM115 (whoever holds it closes it)
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SlomoError(
-                f"{printable(folder)} is being trained by another process; wait for its end, or choose another --out"
-            ) from error
-        except OSError:
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(folder / LOCK)):
+                return file
+        except BlockingIOError:
+            file.close()
+            raise
+        except FileNotFoundError:
             pass
-        yield
+        except OSError:
+            return file  # no locks here
+        file.close()  # that was the file of a process that has just taken it away
+
+
+def _remove_empty(made: Sequence[Path]) -> None:
+    """Remove folders that were made, the innermost first, and the empty ones in it, as far as there is no file."""
+    with suppress(OSError):  # there is one, or somebody else looks inside
+        for folder in made:
+            for inside, _, _ in os.walk(folder, topdown=False):
+                os.rmdir(inside)

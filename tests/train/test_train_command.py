@@ -340,6 +340,20 @@ def test_one_process_trains_in_a_folder(files: Path, tmp_path: Path) -> None:
 
     with hold(tmp_path):
         pass  # nothing that the killed one left stands in the way
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_never_begins_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    words = ["--data", tmp_path / "videos", *QUICK, "--steps", 1, "--out"]
+    (tmp_path / "mine").mkdir()
+    for out in (tmp_path / "runs" / "new", tmp_path / "mine"):
+        assert "no video in" in refused(InputError, *words, out)
+        (tmp_path / "videos" / "broken.mp4").write_bytes(b"broken")
+        assert "none of the videos can be read" in slomo(*words, out).stderr
+        (tmp_path / "videos" / "broken.mp4").unlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "videos"]
+    assert not (tmp_path / "mine" / ".lock").exists()
 
 
 @pytest.mark.parametrize(
