@@ -28,9 +28,10 @@ Who may import whom stands in ``setup.cfg``, and is tested.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as in typing, which takes longer to load than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from slomo_cli.interpolate import Interpolator
     from slomo_cli.media.probe import probe
     from slomo_cli.pipeline import convert

@@ -152,3 +152,11 @@ def test_an_interpolator_closes_while_work_is_waiting(folder: Path) -> None:
     closing.join(60)
 
     assert not closing.is_alive()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals between processes")
+def test_a_command_stopped_while_python_imports_it_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import signal, time; signal.raise_signal(signal.SIGINT); time.sleep(20)")
+    words = [sys.executable, "-m", "slomo_cli", "info", "in.mp4"]
+    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
