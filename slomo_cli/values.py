@@ -310,7 +310,7 @@ class TimeSettings:
     """What the user asks of time."""
 
     factor: Fraction = Fraction(1)
-    """Times slower, > 0; 1 keeps the duration."""
+    """Times slower, 1 or more for a conversion; 1 keeps the duration."""
     rate: Fraction | None = None
     """Output frames per second; None keeps the source's."""
     start: Fraction | None = None

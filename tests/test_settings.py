@@ -18,8 +18,8 @@ from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
     "name, given, expected",
     [
         ("factor", 2.5, Fraction(5, 2)),
-        ("factor", np.float32(0.5), Fraction(1, 2)),
-        ("factor", "1/3", Fraction(1, 3)),
+        ("factor", np.float32(1.5), Fraction(3, 2)),
+        ("factor", "4/3", Fraction(4, 3)),
         ("rate", 29.97, Fraction(30000, 1001)),
         ("rate", None, None),
         ("start", "1:30", Fraction(90)),
@@ -45,6 +45,8 @@ def test_values_become_what_their_fields_state(name: str, given: Any, expected: 
     [
         ("factor", None),
         ("factor", "x"),
+        ("factor", Fraction(1, 2)),  # as at the prompt: slower, never faster
+        ("factor", 0),
         ("factor", [2]),
         ("start", -1),
         ("rate", Fraction(10**9)),
