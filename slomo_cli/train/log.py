@@ -89,7 +89,7 @@ def plot_losses(folder: Path) -> None:
     scores = {"training": (x, [float(line.get("psnr", np.nan)) for line in steps])}
     judged = [line for line in lines if "validation" in line]
     for name in sorted({name for line in judged for name in line["validation"] if not name.endswith(" ssim")}):
-        here = [line for line in judged if name in line["validation"]]
+        here = [line for line in judged if line["validation"].get(name) is not None]
         scores[name] = ([float(line["step"]) for line in here], [float(line["validation"][name]) for line in here])
     top = line_plot(losses, title="losses, unweighted", x_label="step", log_y=True, width=960)
     bottom = line_plot(scores, title="PSNR, dB", x_label="step", width=960)

@@ -232,8 +232,8 @@ class Run:
         if self._split_bytes:
             split_file(self.checkpoint, self._split_bytes)
 
-    def judge(self, judge: Judge | None) -> dict[str, float]:
-        """Scores of the averaged weights; the training weights are put back afterwards."""
+    def judge(self, judge: Judge | None) -> dict[str, float | None]:
+        """Scores of the averaged weights, None where one is no number; the training weights are put back afterwards."""
         if judge is None or not self.team.leads:
             return {}
         net = self.stepper.net
@@ -245,13 +245,13 @@ class Run:
         finally:
             net.train()
             net.load_state_dict(own)
-        scores = {name: round(value, 4) for name, value in scores.items()}
+        told = {name: round(value, 4) if math.isfinite(value) else None for name, value in scores.items()}
         assert self._log is not None
-        self._log.add({"step": self.step, "seconds": self.record["seconds"], "validation": scores})
+        self._log.add({"step": self.step, "seconds": self.record["seconds"], "validation": told})
         judge.plot()
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         self._report(f"validation at step {self.step}: {shown or 'nothing to validate on'}")
-        return scores
+        return told
 
 
 def _progress(settings: TrainSettings, step: int, elapsed: float) -> float:

@@ -25,6 +25,7 @@ from slomo_cli.errors import SlomoError, WeightsError
 from slomo_cli.net.presets import build
 from slomo_cli.train.checkpoint import join_parts, split_file
 from slomo_cli.train.feed import Prefetcher
+from slomo_cli.train.log import plot_losses
 from slomo_cli.train.loop import Run, rate_at
 from slomo_cli.train.settings import TrainSettings
 from slomo_cli.train.synthetic import SyntheticSampler
@@ -259,6 +260,22 @@ def test_averaged_weights_are_judged_and_the_others_trained_on(tmp_path: Path) -
     assert not training and net.training
     for name, value in net.state_dict().items():
         assert torch.equal(judged[name], run.stepper.average[name]) and torch.equal(value, own[name])
+
+
+def test_a_score_that_is_no_number_leaves_the_log_and_the_record_json(tmp_path: Path) -> None:
+    class Broken:
+        def __call__(self, step: int) -> dict[str, float]:
+            return {"held-out": float("nan"), "set": 30.0}
+
+        def plot(self) -> None:
+            plot_losses(tmp_path)
+
+    record = make(tmp_path, tiny_settings(steps=4)).train(Broken())  # type: ignore[arg-type]
+
+    assert record["scores"] == {"held-out": None, "set": 30.0}
+    text = (tmp_path / "log.jsonl").read_text()
+    assert "NaN" not in text and json.loads(text.splitlines()[-1])["validation"] == record["scores"]
+    assert (tmp_path / "loss.png").exists()
 
 
 def test_unsound_weights_are_never_written(tmp_path: Path) -> None:
