@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -66,8 +67,9 @@ def summary_text(summary: Summary) -> str:
 
 def error_text(error: SlomoError, name: str = "") -> str:
     """The error's line, with the file's name in front where the message does not hold it."""
-    text = str(error)
-    return text if not name or printable(name) in text else f"{printable(name)}: {text}"
+    text, shown = str(error), printable(name)
+    held = re.search(rf"(?<!\w){re.escape(shown)}(?!\w)", text)  # a clip may be called 1, which many a number holds
+    return text if held or not name else f"{shown}: {text}"
 
 
 def fitted(text: str, stream: TextIO) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from slomo_cli.text import first_line, shortened, some
+from slomo_cli.errors import InputError
+from slomo_cli.text import error_text, first_line, shortened, some
 
 
 def test_of_many_names_three_are_told_and_the_rest_counted() -> None:
@@ -34,6 +35,19 @@ def test_torchs_heading_is_not_what_is_told() -> None:
         torch.nn.Linear(2, 3).load_state_dict({"bias": torch.zeros(3)})
 
     assert first_line(caught.value) == 'Missing key(s) in state_dict: "weight".'
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("", "'a/b.mp4' has 11 pixels"),
+        ("b.mp4", "'a/b.mp4' has 11 pixels"),
+        ("1", "1: 'a/b.mp4' has 11 pixels"),
+        ("x", "x: 'a/b.mp4' has 11 pixels"),
+    ],
+)
+def test_an_error_names_the_file_once(name: str, told: str) -> None:
+    assert error_text(InputError("'a/b.mp4' has 11 pixels"), name) == told
 
 
 def test_of_a_long_name_both_ends_are_told() -> None:

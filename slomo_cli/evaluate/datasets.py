@@ -293,8 +293,9 @@ def _open_folder(root: Path, factor: int) -> Dataset:
         return Dataset(_name(root), "triplets", 2, tuple(triplets), untold=tuple(untold))
     videos = _videos(root)
     frames = _pictures(root)
-    if len(frames) > factor or (frames and not videos):  # a cover or two beside videos is no clip
-        return _dataset(root, "frames", factor, [FramesClip(_name(root), tuple(frames), factor)])
+    whole = FramesClip(_name(root), tuple(frames), factor)
+    if len(frames) > factor:
+        return _dataset(root, "frames", factor, [whole])
     listed = _test_list(root)
     clips = []
     for folder, pictures in _folders(root, closed=lambda pictures: len(pictures) > factor):
@@ -304,6 +305,8 @@ def _open_folder(root: Path, factor: int) -> Dataset:
         if pictures and listed(name):
             clips.append(FramesClip(name, tuple(pictures), factor))
         videos += _videos(folder)
+    if frames and not clips:  # else a cover or two is no clip
+        clips = [whole]
     if any(map(len, clips)) or (clips and not videos):
         return _dataset(root, "frames", factor, clips)
     clips, closed = [], []
@@ -375,12 +378,17 @@ def _triplets_below(root: Path) -> tuple[list[Clip], list[str]]:
 
 
 def _folders(root: Path, closed: Callable[[list[Path]], bool]) -> Iterator[tuple[Path, list[Path]]]:
-    """``root`` and the folders up to ``DEPTH`` below it, nearest first, each with its pictures; those within a folder
-    whose pictures are ``closed`` are passed over."""
+    """``root`` and the folders up to ``DEPTH`` below it, nearest first, each with its pictures and none twice, whatever
+    links there are; those within a folder whose pictures are ``closed`` are passed over."""
     level = [root]
+    seen: set[str] = set()
     for _ in range(DEPTH + 1):
         below: list[Path] = []
         for folder in level:
+            place = os.path.realpath(folder)
+            if place in seen:
+                continue
+            seen.add(place)
             pictures = _pictures(folder)
             if not closed(pictures):
                 below += [entry for entry in _entries(folder) if os.path.isdir(entry)]
@@ -396,7 +404,10 @@ def _test_list(root: Path) -> Callable[[str], bool]:
     """Whether a clip of that name is on Vimeo-90K's list; all are where there is no such list."""
     for listing in TEST_LISTS:
         if os.path.isfile(root / listing):
-            listed = (root / listing).read_text("utf-8", "replace").split()
+            try:
+                listed = (root / listing).read_text("utf-8", "replace").split()
+            except OSError as error:
+                raise InputError(f"cannot read {printable(root / listing)}: {error.strerror or error}") from error
             names = {*listed, *(f"sequences/{name}" for name in listed)}
             return names.__contains__
     return lambda _: True

@@ -209,6 +209,21 @@ def test_a_cover_beside_videos_is_no_clip(tmp_path: Path) -> None:
     assert [window.clip for window in open_dataset(tmp_path).windows()] == ["clip.mkv"]
 
 
+def test_a_cover_beside_folders_of_frames_is_no_clip(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a" / "b", *[moving(i) for i in range(3)], names=["1.png", "2.png", "3.png"])
+    write_pictures(tmp_path, moving(0), moving(1), names=["cover.png", "back.png"])
+    assert [window.clip for window in open_dataset(tmp_path).windows()] == ["a/b"]
+
+
+def test_links_count_no_clip_twice(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a" / "b", *[moving(i) for i in range(3)], names=["im1.png", "im2.png", "im3.png"])
+    for link, target in (("a/up", ".."), ("same", "a"), ("a/b/self", ".")):
+        (tmp_path / link).symlink_to(target, target_is_directory=True)
+    assert [clip.name for clip in open_dataset(tmp_path).clips] == ["a/b"]
+    (tmp_path / "a" / "b" / "im2.png").rename(tmp_path / "a" / "b" / "im1b.png")
+    assert [clip.name for clip in open_dataset(tmp_path).clips] == ["a/b"]
+
+
 def test_folder_of_videos(tmp_path: Path) -> None:
     """Videos in a folder are clips, in natural order."""
     for name in ("clip10.mkv", "clip9.mkv"):
