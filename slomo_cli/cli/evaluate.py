@@ -14,7 +14,7 @@ from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.streams import table_console
 from slomo_cli.cli.types import Name, whole_numbers
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
-from slomo_cli.media.names import refuse_overwriting_input
+from slomo_cli.media.names import refuse_overwriting_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +124,8 @@ def command(
         if sheet_file is not None and not sheet_file.lower().endswith(".png"):
             raise UsageError(f"--sheet writes PNG: expected a name ending in .png, found '{printable(sheet_file)}'")
         sets = open_datasets(paths, whole_numbers("--factor", factor, 2, 64))
+        read = [file for one in sets for clip in one.clips for file in clip.files]
+        refuse_overwriting_inputs([Path(name) for name in written if name != files.STREAM], read)
         methods = _methods(values, against, ffmpeg, stack)
         total = sum(one.count(limit) * (one.factor - 1) for one in sets) * len(methods)
         reporter.start(total, "eval")
@@ -190,8 +192,7 @@ def _may_write(written: list[str], paths: tuple[Path, ...], overwrite: bool) -> 
     for name in written:
         target = None if name == files.STREAM else Path(name)
         files.check_target(target, text=True)
-        for path in paths:
-            refuse_overwriting_input(target, path)
+        refuse_overwriting_inputs([target], [path for path in paths if not os.path.isdir(path)])
         if files.may_write(target, overwrite=overwrite) is None:
             return False
     return True

@@ -115,6 +115,8 @@ def import_file(file: str, output: str | None, overwrite: bool) -> None:
     target = source.parent / f"{source.stem}.safetensors" if output is None else Path(output)
     if target.suffix != ".safetensors":
         raise UsageError(f"expected a name ending in .safetensors, found '{printable(target)}'")
+    if os.path.isdir(source):
+        raise WeightsError(f"expected a checkpoint's file, found a folder: {printable(source)}")
     names.refuse_overwriting_input(target, source)
     files.check_target(target)
     if files.may_write(target, overwrite=overwrite) is None:

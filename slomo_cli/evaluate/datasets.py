@@ -67,6 +67,10 @@ class Clip(Protocol):
     def name(self) -> str:
         """Its name within the set."""
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that it is read from."""
+
     def __len__(self) -> int:
         """Windows it promises; a damaged video may yield fewer."""
 
@@ -134,6 +138,11 @@ class TripletClip:
     truth: Path
     second: Path
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """As ``Clip.files``."""
+        return self.first, self.truth, self.second
+
     def __len__(self) -> int:
         return 1
 
@@ -149,16 +158,16 @@ class FramesClip:
     """Consecutive frames, one file each."""
 
     name: str
-    paths: tuple[Path, ...]
+    files: tuple[Path, ...]
     factor: int
 
     def __len__(self) -> int:
-        return (len(self.paths) - 1) // self.factor
+        return (len(self.files) - 1) // self.factor
 
     def windows(self) -> Iterator[Window]:
         from slomo_cli.evaluate.reading import read_picture
 
-        frames = ((Fraction(i), read_picture(path)) for i, path in enumerate(self.paths))
+        frames = ((Fraction(i), read_picture(path)) for i, path in enumerate(self.files))
         yield from cut_windows(self.name, frames, self.factor)
 
 
@@ -170,6 +179,7 @@ class VideoClip:
 
         self.name = name or path.name
         self.factor = factor
+        self.files: tuple[Path, ...] = (path,)
         self._pictures = VideoPictures(path)
 
     def __len__(self) -> int:

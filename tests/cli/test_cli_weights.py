@@ -114,6 +114,7 @@ def test_verify_takes_names_and_files(registry: Registry) -> None:
         (["fast.safetensors"], UsageError, "the output 'fast.safetensors' is the input itself: name another"),
         (["old.ckpt", "-o", "fast.safetensors"], SlomoError, "'fast.safetensors' exists: -y replaces it"),
         (["old.ckpt", "-o", "no/new.safetensors"], SlomoError, "the folder 'no' does not exist"),
+        ([".", "-o", "new.safetensors"], WeightsError, "expected a checkpoint's file, found a folder: ."),
     ],
 )
 def test_import_refuses_before_it_reads(

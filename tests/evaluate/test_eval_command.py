@@ -320,3 +320,15 @@ def test_help_loads_neither_torch_nor_av() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "SET" in done.stdout and done.stdout.strip().endswith("[]")
+
+
+def test_files_may_lie_in_the_set_but_never_replace_a_part_of_it(triplets: Path, tmp_path: Path) -> None:
+    """A folder of triplets or videos is no film, and what is in folders below is read as well."""
+    words = ["--weights", "none", "--against", "blend", "-y"]
+    for _ in "again":
+        done = run(triplets, *words, "--csv", triplets / "scores.csv", "--sheet", triplets / "worst.png")
+        assert done.exit_code == 0, done.stderr
+    picture = triplets / "1" / "frame_01_gt.png"
+    before = picture.read_bytes()
+    refused = run(triplets, *words, "--sheet", picture)
+    assert refused.exit_code == 2 and "is the input itself" in refused.stderr and picture.read_bytes() == before
