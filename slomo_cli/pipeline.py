@@ -127,7 +127,7 @@ def plan_conversion(
     """What ``convert`` would do, to the frame and to the encoder's last argument. Writes no output."""
     time, encode, compute = settled(time, encode, compute, wishes)
     ffmpeg = tools(encode.ffmpeg)
-    info = probe(Path(source))
+    info = probe(os.fspath(source))  # a Path of an empty name is the current folder
     scanned = scan(info, time.input_rate)
     found: tuple[str, ...] = ()
     if time.auto_factor is not None:

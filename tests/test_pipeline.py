@@ -23,6 +23,7 @@ from tiny_network import save_tiny
 import slomo_cli
 from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
 from slomo_cli.media.decode import Decoder
+from slomo_cli.picture import write_png
 from slomo_cli.pipeline import convert, plan_conversion
 from slomo_cli.values import Frame, Summary, TimeSettings
 
@@ -352,6 +353,14 @@ def test_settings_by_name_and_typos_refused(clip: Clip, tmp_path: Path) -> None:
         plan_conversion(clip("cfr.mp4"), tmp_path / "o.mp4", time=TimeSettings(vfr="kep"))  # type: ignore[arg-type]
     assert {"convert", "probe", "Interpolator"} <= set(dir(slomo_cli))
     assert slomo_cli.convert is convert
+
+
+def test_an_empty_name_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Path of it is the current folder, whose pictures would be the film."""
+    monkeypatch.chdir(tmp_path)
+    write_png(tmp_path / "a.png", np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(InputError, match="'' does not exist"):
+        convert("", tmp_path / "out.mp4")
 
 
 def test_existing_target_stays_unless_told(clip: Clip, run: Convert, tmp_path: Path) -> None:
