@@ -27,6 +27,8 @@ from slomo_cli.train.windows import Batch, WindowSampler
 _SEED = 20180618  # of the held-out windows: the same ones in every run and at every step
 _TOGETHER = 4
 SAMPLES = 6
+SHEETS = "samples"
+"""Folder of a run that holds them."""
 
 
 class Answer(NamedTuple):
@@ -144,8 +146,8 @@ class Judge:
                     Tile(gray_to_rgb(answer.motion.visibility[m, 0].cpu().numpy()), "visibility of 0"),
                 ]
             )
-        (folder / "samples").mkdir(exist_ok=True)
-        write_png(folder / "samples" / f"step-{step:07d}.png", sheet(rows, f"held-out windows at step {step}"))
+        (folder / SHEETS).mkdir(exist_ok=True)
+        write_png(folder / SHEETS / f"step-{step:07d}.png", sheet(rows, f"held-out windows at step {step}"))
 
 
 def _part(batch: Batch, start: int, stop: int) -> Batch:

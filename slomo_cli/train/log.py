@@ -16,6 +16,7 @@ from slomo_cli.picture import line_plot, write_png
 from slomo_cli.whole import whole
 
 LOG = "log.jsonl"
+PLOT = "loss.png"
 
 
 class Log:
@@ -93,7 +94,7 @@ def plot_losses(folder: Path) -> None:
         scores[name] = ([float(line["step"]) for line in here], [float(line["validation"][name]) for line in here])
     top = line_plot(losses, title="losses, unweighted", x_label="step", log_y=True, width=960)
     bottom = line_plot(scores, title="PSNR, dB", x_label="step", width=960)
-    write_png(folder / "loss.png", np.concatenate((top, bottom)))
+    write_png(folder / PLOT, np.concatenate((top, bottom)))
 
 
 def _number(value: object) -> bool:

@@ -21,8 +21,9 @@ from slomo_cli.text import counted, some
 from slomo_cli.train.cache import Clip, find_videos, load_clips
 from slomo_cli.train.checkpoint import join_parts, read_record
 from slomo_cli.train.feed import Sampler
-from slomo_cli.train.judge import Judge
+from slomo_cli.train.judge import SHEETS, Judge
 from slomo_cli.train.lock import hold
+from slomo_cli.train.log import PLOT
 from slomo_cli.train.loop import CHECKPOINT, Run
 from slomo_cli.train.parallel import Team, join
 from slomo_cli.train.perceptual import Input, PerceptualFeatures, load_features
@@ -253,7 +254,7 @@ def _sources(
             f"({windows.store.bytes / 2**30:.2f} GiB, {place}), {counted(windows.count, 'window')}"
         )
     if request.photos and synthetic:
-        paths = find_photos(request.photos, report)
+        paths = [path for path in find_photos(request.photos, report) if not _drawn(path)]
         photos = load_photos(paths)
         _tell_left_out(paths, photos, "no picture that can be read, of 64 pixels or more a side", report)
         scenes = SyntheticSampler(
@@ -286,6 +287,13 @@ def _tell_left_out(given: Sequence[Path], used: Container[Path], why: str, repor
     left = [path.name for path in given if path not in used]
     if left:
         report(f"left out {some(left)}: {why}")
+
+
+def _drawn(path: Path) -> bool:
+    """Whether a training run, this one or another, has drawn this picture: its losses, or samples."""
+    if path.name == PLOT:
+        return (path.parent / CHECKPOINT).exists()
+    return path.parent.name == SHEETS and (path.parents[1] / CHECKPOINT).exists()
 
 
 def _shares(settings: TrainSettings, team: Team, photos: bool, videos: bool) -> tuple[int, int]:

@@ -328,6 +328,16 @@ def test_the_record_names_what_was_used_first_and_what_changed_later(files: Path
     assert weights.load(out / "weights.safetensors").record["resumed"] == [call]
 
 
+@pytest.mark.parametrize("out", [".", "run"])
+def test_a_run_does_not_learn_from_what_it_draws(out: str, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", moving_clip(250, 80, 96, speed=1.0))
+    write_png(tmp_path / "a.png", photo().transpose(1, 2, 0))
+    words = ["--data", tmp_path, "--photos", tmp_path, "--out", tmp_path / out, *SMALL, *QUICK]
+    for steps in (2, 3):
+        assert "1 photo for synthetic motion" in slomo(*words, "--steps", steps).stderr
+    assert (tmp_path / out / "loss.png").exists() and list((tmp_path / out / "samples").iterdir())
+
+
 def test_one_process_trains_in_a_folder(files: Path, tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from slomo_cli.train.lock import hold\n"
     script += "with hold(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
