@@ -16,6 +16,8 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+_TRIES = 100
+"""Some file systems never give a file the same number twice."""
 
 
 @contextmanager
@@ -49,22 +51,26 @@ def hold(folder: Path) -> Iterator[None]:
 
 def _locked(folder: Path) -> BinaryIO:
     """The lock file of the folder, locked; BlockingIOError where another process has locked it."""
-    while True:
+    file: BinaryIO | None = None
+    for _ in range(_TRIES):
+        if file is not None:
+            file.close()  # that was the file of a process that has just taken it away
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / LOCK, "ab")  # noqa: SIM115 (whoever holds it closes it)
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), os.stat(folder / LOCK)):
-                return file
+                break
         except BlockingIOError:
             file.close()
             raise
         except FileNotFoundError:
-            pass
+            continue
         except OSError:
-            return file  # no locks here
-        file.close()  # that was the file of a process that has just taken it away
+            break  # no locks here
+    assert file is not None
+    return file
 
 
 def _remove_empty(made: Sequence[Path]) -> None:

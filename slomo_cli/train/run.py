@@ -293,7 +293,7 @@ def _drawn(path: Path) -> bool:
     """Whether a training run, this one or another, has drawn this picture: its losses, or samples."""
     if path.name == PLOT:
         return (path.parent / CHECKPOINT).exists()
-    return path.parent.name == SHEETS and (path.parents[1] / CHECKPOINT).exists()
+    return path.match(f"{SHEETS}/step-*.png") and (path.parents[1] / CHECKPOINT).exists()
 
 
 def _shares(settings: TrainSettings, team: Team, photos: bool, videos: bool) -> tuple[int, int]:
