@@ -42,7 +42,7 @@ def settled(
             raise UsageError(f"expected a setting among {', '.join(known)}; found '{printable(name)}'")
     time = _filled("time", TimeSettings, time, wishes)
     if time.factor < 1:
-        raise UsageError(f"factor: expected a number of 1 or more, found {_shown(time.factor)}")
+        raise UsageError(f"factor: expected a number of 1 or more, found {time.factor}")
     if time.speed is not None and time.factor != 1:
         raise UsageError("a speed curve says how slow each part is: leave out the factor")
     return (
