@@ -335,6 +335,17 @@ class TestStrays:
         ticks[ticks == 400] += 5000
         assert mended(ticks, F(25), True) == {}
 
+    def test_pictures_of_which_nothing_says_that_they_are_reordered_are_none(self) -> None:
+        assert mended(self.reordered, F(5), False) == {}
+        ticks = self.reordered.copy()
+        ticks[17] += 10**6
+        assert mended(ticks, F(5), False) == {17: int(self.reordered[17])}
+
+    def test_a_pause_before_a_clock_that_begins_anew_is_none(self) -> None:
+        one = np.where(self.reordered > 360, self.reordered + 1100, self.reordered + 500)
+        other = np.where(self.reordered > 100, self.reordered + 250, self.reordered)
+        assert mended(np.concatenate([one, other]), F(25), True) == {}
+
     def test_clocks_that_begin_anew_are_none(self) -> None:
         one = np.arange(0, 400, 10)
         assert mended(np.concatenate([one, one]), F(25), False) == {}
