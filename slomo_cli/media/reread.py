@@ -68,10 +68,13 @@ def _is_end_seen(path: Path, container: str, key: Any, last: int) -> bool:
         if key is not None and container != "mpegts":  # which has no index: seeking leads to any packet near
             with suppress(av.error.FFmpegError):  # then it is read from its beginning
                 source.seek(key.pts, stream=stream)
-        for packet in source.demux(stream):
-            reached = reached or packet.pos == key.pos
-            if reached:
-                whole = any(picture.pts == last and not picture.is_corrupt for picture in packet.decode()) or whole
+        try:
+            for packet in source.demux(stream):
+                reached = reached or packet.pos == key.pos
+                if reached:
+                    whole = any(picture.pts == last and not picture.is_corrupt for picture in packet.decode()) or whole
+        except av.error.PatchWelcomeError:  # a lack of libav's, as in APNG of 16 bits with alpha, says nothing
+            return True
         return whole or not reached
     return False
 
