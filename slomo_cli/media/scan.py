@@ -187,6 +187,7 @@ class _Sound:
         self._second = 1 / time_base
         self._back = round(BACKWARD_JUMP * self._second)
         self._joins = Joins(container, self._second)
+        self._before = 0
         self._due: int | None = None
 
     @property
@@ -200,11 +201,12 @@ class _Sound:
         if not lasts:  # NUT does not say it of every codec
             return
         gap = 0 if self._due is None else begin - self._due
-        self.goes_back = self.goes_back or gap < -self._back
+        # How long WMA lasts is an estimate, which may make what follows seem too early.
+        self.goes_back = self.goes_back or (gap < -self._back and begin < self._before)
         # Less is rounding, which would add up.
         if 2 * abs(gap) > lasts and not self._joins.at(gap):
             self._pauses += gap
-        self._due = begin + lasts
+        self._before, self._due = begin, begin + lasts
 
 
 class _Walk:

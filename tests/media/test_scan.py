@@ -422,6 +422,18 @@ def test_sound_that_does_not_pause(name: str, make: Callable[..., Path]) -> None
     assert timed(make(f"even_{name}", *film, "-c:v", "mpeg2video", "-c:a", codec)).timing.pausing == ()
 
 
+def test_sound_that_seems_to_last_longer_than_it_does_is_not_damaged(make: Callable[..., Path], tmp_path: Path) -> None:
+    """How long packets of WMA last, libav estimates from their bytes and the bit rate that the file names."""
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2", "-f", "lavfi", "-i", "sine=duration=2")
+    data = bytearray(make("sound.wmv", *film, "-c:v", "wmv2", "-c:a", "wmav2", "-b:a", "128k").read_bytes())
+    at = data.index(bytes.fromhex("61010100 44AC0000")) + 8  # one channel, 44100 samples a second, then bytes a second
+    assert struct.unpack_from("<I", data, at) == (16_000,)
+    struct.pack_into("<I", data, at, 1000)
+    (tmp_path / "longer.wmv").write_bytes(data)
+
+    assert timed(tmp_path / "longer.wmv").timing.astray == ()
+
+
 @pytest.mark.parametrize("ordered", [0, 1])
 def test_chapters_that_order_parts_are_told(ordered: int, make: Callable[..., Path], tmp_path: Path) -> None:
     chapters = tmp_path / "chapters.txt"
