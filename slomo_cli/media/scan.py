@@ -179,27 +179,34 @@ class JoinedClock:
 
 
 class _Sound:
-    """How long a track of sound pauses by the times of its packets."""
+    """How long a track of sound pauses by the times of its packets; in its own ticks, as there are many."""
 
-    def __init__(self, joins: Joins) -> None:
-        self.pauses = Fraction(0)
-        """Seconds."""
+    def __init__(self, container: str, time_base: Fraction) -> None:
         self.goes_back = False
-        self._joins = joins
-        self._due: Fraction | None = None
+        self._pauses = 0
+        self._second = 1 / time_base
+        self._back = round(BACKWARD_JUMP * self._second)
+        self._joins = Joins(container, self._second)
+        self._before = 0
+        self._due: int | None = None
+
+    @property
+    def pauses(self) -> Fraction:
+        """Seconds."""
+        return self._pauses / self._second
 
     def take(self, packet: Any) -> None:
         """The next packet, which has a time."""
-        base = Fraction(packet.time_base)
-        begin, lasts = packet.pts * base, (packet.duration or 0) * base
+        begin, lasts = packet.pts, packet.duration
         if not lasts:  # NUT does not say it of every codec
             return
-        gap = Fraction(0) if self._due is None else begin - self._due
-        self.goes_back = self.goes_back or gap < -BACKWARD_JUMP
+        gap = 0 if self._due is None else begin - self._due
+        # How long WMA lasts is an estimate, which may make what follows seem too early.
+        self.goes_back = self.goes_back or (gap < -self._back and begin < self._before)
         # Less is rounding, which would add up.
-        if abs(gap) > lasts / 2 and not self._joins.at(gap):
-            self.pauses += gap
-        self._due = begin + lasts
+        if 2 * abs(gap) > lasts and not self._joins.at(gap):
+            self._pauses += gap
+        self._before, self._due = begin, begin + lasts
 
 
 class _Walk:
@@ -239,7 +246,8 @@ class _Walk:
         undeclared = not own and "DURATION" not in dict(info.picture_metadata)
         self.counts_all = undeclared and len(picture.container.streams) > 1
         sounds = [s.index for s in info.streams if s.kind == "audio" and info.container in PAUSING_FORMATS]
-        self._sounds = {index: _Sound(Joins(info.container, Fraction(1))) for index in sounds}
+        bases = {index: Fraction(picture.container.streams[index].time_base or 1) for index in sounds}
+        self._sounds = {index: _Sound(info.container, base) for index, base in bases.items()}
         self.reads_all = self.counts_all or bool(sounds)
         self._joins = Joins(info.container, 1 / picture.time_base)
         self._previous: int | None = None
@@ -258,8 +266,9 @@ class _Walk:
             self._decode(None)
 
     def _take(self, packet: Any) -> None:
-        if packet.stream_index in self._sounds and packet.pts is not None:
-            self._sounds[packet.stream_index].take(packet)
+        sound = self._sounds.get(packet.stream_index)
+        if sound is not None and packet.pts is not None:
+            sound.take(packet)
         if packet.pts is not None and self.counts_all:
             self.furthest = max(self.furthest, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
         if packet.stream_index != self.stream.index:

@@ -25,17 +25,20 @@ def mended(ticks: Ticks, nearest: Fraction, reordered: bool) -> dict[int, int]:
     """Which stamps are damaged, by their index, and what they should be: the pace of their neighbours.
 
     ticks: in stored order. nearest: ticks a stamp must at least be away to be damaged. reordered: pictures may be
-    stored in another order than they are shown; one that comes too early is not told from others then.
+    stored in another order than they are shown, as far as the codec says; one that comes too early is not told from
+    others then.
     """
     if len(ticks) < 3:
         return {}
     ticks = ticks.copy()
     steps = np.diff(np.sort(ticks))
     step = int(np.median(steps[steps > 0])) if steps.any() else 0
+    steps = np.diff(ticks)
+    # Where H.264 does not say so, as many recorders leave it, small steps back do.
+    reordered = reordered or bool(((steps < 0) & (steps >= -max(int(nearest), 2 * step))).any())
     around = MOST_REORDERED if reordered else 1
     far = max(int(nearest), 2 * around * step)
     found: dict[int, int] = {}
-    steps = np.diff(ticks)
     if not (steps < -far).any():  # pauses only
         return {}
     bounds = [0, *(int(at) + 1 for at in np.flatnonzero(np.abs(steps) > far))]
@@ -50,6 +53,8 @@ def mended(ticks: Ticks, nearest: Fraction, reordered: bool) -> dict[int, int]:
             continue
         behind = not reordered and int(ticks[begin - 1] - ticks[begin]) > far
         if not (ahead or behind) or (reordered and len(following) <= around):
+            continue
+        if np.median(ticks[max(0, begin - around) : begin]) > np.median(following):  # a clock that begins anew
             continue
         extent = int(ticks[begin:end].max() - ticks[begin:end].min())
         low, wide = _hole(ticks[max(0, begin - 3 * around) : begin], ticks[end : end + 3 * around], around)

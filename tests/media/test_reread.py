@@ -40,6 +40,21 @@ def test_a_film_that_breaks_at_its_end_is_found_out(
         count_pictures(damaged, target, 60)
 
 
+@pytest.mark.parametrize("name", ["refreshed.mp4", "refreshed.mkv", "refreshed.ts"])
+def test_a_film_without_key_frames_but_the_first_is_read_to_its_end(
+    make: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    """Where the pictures are refreshed bit by bit, containers call those key frames at which that begins."""
+    for length in (10, 40):
+        film = make(f"{length}.{name}", *MOVING.split(), "-c:v", "libx264", "-intra-refresh", "1", "-g", str(length))
+        assert count_pictures(film, target_for(tmp_path / f"a.{film.suffix[1:]}"), 60) == 60
+
+
+def test_what_libav_has_not_learned_to_decode_is_not_judged(make: Callable[..., Path], tmp_path: Path) -> None:
+    film = make("deep.apng", *MOVING.split(), *"-frames:v 5 -pix_fmt rgba64be -pred mixed".split())
+    assert count_pictures(film, target_for(tmp_path / "a.apng"), 5) == 5
+
+
 def test_a_film_that_cannot_be_sought_in_is_read_from_its_beginning(make: Callable[..., Path], tmp_path: Path) -> None:
     film = make("vc2.mkv", *MOVING.split(), *"-frames:v 5 -c:v vc2".split())
     assert count_pictures(film, target_for(tmp_path / "a.mkv"), 5) == 5

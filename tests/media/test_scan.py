@@ -335,6 +335,17 @@ class TestStrays:
         ticks[ticks == 400] += 5000
         assert mended(ticks, F(25), True) == {}
 
+    def test_pictures_of_which_nothing_says_that_they_are_reordered_are_none(self) -> None:
+        assert mended(self.reordered, F(5), False) == {}
+        ticks = self.reordered.copy()
+        ticks[17] += 10**6
+        assert mended(ticks, F(5), False) == {17: int(self.reordered[17])}
+
+    def test_a_pause_before_a_clock_that_begins_anew_is_none(self) -> None:
+        one = np.where(self.reordered > 360, self.reordered + 1100, self.reordered + 500)
+        other = np.where(self.reordered > 100, self.reordered + 250, self.reordered)
+        assert mended(np.concatenate([one, other]), F(25), True) == {}
+
     def test_clocks_that_begin_anew_are_none(self) -> None:
         one = np.arange(0, 400, 10)
         assert mended(np.concatenate([one, one]), F(25), False) == {}
@@ -409,6 +420,18 @@ def test_sound_that_does_not_pause(name: str, make: Callable[..., Path]) -> None
     codec = {"vorbis": "libvorbis", "mp3": "libmp3lame"}.get(name.partition(".")[0], name.partition(".")[0])
 
     assert timed(make(f"even_{name}", *film, "-c:v", "mpeg2video", "-c:a", codec)).timing.pausing == ()
+
+
+def test_sound_that_seems_to_last_longer_than_it_does_is_not_damaged(make: Callable[..., Path], tmp_path: Path) -> None:
+    """How long packets of WMA last, libav estimates from their bytes and the bit rate that the file names."""
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2", "-f", "lavfi", "-i", "sine=duration=2")
+    data = bytearray(make("sound.wmv", *film, "-c:v", "wmv2", "-c:a", "wmav2", "-b:a", "128k").read_bytes())
+    at = data.index(bytes.fromhex("61010100 44AC0000")) + 8  # one channel, 44100 samples a second, then bytes a second
+    assert struct.unpack_from("<I", data, at) == (16_000,)
+    struct.pack_into("<I", data, at, 1000)
+    (tmp_path / "longer.wmv").write_bytes(data)
+
+    assert timed(tmp_path / "longer.wmv").timing.astray == ()
 
 
 @pytest.mark.parametrize("ordered", [0, 1])
