@@ -92,6 +92,8 @@ class Dataset:
     """Names of clips that are too short for one window, and left out."""
     untold: tuple[str, ...] = ()
     """Names of pairs without the picture between them, left out too."""
+    beside: tuple[str, ...] = ()
+    """Names of videos that lie beside clips of frames, left out as well."""
     closed: tuple[tuple[str, InputError], ...] = ()
     """Names of videos of a folder that cannot be opened, and why."""
 
@@ -108,7 +110,11 @@ class Dataset:
     def notes(self) -> tuple[str, ...]:
         """What was left out, and what is odd or damaged about its videos, one line each; complete once they were read
         to their ends."""
-        left_out = ((self.short, f"fewer than {self.factor + 1} frames"), (self.untold, "no truth between the two"))
+        left_out = (
+            (self.short, f"fewer than {self.factor + 1} frames"),
+            (self.untold, "no truth between the two"),
+            (self.beside, "videos beside clips of frames; name them to measure them too"),
+        )
         lines = [f"{self.name}: left out {some(names)}: {why}" for names, why in left_out if names]
         videos = (clip for clip in self.clips if isinstance(clip, VideoClip))
         return *lines, *(f"{clip.name}: {line}" for clip in videos for line in clip.notes)
@@ -305,7 +311,7 @@ def _open_folder(root: Path, factor: int) -> Dataset:
     frames = _pictures(root)
     whole = FramesClip(_name(root), tuple(frames), factor)
     if len(frames) > factor:
-        return _dataset(root, "frames", factor, [whole])
+        return _frames_set(root, factor, [whole], videos)
     listed = _test_list(root)
     clips = []
     for folder, pictures in _folders(root, closed=lambda pictures: len(pictures) > factor):
@@ -318,7 +324,7 @@ def _open_folder(root: Path, factor: int) -> Dataset:
     if frames and not clips:  # else a cover or two is no clip
         clips = [whole]
     if any(map(len, clips)) or (clips and not videos):
-        return _dataset(root, "frames", factor, clips)
+        return _frames_set(root, factor, clips, videos)
     clips, closed = [], []
     for video in videos:
         name = _name_within(root, video)
@@ -334,6 +340,12 @@ def _open_folder(root: Path, factor: int) -> Dataset:
         f"{printable(root)}: expected triplets (such as {', '.join('/'.join(t) for t in TRIPLETS)}), numbered frames, "
         "folders of frames or videos, found none"
     )
+
+
+def _frames_set(root: Path, factor: int, clips: list[Clip], videos: list[Path]) -> Dataset:
+    """A set of clips of frames, and the videos that are passed over for it."""
+    beside = tuple(_name_within(root, video) for video in videos)
+    return replace(_dataset(root, "frames", factor, clips), beside=beside)
 
 
 def _dataset(root: Path, layout: str, factor: int, clips: list[Clip]) -> Dataset:

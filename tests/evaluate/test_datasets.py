@@ -240,6 +240,14 @@ def test_videos_in_folders_below(tmp_path: Path) -> None:
     assert [window.clip for window in open_dataset(tmp_path).windows()] == ["a/clip.mkv", "b/clip.mkv"]
 
 
+def test_videos_beside_frames_are_told(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mkv", [moving(i) for i in range(3)])
+    write_pictures(tmp_path / "scene", *[moving(i) for i in range(3)], names=[f"{i}.png" for i in range(3)])
+    dataset = open_dataset(tmp_path)
+    assert [clip.name for clip in dataset.clips] == ["scene"]
+    assert len(dataset.notes) == 1 and "left out clip.mkv: videos beside clips of frames" in dataset.notes[0]
+
+
 def test_uneven_stamps_give_uneven_timesteps(tmp_path: Path) -> None:
     """The truth lies where its own stamp says, not at even steps."""
     write_video(tmp_path / "vfr.mkv", [moving(i) for i in range(5)], stamps=[0, 40, 120, 160, 400])
