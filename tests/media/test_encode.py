@@ -77,7 +77,7 @@ class TestLossless:
     def test_full_range_is_marked_or_told(self, tmp_path, name, codec):
         pix_fmt = "yuv422p10le" if codec == "v210" else "yuv420p"
         # In v210 there is no 0 and no 1023.
-        frames = [tuple(plane.clip(16, 960) for plane in frame) for frame in frames_of(pix_fmt)]
+        frames = [tuple(plane.clip(16, 960).astype(plane.dtype) for plane in frame) for frame in frames_of(pix_fmt)]
         target = write(tmp_path / name, video_info(pix_fmt, color=ColorInfo(2, 1, 1, 1)), frames, codec=codec)
         decoded, _ = read_back(tmp_path / name)
         assert equal(decoded, frames, layout_of(pix_fmt))
