@@ -4,7 +4,7 @@
     |- UsageError         2   the request itself cannot be granted
     |- InputError         3   the source cannot be read as video
     |- EncoderError       4   ffmpeg or an encoder is missing, refused or died
-    |  |- OutputBusy    4   another slomo is writing the output
+    |  |- OutputBusy      4   another slomo is writing the output
     |  '- OutputClosed  141   who read standard output went away; nobody need be told
     |- DeviceError        5   device, memory or number format not available
     '- WeightsError       1   a weights file is unknown, damaged or of the wrong shape

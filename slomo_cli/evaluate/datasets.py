@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media.containers import VIDEO_SUFFIXES
@@ -307,20 +307,19 @@ def _open_folder(root: Path, factor: int) -> Dataset:
         triplets, untold = _triplets_below(root)
     if triplets:
         return Dataset(_name(root), "triplets", 2, tuple(triplets), untold=tuple(untold))
-    videos = _videos(root)
-    frames = _pictures(root)
+    folders = _folders(root, closed=lambda pictures: len(pictures) > factor)
+    here = next(folders)
+    frames, videos = here.pictures, here.videos
     whole = FramesClip(_name(root), tuple(frames), factor)
     if len(frames) > factor:
         return _frames_set(root, factor, [whole], videos)
     listed = _test_list(root)
     clips = []
-    for folder, pictures in _folders(root, closed=lambda pictures: len(pictures) > factor):
-        if folder == root:
-            continue
-        name = _name_within(root, folder)
-        if pictures and listed(name):
-            clips.append(FramesClip(name, tuple(pictures), factor))
-        videos += _videos(folder)
+    for folder in folders:
+        name = _name_within(root, folder.path)
+        if folder.pictures and listed(name):
+            clips.append(FramesClip(name, tuple(folder.pictures), factor))
+        videos += folder.videos
     if frames and not clips:  # else a cover or two is no clip
         clips = [whole]
     if any(map(len, clips)) or (clips and not videos):
@@ -368,7 +367,8 @@ def _split_triplets(root: Path) -> tuple[list[Clip], list[str]]:
         found: list[Clip] = []
         untold = []
         for scene in _entries(root / inputs):
-            given, held = (_by_stem(_pictures(folder)) for folder in (scene, root / truths / scene.name))
+            places = scene, root / truths / scene.name
+            given, held = (_by_stem(_files(_entries(place), PICTURES)) for place in places)
             if first in given and second in given:
                 if truth in held:
                     found.append(TripletClip(scene.name, given[first], held[truth], given[second]))
@@ -385,10 +385,10 @@ def _triplets_below(root: Path) -> tuple[list[Clip], list[str]]:
     listed = _test_list(root)
     found: list[Clip] = []
     untold: list[str] = []
-    for folder, pictures in _folders(root, closed=_is_triplet):
-        stems = _by_stem(pictures)
+    for folder in _folders(root, closed=_is_triplet):
+        stems = _by_stem(folder.pictures)
         names = _names_among(stems)
-        name = _name_within(root, folder)
+        name = _name_within(root, folder.path)
         if names is None or not listed(name):
             continue
         first, truth, second = names
@@ -399,9 +399,17 @@ def _triplets_below(root: Path) -> tuple[list[Clip], list[str]]:
     return found, untold
 
 
-def _folders(root: Path, closed: Callable[[list[Path]], bool]) -> Iterator[tuple[Path, list[Path]]]:
-    """``root`` and the folders up to ``DEPTH`` below it, nearest first, each with its pictures and none twice, whatever
-    links there are; those within a folder whose pictures are ``closed`` are passed over."""
+class _Folder(NamedTuple):
+    """A folder, and what lies in it that may be measured."""
+
+    path: Path
+    pictures: list[Path]
+    videos: list[Path]
+
+
+def _folders(root: Path, closed: Callable[[list[Path]], bool]) -> Iterator[_Folder]:
+    """``root`` and the folders up to ``DEPTH`` below it, nearest first and none twice, whatever links there are; those
+    within a folder whose pictures are ``closed`` are passed over."""
     level = [root]
     seen: set[str] = set()
     for _ in range(DEPTH + 1):
@@ -411,10 +419,11 @@ def _folders(root: Path, closed: Callable[[list[Path]], bool]) -> Iterator[tuple
             if place in seen:
                 continue
             seen.add(place)
-            pictures = _pictures(folder)
+            entries = _entries(folder)
+            pictures, videos = (_files(entries, suffixes) for suffixes in (PICTURES, VIDEO_SUFFIXES))
             if not closed(pictures):
-                below += [entry for entry in _entries(folder) if os.path.isdir(entry)]
-            yield folder, pictures
+                below += filter(os.path.isdir, entries)
+            yield _Folder(folder, pictures, videos)
         level = below
 
 
@@ -450,12 +459,8 @@ def _names_among(stems: Collection[str]) -> tuple[str, str, str] | None:
     return None
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.suffix.lower() in PICTURES and os.path.isfile(entry)]
-
-
-def _videos(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(entry)]
+def _files(entries: Iterable[Path], suffixes: Collection[str]) -> list[Path]:
+    return [entry for entry in entries if entry.suffix.lower() in suffixes and os.path.isfile(entry)]
 
 
 def _by_stem(pictures: list[Path]) -> dict[str, Path]:
