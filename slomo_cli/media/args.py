@@ -16,7 +16,7 @@ from slomo_cli.media.clocks import ratio_text, seconds_text, track_timescale
 from slomo_cli.media.wishes import UserOption, merge_options
 
 if TYPE_CHECKING:
-    from slomo_cli.media.carry import Carry
+    from slomo_cli.media.carried import Carry
     from slomo_cli.media.target import Target
 
 

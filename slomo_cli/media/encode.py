@@ -19,8 +19,9 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from slomo_cli.errors import EncoderError, OutputClosed, printable
-from slomo_cli.media.feed import EncodedNut, Pipe, RawNut, Shaper
+from slomo_cli.media.feed import EncodedNut, RawNut, Shaper
 from slomo_cli.media.ffmpeg import last_words
+from slomo_cli.media.nut import Pipe
 from slomo_cli.media.place import Place, left_over, refuse_existing
 from slomo_cli.media.soundfeed import Feed
 from slomo_cli.media.target import Target

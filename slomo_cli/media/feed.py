@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import io
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import av
+import av.error
 import numpy as np
 
 from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media.args import MOST_REORDERED
 from slomo_cli.media.ffmpeg import literal
+from slomo_cli.media.nut import Nut, Pipe
 from slomo_cli.media.target import Target
 from slomo_cli.values import Frame
 
@@ -60,38 +60,6 @@ class Shaper:
         return self._neutral
 
 
-class Pipe(io.RawIOBase):
-    """ffmpeg's standard input: every byte is written or an OSError is raised."""
-
-    def __init__(self, stream: IO[bytes] | None) -> None:
-        super().__init__()
-        assert stream is not None
-        self._stream = stream
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        total = len(view)
-        number = self._stream.fileno()
-        while view:
-            view = view[os.write(number, view) :]
-        return total
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        if not self._stream.closed:
-            self._stream.close()
-
-    def drop(self) -> None:
-        """Closes without caring how the other side takes it."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.close()
-
-
 def _padded(plane: Plane, shape: tuple[int, int]) -> Plane:
     """The plane grown to this shape by repeating its last column and row."""
     height, width = plane.shape
@@ -115,37 +83,6 @@ def _unpacked(data: bytes | memoryview, target: Target, width: int, height: int)
     return planes
 
 
-class Nut:
-    """Packets in NUT, the one streamable container that keeps any stamp exactly."""
-
-    def __init__(self, pipe: Pipe, time_base: Fraction) -> None:
-        import av
-
-        self._time_base = time_base
-        # Decoding stamps before zero are no reason to move all others up.
-        options = {"avoid_negative_ts": "disabled"}
-        self._container: Any = av.open(pipe, "w", format="nut", container_options=options)
-
-    def _mux(self, packet: Any, stream: Any, ticks: int, decoded: int) -> None:
-        import av
-
-        packet.stream = stream
-        packet.time_base = self._time_base
-        packet.pts, packet.dts = ticks, decoded
-        try:
-            self._container.mux(packet)
-        except av.error.FFmpegError as error:
-            raise BrokenPipeError(errno.EPIPE, str(error)) from None
-
-    def close(self) -> None:
-        import av
-
-        try:
-            self._container.close()
-        except av.error.FFmpegError as error:
-            raise BrokenPipeError(errno.EPIPE, str(error)) from None
-
-
 class RawNut(Nut):
     """Raw frames, each with a stamp of its own."""
 
@@ -159,8 +96,6 @@ class RawNut(Nut):
         self._stream = stream
 
     def write(self, data: bytes, seconds: Fraction) -> None:
-        import av
-
         ticks = round(seconds / self._time_base)
         if self._last is not None and ticks <= self._last:
             raise ValueError(f"expected growing stamps, found {float(seconds):.6f} s again")
@@ -209,8 +144,6 @@ class Coded(NamedTuple):
 def opened(part: Path, frames: int, *, like: bytes | None) -> Iterator[Coded]:
     """A NUT file of ``frames`` frames, encoded as those with the headers ``like`` (None: any). EncoderError where it is
     not that."""
-    import av
-
     with ExitStack() as stack:
         stream, packets, headers = None, [], b""
         with contextlib.suppress(av.error.FFmpegError, IndexError):

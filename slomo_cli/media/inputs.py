@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+import av
+
 from slomo_cli.media.clocks import seconds_text
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
@@ -104,8 +106,6 @@ def _named(item: _Input) -> list[str]:
 
 def _is_discontinuous(demuxer: str) -> bool:
     """Whether libav calls the format one whose clock may jump (AVFMT_TS_DISCONT)."""
-    import av
-
     try:
         return bool(int(av.format.ContainerFormat(demuxer, "r").flags) & 0x0200)
     except ValueError:

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from slomo_cli.media.source import open_container
+
 Job = Callable[[], None]
 
 COVER_FILES = {
@@ -33,8 +35,6 @@ def cover_job(source: Path, index: int, result: Path) -> Job:
     """Writes a cover's one packet, which is an image file as it stands."""
 
     def job() -> None:
-        from slomo_cli.media.probe import open_container
-
         data = b""
         with open_container(source) as container:
             for packet in container.demux(container.streams[index]):

@@ -8,8 +8,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
+import av.error
+
 from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media.ffmpeg import literal
+from slomo_cli.media.source import ANY_TAGS, tell_lack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +63,6 @@ def _count_packets(path: Path, container: str) -> int:
 def _is_end_seen(path: Path, container: str, key: Any, last: int) -> bool:
     """Whether the picture stamped ``last`` comes whole when decoding begins at the packet ``key``, or, where that is
     None, at the beginning."""
-    import av
-
     reached, whole = key is None, False
     with suppress(EncoderError), _opened(path, container) as source:
         stream = source.streams.video[0]
@@ -82,10 +84,6 @@ def _is_end_seen(path: Path, container: str, key: Any, last: int) -> bool:
 @contextmanager
 def _opened(path: Path, container: str | None = None) -> Iterator[Any]:
     """What was written, open for reading; whatever libav cannot read or decode of it is an EncoderError."""
-    import av
-
-    from slomo_cli.media.source import ANY_TAGS, tell_lack
-
     try:
         with av.open(literal(path), format=_DEMUXERS.get(container or ""), **ANY_TAGS) as source:
             yield source

@@ -35,7 +35,8 @@ from slomo_cli.media.grid import (
     snapped,
 )
 from slomo_cli.media.matroska import is_ordered
-from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, missing, open_picture
+from slomo_cli.media.names import missing
+from slomo_cli.media.sequence import DEFAULT_RATE, ImageSequence, open_picture
 from slomo_cli.media.source import (
     JUMPING_FORMATS,
     LENGTHLESS,

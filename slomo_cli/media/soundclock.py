@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from slomo_cli.media.scan import JoinedClock, Joins
+from slomo_cli.media.source import READ_ERRORS
 
 _OVERHANG = 1
 """Seconds by which sound and picture of a recording may differ in length where another is joined to it."""
@@ -52,8 +53,6 @@ class Interleaved:
 
     def sound(self, packets: Iterator[Any]) -> Iterator[Any]:
         """Those of ``packets``, sound and picture, that are sound. What fails in reading fails here."""
-        from slomo_cli.media.source import READ_ERRORS
-
         try:
             for packet in packets:
                 if packet.stream_index == self._film.picture.index:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from slomo_cli.media.feed import Nut, Pipe
+from slomo_cli.media.nut import Nut, Pipe
 from slomo_cli.media.scan import JoinedClock
 from slomo_cli.media.soundclock import Interleaved, SoundClock
 from slomo_cli.media.soundfeed import IS_POSSIBLE, Feed
+from slomo_cli.media.source import READ_ERRORS, open_container, why_ended
 from slomo_cli.media.tags import label
 from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
 
@@ -37,9 +38,6 @@ class PacketFeed(Feed):
         self._indices = [track.index for track in tracks]
 
     def _fill(self, number: int) -> None:
-        from slomo_cli.media.probe import open_container
-        from slomo_cli.media.source import READ_ERRORS, why_ended
-
         with open_container(self._info.path) as source, os.fdopen(number, "wb", 0, closefd=False) as stream:
             film = JoinedClock(source, self._info, self._timing)
             nut = _SoundNut(Pipe(stream), [source.streams[index] for index in self._indices])

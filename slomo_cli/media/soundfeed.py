@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import av
+import av.error
 import numpy as np
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.scan import BACKWARD_JUMP, JoinedClock
 from slomo_cli.media.soundclock import Interleaved, SoundClock
+from slomo_cli.media.source import READ_ERRORS, open_container, tell_lack, why_ended
 from slomo_cli.media.vocoder import Samples, Source, Vocoder
 from slomo_cli.text import counted
 from slomo_cli.timeline import Plan
@@ -55,10 +58,6 @@ def decoded(
     counted in ``damage``. Where recordings were joined, as the picture tells it, the sound goes on as the picture does.
     Layout and rate may change on the way. Raises InputError when the file cannot be opened.
     """
-    import av
-
-    from slomo_cli.media.probe import open_container
-
     with open_container(info.path) as container:
         stream: Any = container.streams[track.index]
         film = None if timing.continuous else JoinedClock(container, info, timing)
@@ -95,10 +94,6 @@ def decoded(
 
 def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damage) -> Iterator[Any]:
     """What can be decoded of a track, in order; ``film`` is told of the picture's packets between."""
-    import av
-
-    from slomo_cli.media.source import READ_ERRORS, tell_lack, why_ended
-
     early = 0  # where reading begins in the middle, some decoders need a few packets to find their feet
     begun = False
     try:
@@ -149,8 +144,6 @@ def _begin(frame: Any) -> Fraction | None:
 def _seek(container: Any, stream: Any, seconds: Fraction) -> None:
     """Nearer to where the sound is needed, for sources that can be sought; a few seconds early is early enough."""
     import contextlib
-
-    import av
 
     wanted = seconds - 5
     if stream.time_base and wanted > (stream.start_time or 0) * Fraction(stream.time_base) + 5:

@@ -13,9 +13,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import av.error
+
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.scan import JoinedClock
+from slomo_cli.media.source import open_container
 from slomo_cli.timeline import Plan
 from slomo_cli.values import Chapter, SourceTiming, VideoInfo
 
@@ -53,10 +57,6 @@ def retime(
     Western European, and becomes UTF-8: ffmpeg converts no other. Returns for each stream how many captions are left
     out, and how many were read so. Raises InputError when the source cannot be read.
     """
-    import av
-
-    from slomo_cli.media.probe import open_container
-
     with open_container(info.path) as origin, av.open(literal(result), "w") as target:
         outputs: dict[int, Any] = {i: target.add_stream_from_template(origin.streams[i]) for i in streams}
         written: dict[int, int] = dict.fromkeys(streams, -1)
@@ -104,8 +104,6 @@ def retime(
 
 def _packet(data: bytes, stream: Any, start: Fraction, length: Fraction | None, earliest: int = 0) -> Any:
     """A caption of its own, in milliseconds; not before ``earliest``."""
-    import av
-
     packet: Any = av.Packet(data)
     packet.stream, packet.time_base = stream, Fraction(1, 1000)
     packet.pts = packet.dts = max(round(start * 1000), earliest)

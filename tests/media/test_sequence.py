@@ -10,9 +10,9 @@ import pytest
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.decode import Decoder
+from slomo_cli.media.names import missing, sequence_files
 from slomo_cli.media.probe import probe
 from slomo_cli.media.scan import scan
-from slomo_cli.media.sequence import missing, sequence_files
 
 
 @pytest.fixture
