@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from slomo_cli.interpolate import Interpolator
-    from slomo_cli.media.probe import probe
+    from slomo_cli.media.read.probe import probe
     from slomo_cli.pipeline import convert
 
 __version__ = "0.1.0"
@@ -42,7 +42,7 @@ __all__ = ["Interpolator", "__version__", "convert", "probe"]
 _HOME = {
     "Interpolator": "slomo_cli.interpolate",
     "convert": "slomo_cli.pipeline",
-    "probe": "slomo_cli.media.probe",
+    "probe": "slomo_cli.media.read.probe",
 }
 
 

@@ -19,16 +19,16 @@ from typing import Literal
 import numpy as np
 
 from slomo_cli.errors import InputError, UsageError, printable
-from slomo_cli.media.args import build_encode_args
-from slomo_cli.media.carry import plan_carry
-from slomo_cli.media.decode import Decoder
-from slomo_cli.media.encode import Encoder, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.names import refuse_overwriting_inputs
-from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import Timing, scan
-from slomo_cli.media.target import choose_target
-from slomo_cli.media.view import View, view_of
+from slomo_cli.media.plan.target import choose_target
+from slomo_cli.media.read.decode import Decoder
+from slomo_cli.media.read.probe import probe
+from slomo_cli.media.read.scan import Timing, scan
+from slomo_cli.media.read.view import View, view_of
+from slomo_cli.media.tracks.carry import plan_carry
+from slomo_cli.media.write.args import build_encode_args
+from slomo_cli.media.write.encode import Encoder, refuse_existing
 from slomo_cli.picture import RGB, text
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.text import decimal

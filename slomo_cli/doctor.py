@@ -20,8 +20,8 @@ from slomo_cli.threads import usable_cores
 from slomo_cli.values import ComputeSettings
 
 if TYPE_CHECKING:
-    from slomo_cli.media.codecs import EncoderInfo
     from slomo_cli.media.ffmpeg import Tools
+    from slomo_cli.media.plan.codecs import EncoderInfo
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -180,7 +180,7 @@ def check_ffmpeg(explicit: str | None) -> Iterator[Check]:
 
 def _encoders(tools: Tools) -> Check:
     """Which codecs the CPU encodes, and why not the others."""
-    from slomo_cli.media.codecs import CODECS, ENCODERS
+    from slomo_cli.media.plan.codecs import CODECS, ENCODERS
 
     broken = {}
     for codec in CODECS_SHOWN:
@@ -212,8 +212,8 @@ def _why_none_works(tools: Tools, encoders: Sequence[EncoderInfo]) -> str | None
 
 
 def _hardware(tools: Tools) -> Check:
-    from slomo_cli.media.codecs import ENCODERS
     from slomo_cli.media.ffmpeg import try_encoder
+    from slomo_cli.media.plan.codecs import ENCODERS
 
     listed = [encoder for encoder in ENCODERS.values() if encoder.hardware and encoder.name in tools.encoders]
     working = [encoder.name for encoder in listed if try_encoder(tools, encoder.name, encoder.formats[0]) is None]

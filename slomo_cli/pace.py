@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from slomo_cli.errors import UsageError
-from slomo_cli.media.decode import Decoder
-from slomo_cli.media.scan import Timing
+from slomo_cli.media.read.decode import Decoder
+from slomo_cli.media.read.scan import Timing
 from slomo_cli.pairs import Pair, pairs
 from slomo_cli.text import decimal
 from slomo_cli.values import ComputeSettings, SourceTiming, TimeSettings, VideoInfo

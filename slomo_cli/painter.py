@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from slomo_cli.media.cuts import LONGEST_RUN, CutDetector, DuplicateFilter, PairKinds
+from slomo_cli.media.read.cuts import LONGEST_RUN, CutDetector, DuplicateFilter, PairKinds
 from slomo_cli.timeline import Output, Plan, Step, moves_from, schedule
 from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 
 if TYPE_CHECKING:
     from slomo_cli.interpolate import Beside, Interpolator, Pending
-    from slomo_cli.media.cuts import Kind
+    from slomo_cli.media.read.cuts import Kind
     from slomo_cli.values import Plane
 
 T = TypeVar("T")

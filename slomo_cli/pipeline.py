@@ -18,18 +18,26 @@ from typing import Any
 
 from slomo_cli import __version__
 from slomo_cli.errors import printable
-from slomo_cli.media.args import build_encode_args
-from slomo_cli.media.carry import Carry, plan_carry
 from slomo_cli.media.clocks import common_time_base
-from slomo_cli.media.decode import Decoder
-from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
-from slomo_cli.media.limits import refuse_uneven
 from slomo_cli.media.names import refuse_overwriting_inputs
-from slomo_cli.media.parts import PART_FRAMES, Parts, in_one_piece, part_target, refuse_unfit, remove_left_over, unused
-from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import scan
-from slomo_cli.media.target import Target, choose_target
+from slomo_cli.media.plan.limits import refuse_uneven
+from slomo_cli.media.plan.target import Target, choose_target
+from slomo_cli.media.read.decode import Decoder
+from slomo_cli.media.read.probe import probe
+from slomo_cli.media.read.scan import scan
+from slomo_cli.media.tracks.carry import Carry, plan_carry
+from slomo_cli.media.write.args import build_encode_args
+from slomo_cli.media.write.encode import Encoder, left_over, refuse_existing
+from slomo_cli.media.write.parts import (
+    PART_FRAMES,
+    Parts,
+    in_one_piece,
+    part_target,
+    refuse_unfit,
+    remove_left_over,
+    unused,
+)
 from slomo_cli.pace import with_measured_factor
 from slomo_cli.painter import Painter
 from slomo_cli.pairs import around, count_between

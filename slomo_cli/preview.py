@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slomo_cli.errors import InputError, UsageError, printable
-from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import Timing, scan
-from slomo_cli.media.view import View, view_of
+from slomo_cli.media.read.probe import probe
+from slomo_cli.media.read.scan import Timing, scan
+from slomo_cli.media.read.view import View, view_of
 from slomo_cli.pairs import Pair, around, pairs
 from slomo_cli.picture import RGB, Tile, flow_to_rgb, gray_to_rgb, sheet
 from slomo_cli.text import decimal

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slomo_cli.errors import UsageError, printable
-from slomo_cli.media.args import build_encode_args
-from slomo_cli.media.encode import Encoder, refuse_existing
 from slomo_cli.media.ffmpeg import tools
-from slomo_cli.media.still import alike, read_still
-from slomo_cli.media.target import Target, choose_target
+from slomo_cli.media.plan.target import Target, choose_target
+from slomo_cli.media.read.still import alike, read_still
+from slomo_cli.media.write.args import build_encode_args
+from slomo_cli.media.write.encode import Encoder, refuse_existing
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.values import ComputeSettings, EncodeSettings, Frame, Summary
 

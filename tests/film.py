@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slomo_cli.media.decode import Decoder
-from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import scan
+from slomo_cli.media.read.decode import Decoder
+from slomo_cli.media.read.probe import probe
+from slomo_cli.media.read.scan import scan
 from slomo_cli.values import Frame
 
 

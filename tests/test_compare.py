@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from slomo_cli.cli.main import cli
 from slomo_cli.compare import compare, factor_between
 from slomo_cli.errors import InputError, SlomoError, UsageError
-from slomo_cli.media.scan import Timing
+from slomo_cli.media.read.scan import Timing
 from slomo_cli.timeline import make_plan
 from slomo_cli.values import EncodeSettings, SourceTiming, TimeSettings
 

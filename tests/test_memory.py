@@ -17,7 +17,7 @@ from tiny_network import save_tiny
 
 import slomo_cli.painter
 from slomo_cli.interpolate import Interpolator
-from slomo_cli.media.decode import Decoder
+from slomo_cli.media.read.decode import Decoder
 from slomo_cli.painter import Painter
 from slomo_cli.pipeline import plan_conversion
 from slomo_cli.values import TimeSettings

@@ -19,8 +19,8 @@ from plain_network import save_plain
 from slomo_cli import pace
 from slomo_cli.cli.main import cli
 from slomo_cli.errors import UsageError
-from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import scan
+from slomo_cli.media.read.probe import probe
+from slomo_cli.media.read.scan import scan
 from slomo_cli.pace import LARGEST_FACTOR, Sample, choose_factor, measure, middles, sampled
 from slomo_cli.pipeline import convert, plan_conversion
 from slomo_cli.values import TimeSettings

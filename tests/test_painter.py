@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from slomo_cli.errors import DeviceError
-from slomo_cli.media.cuts import CutDetector
+from slomo_cli.media.read.cuts import CutDetector
 from slomo_cli.painter import Painter
 from slomo_cli.timeline import make_plan
 from slomo_cli.values import ColorInfo, Frame, PixelLayout, SourceTiming, TimeSettings

@@ -22,7 +22,7 @@ from tiny_network import save_tiny
 
 import slomo_cli
 from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
-from slomo_cli.media.decode import Decoder
+from slomo_cli.media.read.decode import Decoder
 from slomo_cli.picture import write_png
 from slomo_cli.pipeline import convert, plan_conversion
 from slomo_cli.values import Frame, Summary, TimeSettings
@@ -453,7 +453,7 @@ def test_failure_half_way_leaves_nothing(
 
         monkeypatch.setattr(Interpolator, "_make", failing(Interpolator._make, SlomoError("the network broke")))
     else:
-        from slomo_cli.media.encode import Encoder
+        from slomo_cli.media.write.encode import Encoder
 
         monkeypatch.setattr(Encoder, "write", failing(Encoder.write, EncoderError("the encoder broke")))
 
@@ -511,7 +511,7 @@ def test_a_sound_that_fails_by_a_bug_is_no_result(
         yield np.zeros((1, 1000), np.float32)
         raise ZeroDivisionError
 
-    monkeypatch.setattr("slomo_cli.media.soundtracks.stretched", failing)
+    monkeypatch.setattr("slomo_cli.media.tracks.soundtracks.stretched", failing)
     with pytest.raises(ZeroDivisionError):
         run(sounding, out, factor=2, overwrite=True)
     assert out.read_bytes() == b"before" and not leftovers(tmp_path, "out.mkv")

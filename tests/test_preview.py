@@ -15,8 +15,8 @@ from test_stills import write
 
 from slomo_cli.cli.main import cli
 from slomo_cli.errors import InputError, SlomoError, UsageError
-from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import scan
+from slomo_cli.media.read.probe import probe
+from slomo_cli.media.read.scan import scan
 from slomo_cli.picture import flow_to_rgb
 from slomo_cli.preview import Place, find_place, preview
 from slomo_cli.values import ComputeSettings, TimeSettings

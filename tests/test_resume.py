@@ -20,10 +20,10 @@ from film import read
 from tiny_network import save_tiny
 
 from slomo_cli.errors import EncoderError, SlomoError, UsageError
-from slomo_cli.media import parts
-from slomo_cli.media.args import build_encode_args
-from slomo_cli.media.encode import Encoder
-from slomo_cli.media.probe import probe
+from slomo_cli.media.read.probe import probe
+from slomo_cli.media.write import parts
+from slomo_cli.media.write.args import build_encode_args
+from slomo_cli.media.write.encode import Encoder
 from slomo_cli.pipeline import convert, plan_conversion
 from slomo_cli.values import Summary
 
@@ -470,7 +470,8 @@ def test_no_folder_stays_where_a_signal_comes_before_the_first_part(
 def test_killed_at_the_prompt_and_gone_on_with(clip: Clip, weights: str, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     words = ["convert", str(clip("cfr.mp4")), "--factor", "3", "--weights", weights, "--device", "cpu", "-o", str(out)]
-    code = f"from slomo_cli.media import parts; parts.PART_FRAMES = {PART}; from slomo_cli.cli.main import main; main()"
+    begin = f"from slomo_cli.media.write import parts; parts.PART_FRAMES = {PART}"
+    code = f"{begin}; from slomo_cli.cli.main import main; main()"
     command = [sys.executable, "-c", code, *words, "--resume", "--progress", "plain"]
     first = tmp_path / ".out.mp4.slomo-parts" / "000001.nut"
     process = subprocess.Popen(command, stderr=subprocess.PIPE)

@@ -18,7 +18,7 @@ from plain_network import save_plain
 from slomo_cli.errors import InputError, UsageError
 from slomo_cli.media.orientation import Orientation, orientation_of
 from slomo_cli.media.pixels import copy_planes, layout_of
-from slomo_cli.media.still import alike, read_still
+from slomo_cli.media.read.still import alike, read_still
 from slomo_cli.stills import between
 from slomo_cli.values import ComputeSettings, EncodeSettings
 

@@ -169,7 +169,7 @@ def _convert(request: Request, time: TimeSettings, watch: _Watch) -> tuple[int, 
 def _without_encoder(request: Request, time: TimeSettings, watch: _Watch) -> tuple[int, int]:
     """The same line of work, with nothing at its end."""
     from slomo_cli.interpolate import Interpolator
-    from slomo_cli.media.decode import Decoder
+    from slomo_cli.media.read.decode import Decoder
     from slomo_cli.painter import Painter
     from slomo_cli.pipeline import plan_conversion
 

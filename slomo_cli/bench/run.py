@@ -15,8 +15,8 @@ from slomo_cli.bench.machine import Spent, load
 from slomo_cli.bench.stages import Stage
 from slomo_cli.errors import UsageError
 from slomo_cli.media.ffmpeg import tools
-from slomo_cli.media.probe import probe
-from slomo_cli.media.sequence import CONTAINER
+from slomo_cli.media.read.probe import probe
+from slomo_cli.media.read.sequence import CONTAINER
 from slomo_cli.pipeline import ConversionPlan, plan_conversion
 from slomo_cli.threads import usable_cores
 from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from slomo_cli.bench.machine import Clock, Spent, matrix_peak, median, repeat, waiter
 from slomo_cli.errors import InputError
-from slomo_cli.media.decode import Decoder
-from slomo_cli.media.encode import Encoder
+from slomo_cli.media.read.decode import Decoder
+from slomo_cli.media.write.encode import Encoder
 from slomo_cli.values import ComputeSettings, Frame
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def encode(job: ConversionPlan, pictures: Sequence[Planes], count: int, repeats:
     """Writing ``count`` output frames: ``pictures`` forth and back, so that they go on moving."""
     from dataclasses import replace
 
-    from slomo_cli.media.args import build_encode_args
+    from slomo_cli.media.write.args import build_encode_args
 
     order = [*range(len(pictures)), *range(len(pictures) - 2, 0, -1)]
     found = []

@@ -18,8 +18,9 @@ import click
 
 from slomo_cli.cli.streams import stdout_is_closed
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
-from slomo_cli.media import codecs, containers
+from slomo_cli.media import containers
 from slomo_cli.media.names import first_file, refuse_overwriting_inputs
+from slomo_cli.media.plan import codecs
 
 STREAM = "-"
 """stdin as an input, stdout as the output."""

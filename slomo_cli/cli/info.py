@@ -62,8 +62,8 @@ def command(file: str, as_json: bool) -> None:
     if file == files.STREAM:
         raise UsageError("info needs a file it can seek in, found stdin (-)")
     files.check_source(Path(file))
-    from slomo_cli.media.probe import probe
-    from slomo_cli.media.scan import scan
+    from slomo_cli.media.read.probe import probe
+    from slomo_cli.media.read.scan import scan
 
     info = probe(file)
     found = scan(info)

@@ -12,12 +12,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from slomo_cli.errors import InputError, printable
-from slomo_cli.media.decode import Decoder
 from slomo_cli.media.pixels import copy_planes, layout_of
-from slomo_cli.media.probe import probe
-from slomo_cli.media.scan import scan
-from slomo_cli.media.source import PictureTrack, first_picture
-from slomo_cli.media.view import to_libav
+from slomo_cli.media.read.decode import Decoder
+from slomo_cli.media.read.probe import probe
+from slomo_cli.media.read.scan import scan
+from slomo_cli.media.read.source import PictureTrack, first_picture
+from slomo_cli.media.read.view import to_libav
 from slomo_cli.picture import RGB
 from slomo_cli.values import PixelLayout
 

@@ -280,11 +280,11 @@ def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, bool, npt.N
     down so that the short side is at most ``short_side``."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
-    from slomo_cli.media.cuts import CutDetector, DuplicateFilter
-    from slomo_cli.media.decode import Decoder
-    from slomo_cli.media.probe import probe
-    from slomo_cli.media.scan import scan
-    from slomo_cli.media.view import to_libav
+    from slomo_cli.media.read.cuts import CutDetector, DuplicateFilter
+    from slomo_cli.media.read.decode import Decoder
+    from slomo_cli.media.read.probe import probe
+    from slomo_cli.media.read.scan import scan
+    from slomo_cli.media.read.view import to_libav
 
     info = probe(video)
     scale = min(1.0, short_side / min(info.width, info.height))

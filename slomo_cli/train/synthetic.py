@@ -38,7 +38,7 @@ def load_photos(paths: Sequence[Path], short_side: int = 512) -> dict[Path, npt.
     64 pixels a side are left out. InputError when none is left."""
     from av.video.reformatter import Interpolation
 
-    from slomo_cli.media.source import PictureTrack, first_picture
+    from slomo_cli.media.read.source import PictureTrack, first_picture
 
     photos = {}
     for path in paths:

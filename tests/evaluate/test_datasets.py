@@ -15,7 +15,7 @@ from slomo_cli.errors import InputError, UsageError
 from slomo_cli.evaluate import open_dataset
 from slomo_cli.evaluate.datasets import cut_windows
 from slomo_cli.evaluate.reading import VideoPictures, read_picture
-from slomo_cli.media.probe import probe
+from slomo_cli.media.read.probe import probe
 
 HALF = Fraction(1, 2)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slomo_cli.media.plays import play_options, plays_of
-from slomo_cli.media.probe import probe
+from slomo_cli.media.read.probe import probe
 from slomo_cli.pipeline import plan_conversion
 
 Make = Callable[..., Path]

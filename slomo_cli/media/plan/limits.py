@@ -1,0 +1,69 @@
+"""Sizes, rates and times that a container or an encoder cannot hold, refused before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import pairwise
+
+from slomo_cli.errors import EncoderError, UsageError
+from slomo_cli.media.plan.codecs import EncoderInfo
+from slomo_cli.media.plan.wishes import UserOption
+
+_MILLISECOND = Fraction(1, 1000)
+_MILLISECONDS = frozenset({"matroska", "webm", "webp", "avi"})
+"""Muxers that lay pictures nearer than a millisecond upon each other, or (AVI) show them slower."""
+_MPEG = frozenset({"mpeg1video", "mpeg2video"})
+_MPEG_RATES = tuple(Fraction(rate) for rate in ("24000/1001", 24, 25, "30000/1001", 30, 50, "60000/1001", 60))
+
+
+def refuse_size(encoder: EncoderInfo, width: int, height: int) -> None:
+    """EncoderError for pictures that are too small or too large."""
+    low, high = encoder.range_of_sizes
+    if not low <= min(width, height) or not max(width, height) <= high:
+        raise EncoderError(
+            f"{encoder.name} takes pictures of {low} to {high} pixels a side, found {width}x{height}: "
+            "choose another --codec (ffv1 in .mkv takes every size)"
+        )
+
+
+def refuse_rate(
+    muxer: str, extension: str, encoder: EncoderInfo, rate: Fraction, user_options: Iterable[UserOption]
+) -> None:
+    """EncoderError for a rate the encoder does not take, UsageError for one that codec or container has no word for."""
+    if rate > encoder.highest_rate:
+        raise EncoderError(
+            f"{encoder.name} takes at most {encoder.highest_rate:g} frames a second, found {float(rate):g}: "
+            "choose another --codec (libaom-av1 takes every rate)"
+        )
+    if rate * _MILLISECOND > 1 and muxer in _MILLISECONDS:
+        raise UsageError(
+            f".{extension} holds at most 1000 frames per second, found {float(rate):.6g}: write .mp4, or ask for fewer"
+        )
+    lenient = any(name.partition(":")[0] == "strict" for name, _ in user_options)
+    if encoder.codec in _MPEG and not lenient and not _is_rate_of_mpeg(encoder.codec, rate):
+        simple = " and simple fractions of them" if encoder.codec == "mpeg2video" else ""
+        raise UsageError(
+            f"{encoder.codec} knows 23.976, 24, 25, 29.97, 30, 50, 59.94 and 60 frames per second{simple}, found "
+            f"{float(rate):.6g}: ask for one of these, or another --codec"
+        )
+
+
+def _is_rate_of_mpeg(codec: str, rate: Fraction) -> bool:
+    """MPEG-1 knows eight rates, MPEG-2 these times 1..4 by 1..32 (ISO/IEC 13818-2, 6.3.3)."""
+    ratios = [rate / known for known in _MPEG_RATES]
+    most = (4, 32) if codec == "mpeg2video" else (1, 1)
+    return any(ratio.numerator <= most[0] and ratio.denominator <= most[1] for ratio in ratios)
+
+
+def refuse_uneven(muxer: str, extension: str, codec: str, times: Iterable[Fraction]) -> None:
+    """UsageError where pictures at these times, in seconds, would not be kept at them."""
+    if muxer == "avi":
+        raise UsageError("pictures in .avi all last equally long: leave out --vfr keep, or write .mkv or .mp4")
+    if codec in _MPEG:
+        raise UsageError(f"pictures of {codec} all last equally long: leave out --vfr keep, or name another --codec")
+    if muxer in _MILLISECONDS and any(after - before < _MILLISECOND for before, after in pairwise(times)):
+        raise UsageError(
+            f"pictures in .{extension} lie a millisecond apart at least, and some here are nearer: "
+            "leave out --vfr keep, or write .mp4"
+        )

@@ -1,0 +1,374 @@
+"""What will be written and how, decided before the run: container, encoder, pixel format, colour tags, orientation.
+
+``choose_target`` looks at the output's name, the source's headers and the settings. It reads no file; the only thing
+it may run is the one-frame trial of an encoder that needs a device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from slomo_cli.errors import EncoderError, UsageError
+from slomo_cli.media import formats
+from slomo_cli.media.containers import COLOURED, RANGED, SHAPELESS, Container
+from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
+from slomo_cli.media.names import numbered
+from slomo_cli.media.orientation import Orientation, orientation_of
+from slomo_cli.media.plan.choose import (
+    alternatives,
+    check_pattern,
+    choose_encoder,
+    container_of,
+    version_number,
+)
+from slomo_cli.media.plan.codecs import EncoderInfo, quality_options
+from slomo_cli.media.plan.conform import Conformed, conform
+from slomo_cli.media.plan.hdr import hdr_options
+from slomo_cli.media.plan.limits import refuse_rate, refuse_size
+from slomo_cli.media.plan.wishes import UserOption, parse_encoder_args, refuse_other_encoder
+from slomo_cli.media.plays import play_options
+from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
+
+_NAME_BYTES = 255
+_EXTRAS = {
+    "alpha": "transparency is lost: it lies in a picture of its own (AVIF); convert the source to .png or .apng first",
+    "closed captions": "closed captions dropped: they lie inside the old pictures",
+    "360-degree": "the mark for 360-degree display is lost: players show the picture flat",
+    "colour profile": "the source's colour profile is lost: its colours are taken for those of sRGB, and look paler "
+    "where it is wider (Display P3, Adobe RGB); convert the source to sRGB first",
+    "stereoscopic": "the mark for stereoscopic display is lost: players show both views at once",
+}
+"""What is said of ``VideoInfo.picture_extras``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Everything about the output that is known before the run."""
+
+    path: Path | None
+    """The file, or for image sequences the pattern with its ``%03d``; None is standard output."""
+    container: str
+    """FFmpeg's muxer name."""
+    extension: str
+    """Ending of the name, without the dot."""
+    codec: str
+    """FFmpeg's codec name of the picture."""
+    encoder: str
+    """FFmpeg's encoder name."""
+    pix_fmt: str
+    """Pixel format the encoder is given."""
+    feed: PixelLayout
+    """Layout of the raw planes on the pipe."""
+    width: int
+    """Width on the pipe, padding included."""
+    height: int
+    pad: tuple[int, int]
+    """Columns and rows added at the right and bottom, copies of the last ones."""
+    filters: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    """Output options, as (name without dash, value)."""
+    user_options: tuple[UserOption, ...] = ()
+    input_args: tuple[str, ...] = ()
+    """Arguments before the pipe input."""
+    warnings: tuple[str, ...] = ()
+    """One line for each thing that is lost or changed, written before the run."""
+    rate: Fraction = Fraction(0)
+    """Frames per second, nominal where each has its own time."""
+    still: bool = False
+    """Images, one file a frame."""
+    mark_full_range: bool = False
+    """The finished Matroska file is to be marked as full range, see :mod:`slomo_cli.media.matroska`."""
+    overwrite: bool = False
+    ffmpeg_version: tuple[int, int] = (99, 0)
+
+    @property
+    def temporary(self) -> Path | None:
+        """Where the output grows until it is whole: a hidden file beside the target, or a hidden folder for images."""
+        if self.path is None:
+            return None
+        stem = self.path.name
+        if self.still:
+            return self.path.with_name(_hidden(stem, ".slomo-part"))
+        return self.path.with_name(_hidden(stem, f".slomo-part.{self.extension}"))
+
+    @property
+    def parts_folder(self) -> Path | None:
+        """Where the finished parts of a film lie that is made in parts: a hidden folder beside the target."""
+        return None if self.path is None else self.path.with_name(_hidden(self.path.name, ".slomo-parts"))
+
+    @property
+    def ffmpeg_output(self) -> str:
+        """The output as ffmpeg is told it; never a protocol, an option or (for one file) a pattern."""
+        if self.temporary is None:
+            return "pipe:1"
+        if self.still:
+            return literal(self.temporary).replace("%", "%%") + f"{os.sep}%d.{self.extension}"
+        return literal(self.temporary)
+
+    def image_path(self, number: int) -> Path:
+        """The file of image ``number``, counted from 1."""
+        assert self.path is not None
+        return numbered(self.path, number)
+
+
+def _hidden(name: str, ending: str) -> str:
+    """``.name.ending`` cut to what a file system takes; a cut name keeps a digest so that two never meet."""
+    if len(os.fsencode(f".{name}{ending}")) <= _NAME_BYTES:
+        return f".{name}{ending}"
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f".{digest}{ending}"
+
+
+def choose_target(
+    path: str | os.PathLike[str] | None,
+    info: VideoInfo,
+    layout: PixelLayout,
+    settings: EncodeSettings,
+    tools: Tools,
+    rate: Fraction,
+    *,
+    frames: int | None = None,
+    plays: int | None = None,
+) -> Target:
+    """Decide what is written.
+
+    path: the output's name; None or ``-`` is standard output (Matroska). layout: the planes slomo will feed.
+    rate: frames per second of the output. frames: how many, if known (a single image needs no pattern in its name).
+    plays: how many times an animation is shown; None and 0 are for ever.
+
+    Raises UsageError for a request that contradicts itself (a container that cannot hold the codec, a bad ``--crf``)
+    and EncoderError when the encoder is not there or refuses its trial.
+    """
+    target_path = None if path is None or os.fspath(path) == "-" else Path(path)
+    if target_path is not None and target_path.is_symlink():
+        target_path = Path(os.path.realpath(target_path))  # the link stays, what it leads to is written
+    container, extension = container_of(target_path)
+    if target_path is not None:
+        check_pattern(target_path, container, frames)
+    user_options = parse_encoder_args(settings.encoder_args)
+    encoder = choose_encoder(container, extension, layout, settings, tools)
+    refuse_other_encoder(user_options, encoder.name)
+    pixels = conform(
+        encoder,
+        info,
+        layout,
+        settings,
+        tools,
+        user_options,
+        (info.width, info.height),
+        can_be_marked=container.muxer == "matroska" and target_path is not None,
+        says_matrix=container.marks or encoder.codec in COLOURED,
+    )
+    choice = pixels.choice
+    if encoder.hardware and (complaint := try_encoder(tools, encoder.name, choice.pix_fmt)) is not None:
+        raise EncoderError(f"{encoder.name} does not work here: {complaint}; {alternatives(encoder, tools)}")
+
+    version = version_number(tools.version)
+    orientation = orientation_of(info.display_matrix)
+    as_tag = container.display_matrix is not None and version >= container.display_matrix
+    turned = () if as_tag else orientation.filters
+    swapped = bool(turned) and orientation.swaps_sides
+    pad = _padding(encoder, choice, info.width, info.height, swapped)
+    width, height = info.width + pad[0], info.height + pad[1]
+    refuse_size(encoder, width, height)
+    refuse_rate(container.muxer, extension, encoder, rate, user_options)
+    hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
+    warnings = [
+        *pixels.warnings,
+        *_float_warnings(info),
+        *_crop_warnings(info),
+        *(_EXTRAS[name] for name in info.picture_extras),
+        *_turn_warnings(extension, orientation, as_tag),
+        *_mark_warnings(info, container, encoder, extension),
+        *_range_warnings(pixels, container, encoder, extension),
+        *_pad_warnings(encoder, info, pad),
+        *hdr_warnings,
+        *_rate_warnings(encoder, rate),
+    ]
+    options: list[tuple[str, str]] = [("pix_fmt:v:0", choice.pix_fmt)] if encoder.codec != "gif" else []
+    options += _specified(encoder.fixed)
+    options += _specified(quality_options(encoder, settings.crf, settings.preset))
+    options += _codec_options(encoder, choice, settings)
+    options = _joined(options, _specified(hdr_said))
+    options += _container_options(container, encoder, settings, plays)
+    return Target(
+        path=target_path,
+        container=container.muxer,
+        extension=extension,
+        codec=encoder.codec,
+        encoder=encoder.name,
+        pix_fmt=choice.pix_fmt,
+        feed=pixels.feed,
+        width=width,
+        height=height,
+        pad=pad,
+        filters=tuple(text for text in (pixels.tagging, *turned, *pixels.converting, _shape(info, swapped)) if text),
+        options=tuple(options),
+        user_options=user_options,
+        input_args=_location_args(info.color, pixels.feed) + (orientation.input_args if as_tag else ()),
+        warnings=tuple(warnings),
+        rate=rate,
+        still=container.still,
+        mark_full_range=pixels.mark_full_range,
+        overwrite=settings.overwrite,
+        ffmpeg_version=version,
+    )
+
+
+# --------------------------------------------------------------------------------------------------- sizes and tags
+
+
+def _padding(encoder: EncoderInfo, choice: formats.Choice, width: int, height: int, swapped: bool) -> tuple[int, int]:
+    """Columns and rows missing to a whole number of chroma samples, for encoders that insist."""
+    if not encoder.whole_chroma:
+        return 0, 0
+    step_x, step_y = 1 << choice.layout.chroma_shift_x, 1 << choice.layout.chroma_shift_y
+    if swapped:
+        step_x, step_y = step_y, step_x
+    return -width % step_x, -height % step_y
+
+
+def _shape(info: VideoInfo, swapped: bool) -> str:
+    """The filter that keeps the pixels' shape; '' for square ones."""
+    aspect = 1 / info.sample_aspect if swapped and info.sample_aspect else info.sample_aspect
+    if not aspect or aspect == 1:
+        return ""
+    return f"setsar={aspect.numerator}/{aspect.denominator}:max={max(aspect.numerator, aspect.denominator)}"
+
+
+def _pad_warnings(encoder: EncoderInfo, info: VideoInfo, pad: tuple[int, int]) -> list[str]:
+    if pad == (0, 0):
+        return []
+    lines = " and ".join(name for name, count in zip(("column", "row"), pad, strict=True) if count)
+    return [
+        f"{encoder.name} needs even sizes: {info.width}x{info.height} is padded to "
+        f"{info.width + pad[0]}x{info.height + pad[1]} by repeating the last {lines}"
+    ]
+
+
+_UNUSUAL = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}, {16: "PQ", 18: "HLG"}
+"""Primaries and transfers with which a picture without its marks looks plainly wrong."""
+
+
+def _mark_warnings(info: VideoInfo, container: Container, encoder: EncoderInfo, extension: str) -> list[str]:
+    """What players will take wrong because nothing in the file says better."""
+    if container.marks:
+        return []
+    found = zip(_UNUSUAL, (info.color.primaries, info.color.transfer), strict=True)
+    colours = [names[number] for names, number in found if number in names]
+    warnings = []
+    if colours and encoder.codec not in COLOURED:
+        named = " ".join(colours)
+        warnings.append(
+            f"the marks of {named} colours are lost: {encoder.codec} in .{extension} holds none, players show them pale"
+        )
+    if info.sample_aspect != 1 and encoder.codec in SHAPELESS:
+        shape = f"{info.sample_aspect.numerator}:{info.sample_aspect.denominator}"
+        warnings.append(f"the shape of the pixels, {shape}, is lost: .{extension} has no mark for it")
+    return warnings
+
+
+def _range_warnings(pixels: Conformed, container: Container, encoder: EncoderInfo, extension: str) -> list[str]:
+    """Of samples that are written at full range; those that are converted to the limited one need no mark."""
+    full = pixels.range == formats.FULL and pixels.choice.layout.family == "yuv"
+    if not full or encoder.codec in RANGED or container.muxer in ("matroska", "webm"):
+        return []
+    return [
+        f"the mark of full-range samples is lost: {encoder.codec} in .{extension} holds none, players show them with "
+        "too much contrast"
+    ]
+
+
+def _float_warnings(info: VideoInfo) -> list[str]:
+    if not re.search(r"f16|f32", info.pix_fmt):
+        return []
+    return [
+        f"samples in floating point become integers of {info.layout.bits} bits: what is brighter than 1 or below 0 is "
+        "cut off"
+    ]
+
+
+def _crop_warnings(info: VideoInfo) -> list[str]:
+    if not any(info.crop):
+        return []
+    left, top, right, bottom = info.crop
+    return [
+        f"players show {info.width - left - right}x{info.height - top - bottom} of the source's "
+        f"{info.width}x{info.height}: its hidden margins ({left} left, {top} top, {right} right, {bottom} bottom) "
+        "become visible"
+    ]
+
+
+def _turn_warnings(extension: str, orientation: Orientation, as_tag: bool) -> list[str]:
+    if as_tag or orientation.is_upright:
+        return []
+    if orientation.is_right_angled:
+        return [f"the picture is turned upright: .{extension} written by this ffmpeg has no mark for orientation"]
+    return [f"the rotation of {orientation.degrees:.4g} degrees is lost: .{extension} has no mark for it"]
+
+
+def _location_args(color: ColorInfo, feed: PixelLayout) -> tuple[str, ...]:
+    """Chroma siting goes in with the picture: as an input option every version of ffmpeg hands it on."""
+    name = formats.CHROMA_LOCATIONS.get(color.chroma_location)
+    sited = feed.family == "yuv" and (feed.chroma_shift_x or feed.chroma_shift_y)
+    return ("-chroma_sample_location:v:0", name) if name and sited else ()
+
+
+# ---------------------------------------------------------------------------------------------------------- options
+
+
+def _specified(options: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The same options for the first picture stream only: a cover picture beside it must not be encoded."""
+    return [(f"{name.removesuffix(':v')}:v:0", value) for name, value in options]
+
+
+def _joined(options: list[tuple[str, str]], more: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Both lists; values of an option in both (x265-params) become one, separated by a colon."""
+    result = list(options)
+    for name, value in more:
+        at = next((place for place, (own, _) in enumerate(result) if own == name), None)
+        if at is None:
+            result.append((name, value))
+        else:
+            result[at] = (name, f"{result[at][1]}:{value}")
+    return result
+
+
+def _codec_options(encoder: EncoderInfo, choice: formats.Choice, settings: EncodeSettings) -> list[tuple[str, str]]:
+    """What follows from the pixel format."""
+    options: list[tuple[str, str]] = []
+    if encoder.codec == "prores" and settings.preset is None:
+        options.append(("profile:v:0", "3" if "422" in choice.pix_fmt else "4"))
+    if encoder.name in ("libvpx", "libvpx-vp9") and choice.layout.alpha:
+        options.append(("auto-alt-ref:v:0", "0"))  # hidden frames and alpha do not go together in libvpx
+    return options
+
+
+def _container_options(
+    container: Container, encoder: EncoderInfo, settings: EncodeSettings, plays: int | None
+) -> list[tuple[str, str]]:
+    options = play_options(container.muxer, plays)
+    if container.muxer in ("mp4", "mov"):
+        if encoder.codec == "hevc":
+            options.append(("tag:v:0", "hvc1"))  # what Apple's players insist on
+        if settings.faststart:
+            options.append(("movflags", "+faststart"))
+    if container.muxer == "avi":
+        # MP3's delay makes its first stamp negative; moving everything up from there would shift the picture.
+        options.append(("avoid_negative_ts", "disabled"))
+    return options
+
+
+def _rate_warnings(encoder: EncoderInfo, rate: Fraction) -> list[str]:
+    """GIF counts in hundredths of a second, and its players slow down what is shorter than two of them."""
+    if encoder.codec != "gif" or rate <= 50:
+        return []
+    if rate > 100:
+        raise UsageError(f"GIF holds at most 100 frames per second, found {float(rate):.6g}: use --rate 50 or less")
+    return [f"players show a GIF at 50 frames per second at most, found {float(rate):.6g}: it will run slow"]

@@ -1,0 +1,516 @@
+"""Reads what the headers of a source say, and decodes its first picture for what only a picture tells.
+
+The first picture gives the pixel format, the colour tags, HDR10 and display data as the decoder will really deliver
+them; headers alone are often silent or wrong about these. Only of a GIF that begins opaque are all pictures looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import struct
+from datetime import UTC, datetime
+from fractions import Fraction
+from itertools import dropwhile, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import av
+import av.error
+from av.filter import Graph
+
+from slomo_cli.errors import InputError, printable
+from slomo_cli.media.matroska import picture_number
+from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
+from slomo_cli.media.plays import plays_of
+from slomo_cli.media.read.fields import jpeg_order
+from slomo_cli.media.read.icc import is_other_than_srgb, stored_profile
+from slomo_cli.media.read.sequence import CONTAINER, ImageSequence, open_picture
+from slomo_cli.media.read.source import (
+    LENGTHLESS,
+    RAW_STREAMS,
+    PictureTrack,
+    as_text,
+    disposition_of,
+    first_picture,
+    is_cover,
+    is_foreign,
+    open_container,
+    seconds,
+)
+from slomo_cli.values import Chapter, ColorInfo, HdrInfo, PixelLayout, StreamInfo, VideoInfo
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+__all__ = ["open_container", "probe"]
+
+_MICROSECONDS = 1_000_000
+_HEAD_BYTES = 1 << 16
+_DOLBY_TAGS = frozenset({"dvh1", "dvhe", "dvav", "dva1", "dav1"})
+_UNSPECIFIED = 2
+"""The code point of H.273."""
+_FIELD_ORDERS_INTERLACED = frozenset({2, 3, 4, 5})
+"""AVFieldOrder: 0 unknown, 1 progressive, then top (2, 4) or bottom (3, 5) field first."""
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Reads a file's headers and first picture; the name may also stand for a sequence of pictures.
+
+    Raises InputError when the file cannot be opened, holds no video, or no picture of it can be decoded.
+    """
+    shown = f"'{printable(os.fspath(path))}'"
+    with open_picture(path, threads=1) as picture:
+        container, stream = picture.container, picture.stream
+        header = _track_header(stream)
+        codec = stream.codec_context
+        opened = Fraction(codec.sample_aspect_ratio or 0)
+        frame = first_picture(picture, shown)
+        if frame.width < 1 or frame.height < 1:
+            raise InputError(f"{shown} has a video stream without a picture size")
+        width, height = frame.width, frame.height
+        if isinstance(picture, ImageSequence) and layout_of(frame.format.name).family == "gray":
+            frame = _first_in_colour(picture, shown) or frame
+        layout = delivered_layout(frame, codec.codec.canonical_name)
+        if codec.codec.canonical_name == "gif" and not layout.alpha and _turns_transparent(picture):
+            layout = layout_of(frame.format.name)
+        several = isinstance(picture, ImageSequence)
+        color = _color(frame, codec, _chroma_location(header))
+        data = _side_data(frame, codec.codec.canonical_name)
+        profile = _profile_extra(data, picture.files[0] if isinstance(picture, ImageSequence) else path, container)
+        if isinstance(picture, ImageSequence):
+            length: Fraction | None = len(picture.files) * picture.time_base
+        else:
+            length = _header_duration(container, stream)
+        # libav calls HEVC interlaced where each picture is one field (ITU-T H.265, D.3.3), and joins none.
+        single = codec.codec.canonical_name == "hevc" and bool(frame.interlaced_frame)
+        field_order = int(getattr(codec, "field_order", 0) or 0) or _order_of_jpegs(picture)
+        return VideoInfo(
+            path=Path(path),
+            container=CONTAINER if several else container.format.name,
+            stream_index=stream.index,
+            codec=codec.codec.canonical_name,
+            width=width,
+            height=height,
+            layout=layout,
+            pix_fmt=frame.format.name,
+            color=color,
+            hdr=_hdr(data, str(codec.codec_tag or "").strip("\0 "), _dolby_profile(header)),
+            rate_from_header=_header_rate(stream),
+            duration_from_header=length,
+            container_start_seconds=_container_start(container),
+            bit_rate=(codec.bit_rate or container.bit_rate) or None,
+            sample_aspect=_sample_aspect(stream, opened),
+            coded_aspect=picture.sample_aspect,
+            display_matrix=_display_matrix(frame, data),
+            interlaced=not single and (bool(frame.interlaced_frame) or field_order in _FIELD_ORDERS_INTERLACED),
+            single_fields=single,
+            streams=_other_streams(container, stream),
+            chapters=_chapters(container),
+            metadata=_pairs(_file_tags(path, container)),
+            foreign_tags=tuple(as_text(key) for key, value in container.metadata.items() if is_foreign(value)),
+            rate_is_nominal=not several and _rate_is_real(container, stream),
+            picture_metadata=_pairs(stream.metadata),
+            picture_disposition=disposition_of(stream),
+            field_order=field_order,
+            crop=_crop(header),
+            plays=None if several else plays_of(path, codec.codec.canonical_name),
+            picture_extras=_extras(data)
+            + (profile if color.primaries == _UNSPECIFIED else ())
+            + (("alpha",) if _has_alpha_apart(container) else ()),
+        )
+
+
+def _order_of_jpegs(picture: PictureTrack) -> int:
+    """AVFieldOrder of Motion JPEG that stores its fields one by one, which libav joins without a word; 0 of others."""
+    if picture.stream.codec_context.codec.canonical_name != "mjpeg" or isinstance(picture, ImageSequence):
+        return 0
+    return next((jpeg_order(bytes(packet), picture.stream.height) for packet in picture.packets()), 0)
+
+
+def _first_in_colour(sequence: ImageSequence, shown: str) -> VideoFrame | None:
+    """Of pictures that begin in gray, as programs store a black one, the first that does not: it tells the layout."""
+    for file in sequence.files[1:]:
+        try:
+            with PictureTrack(file, threads=1) as picture:
+                found = picture.stream.codec_context.format
+                if found is not None and layout_of(found.name).family != "gray":
+                    return first_picture(picture, shown)
+        except InputError:
+            continue
+    return None
+
+
+def _turns_transparent(picture: PictureTrack) -> bool:
+    """Whether any picture from here on uses its alpha. Decodes them all, which is little in a GIF."""
+    for packet in picture.packets():
+        try:
+            if not all(is_opaque(frame) for frame in picture.decode(packet)):
+                return True
+        except av.error.FFmpegError:
+            continue
+    return False
+
+
+def delivered_layout(frame: VideoFrame, codec: str) -> PixelLayout:
+    """The planar layout in which this source's pictures are delivered, judged by its first picture.
+
+    GIF and palette pictures always come with an alpha channel, as do WebP without loss and JPEG in the colours of
+    print (CMYK); it is kept only where the first picture uses it.
+    """
+    layout = layout_of(frame.format.name)
+    always = codec in ("gif", "webp", "webp_anim", "mjpeg") or frame.format.name == "pal8"
+    if layout.alpha and always and is_opaque(frame):
+        return layout_of({"gbrap": "gbrp"}.get(layout.name, layout.name.replace("yuva", "yuv")))
+    return layout
+
+
+def _color(frame: VideoFrame, codec: Any, chroma_location: int) -> ColorInfo:
+    """The picture's colour tags; where the picture is silent, the stream's. 0 and 2 both mean unspecified in libav."""
+
+    def tag(of_frame: Any, of_stream: Any, silent: tuple[int, ...]) -> int:
+        return next(
+            (int(value) for value in (of_frame, of_stream) if value is not None and int(value) not in silent),
+            silent[-1],
+        )
+
+    full = is_full_range_name(frame.format.name)
+    return ColorInfo(
+        range=2 if full else tag(frame.color_range, codec.color_range, (0,)),
+        matrix=tag(frame.colorspace, codec.colorspace, (2,)),
+        primaries=tag(getattr(frame, "color_primaries", None), codec.color_primaries, (0, 2)),
+        transfer=tag(getattr(frame, "color_trc", None), codec.color_trc, (0, 2)),
+        chroma_location=chroma_location,
+    )
+
+
+def _track_header(stream: VideoStream) -> bytes:
+    """The stream's headers as libav's Matroska writer puts them, in which things lie that PyAV has no accessor for."""
+    try:
+        buffer = io.BytesIO()
+        # Without random numbers, in which a name looked for may lie.
+        with av.open(buffer, "w", format="matroska", options={"fflags": "+bitexact"}) as writer:
+            writer.add_stream_from_template(stream, opaque=True)
+            writer.start_encoding()
+            return buffer.getvalue()
+    except (av.error.FFmpegError, ValueError, TypeError):
+        return b""
+
+
+def _chroma_location(header: bytes) -> int:
+    """AVCHROMA_LOC_* of the stream, 0 when unspecified or of no four common kinds.
+
+    Two one-byte elements, one after the other: ChromaSitingHorz 55B7 and ChromaSitingVert 55B8; 1 = on the luma sample,
+    2 = half way. Eight bytes together, as shorter ones are also found by chance in the codec's own data.
+    """
+    found = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", header)
+    if found is None:
+        return 0
+    return {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[(found[1][0], found[2][0])]
+
+
+_CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)
+"""PixelCropLeft, -Top, -Right and -Bottom; those that are 0 may be absent."""
+
+
+def _crop(header: bytes) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom): what the container hides of the picture (MP4's ``clap``, Matroska's PixelCrop)."""
+    left, top, right, bottom = (picture_number(header, name) for name in _CROP)
+    return left, top, right, bottom
+
+
+def _dolby_profile(header: bytes) -> int | None:
+    """The profile in the Dolby Vision configuration: in its third byte, above one bit of the level."""
+    # BlockAddIDType (41E7) with the name of MP4's box, then BlockAddIDExtraData (41ED) with what the box holds.
+    found = re.search(rb"\x41\xe7\x84(?:dvcC|dvvC|dvwC)\x41\xed.{1,8}?\x01\x00(.)", header, re.DOTALL)
+    return found[1][0] >> 1 if found else None
+
+
+_EXTRAS = {"A53_CC": "closed captions", "SPHERICAL": "360-degree", "STEREO3D": "stereoscopic"}
+_SIDE_DATA = (
+    *_EXTRAS,
+    "ICC_PROFILE",
+    "MASTERING_DISPLAY_METADATA",
+    "CONTENT_LIGHT_LEVEL",
+    "DISPLAYMATRIX",
+    "DOVI_METADATA",
+    "DOVI_RPU_BUFFER",
+    "DYNAMIC_HDR_PLUS",
+    "DYNAMIC_HDR_VIVID",
+)
+
+
+def _side_data(frame: VideoFrame, codec: str) -> dict[str, bytes]:
+    """The kinds of the picture's side data that are read here, by libav's name; others are passed over."""
+    try:
+        # A PNG's colour profile has a name, which PyAV would free together with libav: a crash.
+        items: Any = (_without_profile(frame) if codec in ("png", "apng") else frame).side_data
+        found = {name: items.get(name) for name in _SIDE_DATA}
+    except (ValueError, av.error.FFmpegError):  # PyAV before 19 stumbles over kinds newer than itself
+        return {}
+    return {name: bytes(item) for name, item in found.items() if item is not None}
+
+
+def _without_profile(frame: VideoFrame) -> VideoFrame:
+    """The same picture without its colour profile. Raises av.error.FFmpegError or ValueError."""
+    graph: Any = Graph()
+    size = {"width": frame.width, "height": frame.height, "format": frame.format.name}
+    steps = [
+        graph.add_buffer(**size, time_base=Fraction(1, 1000)),
+        graph.add("sidedata", "mode=delete:type=ICC_PROFILE"),
+        graph.add("buffersink"),
+    ]
+    for left, right in pairwise(steps):
+        left.link_to(right)
+    graph.configure()
+    graph.push(frame)
+    bare: VideoFrame = graph.pull()
+    return bare
+
+
+def _extras(data: dict[str, bytes]) -> tuple[str, ...]:
+    """What the picture carries that is not written again, in the words of ``VideoInfo.picture_extras``."""
+    flat = data.get("STEREO3D", b"")[:4] == bytes(4)  # AV_STEREO3D_2D: marked as nothing unusual
+    return tuple(word for name, word in _EXTRAS.items() if name in data and not (name == "STEREO3D" and flat))
+
+
+def _has_alpha_apart(container: InputContainer) -> bool:
+    """Whether it is an AVIF whose transparency is a picture of its own, by the name that its usual writer gives it."""
+    return "mov" in container.format.name and any(s.metadata.get("title") == "Alpha" for s in container.streams.video)
+
+
+def _profile_extra(data: dict[str, bytes], path: str | Path, container: InputContainer) -> tuple[str, ...]:
+    """The word for a colour profile without which colours look otherwise; () where there is none, or it says sRGB."""
+    profile = data.get("ICC_PROFILE", b"")
+    if not profile and _is_still(container):
+        profile = stored_profile(path)
+    return ("colour profile",) if is_other_than_srgb(profile) else ()
+
+
+def _hdr(data: dict[str, bytes], codec_tag: str, dolby_profile: int | None) -> HdrInfo:
+    """HDR10 static data, and which dynamic kinds are present."""
+    mastering = None
+    if len(block := data.get("MASTERING_DISPLAY_METADATA", b"")) >= 88:
+        # AVMasteringDisplayMetadata: ten rationals R, G, B, white (x, y each), min, max, then two "is present" flags.
+        numbers = struct.unpack("=20i2i", block[:88])
+        if all(numbers[20:]) and all(numbers[1:20:2]):
+            mastering = tuple(Fraction(numbers[i], numbers[i + 1]) for i in range(0, 20, 2))
+    max_cll = max_fall = None
+    if len(block := data.get("CONTENT_LIGHT_LEVEL", b"")) >= 8:
+        max_cll, max_fall = struct.unpack("=2I", block[:8])
+    dynamic = []
+    if dolby_profile is not None or codec_tag in _DOLBY_TAGS or {"DOVI_METADATA", "DOVI_RPU_BUFFER"} & data.keys():
+        dynamic.append("Dolby Vision")
+    if "DYNAMIC_HDR_PLUS" in data:
+        dynamic.append("HDR10+")
+    if "DYNAMIC_HDR_VIVID" in data:
+        dynamic.append("HDR Vivid")
+    return HdrInfo(mastering, max_cll, max_fall, tuple(dynamic), dolby_profile)
+
+
+def _display_matrix(frame: VideoFrame, data: dict[str, bytes]) -> tuple[int, ...] | None:
+    """The nine fixed-point numbers of the display matrix; None when absent or the identity."""
+    block = data.get("DISPLAYMATRIX", b"")
+    if len(block) < 36:
+        # Where PyAV meets a kind unknown to it (EXIF of photographs) it lists none, but still tells the rotation.
+        radians = math.radians(float(getattr(frame, "rotation", 0) or 0))
+        cosine, sine = (round(65536 * part) for part in (math.cos(radians), math.sin(radians)))
+        return None if cosine == 65536 else (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30)
+    matrix = struct.unpack("=9i", block[:36])
+    return None if matrix == (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30) else matrix
+
+
+def _sample_aspect(stream: VideoStream, opened: Fraction) -> Fraction:
+    """The shape of samples by the container's word; by the codec's where that is the same but for rounding.
+
+    Containers that tell the width to show it at (MP4 without ``pasp``, Matroska) round it to whole pixels. opened: the
+    codec's word when the file was opened, 0 if none, for which libav may have looked into pictures that come later.
+    """
+    told = [Fraction(ratio or 0) for ratio in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)]
+    shown, exact = (max(ratio, Fraction(0)) for ratio in told)
+    if exact and (shown == opened or abs(shown - exact) * stream.codec_context.width < 1):
+        return exact
+    return shown or Fraction(1)
+
+
+def _header_rate(stream: VideoStream) -> Fraction | None:
+    for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate):
+        if rate and rate > 0:
+            return Fraction(rate)
+    return None
+
+
+def _rate_is_real(container: InputContainer, stream: VideoStream) -> bool:
+    """False for still pictures and for raw streams whose headers name no rate: libav then says 25."""
+    if _is_still(container):
+        return False
+    return not (container.format.name in RAW_STREAMS and not stream.codec_context.framerate)
+
+
+def _is_still(container: InputContainer) -> bool:
+    """Whether it is the file of one picture."""
+    name = container.format.name
+    return name == "image2" or name.endswith("_pipe")
+
+
+def _stream_duration(stream: Any) -> Fraction | None:
+    """The stream's declared length; Matroska has it in a tag."""
+    name = stream.container.format.name
+    own = None if name in LENGTHLESS else seconds(stream.duration, stream.time_base)
+    # Of an MP4 all in fragments, whose index counts no pictures, libav tells the end on the container's clock.
+    tells_end = own is not None and "mov" in name and not stream.frames
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\0*", stream.metadata.get("DURATION", "").strip())
+    if own is None and match:
+        own = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
+        tells_end = True
+    if own is not None and tells_end:  # what precedes the beginning is not its length
+        own -= max(seconds(stream.start_time, stream.time_base) or Fraction(0), Fraction(0))
+    return own
+
+
+def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """The picture's declared length: the stream's, else the container's."""
+    own = _stream_duration(stream)
+    if own is None and container.duration is not None:
+        own = Fraction(container.duration, _MICROSECONDS)
+    if container.format.name == "avi" and stream.frames:  # of files cut off libav tells a length by their size
+        own = max(own or Fraction(0), stream.frames * Fraction(stream.time_base or 0))
+    return own if own is not None and own > 0 else None
+
+
+def _container_start(container: InputContainer) -> Fraction:
+    """The earliest stream's start, exact where a stream's own clock gives what libav rounds to microseconds."""
+    rounded = Fraction(container.start_time or 0, _MICROSECONDS)
+    for stream in container.streams:
+        own = seconds(stream.start_time, stream.time_base)
+        if own is not None and abs(own - rounded) < Fraction(2, _MICROSECONDS):
+            return own
+    return rounded
+
+
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_1970 = 11_644_473_600 * 10_000_000
+
+
+def _file_tags(path: str | os.PathLike[str], container: InputContainer) -> dict[str, str]:
+    """The tags of the file. Of ASF, older libav tells no date, and newer one says 1970 where there is none.
+
+    The date follows 48 bytes after the beginning of the File Properties Object, in units of 100 ns since 1601 (Advanced
+    Systems Format Specification, 3.2).
+    """
+    tags = dict(container.metadata)
+    if container.format.name == "asf":
+        tags.pop("creation_time", None)
+        with open(path, "rb") as file:
+            _, found, properties = file.read(_HEAD_BYTES).partition(_ASF_PROPERTIES)
+        since = int.from_bytes(properties[32:40], "little") - _ASF_1970
+        if found and 0 < since < 1 << 60:  # more is damage
+            date = datetime.fromtimestamp(since / 10_000_000, UTC)
+            tags["creation_time"] = f"{date:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return tags
+
+
+def _pairs(metadata: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((as_text(str(key)), as_text(str(value))) for key, value in metadata.items())
+
+
+def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[StreamInfo, ...]:
+    """Every stream beside the picture, in the container's order."""
+    found = []
+    for stream in container.streams:
+        if stream.index == picture.index:
+            continue
+        kind: Literal["audio", "subtitle", "attachment", "data", "cover", "video"]
+        if stream.type == "video":
+            kind = "cover" if is_cover(stream) else "video"
+        elif stream.type in ("audio", "subtitle", "attachment"):
+            kind = stream.type
+        else:
+            kind = "data"
+        context: Any = getattr(stream, "codec_context", None)
+        is_audio = kind == "audio" and context is not None
+        found.append(
+            StreamInfo(
+                index=stream.index,
+                kind=kind,
+                codec=_codec_name(stream, context),
+                language=as_text(stream.metadata.get("language", "") or ""),
+                start_seconds=seconds(stream.start_time, stream.time_base),
+                duration_seconds=_stream_duration(stream) if is_audio else seconds(stream.duration, stream.time_base),
+                sample_rate=int(context.sample_rate or 0) if is_audio else 0,
+                channels=int(context.channels or 0) if is_audio else 0,
+                metadata=_pairs(stream.metadata),
+                disposition=disposition_of(stream),
+                layout=_loudspeakers(context) if is_audio else "",
+                hidden_seconds=_hidden(container, stream) if is_audio else Fraction(0),
+                is_cut=is_audio and _is_cut(container, stream),
+                is_elsewhere=kind in ("audio", "subtitle") and _is_elsewhere(container, stream, picture),
+            )
+        )
+    return tuple(found)
+
+
+def _is_elsewhere(container: InputContainer, stream: Any, picture: VideoStream) -> bool:
+    """Whether a track belongs to another programme of a broadcast than the picture.
+
+    PyAV shows no programmes, but which picture and which sound libav takes for the best of the programme that a track
+    is in: if in none, or in one without any, of the whole file.
+    """
+    if container.format.name != "mpegts":
+        return False
+
+    def best(kind: Literal["video", "audio"], of: Any) -> int:
+        found = container.streams.best(kind, of)
+        return -1 if found is None else found.index
+
+    if len(container.streams.video) < 2:
+        # The programmes of one picture may differ in their sound only; those without any are radio.
+        own = next((sound for sound in container.streams.audio if sound.index == best("audio", picture)), None)
+        return own is not None and best("video", own) == picture.index and best("video", stream) == -1
+    return best("video", stream) != picture.index or best("audio", stream) != best("audio", picture)
+
+
+def _loudspeakers(context: Any) -> str:
+    """FFmpeg's name of a sound track's channels; '' where it is only their number, or they are no loudspeakers."""
+    name = str(context.layout.name)
+    return "" if re.fullmatch(r"\d+ channels|ambisonic.*", name) else name
+
+
+def _hidden(container: InputContainer, stream: Any) -> Fraction:
+    """How much of a sound track lies before its beginning: MP4's index has it all, with what its edit list hides."""
+    if "mov" not in container.format.name or stream.start_time is None or not len(stream.index_entries):
+        return Fraction(0)
+    ticks = stream.start_time - stream.index_entries[0].timestamp
+    return max(Fraction(0), seconds(ticks, stream.time_base) or Fraction(0))
+
+
+def _is_cut(container: InputContainer, stream: Any) -> bool:
+    """Whether MP4's edit list leaves something out of a sound track after its beginning."""
+    if "mov" not in container.format.name:
+        return False
+    entries = (entry.is_discard for entry in stream.index_entries)
+    return any(hidden for hidden in dropwhile(bool, entries))
+
+
+def _codec_name(stream: Any, context: Any) -> str:
+    try:
+        if stream.type == "attachment":
+            return ""  # what PyAV calls its name is the attached file's
+        if context is not None:
+            return str(context.codec.canonical_name)
+        return str(stream.name or "")
+    except (AttributeError, av.error.FFmpegError, ValueError):
+        return ""
+
+
+def _chapters(container: InputContainer) -> tuple[Chapter, ...]:
+    marks = []
+    for chapter in container.chapters():
+        start, end = seconds(chapter["start"], chapter["time_base"]), seconds(chapter["end"], chapter["time_base"])
+        if start is not None and end is not None:
+            marks.append(Chapter(start, end, _pairs(chapter["metadata"])))
+    return tuple(marks)

@@ -1,0 +1,468 @@
+"""Opens a source safely and picks the picture out of it; shared by probe, scan and decode.
+
+A name is always a local file (never a protocol), a format is one of a list (never a playlist that opens other files),
+and every way in which opening can fail becomes one InputError that says what was found.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections import deque
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.error
+from av.codec.context import CodecContext, Flags
+
+from slomo_cli.errors import InputError, no_threads, printable
+from slomo_cli.media.ffmpeg import literal
+from slomo_cli.media.read.mpeg4 import Mpeg4Packets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+_AV_MAJOR = int(av.__version__.split(".")[0])
+
+# Demuxers that read one file of media and nothing else. Left out on purpose: concat, hls, dash, sdp, rtsp, imf and
+# other playlists (they open further files), lavfi and devices (not files), tty (takes any text for a film).
+_FORMATS = (
+    # containers with video
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,kux,ogg,nut,asf,mxf,gxf,rm,wtv,swf,nuv,dv,r3d,"
+    "ivf,yuv4mpegpipe,gif,apng,flic,amv,bink,smk,roq,film_cpk,vmd,idcin,wc3movie,4xm,thp,pmp,mtv,mlv,ea,mpjpeg,avr,"
+    # raw video
+    "h264,hevc,vvc,evc,av1,obu,m4v,mpegvideo,h261,h263,mjpeg,mjpeg_2000,dirac,dnxhd,cavsvideo,avs2,avs3,vc1,vc1test,ingenient,"
+    # still pictures
+    "image2,png_pipe,jpeg_pipe,jpegls_pipe,jpegxl_pipe,jpegxl_anim,jpegxs_pipe,j2k_pipe,tiff_pipe,webp_pipe,webp_anim,bmp_pipe,dpx_pipe,"
+    "exr_pipe,gif_pipe,pam_pipe,pbm_pipe,pgm_pipe,pgmyuv_pipe,ppm_pipe,pfm_pipe,phm_pipe,pcx_pipe,psd_pipe,qoi_pipe,hdr_pipe,"
+    "sgi_pipe,sunrast_pipe,xbm_pipe,xpm_pipe,xwd_pipe,dds_pipe,cri_pipe,gem_pipe,photocd_pipe,pictor_pipe,qdraw_pipe,svg_pipe,"
+    "vbn_pipe,"
+    # sound and captions: recognised so that the message can say there is no picture
+    "mp3,aac,flac,wav,w64,aiff,caf,ac3,eac3,dts,ape,tta,wv,amr,au,opus,mp2,ass,srt,webvtt"
+)
+
+_PLAYLISTS = (
+    (rb"ffconcat version", "an ffconcat list"),
+    (rb"#EXTM3U", "an M3U/HLS playlist"),
+    (rb"<\?xml[^>]*>\s*(<!--.*?-->\s*)*<MPD|<MPD[\s>]", "a DASH manifest"),
+    (rb"v=0\r?\n(o|s)=", "an SDP session description"),
+    (rb"\[playlist\]", "a PLS playlist"),
+    (rb"#!/", "a script"),
+)
+
+_COUNTING = ("avi", "gxf")
+"""Containers that count pictures as they are stored, the first as the one shown at the beginning."""
+_SINGLE_JPEG = ("jpeg_pipe", "image2")
+"""What libav calls the container of a JPEG that is no film."""
+
+ANY_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _AV_MAJOR < 19 else {}
+"""For ``av.open``: tags that are no UTF-8 are no reason to fail. ``as_text`` makes text of them."""
+READ_ERRORS = (av.error.FFmpegError, IndexError)
+"""What ends reading; PyAV 18 stumbles at the end over streams that begin in the middle of a file."""
+JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
+"""Containers of broadcasts, whose clock may jump."""
+RAW_STREAMS = frozenset(
+    "h264 hevc vvc evc m4v mpegvideo h261 h263 cavsvideo avs2 avs3 vc1 mjpeg mjpeg_2000 mpjpeg obu dnxhd dirac".split()
+)
+"""Demuxers of pictures alone. What stamps they give are libav's own, from a rate that it finds in them or assumes."""
+PAUSING_FORMATS = frozenset({"matroska,webm", "mpegts", "mpeg", "nut", "flv", "asf"})
+"""Containers whose packets of sound have times of their own, and may pause."""
+LENGTHLESS = frozenset({"asf", "matroska,webm"})
+"""Containers that declare a length of the whole only; to streams of theirs libav may give it."""
+_LONGEST_DELAY = 10
+"""Seconds a picture of theirs may wait between decoding and showing (ITU-T H.222.0, 2.14.3)."""
+_LEADING_BYTES = 4096
+_ENOUGH_BYTES = 64 << 20
+"""Of pictures that are looked at until one decodes."""
+THEORA_HEADER, THEORA_COMMENTS = 0x80, 0x81
+"""Theora's first byte: this bit is set in headers, of which comments are no matter of decoding (Theora, 6.1)."""
+_ATTACHED_PIC, _TIMED_THUMBNAILS = 0x400, 0x800
+_DEPENDENT = 0x80000
+"""Of streams that are nothing by themselves: libav shows each tile of a picture as one."""
+_OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG)
+"""What of libav's errors says nothing about the file."""
+_WEBP_ANIMATION = 0x02
+"""The bit in the flags of a WebP's VP8X chunk (RFC 9649, 2.7)."""
+
+
+def open_container(path: str | os.PathLike[str]) -> InputContainer:
+    """Opens a file for reading; the caller closes it.
+
+    Raises InputError with one line when the file is missing, unreadable, empty, a directory, text, a playlist, or in a
+    format that is not read.
+    """
+    shown = f"'{printable(os.fspath(path))}'"
+    head = _first_bytes(path, shown)
+    # pattern_type none: to the picture demuxer a name with %d is else a pattern for many files.
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "pattern_type": "none"}
+    try:
+        container: InputContainer = av.open(literal(path), "r", container_options=options, **ANY_TAGS)
+        return container
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        tell_lack(error)
+        raise InputError(f"{shown} {_why_not(head, error)}") from None
+
+
+def _first_bytes(path: str | os.PathLike[str], shown: str) -> bytes:
+    """The file's first bytes, after checking that it is a readable, regular, non-empty file of no playlist kind."""
+    try:
+        about = os.stat(path)
+        if stat.S_ISDIR(about.st_mode):
+            raise InputError(f"{shown} is a directory; expected a video file")
+        if not stat.S_ISREG(about.st_mode):
+            raise InputError(f"{shown} is a pipe or device; expected a regular file: save it to one first")
+        if about.st_size == 0:
+            raise InputError(f"{shown} is empty (0 bytes); expected a video file")
+        with open(path, "rb") as file:
+            head = file.read(_LEADING_BYTES)
+    except FileNotFoundError:
+        text = os.fspath(path)
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
+            raise InputError(f"{shown} does not exist; only local files are read: download it first") from None
+        raise InputError(f"{shown} does not exist") from None
+    except PermissionError:
+        raise InputError(f"{shown} cannot be read: permission denied") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    body = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for pattern, kind in _PLAYLISTS:
+        if re.match(pattern, body, re.IGNORECASE | re.DOTALL):
+            raise InputError(f"{shown} is {kind}, not a video; expected one video file: name the video itself")
+    return head
+
+
+def _why_not(head: bytes, error: Exception) -> str:
+    """What to say of a file that libav could not open."""
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        return f"cannot be read: {error.strerror}"
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+        return "is an MP4 or MOV without a readable index (moov): an unfinished recording or an incomplete download"
+    if head[4:8] in (b"styp", b"sidx", b"moof"):
+        return "is one segment of a stream, without the initialization segment that says what it holds: join them first"
+    if not head.strip(b"\0"):
+        return "holds only zero bytes where a video should begin: an incomplete download?"
+    text = sum(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte >= 128 for byte in head)
+    if text == len(head) and _decodes(head):
+        return "is a text file; expected a video"
+    if getattr(error, "errno", None) == errno.EINVAL:  # how libav says: not on the list of formats
+        return "is in a format that slomo does not read: convert it to .mp4 or .png first"
+    return "is not a video in any format that can be read, or is damaged at its beginning"
+
+
+def _decodes(head: bytes) -> bool:
+    """Whether the bytes are UTF-8 text, not minding a character cut at the end."""
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3
+    return True
+
+
+def picture_stream(container: InputContainer, shown: str) -> VideoStream:
+    """The stream to convert: the best video stream that is no cover art, nor the still beside a film in motion photos.
+
+    Raises InputError when there is none.
+    """
+    moving = [stream for stream in container.streams.video if not is_cover(stream)]
+    if any(disposition_of(stream) & _DEPENDENT and stream.frames == 1 for stream in moving):
+        raise InputError(
+            f"{shown} is a picture in tiles, as phones take them (HEIC, AVIF), which are not joined here: "
+            "convert it to .png or .jpg first"
+        )
+    if not moving:
+        if container.streams.video:
+            raise InputError(f"{shown} holds only cover art beside its sound, no video")
+        kinds = sorted({stream.type for stream in container.streams})
+        found = f"only {' and '.join(kinds)}" if kinds else "no streams"
+        raise InputError(f"{shown} has no video stream; it holds {found}")
+    best = container.streams.best("video")
+    chosen = next((stream for stream in moving if best is not None and stream.index == best.index), moving[0])
+    if chosen.frames == 1:
+        chosen = next((stream for stream in moving if stream.frames > 1), chosen)
+    if chosen.codec_context is None:
+        raise InputError(f"{shown} holds video in a codec that this build of libav cannot decode")
+    return chosen
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether a video stream is a picture about the file (cover art, thumbnails), not the film."""
+    return bool(disposition_of(stream) & (_ATTACHED_PIC | _TIMED_THUMBNAILS))
+
+
+def disposition_of(stream: Stream) -> int:
+    """The stream's AV_DISPOSITION_* bits; PyAV gives them as one kind of enum or another."""
+    flags: Any = stream.disposition
+    return int(getattr(flags, "value", flags))
+
+
+def is_foreign(text: str) -> bool:
+    """Whether a tag's bytes were no UTF-8."""
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def as_text(tag: str) -> str:
+    """A tag as text: what is no UTF-8 is read as Windows' Western European, as captions are."""
+    return tag.encode("utf-8", "surrogateescape").decode("cp1252", "replace") if is_foreign(tag) else tag
+
+
+def seconds(ticks: int | None, time_base: Any) -> Fraction | None:
+    """Ticks of a time base in seconds; None when either is unknown."""
+    if ticks is None or not time_base:
+        return None
+    return ticks * Fraction(time_base)
+
+
+def stamps_are_of_decoding(container: str, codec: str) -> bool:
+    """Whether packets carry the times of decoding alone, while pictures are shown in another order.
+
+    AVI, ASF and GXF know no other stamps, and libav's own guess follows the pictures out of order: the n-th picture
+    shown has the n-th stamp. So it is in MXF, whose index may not say in which order they are shown.
+    """
+    if container == "gxf":
+        return codec in ("mpeg1video", "mpeg2video")
+    return container in ("avi", "asf", "mxf") and codec in ("h264", "hevc", "vc1", "wmv3")
+
+
+def why_ended(error: Exception, container: str) -> str:
+    """Why reading ended early, by one of READ_ERRORS, for messages; '' where that was the end of the file.
+
+    Old demuxers end with -1, which stands for a permission that nobody asked for; GXF's, since FFmpeg 9, with what else
+    says that data are wrong. Raises what ``tell_lack`` does.
+    """
+    tell_lack(error, reading=True)
+    if isinstance(error, IndexError) or getattr(error, "errno", None) == errno.EPERM:
+        return ""
+    if container == "gxf" and isinstance(error, av.error.InvalidDataError):
+        return ""
+    return printable(getattr(error, "strerror", None) or error)
+
+
+def tell_lack(error: Exception, *, reading: bool = False) -> None:
+    """Raises MemoryError or DeviceError where libav failed for want of memory or threads: that is no damage.
+
+    ``reading``: packets were read only, for which no threads are begun; EAGAIN has another meaning there.
+    """
+    number = getattr(error, "errno", None)
+    if number == errno.ENOMEM:
+        raise MemoryError from None
+    if number == errno.EAGAIN and not reading:  # of decoders that begin threads of their own
+        raise no_threads() from None
+
+
+class PictureTrack:
+    """A container opened for its picture stream, with the decoder chosen; decodes packet by packet.
+
+    Owns the container: ``close`` (or ``with``) releases it and the decoder's threads. Not thread-safe: one thread at a
+    time.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        stream_index: int | None = None,
+        threads: int = 0,
+        frame_threads: bool = True,
+        by_number: bool = False,
+        strays: Mapping[tuple[int, int], int] | None = None,
+    ) -> None:
+        """``by_number``, ``strays``: as in ``SourceTiming``; the first is known without it of containers that are
+        always so."""
+        self._shown = shown = f"'{printable(os.fspath(path))}'"
+        self.container = open_container(path)
+        try:
+            if stream_index is None:
+                self.stream = picture_stream(self.container, shown)
+            else:
+                self.stream = next(s for s in self.container.streams.video if s.index == stream_index)
+            if "enc_key_id" in self.stream.metadata:  # libav's word for what Matroska and WebM say of the key
+                raise self._encrypted()
+            self.context = _decoder(self.stream)
+            self.is_theora = self.context.name == "theora"
+            """A file may hold several films, each with headers among the packets, which frame threads do not take."""
+            if not self.context.is_open:
+                # Margins that the codec hides at the left are else left there, where samples lie better in memory.
+                self.context.flags |= Flags.unaligned
+                if self.context.name == "mjpeg" and self.container.format.name in _SINGLE_JPEG:
+                    # libav's decoder else fills in grey what is missing of a file cut off, and says nothing.
+                    self.context.options = {"err_detect": "explode"}
+                self.context.thread_type = "AUTO" if frame_threads and not self.is_theora else "SLICE"
+                self.context.thread_count = threads
+        except StopIteration:
+            self.container.close()
+            raise InputError(f"{shown} has changed: its picture stream {stream_index} is gone") from None
+        except BaseException:
+            self.container.close()
+            raise
+        by_number |= stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
+        self._stamps: deque[int | None] | None = deque() if by_number else None
+        """Of the packets whose pictures are still to come."""
+        self._mpeg4: Mpeg4Packets | None = None
+        self._strays = strays or {}
+        self.stands = False
+        """Whether no picture belongs to the packet received last: the one before stands on."""
+        self._delay: int | None = None
+        self._lead: int | None = None
+        self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
+        self._farthest = _LONGEST_DELAY / self.time_base
+
+    @property
+    def sample_aspect(self) -> Fraction:
+        """The shape of samples by the codec's word, 1 if unsaid: of the picture decoded last; before, of the first."""
+        return Fraction(self.context.sample_aspect_ratio or 1)
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        """The picture's packets in stored order, without the empty one at the end; a read error ends them."""
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    self.receive(packet)
+                    yield packet
+        except READ_ERRORS as error:
+            tell_lack(error, reading=True)
+            return
+
+    def receive(self, packet: Packet[VideoStream]) -> None:
+        """What every packet of the picture must pass, by whomever it is read: mends its stamp.
+
+        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. AVI and
+        GXF count pictures from the beginning, where libav lets the first wait for those it may lean on. In broadcasts a
+        stamp may be damaged on the way: then there is none. Raises InputError when it is encrypted: some decoders make
+        pictures of that too.
+        """
+        if packet.has_sidedata("encryption_info"):
+            raise self._encrypted()
+        if self.context.codec.canonical_name == "mpeg4":
+            if self._mpeg4 is None:
+                self._mpeg4 = Mpeg4Packets((self.stream.codec_context.extradata or b"") + bytes(packet))
+                if self._mpeg4.packed and self.container.format.name == "avi":
+                    self._stamps = deque()
+            self.stands = self._mpeg4.none_in(packet)
+        if self.container.format.name in _COUNTING and packet.pts is not None and packet.dts is not None:
+            if self._lead is None:
+                self._lead = packet.pts - packet.dts
+            packet.pts -= self._lead
+        if self._stamps is None or packet.dts is None:
+            if packet.pts is not None and self._strays:
+                packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
+            far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
+            if far and self.container.format.name in JUMPING_FORMATS:
+                packet.pts = None
+            return
+        if self._delay is None:
+            # Without B-frames there is none, though libav guesses one.
+            waits = self.stream.codec_context.has_b_frames
+            self._delay = packet.pts - packet.dts if waits and packet.pts is not None else 0
+        packet.pts = packet.dts + self._delay
+        packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
+
+    def _encrypted(self) -> InputError:
+        return InputError(f"{self._shown} is encrypted (DRM) and cannot be read; expected a video that is not")
+
+    def seek(self, ticks: int) -> None:
+        """Goes to a keyframe stored at or before this stamp. Raises av.error.FFmpegError where that cannot be done."""
+        self.container.seek(ticks, stream=self.stream, backward=True)
+
+    def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """Pictures that come out when this packet goes in; None drains. Raises av.error.FFmpegError on damage."""
+        try:
+            return self._decoded(packet)
+        except av.error.FFmpegError as error:
+            tell_lack(error)
+            raise
+
+    def _decoded(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        if self.is_theora and packet is not None and packet.size and memoryview(packet)[0] == THEORA_COMMENTS:
+            return []
+        if self._stamps is None:
+            frames: list[VideoFrame] = self.context.decode(packet)
+            return frames
+        owes_one = packet is not None and not self.stands and not packet.is_discard
+        if packet is not None and owes_one:
+            self._stamps.append(packet.pts)
+        try:
+            frames = self.context.decode(packet)
+        except av.error.FFmpegError:
+            if owes_one:
+                self._stamps.pop()
+            raise
+        for frame in frames:
+            frame.pts = self._stamps.popleft() if self._stamps else None
+        return frames
+
+    def close(self) -> None:
+        """Releases file, decoder and its threads; may be called twice."""
+        if hasattr(self, "context"):
+            del self.context
+        if hasattr(self, "stream"):
+            del self.stream
+        self.container.close()
+
+    def __enter__(self) -> PictureTrack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _decoder(stream: VideoStream) -> Any:
+    """The stream's own decoder, or libvpx for VP8 and VP9 with alpha, which libav's own decoders drop."""
+    own = stream.codec_context
+    library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.codec.canonical_name if own else "")
+    if library and stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
+        try:
+            context = CodecContext.create(library, "r")
+            context.extradata = own.extradata
+            return context
+        except (av.error.FFmpegError, ValueError):
+            return own
+    return own
+
+
+def first_picture(picture: PictureTrack, shown: str) -> VideoFrame:
+    """The first picture that decodes, with damaged packets passed over.
+
+    Raises InputError when nothing decodes near the beginning of the stream.
+    """
+    read = 0
+    head = b""
+    hidden = True
+    for packet in picture.packets():
+        head = head or bytes(memoryview(packet)[:21])
+        read += packet.size
+        hidden = hidden and packet.is_discard
+        try:
+            frames = picture.decode(packet)
+        except av.error.FFmpegError:
+            frames = []
+        if frames:
+            return frames[0]
+        if read > _ENOUGH_BYTES:
+            break
+    try:
+        frames = picture.decode(None)
+    except av.error.FFmpegError:
+        frames = []
+    if frames:
+        return frames[0]
+    if read == 0:
+        raise InputError(f"{shown} has a video stream without a single picture in it")
+    if hidden:
+        raise InputError(f"{shown} has an edit list that hides every picture: expected a file that shows some")
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & _WEBP_ANIMATION:
+        raise InputError(
+            f"{shown} is an animated WebP, which this libav cannot decode: convert it to .apng or .mp4 first"
+        )
+    raise InputError(
+        f"{shown} has a video stream in which no picture can be decoded: the file is damaged, or in a form of "
+        f"{picture.context.codec.canonical_name} that this libav does not know"
+    )

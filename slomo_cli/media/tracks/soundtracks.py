@@ -1,0 +1,246 @@
+"""The source's sound beside the new picture: copied where nothing changes, encoded anew, or stretched with it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import chain
+
+from slomo_cli.errors import UsageError
+from slomo_cli.media.read.scan import HEARD
+from slomo_cli.media.read.source import PAUSING_FORMATS
+from slomo_cli.media.tracks import sound, stretch, tags
+from slomo_cli.media.tracks.draft import Draft
+from slomo_cli.media.tracks.soundcopy import PacketFeed, can_be_handed
+from slomo_cli.media.tracks.soundfeed import SoundFeed, silence, stretched
+from slomo_cli.values import StreamInfo
+
+PRIMING = Fraction(1, 10)
+"""Sound this much ahead of the picture is a decoder's priming or a rounding, not an offset someone made."""
+_HIDING = ("mp4", "mov", "matroska", "webm")
+"""Muxers that can keep sound in the file which is not to be heard; elsewhere a copy brings it all back."""
+AT_ONCE = ("avi",)
+"""Muxers whose tracks all begin at once; silence stands where one begins later."""
+_TIMELESS = ("avi", "mov")
+"""Muxers in which samples of PCM follow each other whatever their times are; silence fills the pauses of those."""
+
+_PACKETS = "pipe:packets"
+
+
+class SoundTracks:
+    """Puts the tracks of sound into a draft."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._is_bent = sound.is_bent(draft.plan)
+        self._stretched_input: int | None = None
+        self._packets_input: int | None = None
+        self._handed: list[StreamInfo] = []
+        """Tracks of which the packets are handed over, in the order they have there."""
+
+    def add(self, source: int, delay: Fraction) -> None:
+        """All of them; ``source``: the number of the input they come from; ``delay``: the picture's, in seconds.
+
+        UsageError for a copy of what changes.
+        """
+        draft = self._draft
+        tracks = draft.of("audio")
+        mode = draft.settings.audio
+        if not tracks or mode == "drop":
+            return
+        if mode == "copy" and self._is_bent:
+            raise UsageError("sound cannot be copied while time changes: use --audio stretch, pitch or drop")
+        self._note_outside(tracks)
+        number = 0
+        for track in tracks:
+            bared = track.hidden_seconds > PRIMING and draft.target.container not in _HIDING
+            # A copy plays what lies in a gap, and ends too early for it.
+            hidden = bared or track.is_cut
+            late = self._later_than_all(track, delay)
+            # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
+            whole = track.sample_rate > 0 and not hidden and late <= HEARD
+            held = sound.is_held(track, draft.container) and not self._may_pause(track) and not self._is_astray(track)
+            copied = not draft.changed and held and whole
+            if copied:
+                draft.maps += ["-map", self._unbent(track, source)]
+                draft.codecs += [f"-c:a:{number}", "copy"]
+                self._allow(track.codec)
+                if sound.is_unnamed(track, draft.container):
+                    name, ending = tags.label(track), draft.target.extension
+                    draft.notes.append(
+                        f"{name} is copied, but .{ending} does not say that its channels are {track.layout}"
+                    )
+            elif not self._encoded(track, source, number, late, delay):
+                continue
+            draft.tags += tags.stream_tags("a", number, source, track, draft.target.container, fresh=not copied)
+            draft.notes += tags.losses(track, draft.target.container, draft.target.extension)
+            number += 1
+        if self._handed:
+            draft.feeds.append(PacketFeed(_PACKETS, draft.info, draft.timing, self._handed))
+
+    def _unbent(self, track: StreamInfo, source: int) -> str:
+        """The map specifier of a track that keeps its time, from the source or, where recordings were joined, from a
+        thread of ours that lets each begin with its picture."""
+        inputs = self._draft.inputs
+        if self._draft.timing.continuous:
+            return inputs.use(source, track)
+        if not can_be_handed(track):
+            name = tags.label(track)
+            self._draft.notes.append(f"{name} may come later with every join: its recordings are set end to end")
+            return inputs.use(source, track)
+        if self._packets_input is None:
+            self._packets_input = inputs.packets(_PACKETS, source)
+        inputs.use(self._packets_input, track)
+        self._handed.append(track)
+        return f"{self._packets_input}:{len(self._handed) - 1}"
+
+    def _later_than_all(self, track: StreamInfo, delay: Fraction) -> Fraction:
+        """Seconds of silence before the track that the target cannot say; 0 where it says when a track begins."""
+        if self._draft.target.container not in AT_ONCE or track.start_seconds is None:
+            return Fraction(0)
+        return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + delay)
+
+    def _may_pause(self, track: StreamInfo) -> bool:
+        """Whether a copy would lose pauses, and with them all that follows its place beside the picture."""
+        draft = self._draft
+        if track.codec.startswith("pcm_") and draft.target.container in _TIMELESS:
+            return draft.info.container in PAUSING_FORMATS
+        return track.index in draft.timing.pausing and draft.target.container in AT_ONCE
+
+    def _is_astray(self, track: StreamInfo) -> bool:
+        """Whether a copy would carry damaged stamps along, which can be told here only."""
+        return track.index in self._draft.timing.astray and sound.can_be_fed(track)
+
+    def _note_outside(self, tracks: list[StreamInfo]) -> None:
+        """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
+        draft = self._draft
+        starts = [track.start_seconds for track in tracks if track.start_seconds is not None]
+        ends = [
+            track.start_seconds + track.duration_seconds
+            for track in tracks
+            if track.start_seconds is not None and track.duration_seconds is not None
+        ]
+        first, last = draft.timing.first_seconds, draft.timing.first_seconds + draft.timing.duration
+        parts = []
+        if draft.plan.start == 0 and (before := first - min(starts, default=first)) > PRIMING:
+            parts.append(f"{float(before):.1f} s before the first picture")
+        if draft.plan.end >= draft.timing.duration and (after := max(ends, default=last) - last) > PRIMING:
+            parts.append(f"{float(after):.1f} s after the last picture")
+        # Where clocks jump, they do not tell what lies outside.
+        if parts and draft.changed and draft.timing.continuous:
+            draft.notes.append(f"sound is left out where nothing is shown: {' and '.join(parts)}")
+
+    def _allow(self, codec: str) -> None:
+        """What ffmpeg writes into mp4 only when told so."""
+        draft = self._draft
+        if draft.target.container == "mp4" and (
+            codec == "truehd" or (codec == "flac" and draft.target.ffmpeg_version < (7, 0))
+        ):
+            draft.final += ["-strict", "experimental"]
+
+    def _encoded(self, track: StreamInfo, source: int, number: int, late: Fraction, delay: Fraction) -> bool:
+        """A track that is encoded anew, stretched where time changes; False when that cannot be had.
+
+        ``late``: seconds of silence that the target cannot say; ``delay``: seconds of sound before the picture.
+        """
+        draft = self._draft
+        name = tags.label(track)
+        codec, encoder = sound.audio_encoder(track, draft.container, draft.tools)
+        if encoder is None or not (track.codec and track.sample_rate and track.channels):
+            draft.notes.append(f"{name} dropped: {self._why_dropped(track, codec)}")
+            return False
+        joined = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
+        joined = joined or self._is_astray(track)
+        if draft.changed or joined:
+            self._bent(track, number, codec, delay)
+        else:
+            draft.maps += ["-map", self._unbent(track, source)]
+            layouts = sound.layout_filter(codec, track, draft.container)
+            silence = "aresample=async=1:first_pts=0" if draft.target.container in AT_ONCE else ""
+            if not silence and codec.startswith("pcm_") and draft.target.container in _TIMELESS:
+                silence = "aresample=async=1"
+            if steps := [step for step in (layouts, silence) if step]:
+                draft.codecs += [f"-filter:a:{number}", ",".join(steps)]
+        if why := self._why_encoded(track, codec, late, delay if joined else Fraction(0)):
+            draft.notes.append(f"{name} {why}")
+        if mixed := sound.mixed_to(codec, track, draft.container):
+            layout = sound.layout_name(track) or f"{track.channels} channels"
+            draft.notes.append(f"{name} is mixed to {mixed}: {codec} does not hold {layout}")
+        draft.codecs += [f"-c:a:{number}", encoder, *sound.audio_quality(codec, track, number)]
+        if codec == "mp3" and draft.target.container in AT_ONCE and draft.target.ffmpeg_version >= (5, 0):
+            # Nothing says there that MP3 begins with 25 ms of its encoder's delay: its packets are left out, and no
+            # later one may lean on them.
+            draft.codecs += [f"-reservoir:a:{number}", "0", f"-bsf:a:{number}", r"noise=drop=lt(pts+d/2\,0)"]
+        self._allow(codec)
+        return True
+
+    def _why_dropped(self, track: StreamInfo, codec: str) -> str:
+        if not track.codec:
+            return "its codec is unknown"
+        if not track.sample_rate or not track.channels:
+            return "nothing in it can be decoded"
+        return f"this ffmpeg has no encoder for {codec}, which .{self._draft.target.extension} would hold"
+
+    def _why_encoded(self, track: StreamInfo, codec: str, late: Fraction, left_out: Fraction) -> str:
+        """Why a track is not copied; '' where nobody asks. ``left_out``: seconds before the first picture that go."""
+        draft, ending = self._draft, self._draft.target.extension
+        if draft.changed:
+            if track.codec != codec:
+                return f"is {'stretched' if self._is_bent else 'cut to the range'} and becomes {codec}"
+            asked = draft.settings.audio == "copy"
+            return "is cut to the range, and so encoded anew: only the whole can be copied" if asked else ""
+        if self._is_astray(track):
+            return "is encoded anew: some of its time stamps are damaged"
+        if left_out:
+            return f"becomes {codec}, without what sounds before the first picture: .{ending} does not hold it as it is"
+        if not sound.is_held(track, draft.container):
+            return f"becomes {codec}: .{ending} does not hold it as it is"
+        if track.index in draft.timing.pausing and draft.target.container in AT_ONCE:
+            return f"is encoded anew: it pauses, and .{ending} knows no pauses"
+        if late > HEARD:
+            return f"is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
+        if track.is_cut:
+            return "is encoded anew: a copy would bring back what the source's edit list leaves out"
+        if track.hidden_seconds > PRIMING:
+            hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
+            return f"is encoded anew: .{ending} cannot hide {hidden} as the source does"
+        return ""
+
+    def _bent(self, track: StreamInfo, number: int, codec: str, delay: Fraction) -> None:
+        """The track on the picture's time and as long as it: by the vocoder, or by filters where it is only cut out of
+        one recording, may fall in pitch, or cannot be fed."""
+        draft = self._draft
+        rate = sound.sample_rate(codec, track)
+        method = sound.stretch_method(draft.settings, draft.tools)
+        ours = method != "pitch" if self._is_bent else not draft.timing.continuous or self._is_astray(track)
+        if ours and sound.can_be_fed(track):
+            self._fed(track, number, codec, delay)
+            return
+        if self._stretched_input is None:
+            self._stretched_input = draft.inputs.source(stretch.LEAD)
+            if self._is_bent and method == "atempo":
+                draft.notes.append("this ffmpeg has no rubberband filter: sound is stretched less exactly, with atempo")
+        parts = stretch.segments(draft.plan, rate)
+        pads = (draft.inputs.use(self._stretched_input, track), f"a{number}")
+        layouts = sound.layout_filter(codec, track, draft.container)
+        draft.graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}", layouts))
+        draft.maps += ["-map", f"[a{number}]"]
+
+    def _fed(self, track: StreamInfo, number: int, codec: str, delay: Fraction) -> None:
+        """The track as samples from a pipe that a thread of ours fills during the run."""
+        draft = self._draft
+        word = f"pipe:sound{number}"
+        info, timing, plan, rate = draft.info, draft.timing, draft.plan, track.sample_rate
+        lead = round(delay * rate)
+        draft.feeds.append(
+            SoundFeed(
+                word,
+                tags.label(track),
+                # Samples from a pipe cannot be told to begin later.
+                lambda damage: chain(silence(track.channels, lead), stretched(info, track, timing, plan, rate, damage)),
+                track.channels,
+                lead + round(plan.duration * rate),
+            )
+        )
+        draft.maps += ["-map", f"{draft.inputs.samples(word, rate, track.channels, sound.layout_name(track))}:0"]
+        if layouts := sound.layout_filter(codec, track, draft.container):
+            draft.codecs += [f"-filter:a:{number}", layouts]

@@ -1,0 +1,311 @@
+"""Subtitles and chapter marks on the picture's new time, written to files that ffmpeg then reads beside the picture.
+
+ffmpeg can scale when a subtitle starts but not how long it stays, so the packets are rewritten here: both ends go
+through the plan's map. Subtitles that carry their own clock inside (DVD, DVB, effects of ASS, words of WebVTT) have
+that scaled too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+
+from slomo_cli.errors import InputError, printable
+from slomo_cli.media.ffmpeg import literal
+from slomo_cli.media.read.scan import JoinedClock
+from slomo_cli.media.read.source import open_container
+from slomo_cli.timeline import Plan
+from slomo_cli.values import Chapter, SourceTiming, VideoInfo
+
+MATROSKA_HOLDS = frozenset(
+    ("subrip", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "hdmv_text_subtitle", "dvd_subtitle", "dvb_subtitle")
+)
+"""Subtitle codecs kept in a temporary Matroska; ``mov_text`` goes into a temporary MP4 of its own."""
+
+TEXT = frozenset(("subrip", "ass", "ssa", "webvtt", "mov_text"))
+"""Of all these, what is text."""
+_BESIDE_TEXT: tuple[Any, ...] = ("webvtt_identifier", "webvtt_settings")
+"""What WebVTT says beside a caption's text: its name and its place in the picture."""
+_BLANK = {
+    "ass": b"0,0,Default,,0,0,0,,",
+    "ssa": b"0,0,Default,,0,0,0,,",
+    "hdmv_pgs_subtitle": b"\x80\0\0",  # an end of display set with nothing before it
+    "dvd_subtitle": b"\0\x04\0\x04",
+    "dvb_subtitle": b"\x20\0\xff",
+}
+"""Per codec, a packet that shows nothing; for codecs of plain text, a blank."""
+
+
+def retime(
+    info: VideoInfo,
+    timing: SourceTiming,
+    result: Path,
+    streams: Sequence[int],
+    plan: Plan | None,
+    codecs: Mapping[int, str],
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Copies these subtitle streams (container indices) to ``result`` with starts and durations on the output's clock.
+
+    What ends before the range or begins after it is left out; what reaches into it is cut to it. ``plan`` None: time
+    stays as it is. Where recordings were joined, they go on with the picture. Text that is no UTF-8 is read as Windows'
+    Western European, and becomes UTF-8: ffmpeg converts no other. Returns for each stream how many captions are left
+    out, and how many were read so. Raises InputError when the source cannot be read.
+    """
+    with open_container(info.path) as origin, av.open(literal(result), "w") as target:
+        outputs: dict[int, Any] = {i: target.add_stream_from_template(origin.streams[i]) for i in streams}
+        written: dict[int, int] = dict.fromkeys(streams, -1)
+        outside: dict[int, int] = dict.fromkeys(streams, 0)
+        foreign: dict[int, int] = dict.fromkeys(streams, 0)
+        try:
+            target.start_encoding()
+            film = JoinedClock(origin, info, timing)
+            wanted = [origin.streams[index] for index in streams]
+            for packet in origin.demux(wanted if timing.continuous else [*wanted, film.picture]):
+                index = packet.stream_index
+                if index == info.stream_index:
+                    film.follow(packet.dts)
+                    continue
+                data, codec = bytes(packet), codecs.get(index, "")
+                if packet.pts is None or not data or _fills_a_gap(data, codec):
+                    continue
+                base = Fraction(packet.time_base)
+                begin = packet.pts * base - timing.first_seconds + film.seconds
+                lasts = packet.duration * base if packet.duration else None
+                moved = _moved(begin, lasts, plan)
+                if moved is None:
+                    outside[index] += not _clears(data, codec)
+                    continue
+                if plan is not None:
+                    data = _inner_clock(data, codec, plan, begin, lasts, moved[1], packet.pts * base)
+                mended = _as_utf8(data, codec) if codec in TEXT else data
+                foreign[index] += mended != data
+                # Stamps of one stream must not run backwards; two captions may begin together.
+                fresh = _packet(mended, outputs[index], *moved, earliest=written[index])
+                for kind in filter(packet.has_sidedata, _BESIDE_TEXT):
+                    fresh.set_sidedata(packet.get_sidedata(kind))
+                written[index] = fresh.pts
+                target.mux(fresh)
+            if max(written.values()) < 0 and codecs.get(streams[0]) != "mov_text":
+                # A Matroska file without a single packet cannot be opened: one caption that shows nothing keeps it.
+                nothing = _BLANK.get(codecs.get(streams[0], ""), b" ")
+                target.mux(_packet(nothing, outputs[streams[0]], Fraction(0), Fraction(1, 1000)))
+        except av.error.FFmpegError as error:
+            raise InputError(
+                f"the subtitles of '{printable(info.path)}' cannot be copied: {printable(error)}"
+            ) from None
+    return outside, foreign
+
+
+def _packet(data: bytes, stream: Any, start: Fraction, length: Fraction | None, earliest: int = 0) -> Any:
+    """A caption of its own, in milliseconds; not before ``earliest``."""
+    packet: Any = av.Packet(data)
+    packet.stream, packet.time_base = stream, Fraction(1, 1000)
+    packet.pts = packet.dts = max(round(start * 1000), earliest)
+    if length is not None:
+        packet.duration = max(1, round((start + length) * 1000) - packet.pts)
+    packet.is_keyframe = True
+    return packet
+
+
+def _fills_a_gap(data: bytes, codec: str) -> bool:
+    """Whether it is one of the empty captions that stand between others in MP4, whose writer makes its own."""
+    return codec == "mov_text" and data[:2] == b"\0\0"
+
+
+def _as_utf8(data: bytes, codec: str) -> bytes:
+    if codec == "mov_text":  # a length of two bytes, text, and boxes of style, which count characters
+        end = 2 + int.from_bytes(data[:2], "big")
+        if data[2:4] in (b"\xfe\xff", b"\xff\xfe"):
+            return data  # UTF-16, which the format admits
+        text = _as_utf8(data[2:end], "")
+        return len(text).to_bytes(2, "big") + text + data[end:] if len(text) < 1 << 16 else data
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace").encode("utf-8")
+    return data
+
+
+def _clears(data: bytes, codec: str) -> bool:
+    """Whether a packet only ends what another shows: of PGS, a composition of no objects, counted in its 14th byte."""
+    return codec == "hdmv_pgs_subtitle" and data[13:14] == b"\0"
+
+
+def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan | None) -> tuple[Fraction, Fraction | None] | None:
+    """(start, duration) on the output's clock, cut to the range; None when nothing of it is left."""
+    if plan is None:
+        start = max(Fraction(0), begin)
+        return (start, lasts and begin + lasts - start) if lasts is None or begin + lasts > 0 else None
+    if lasts is None:
+        # A bitmap set without a length holds until the next: those before the range follow each other at its start,
+        # and the last of them stays.
+        if begin >= plan.end:
+            return None
+        return plan.time_map.output_at(max(begin, plan.start)), None
+    if begin >= plan.end or begin + lasts <= plan.start:
+        return None
+    start = plan.time_map.output_at(max(begin, plan.start))
+    end = plan.time_map.output_at(min(begin + lasts, plan.end))
+    return (start, end - start) if end > start else None
+
+
+def _inner_clock(
+    data: bytes,
+    codec: str,
+    plan: Plan,
+    begin: Fraction,
+    lasts: Fraction | None,
+    length: Fraction | None,
+    stored: Fraction,
+) -> bytes:
+    """The packet with the times inside it on the new time: DVD's control dates, DVB's page time-out, the effects of
+    ASS, the words of WebVTT.
+
+    begin, lasts: of the source; length: what ``_moved`` made of the part that is shown; stored: see ``_move_words``.
+    """
+    if codec == "webvtt":
+        return _move_words(data, plan, begin, lasts, stored)
+    start = max(begin, plan.start)
+    if codec in ("ass", "ssa") and lasts is not None and length is not None:
+        return _scale_ass(data, length / (min(begin + lasts, plan.end) - start))
+    if codec not in ("dvd_subtitle", "dvb_subtitle"):
+        return data
+    ahead = plan.time_map.output_at(min(plan.end, start + 1)) - plan.time_map.output_at(start)
+    reach = min(plan.end, start + 1) - start
+    factor = ahead / reach if reach > 0 and ahead > 0 else Fraction(1)
+    return _scale_dvd(data, factor) if codec == "dvd_subtitle" else _scale_dvb(data, factor)
+
+
+_ASS_TAGS = re.compile(rb"\{[^}]*\}")
+_ASS_SYLLABLE = re.compile(rb"(\\(?:kf|ko|k|K)\s*)(\d+)")
+_ASS_EFFECT = re.compile(rb"(\\(fade?|move|t)\s*\()([\d\s,.+-]+)")
+_ASS_TIMES = {
+    **{(b"t", count): (0, 2) for count in (3, 4)},
+    **{(name, 2): (0, 2) for name in (b"fad", b"fade")},
+    **{(name, 7): (3, 7) for name in (b"fad", b"fade")},
+    (b"move", 6): (4, 6),
+}
+"""Which arguments are times, from and to, by the name and the number of them; the tags in a ``t`` count as one."""
+
+
+def _scale_ass(data: bytes, factor: Fraction) -> bytes:
+    """ASS event: the times in its override tags, centiseconds of karaoke and milliseconds of fades, moves and changes.
+
+    Tags: k20, fad(100,200), fade(a1,a2,a3,t1,t2,t3,t4), move(x1,y1,x2,y2,t1,t2), t(t1,t2,[accel,]tags).
+    """
+
+    def scaled(number: bytes) -> bytes:
+        try:
+            return str(round(Fraction(number.decode()) * factor)).encode()
+        except ValueError:
+            return number
+
+    def effect(match: re.Match[bytes]) -> bytes:
+        values = match[3].split(b",")
+        first, last = _ASS_TIMES.get((match[2], len(values)), (0, 0))
+        return match[1] + b",".join([*values[:first], *map(scaled, values[first:last]), *values[last:]])
+
+    def tags(match: re.Match[bytes]) -> bytes:
+        syllables = _ASS_SYLLABLE.sub(lambda syllable: syllable[1] + scaled(syllable[2]), match[0])
+        return _ASS_EFFECT.sub(effect, syllables)
+
+    return data if factor == 1 else _ASS_TAGS.sub(tags, data)
+
+
+_WORD_TIME = re.compile(rb"<(?:(\d{2,}):)?([0-5]\d):([0-5]\d\.\d{3})>")
+
+
+def _move_words(data: bytes, plan: Plan, begin: Fraction, lasts: Fraction | None, stored: Fraction) -> bytes:
+    """WebVTT caption: when each word of it is sung or said, <00:01.500> (W3C WebVTT, 4.2.2).
+
+    begin, lasts: of the caption, in the source; stored: its beginning on the file's own clock. Words are timed on that
+    clock, as files of WebVTT have it, or from the caption's beginning, as Matroska's specification asks.
+    """
+    first = plan.time_map.output_at(min(max(begin, plan.start), plan.end))
+
+    def moved(match: re.Match[bytes]) -> bytes:
+        told = int(match[1] or 0) * 3600 + int(match[2]) * 60 + Fraction(match[3].decode())
+        absolute = lasts is None or stored <= told <= stored + lasts
+        at = begin + (told - stored if absolute else told)
+        new = plan.time_map.output_at(min(max(at, plan.start), plan.end)) - (0 if absolute else first)
+        minutes, milliseconds = divmod(round(new * 1000), 60_000)
+        hours, minutes = divmod(minutes, 60)
+        return f"<{hours:02}:{minutes:02}:{milliseconds // 1000:02}.{milliseconds % 1000:03}>".encode()
+
+    return _WORD_TIME.sub(moved, data)
+
+
+def _scale_dvd(data: bytes, factor: Fraction) -> bytes:
+    """DVD sub-picture: the control sequences' dates, in units of 1024/90000 s, 16 bits each (DVD-Video, SPU).
+
+    Layout: size(2) offset of the control area(2), then at that offset a chain of date(2) next(2) commands; the last
+    points to itself.
+    """
+    if len(data) < 4:
+        return data
+    changed = bytearray(data)
+    at = int.from_bytes(data[2:4], "big")
+    seen: set[int] = set()
+    while 0 < at <= len(data) - 4 and at not in seen:
+        seen.add(at)
+        date = min(0xFFFF, round(int.from_bytes(data[at : at + 2], "big") * factor))
+        changed[at : at + 2] = date.to_bytes(2, "big")
+        at = int.from_bytes(data[at + 2 : at + 4], "big")
+    return bytes(changed)
+
+
+def _scale_dvb(data: bytes, factor: Fraction) -> bytes:
+    """DVB subtitle: the page time-out of every page composition segment, whole seconds (ETSI EN 300 743, 7.2.2)."""
+    changed = bytearray(data)
+    # Matroska and libav leave out the two bytes (data identifier, stream id) that open a PES payload.
+    at = 2 if data[:1] == b"\x20" else 0
+    while at + 7 <= len(data) and data[at] == 0x0F:
+        kind, size = data[at + 1], int.from_bytes(data[at + 4 : at + 6], "big")
+        if kind == 0x10:
+            changed[at + 6] = min(255, max(1, round(data[at + 6] * factor)))
+        at += 6 + size
+    return bytes(changed)
+
+
+def moved_chapters(chapters: Iterable[Chapter], plan: Plan, first_seconds: Fraction) -> list[Chapter]:
+    """Chapters on the output's clock, cut to the range; those outside it are left out."""
+    found = []
+    for chapter in chapters:
+        moved = _moved(
+            chapter.start_seconds - first_seconds,
+            max(Fraction(1, 1000), chapter.end_seconds - chapter.start_seconds),
+            plan,
+        )
+        if moved is not None and moved[1] is not None:
+            found.append(Chapter(moved[0], moved[0] + moved[1], chapter.metadata))
+    return found
+
+
+def later_chapters(chapters: Iterable[Chapter], seconds: Fraction) -> list[Chapter]:
+    """Chapters moved by so much; what comes before zero is cut off."""
+    moved = [
+        Chapter(max(Fraction(0), chapter.start_seconds + seconds), chapter.end_seconds + seconds, chapter.metadata)
+        for chapter in chapters
+    ]
+    return [chapter for chapter in moved if chapter.end_seconds > chapter.start_seconds]
+
+
+def chapter_file(chapters: Iterable[Chapter]) -> str:
+    """An ffmetadata file of these chapters, in microseconds."""
+    lines = [";FFMETADATA1"]
+    for chapter in chapters:
+        start, end = (round(moment * 1_000_000) for moment in (chapter.start_seconds, chapter.end_seconds))
+        lines += ["[CHAPTER]", "TIMEBASE=1/1000000", f"START={start}", f"END={end}"]
+        lines += [f"{_escaped(key)}={_escaped(value)}" for key, value in chapter.metadata]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Backslashes before what the format reads as its own: = ; # backslash and line ends."""
+    return "".join(f"\\{character}" if character in "=;#\\\n" else character for character in text)

@@ -1,0 +1,135 @@
+"""Counts the pictures in a file that was just written, by walking its packets; only its ends are decoded."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.error
+
+from slomo_cli.errors import EncoderError, printable
+from slomo_cli.media.ffmpeg import literal
+from slomo_cli.media.read.source import ANY_TAGS, tell_lack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slomo_cli.media.plan.target import Target
+
+
+def count_pictures(path: Path, target: Target, written: int) -> int:
+    """Pictures found in the temporary file, or image files in the temporary folder; ``written`` is what was sent.
+
+    Raises EncoderError when the file cannot be read back at all, or not to its end.
+    """
+    if target.still:
+        return _count_images(path, target.extension)
+    if target.container == "webp":
+        return _count_webp(path, target.rate, written)
+    return _count_packets(path, target.container)
+
+
+def _count_packets(path: Path, container: str) -> int:
+    with _opened(path, container) as source:
+        if not source.streams.video:
+            return 0
+        stream: Any = source.streams.video[0]
+        decodes = stream.codec_context is not None  # what has no decoder here cannot be judged
+        count, seen = 0, not decodes
+        keys: deque[Any] = deque(maxlen=2)
+        last: int | None = None
+        for packet in source.demux(stream):
+            seen = seen or bool(packet.decode())
+            # A packet outside the track's edit list is there but never shown.
+            if not packet.size or packet.is_discard:
+                continue
+            count += 1
+            if packet.is_keyframe and packet.pts is not None:
+                keys.append(packet)
+            if last is None or (packet.pts is not None and packet.pts > last):
+                last = packet.pts
+    if not decodes or not keys or last is None:
+        return count
+    # With intra refresh, pictures are whole only some time after what is called a key frame.
+    if any(_is_end_seen(path, container, key, last) for key in (*reversed(keys), None)):
+        return count
+    raise EncoderError(f"the last picture of what ffmpeg wrote cannot be read back: {_NOTHING_KEPT}")
+
+
+def _is_end_seen(path: Path, container: str, key: Any, last: int) -> bool:
+    """Whether the picture stamped ``last`` comes whole when decoding begins at the packet ``key``, or, where that is
+    None, at the beginning."""
+    reached, whole = key is None, False
+    with suppress(EncoderError), _opened(path, container) as source:
+        stream = source.streams.video[0]
+        stream.thread_type = "AUTO"  # --resume waits for this after every part
+        if key is not None and container != "mpegts":  # which has no index: seeking leads to any packet near
+            with suppress(av.error.FFmpegError):  # then it is read from its beginning
+                source.seek(key.pts, stream=stream)
+        try:
+            for packet in source.demux(stream):
+                reached = reached or packet.pos == key.pos
+                if reached:
+                    whole = any(picture.pts == last and not picture.is_corrupt for picture in packet.decode()) or whole
+        except av.error.PatchWelcomeError:  # a lack of libav's, as in APNG of 16 bits with alpha, says nothing
+            return True
+        return whole or not reached
+    return False
+
+
+@contextmanager
+def _opened(path: Path, container: str | None = None) -> Iterator[Any]:
+    """What was written, open for reading; whatever libav cannot read or decode of it is an EncoderError."""
+    try:
+        with av.open(literal(path), format=_DEMUXERS.get(container or ""), **ANY_TAGS) as source:
+            yield source
+    except (av.error.FFmpegError, OSError) as error:
+        tell_lack(error)
+        raise EncoderError(f"what ffmpeg wrote cannot be read back ({printable(error)}): {_NOTHING_KEPT}") from None
+
+
+_NOTHING_KEPT = "nothing is kept; another --codec or kind of file may do"
+_DEMUXERS = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matroska", "mpegts": "mpegts", "avi": "avi"}
+
+
+def _count_images(folder: Path, extension: str) -> int:
+    """Images numbered from 1 without a hole, none of them empty; the first and the last one are decoded."""
+    count = 0
+    while (name := folder / f"{count + 1}.{extension}").is_file() and name.stat().st_size:
+        count += 1
+    for number in {1, count} if count else ():
+        with _opened(folder / f"{number}.{extension}") as source:
+            next(source.decode(video=0))
+    return count
+
+
+def _count_webp(path: Path, rate: Fraction, written: int) -> int:
+    """Pictures an animated WebP shows: libav at hand may not read it, so its chunks are walked.
+
+    The encoder joins equal neighbours into one longer picture, so the time they are shown is what counts: within one
+    picture's time of what was written, it is all there. Equal pictures alone become a still image without any time.
+
+    Layout: RIFF size WEBP, then chunks of a 4-byte name, a little-endian 32-bit size and data padded to even length;
+    in ANMF the duration in milliseconds is the 3 bytes from 12 (WebP Container Specification).
+    """
+    pictures, milliseconds, stills = 0, 0, 0
+    with open(path, "rb") as file:
+        header = file.read(12)
+        if header[:4] != b"RIFF" or header[8:12] != b"WEBP":
+            raise EncoderError("what ffmpeg wrote is not a WebP file: nothing is kept")
+        while len(chunk := file.read(8)) == 8:
+            size = int.from_bytes(chunk[4:], "little")
+            after = file.tell() + size + size % 2
+            if chunk[:4] == b"ANMF":
+                pictures += 1
+                milliseconds += int.from_bytes(file.read(15)[12:15], "little")
+            stills += chunk[:4] in (b"VP8 ", b"VP8L")
+            file.seek(after)
+    if not pictures:
+        return written if stills == 1 else 0
+    shown = Fraction(milliseconds, 1000) * rate
+    return written if abs(shown - written) <= 1 and pictures <= written else pictures
