@@ -433,9 +433,8 @@ def running() -> list[str]:
     """The command line of every process."""
     there = list(Path("/proc").glob("[0-9]*/cmdline"))
     if not there:  # no Linux; which has no ps where only Python was installed
-        return subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout.split(
-            "\n"
-        )
+        listed = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True)
+        return listed.stdout.splitlines()
     commands = []
     for process in there:
         with contextlib.suppress(OSError):  # ended meanwhile
