@@ -1,7 +1,9 @@
 """What will be written, decided before the run.
 
-target       everything about the picture; it asks:
-choose         which container and encoder     conform        how the planes reach it
-codecs         what each is written by         hdr            HDR10's own data, as options
-wishes         the user's own arguments        limits         what none of them can hold
+Its rooms:
+
+    target       everything about the picture; it asks:
+    choose         which container and encoder     conform        how the planes reach it
+    codecs         what each is written by         hdr            HDR10's own data, as options
+    wishes         the user's own arguments        limits         what none of them can hold
 """

@@ -1,12 +1,14 @@
 """A source, from its headers to its pictures.
 
-source       opens it safely                   probe        what its headers say
-sequence     numbered pictures as a film       scan         the pictures' true times, by walking over packets
-grid         exact times out of rounded ones   fields       packets that hold a second field
-edits        edit lists that change the speed  mpeg4        packets that hold two pictures, or none
-strays       stamps damaged on the way
-decode       pictures in order, as planes      uniform      every picture as the first one is
-deinterlace  whole pictures out of fields      cuts         cuts and repeats
-view, still  pictures as people see them; still ones
-icc          colour profiles in pictures
+Its rooms:
+
+    source       opens it safely                   probe        what its headers say
+    sequence     numbered pictures as a film       scan         the pictures' true times, by walking over packets
+    grid         exact times out of rounded ones   fields       packets that hold a second field
+    edits        edit lists that change the speed  mpeg4        packets that hold two pictures, or none
+    strays       stamps damaged on the way
+    decode       pictures in order, as planes      uniform      every picture as the first one is
+    deinterlace  whole pictures out of fields      cuts         cuts and repeats
+    view, still  pictures as people see them; still ones
+    icc          colour profiles in pictures
 """

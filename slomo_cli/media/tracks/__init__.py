@@ -1,11 +1,13 @@
 """The tracks beside the picture.
 
-carry        what comes along; it fills a      draft        from which ``carried`` is made
-soundtracks  sound: copied, encoded, bent      sound        which codec sound goes into
-stretch      bent by ffmpeg's filters          vocoder      bent by slomo, with its pitch kept
-soundfeed    handed over while ffmpeg runs     soundcopy    packets of joined recordings, likewise
-soundclock   when such sound is heard
-subtitles    captions and chapters on the new time
-tags         titles, languages, dispositions   inputs       further inputs of the ffmpeg process
-jobs         temporary files they need
+Its rooms:
+
+    carry        what comes along; it fills a      draft        from which ``carried`` is made
+    soundtracks  sound: copied, encoded, bent      sound        which codec sound goes into
+    stretch      bent by ffmpeg's filters          vocoder      bent by slomo, with its pitch kept
+    soundfeed    handed over while ffmpeg runs     soundcopy    packets of joined recordings, likewise
+    soundclock   when such sound is heard
+    subtitles    captions and chapters on the new time
+    tags         titles, languages, dispositions   inputs       further inputs of the ffmpeg process
+    jobs         temporary files they need
 """

@@ -1,6 +1,8 @@
 """The ffmpeg process, and where its output grows.
 
-encode       owns the process                  args         its command line, as one pure function
-feed         frames on their way into it       place        where the output grows, and appears
-reread       counts what was written           parts        a film in parts, to go on with
+Its rooms:
+
+    encode       owns the process                  args         its command line, as one pure function
+    feed         frames on their way into it       place        where the output grows, and appears
+    reread       counts what was written           parts        a film in parts, to go on with
 """
