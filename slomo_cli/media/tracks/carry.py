@@ -77,7 +77,7 @@ class _Planner(Draft):
         source = self.inputs.source(None if self.changed else delay)
         timecode = self._keeps_timecode()
         self.tags += tags.picture_tags(source, self.info, self.target.container, timecode)
-        SoundTracks(self).add(source, delay)
+        SoundTracks(self, source, delay).add()
         self._subtitles(source, delay)
         self._attachments(source)
         self._covers(source)
