@@ -6,7 +6,7 @@ Its rooms:
     sequence     numbered pictures as a film       scan         the pictures' true times, by walking over packets
     grid         exact times out of rounded ones   fields       packets that hold a second field
     edits        edit lists that change the speed  mpeg4        packets that hold two pictures, or none
-    strays       stamps damaged on the way
+    strays       stamps damaged on the way         joins        where recordings were joined
     decode       pictures in order, as planes      uniform      every picture as the first one is
     deinterlace  whole pictures out of fields      cuts         cuts and repeats
     view, still  pictures as people see them; still ones

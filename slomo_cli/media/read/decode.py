@@ -19,7 +19,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.read.deinterlace import Deinterlacer
 from slomo_cli.media.read.fields import SecondFields
 from slomo_cli.media.read.grid import snapped
-from slomo_cli.media.read.scan import Joins
+from slomo_cli.media.read.joins import Joins
 from slomo_cli.media.read.sequence import open_picture
 from slomo_cli.media.read.uniform import Uniform
 from slomo_cli.text import counted

@@ -36,6 +36,7 @@ from slomo_cli.media.read.grid import (
     pace,
     snapped,
 )
+from slomo_cli.media.read.joins import BACKWARD_JUMP, Joins
 from slomo_cli.media.read.sequence import DEFAULT_RATE, ImageSequence, open_picture
 from slomo_cli.media.read.source import (
     JUMPING_FORMATS,
@@ -52,14 +53,8 @@ from slomo_cli.text import counted
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
-
     from slomo_cli.media.read.source import PictureTrack
 
-BACKWARD_JUMP = Fraction(1, 4)
-"""Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
-FORWARD_JUMP = Fraction(10)
-"""Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
 HEARD = Fraction(1, 25)
 """Seconds by which sound that is off its picture is heard to be."""
 _TIMED_BY_HAND = ("gif", "apng", "webp_anim")
@@ -95,8 +90,7 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
             return replace(found, warnings=(*found.warnings, *(skipped if gaps else ())))
         walk = _Walk(picture, info)
         walk.run()
-        strays = walk.mend(info.container)
-        stream, time_base = picture.stream, picture.time_base
+        stream = picture.stream
         header_rates = [Fraction(rate) for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
     if not walk.pictures_seen or not walk.packets:
         shown = f"'{printable(os.fspath(info.path))}'"
@@ -108,75 +102,11 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     made_up = raw or walk.stamps_are_counters()
     if 2 * len(walk.ticks) < walk.packets or made_up:
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
-    found = _stamped(walk, info, header_rates, time_base)
-    astray = walk.astray(info.container) if found.timing.continuous else ()
-    found = replace(found, timing=replace(found.timing, pausing=walk.pausing(), astray=astray))
-    if strays:
-        count = counted(len(strays), "time stamp")
-        told = f"{count} left out: far from those around, at whose pace the pictures are shown"
-        timing = replace(found.timing, strays=tuple(strays.items()))
-        found = replace(found, timing=timing, warnings=(*found.warnings, told))
-    stored = stamps_are_of_decoding(info.container, info.codec)
-    if stored and info.container == "asf" and 1 < walk.ahead <= MOST_REORDERED:
-        # libav shifts stamps of decoding by one picture, whatever the depth to which they are reordered.
-        later = (walk.ahead - 1) / found.timing.nominal_rate
-        timing = replace(found.timing, first_seconds=found.timing.first_seconds + later, stamps_late=later)
-        found = replace(found, timing=timing)
-    if stored or (walk.order_is_untold and _comes_out_of_order(info, strays)):
-        found = replace(found, timing=replace(found.timing, by_number=True))
+    found = _stamped(walk, info, header_rates)
     if rate is not None:
         kept = "the source has times of its own and keeps them; an input rate is for pictures and streams without any"
         found = replace(found, warnings=(*found.warnings, kept))
     return found
-
-
-def _comes_out_of_order(info: VideoInfo, strays: dict[tuple[int, int], int]) -> bool:
-    """Whether decoding turns the stamps of the first pictures about."""
-    latest: int | None = None
-    with open_picture(info.path, stream_index=info.stream_index, threads=1, strays=strays) as picture:
-        for packet in islice(picture.packets(), _OPENING):
-            with contextlib.suppress(av.error.FFmpegError):
-                for frame in picture.decode(packet):
-                    if latest is not None and frame.pts is not None and frame.pts < latest:
-                        return True
-                    latest = frame.pts
-    return False
-
-
-class Joins:
-    """Tells by the step from one stamp to the next, in ticks, where another recording begins."""
-
-    def __init__(self, container: str, second: Fraction) -> None:
-        """``container``: libav's name of it; ``second``: its ticks."""
-        self._back = BACKWARD_JUMP * second
-        self._ahead = FORWARD_JUMP * second if container in JUMPING_FORMATS else None
-
-    def at(self, step: int | Fraction) -> bool:
-        """Whether this step leads into another recording."""
-        return step < -self._back or (self._ahead is not None and step > self._ahead)
-
-
-class JoinedClock:
-    """By how much the clock goes on where recordings were joined: the packets of the picture tell, each in its turn."""
-
-    def __init__(self, container: InputContainer, info: VideoInfo, timing: SourceTiming) -> None:
-        self.picture = container.streams[info.stream_index]
-        self.seconds = Fraction(0)
-        self.met = 0
-        """Joins passed by now."""
-        self._time_base = Fraction(self.picture.time_base or 1)
-        self._interval = 1 / timing.nominal_rate
-        self._joins = Joins(info.container, 1 / self._time_base)
-        self._previous: int | None = None
-
-    def follow(self, order: int | None) -> None:
-        """The picture's next packet, by its time of decoding."""
-        if order is None:
-            return
-        if self._previous is not None and self._joins.at(step := order - self._previous):
-            self.seconds += self._interval - step * self._time_base
-            self.met += 1
-        self._previous = order
 
 
 class _Sound:
@@ -216,11 +146,14 @@ class _Walk:
     def __init__(self, picture: PictureTrack, info: VideoInfo) -> None:
         self.picture = picture
         self.stream = picture.stream
+        self.time_base = picture.time_base
         self.ticks = array("q")
         self.places = array("q")
         """Where in the file each of their packets lies."""
         self.joins: list[int] = []
         """Indices into ``ticks`` where a new recording begins."""
+        self.strays: dict[tuple[int, int], int] = {}
+        """As in ``SourceTiming``; in ``ticks`` they are mended."""
         self.packets = 0
         """Packets whose picture will be shown."""
         self.hidden = 0
@@ -237,8 +170,6 @@ class _Walk:
         self._lasts: int | None = None
         self.furthest = Fraction(0)
         """The latest end of any stream, seconds on the container's clock; only where all streams were read."""
-        self.position = 0
-        """Where in the file the last packet of the picture begins."""
         self.failure = ""
         self.order_is_untold = bool(self.stream.codec_context.has_b_frames)
         """No packet is shown at another time than it is decoded, though the codec may store pictures out of order."""
@@ -250,7 +181,8 @@ class _Walk:
         bases = {index: Fraction(picture.container.streams[index].time_base or 1) for index in sounds}
         self._sounds = {index: _Sound(info.container, base) for index, base in bases.items()}
         self.reads_all = self.counts_all or bool(sounds)
-        self._joins = Joins(info.container, 1 / picture.time_base)
+        self._joins = Joins(info.container, 1 / self.time_base)
+        self._may_jump = info.container in JUMPING_FORMATS
         self._previous: int | None = None
         self._is_vp8 = info.codec == "vp8"
         self._fields = SecondFields(self.stream.codec_context.extradata) if info.codec == "h264" else None
@@ -265,6 +197,10 @@ class _Walk:
             self.failure = why_ended(error, container.format.name)
         if not self.pictures_seen:
             self._decode(None)
+        # Where clocks may jump, a picture whose stamp is damaged passes for a recording of its own, and is in its place
+        # as that.
+        if not self._may_jump:
+            self._mend()
 
     def _take(self, packet: Any) -> None:
         sound = self._sounds.get(packet.stream_index)
@@ -295,7 +231,6 @@ class _Walk:
             self._lasts = packet.duration if self._lasts is None else self._lasts
             self.is_even = self.is_even and packet.duration == self._lasts
         self.order_is_untold = self.order_is_untold and packet.pts == packet.dts
-        self.position = packet.pos or self.position
         self.packet_duration = self.packet_duration or packet.duration or 0
         self._notice_join(packet.dts)
         if packet.pts is not None:
@@ -321,44 +256,33 @@ class _Walk:
             return
         self.ahead += not self.pictures_seen
 
-    def mend(self, container: str) -> dict[tuple[int, int], int]:
-        """Sets right what stamps are damaged. They and their places in the file, and what they should be.
-
-        Where clocks may jump, such a picture passes for a recording of its own, and is in its place as that.
-        """
-        if container in JUMPING_FORMATS:
-            return {}
-        nearest = BACKWARD_JUMP / self.picture.time_base
+    def _mend(self) -> None:
+        """Sets right what stamps are damaged."""
+        nearest = BACKWARD_JUMP / self.time_base
         reordered = self.stream.codec_context.has_b_frames > 0
         found = mended(np.frombuffer(self.ticks, np.int64), nearest, reordered)
-        changed = {}
         for at, right in found.items():
-            changed[self.ticks[at], self.places[at]] = right
+            self.strays[self.ticks[at], self.places[at]] = right
             if at == 0 and self.pictures_seen and self.pictures_seen[0] == self.ticks[0]:
                 self.pictures_seen[0] = right
             self.ticks[at] = right
         self.joins = [at for at in self.joins if not {at - 1, at} & found.keys()]
-        if changed:
+        if found:
             self.latest = self.latest_end = max(self.ticks[self.joins[-1] if self.joins else 0 :])
-        return changed
 
+    @property
     def pausing(self) -> tuple[int, ...]:
         """The tracks of sound that pause."""
         return tuple(index for index, sound in self._sounds.items() if sound.pauses > HEARD)
 
-    def astray(self, container: str) -> tuple[int, ...]:
+    @property
+    def astray(self) -> tuple[int, ...]:
         """The tracks of sound of which stamps are damaged, if the picture's go on."""
-        if container in JUMPING_FORMATS:
-            return ()
-        return tuple(index for index, sound in self._sounds.items() if sound.goes_back)
-
-    def first_shown(self) -> int | None:
-        """The stamp of the first picture that decodes."""
-        return self.pictures_seen[0]
+        return () if self._may_jump else tuple(index for index, sound in self._sounds.items() if sound.goes_back)
 
     def lasts_are_of_fields(self, rate: Fraction) -> bool:
         """Whether every picture says that it lasts half as long as all stand (GXF): no word on the last one."""
-        each = (self._lasts or 0) * self.picture.time_base
+        each = (self._lasts or 0) * self.time_base
         return self.packets > 2 and self.is_even and abs(each * rate - Fraction(1, 2)) < Fraction(1, 100)
 
     def stamps_are_counters(self) -> bool:
@@ -382,11 +306,12 @@ def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fra
     return Timing(timing, Stamps(range(count), 1 / rate, None), warnings)
 
 
-def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_base: Fraction) -> Timing:
+def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timing:
+    time_base = walk.time_base
     warnings = []
     parts = [ascending(part) for part in np.split(np.frombuffer(walk.ticks, np.int64), walk.joins) if len(part)]
     earliest = int(parts[0][0])
-    first = walk.first_shown()
+    first = walk.pictures_seen[0]
     if first is not None and 0 < (late := int((parts[0] < first).sum())) < len(parts[0]):
         parts[0] = parts[0][late:]
         which, after = ("picture leans", "it") if late == 1 else (f"{late} pictures lean", "them")
@@ -425,19 +350,45 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction], time_ba
     nominal = nominal or rate or grid or pace(np.diff(ticks), time_base, header_rates)
     told = 0 if rate and walk.lasts_are_of_fields(rate) else walk.latest_end - (walk.latest or 0)
     last = 1 / film if film else last_length(told, ticks, time_base, grid, nominal)
+    of_decoding = stamps_are_of_decoding(info.container, info.codec)
+    stamps_late = Fraction(0)
+    if of_decoding and info.container == "asf" and 1 < walk.ahead <= MOST_REORDERED:
+        # libav shifts stamps of decoding by one picture, whatever the depth to which they are reordered.
+        stamps_late = (walk.ahead - 1) / nominal
     timing = SourceTiming(
         frames_from_packets=len(ticks),
-        first_seconds=int(ticks[0]) * time_base,
+        first_seconds=int(ticks[0]) * time_base + stamps_late,
         duration=snapped(int(ticks[-1] - ticks[0]), time_base, grid) + last,
         rate=rate,
         nominal_rate=nominal,
         grid=grid,
         continuous=len(parts) == 1,
+        by_number=of_decoding or (walk.order_is_untold and _comes_out_of_order(info, walk.strays)),
         first_moved=first_moved,
+        stamps_late=stamps_late,
+        pausing=walk.pausing,
+        astray=walk.astray if len(parts) == 1 else (),
+        strays=tuple(walk.strays.items()),
     )
     warnings += _shortfall(walk, info, timing, (int(ticks[0]) - earliest) * time_base)
     warnings += _odd_edits(info)
+    if walk.strays:
+        count = counted(len(walk.strays), "time stamp")
+        warnings.append(f"{count} left out: far from those around, at whose pace the pictures are shown")
     return Timing(timing, Stamps(ticks, time_base, grid), tuple(warnings))
+
+
+def _comes_out_of_order(info: VideoInfo, strays: dict[tuple[int, int], int]) -> bool:
+    """Whether decoding turns the stamps of the first pictures about."""
+    latest: int | None = None
+    with open_picture(info.path, stream_index=info.stream_index, threads=1, strays=strays) as picture:
+        for packet in islice(picture.packets(), _OPENING):
+            with contextlib.suppress(av.error.FFmpegError):
+                for frame in picture.decode(packet):
+                    if latest is not None and frame.pts is not None and frame.pts < latest:
+                        return True
+                    latest = frame.pts
+    return False
 
 
 def _odd_edits(info: VideoInfo) -> list[str]:
@@ -473,9 +424,10 @@ def _shortfall(walk: _Walk, info: VideoInfo, timing: SourceTiming, lead: Fractio
         return [f"reading the source stopped after {float(timing.duration):.2f} s ({walk.failure}); the rest is lost"]
     if info.container == "mpegts" and not any(stream.kind == "video" for stream in info.streams):
         size = os.stat(info.path).st_size if info.path.is_file() else 0
-        if size - walk.position > max(_TAIL_BYTES, size / 10):
+        last = max(walk.places, default=0)
+        if size - last > max(_TAIL_BYTES, size / 10):
             return [
-                f"the last picture lies at {100 * walk.position // size} % of the file: what follows is sound, or "
+                f"the last picture lies at {100 * last // size} % of the file: what follows is sound, or "
                 "belongs to tracks that begin later, and is not read"
             ]
     declared = info.duration_from_header

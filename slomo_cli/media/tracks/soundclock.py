@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from slomo_cli.media.read.scan import JoinedClock, Joins
+from slomo_cli.media.read.joins import JoinedClock, Joins
 from slomo_cli.media.read.source import READ_ERRORS
 
 _OVERHANG = 1
