@@ -10,5 +10,6 @@ Its rooms:
     decode       pictures in order, as planes      uniform      every picture as the first one is
     deinterlace  whole pictures out of fields      cuts         cuts and repeats
     view, still  pictures as people see them; still ones
-    icc          colour profiles in pictures
+    icc          colour profiles in pictures       header       what only libav's Matroska writer tells
+    beside       sound, captions, chapters, tags
 """
