@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import av.error
 
-from slomo_cli.media.read.source import LENGTHLESS, as_text, disposition_of, is_cover, seconds
+from slomo_cli.media.read.opening import as_text
+from slomo_cli.media.read.source import LENGTHLESS, disposition_of, is_cover, seconds
 from slomo_cli.values import Chapter, StreamInfo
 
 if TYPE_CHECKING:

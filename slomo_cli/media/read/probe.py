@@ -26,16 +26,9 @@ from slomo_cli.media.read.beside import chapters_of, other_streams, pairs, strea
 from slomo_cli.media.read.fields import jpeg_order
 from slomo_cli.media.read.header import chroma_location, crop, dolby_profile, track_header
 from slomo_cli.media.read.icc import is_other_than_srgb, stored_profile
+from slomo_cli.media.read.opening import as_text, is_foreign
 from slomo_cli.media.read.sequence import CONTAINER, ImageSequence, open_picture
-from slomo_cli.media.read.source import (
-    RAW_STREAMS,
-    PictureTrack,
-    as_text,
-    disposition_of,
-    first_picture,
-    is_foreign,
-    seconds,
-)
+from slomo_cli.media.read.source import RAW_STREAMS, PictureTrack, disposition_of, first_picture, seconds
 from slomo_cli.values import ColorInfo, HdrInfo, PixelLayout, VideoInfo
 
 if TYPE_CHECKING:

@@ -37,16 +37,15 @@ from slomo_cli.media.read.grid import (
     snapped,
 )
 from slomo_cli.media.read.joins import BACKWARD_JUMP, Joins
+from slomo_cli.media.read.opening import READ_ERRORS, why_ended
 from slomo_cli.media.read.sequence import DEFAULT_RATE, ImageSequence, open_picture
 from slomo_cli.media.read.source import (
     JUMPING_FORMATS,
     LENGTHLESS,
     PAUSING_FORMATS,
     RAW_STREAMS,
-    READ_ERRORS,
     THEORA_HEADER,
     stamps_are_of_decoding,
-    why_ended,
 )
 from slomo_cli.media.read.strays import MOST_REORDERED, mended
 from slomo_cli.text import counted

@@ -21,7 +21,7 @@ import numpy as np
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.read.joins import BACKWARD_JUMP, JoinedClock
-from slomo_cli.media.read.source import READ_ERRORS, open_container, tell_lack, why_ended
+from slomo_cli.media.read.opening import READ_ERRORS, open_container, tell_lack, why_ended
 from slomo_cli.media.tracks.soundclock import Interleaved, SoundClock
 from slomo_cli.media.tracks.vocoder import Samples, Source, Vocoder
 from slomo_cli.text import counted

@@ -19,7 +19,7 @@ import av.error
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.read.joins import JoinedClock
-from slomo_cli.media.read.source import open_container
+from slomo_cli.media.read.opening import open_container
 from slomo_cli.timeline import Plan
 from slomo_cli.values import Chapter, SourceTiming, VideoInfo
 

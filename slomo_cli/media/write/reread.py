@@ -13,7 +13,7 @@ import av.error
 
 from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media.ffmpeg import literal
-from slomo_cli.media.read.source import ANY_TAGS, tell_lack
+from slomo_cli.media.read.opening import ANY_TAGS, tell_lack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
