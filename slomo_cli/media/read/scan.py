@@ -21,6 +21,7 @@ import av.error
 import numpy as np
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.clocks import MOST_REORDERED
 from slomo_cli.media.matroska import is_ordered
 from slomo_cli.media.names import missing
 from slomo_cli.media.read.edits import odd_edits
@@ -47,7 +48,7 @@ from slomo_cli.media.read.source import (
     THEORA_HEADER,
     stamps_are_of_decoding,
 )
-from slomo_cli.media.read.strays import MOST_REORDERED, mended
+from slomo_cli.media.read.strays import mended
 from slomo_cli.text import counted
 from slomo_cli.values import SourceTiming, VideoInfo
 

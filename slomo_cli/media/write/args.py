@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from slomo_cli.errors import EncoderError
-from slomo_cli.media.clocks import ratio_text, seconds_text, track_timescale
+from slomo_cli.media.clocks import MOST_REORDERED, ratio_text, seconds_text, track_timescale
 from slomo_cli.media.plan.wishes import UserOption, merge_options
 
 if TYPE_CHECKING:
@@ -101,8 +101,6 @@ def _unless_said(ours: Sequence[str], theirs: Iterable[UserOption]) -> list[str]
 
 COPY = "copy"
 """ffmpeg's word for a stream that stays encoded as it is."""
-MOST_REORDERED = 16
-"""By so many frames at most a codec decodes ahead of what it shows."""
 _HIGH_RATE = 500
 """ffmpeg knows rates below 1000 at least."""
 _MPEG4_TICKS = 65_535

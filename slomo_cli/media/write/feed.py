@@ -14,10 +14,10 @@ import av.error
 import numpy as np
 
 from slomo_cli.errors import EncoderError, printable
+from slomo_cli.media.clocks import MOST_REORDERED
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.nut import Nut, Pipe
 from slomo_cli.media.plan.target import Target
-from slomo_cli.media.write.args import MOST_REORDERED
 from slomo_cli.values import Frame
 
 if TYPE_CHECKING:
