@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import av.error
@@ -315,16 +316,11 @@ def _seek(picture: PictureTrack, clock: _Clock, wanted: Fraction) -> tuple[int, 
         for packet in packets:
             if packet.is_keyframe and packet.pts is not None and not packet.is_discard:
                 if clock.plain(packet.pts) <= wanted:
-                    return packet.pts, _chain(packet, packets)
+                    return packet.pts, chain([packet], packets)
                 break
         # The index counts decoding times, a transport stream has none: the keyframe found may be shown too late.
         back = max(2 * back, Fraction(1))
     return None
-
-
-def _chain(first: Packet[Any], rest: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    yield first
-    yield from rest
 
 
 class _Clock:

@@ -11,7 +11,6 @@ import os
 import struct
 from datetime import UTC, datetime
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,14 +201,11 @@ def _without_profile(frame: VideoFrame) -> VideoFrame:
     """The same picture without its colour profile. Raises av.error.FFmpegError or ValueError."""
     graph: Any = Graph()
     size = {"width": frame.width, "height": frame.height, "format": frame.format.name}
-    steps = [
+    graph.link_nodes(
         graph.add_buffer(**size, time_base=Fraction(1, 1000)),
         graph.add("sidedata", "mode=delete:type=ICC_PROFILE"),
         graph.add("buffersink"),
-    ]
-    for left, right in pairwise(steps):
-        left.link_to(right)
-    graph.configure()
+    ).configure()
     graph.push(frame)
     bare: VideoFrame = graph.pull()
     return bare

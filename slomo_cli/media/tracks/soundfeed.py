@@ -6,6 +6,7 @@ samples, so nothing is stored and memory stays bounded whatever the length.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -143,8 +144,6 @@ def _begin(frame: Any) -> Fraction | None:
 
 def _seek(container: Any, stream: Any, seconds: Fraction) -> None:
     """Nearer to where the sound is needed, for sources that can be sought; a few seconds early is early enough."""
-    import contextlib
-
     wanted = seconds - 5
     if stream.time_base and wanted > (stream.start_time or 0) * Fraction(stream.time_base) + 5:
         with contextlib.suppress(av.error.FFmpegError):
