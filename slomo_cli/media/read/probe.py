@@ -72,7 +72,7 @@ def probe(path: str | Path) -> VideoInfo:
         length = len(sequence.files) * sequence.time_base if sequence else _header_duration(container, stream)
         # libav calls HEVC interlaced where each picture is one field (ITU-T H.265, D.3.3), and joins none.
         single = codec == "hevc" and bool(frame.interlaced_frame)
-        field_order = int(getattr(context, "field_order", 0) or 0) or _order_of_jpegs(picture)
+        field_order = int(context.field_order) or _order_of_jpegs(picture)
         return VideoInfo(
             path=Path(path),
             container=CONTAINER if sequence else container.format.name,
@@ -166,8 +166,8 @@ def _color(frame: VideoFrame, codec: Any, chroma_location: int) -> ColorInfo:
     return ColorInfo(
         range=2 if full else tag(frame.color_range, codec.color_range, (0,)),
         matrix=tag(frame.colorspace, codec.colorspace, (2,)),
-        primaries=tag(getattr(frame, "color_primaries", None), codec.color_primaries, (0, 2)),
-        transfer=tag(getattr(frame, "color_trc", None), codec.color_trc, (0, 2)),
+        primaries=tag(frame.color_primaries, codec.color_primaries, (0, 2)),
+        transfer=tag(frame.color_trc, codec.color_trc, (0, 2)),
         chroma_location=chroma_location,
     )
 
@@ -256,7 +256,7 @@ def _display_matrix(frame: VideoFrame, data: dict[str, bytes]) -> tuple[int, ...
     block = data.get("DISPLAYMATRIX", b"")
     if len(block) < 36:
         # Where PyAV meets a kind unknown to it (EXIF of photographs) it lists none, but still tells the rotation.
-        radians = math.radians(float(getattr(frame, "rotation", 0) or 0))
+        radians = math.radians(frame.rotation)
         cosine, sine = (round(65536 * part) for part in (math.cos(radians), math.sin(radians)))
         return None if cosine == 65536 else (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30)
     matrix = struct.unpack("=9i", block[:36])
