@@ -56,8 +56,8 @@ _OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG)
 _LEADING_BYTES = 4096
 
 
-def open_container(path: str | os.PathLike[str]) -> InputContainer:
-    """Opens a file for reading; the caller closes it.
+def open_container(path: str | os.PathLike[str], **options: str) -> InputContainer:
+    """Opens a file for reading; the caller closes it. ``options``: for libav's demuxer.
 
     Raises InputError with one line when the file is missing, unreadable, empty, a directory, text, a playlist, or in a
     format that is not read.
@@ -65,7 +65,7 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
     shown = f"'{printable(os.fspath(path))}'"
     head = _first_bytes(path, shown)
     # pattern_type none: to the picture demuxer a name with %d is else a pattern for many files.
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "pattern_type": "none"}
+    options |= {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "pattern_type": "none"}
     try:
         container: InputContainer = av.open(literal(path), "r", container_options=options, **ANY_TAGS)
         return container

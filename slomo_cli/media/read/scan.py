@@ -24,7 +24,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.clocks import MOST_REORDERED
 from slomo_cli.media.matroska import is_ordered
 from slomo_cli.media.names import missing
-from slomo_cli.media.read.edits import odd_edits
+from slomo_cli.media.read.edits import begun_before, odd_edits
 from slomo_cli.media.read.fields import SecondFields
 from slomo_cli.media.read.grid import (
     Stamps,
@@ -171,6 +171,7 @@ class _Walk:
         self.furthest = Fraction(0)
         """The latest end of any stream, seconds on the container's clock; only where all streams were read."""
         self.failure = ""
+        self.by_decoding = stamps_are_of_decoding(info.container, info.codec)
         self.order_is_untold = bool(self.stream.codec_context.has_b_frames)
         """No packet is shown at another time than it is decoded, though the codec may store pictures out of order."""
         # Where only the container declares a length, it may be the sound's: then every stream's end counts.
@@ -350,11 +351,7 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timi
     nominal = nominal or rate or grid or pace(np.diff(ticks), time_base, header_rates)
     told = 0 if rate and walk.lasts_are_of_fields(rate) else walk.latest_end - (walk.latest or 0)
     last = 1 / film if film else last_length(told, ticks, time_base, grid, nominal)
-    of_decoding = stamps_are_of_decoding(info.container, info.codec)
-    stamps_late = Fraction(0)
-    if of_decoding and info.container == "asf" and 1 < walk.ahead <= MOST_REORDERED:
-        # libav shifts stamps of decoding by one picture, whatever the depth to which they are reordered.
-        stamps_late = (walk.ahead - 1) / nominal
+    stamps_late = _stamps_late(walk, info, nominal)
     timing = SourceTiming(
         frames_from_packets=len(ticks),
         first_seconds=int(ticks[0]) * time_base + stamps_late,
@@ -363,7 +360,7 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timi
         nominal_rate=nominal,
         grid=grid,
         continuous=len(parts) == 1,
-        by_number=of_decoding or (walk.order_is_untold and _comes_out_of_order(info, walk.strays)),
+        by_number=walk.by_decoding or (walk.order_is_untold and _comes_out_of_order(info, walk.strays)),
         first_moved=first_moved,
         stamps_late=stamps_late,
         pausing=walk.pausing,
@@ -376,6 +373,19 @@ def _stamped(walk: _Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timi
         count = counted(len(walk.strays), "time stamp")
         warnings.append(f"{count} left out: far from those around, at whose pace the pictures are shown")
     return Timing(timing, Stamps(ticks, time_base, grid), tuple(warnings))
+
+
+def _stamps_late(walk: _Walk, info: VideoInfo, nominal: Fraction) -> Fraction:
+    """As in ``SourceTiming``."""
+    if info.container == "asf" and walk.by_decoding and 1 < walk.ahead <= MOST_REORDERED:
+        # libav shifts stamps of decoding by one picture, whatever the depth to which they are reordered.
+        return (walk.ahead - 1) / nominal
+    if "mov" in info.container and walk.hidden and not walk.joins:
+        opening = int(np.argmin(walk.ticks))
+        exact = begun_before(info.path, info.stream_index, walk.places[opening])
+        if exact is not None and 0 < (late := (exact - walk.ticks[opening]) * walk.time_base) < 1 / nominal:
+            return late
+    return Fraction(0)
 
 
 def _comes_out_of_order(info: VideoInfo, strays: dict[tuple[int, int], int]) -> bool:
