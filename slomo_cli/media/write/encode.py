@@ -98,8 +98,8 @@ class Encoder:
 
     # ------------------------------------------------------------------------------------------------------ frames
 
-    def write(self, data: Frame | Sequence[Plane] | bytes | memoryview, seconds: Fraction | None = None) -> None:
-        """One frame: a Frame, its planes in the layout's order, or the packed bytes of the unpadded picture.
+    def write(self, data: Frame | Sequence[Plane], seconds: Fraction | None = None) -> None:
+        """One frame: a Frame, or its planes in the layout's order.
 
         seconds: the frame's time on the output clock; needed when the encoder was given a ``time_base``, else ignored.
         """

@@ -211,7 +211,7 @@ class Parts:
         """Frames in finished parts."""
         return min(self._total, self._done * PART_FRAMES)
 
-    def write(self, data: Frame | Sequence[Plane] | bytes | memoryview, seconds: Fraction | None = None) -> None:
+    def write(self, data: Frame | Sequence[Plane], seconds: Fraction | None = None) -> None:
         """The next frame, as for an Encoder."""
         if self._part is None:
             count = self._frames_of(self._done)
