@@ -27,8 +27,6 @@ from slomo_cli.text import counted
 from slomo_cli.values import Frame, SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from av.packet import Packet
     from av.video.frame import VideoFrame
 
@@ -92,9 +90,7 @@ class Decoder:
     def __enter__(self) -> Decoder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[Frame]:
