@@ -18,7 +18,6 @@ import av.error
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.read.deinterlace import Deinterlacer
-from slomo_cli.media.read.fields import SecondFields
 from slomo_cli.media.read.grid import snapped
 from slomo_cli.media.read.joins import Joins
 from slomo_cli.media.read.sequence import open_picture
@@ -238,13 +237,10 @@ class Decoder:
 
     def _decoded(self, picture: PictureTrack, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
         """Pictures of these packets and of the drained decoder; damaged packets are passed over, each counted once."""
-        fields = SecondFields(picture.stream.codec_context.extradata) if self.info.codec == "h264" else None
         for packet in packets:
             if self._stopped:
                 return
-            # A second field is no picture to be missed at the end, nor what is empty.
-            none = picture.stands or (fields is not None and fields.met_in(packet))
-            if packet.pts is not None and not packet.is_discard and not none:
+            if packet.pts is not None and not packet.is_discard and not picture.stands:
                 self._latest_fed = max(self._latest_fed, packet.pts)
             try:
                 frames = picture.decode(packet)

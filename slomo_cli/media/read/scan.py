@@ -25,7 +25,6 @@ from slomo_cli.media.clocks import MOST_REORDERED
 from slomo_cli.media.matroska import is_ordered
 from slomo_cli.media.names import missing
 from slomo_cli.media.read.edits import begun_before, odd_edits
-from slomo_cli.media.read.fields import SecondFields
 from slomo_cli.media.read.grid import (
     Stamps,
     ascending,
@@ -186,7 +185,6 @@ class _Walk:
         self._may_jump = info.container in JUMPING_FORMATS
         self._previous: int | None = None
         self._is_vp8 = info.codec == "vp8"
-        self._fields = SecondFields(self.stream.codec_context.extradata) if info.codec == "h264" else None
 
     def run(self) -> None:
         """Reads every packet once."""
@@ -215,8 +213,8 @@ class _Walk:
             self.picture.receive(packet)
         if packet.size and not self.pictures_seen:
             self._decode(packet)
-        if not packet.size or self.picture.stands or (self._fields is not None and self._fields.met_in(packet)):
-            # Empty packets (Theora, AVI) and second fields say: the picture before stands on.
+        if not packet.size or self.picture.stands:
+            # The picture before stands on.
             if packet.pts is not None and self.latest is not None and not packet.is_discard:
                 self.latest_end = max(self.latest_end, packet.pts + (packet.duration or 0))
             return

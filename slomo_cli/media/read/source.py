@@ -12,6 +12,7 @@ import av.error
 from av.codec.context import CodecContext, Flags
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.read.fields import SecondFields
 from slomo_cli.media.read.mpeg4 import Mpeg4Packets
 from slomo_cli.media.read.opening import READ_ERRORS, open_container, tell_lack
 
@@ -152,13 +153,15 @@ class PictureTrack:
         except BaseException:
             self.container.close()
             raise
-        by_number |= stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
+        self._codec = self.context.codec.canonical_name
+        by_number |= stamps_are_of_decoding(self.container.format.name, self._codec)
         self._stamps: deque[int | None] | None = deque() if by_number else None
         """Of the packets whose pictures are still to come."""
         self._mpeg4: Mpeg4Packets | None = None
+        self._fields = self._new_fields()
         self._strays = strays or {}
         self.stands = False
-        """Whether no picture belongs to the packet received last: the one before stands on."""
+        """Whether no picture of its own belongs to the packet received last: it is empty, or a second field."""
         self._delay: int | None = None
         self._lead: int | None = None
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
@@ -192,7 +195,9 @@ class PictureTrack:
         """
         if packet.has_sidedata("encryption_info"):
             raise self._encrypted()
-        if self.context.codec.canonical_name == "mpeg4":
+        if self._fields is not None:
+            self.stands = self._fields.met_in(packet)
+        if self._codec == "mpeg4":
             if self._mpeg4 is None:
                 self._mpeg4 = Mpeg4Packets((self.stream.codec_context.extradata or b"") + bytes(packet))
                 if self._mpeg4.packed and self.container.format.name == "avi":
@@ -220,6 +225,10 @@ class PictureTrack:
     def seek(self, ticks: int) -> None:
         """Goes to a keyframe stored at or before this stamp. Raises av.error.FFmpegError where that cannot be done."""
         self.container.seek(ticks, stream=self.stream, backward=True)
+        self._fields = self._new_fields()
+
+    def _new_fields(self) -> SecondFields | None:
+        return SecondFields(self.stream.codec_context.extradata) if self._codec == "h264" else None
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """Pictures that come out when this packet goes in; None drains. Raises av.error.FFmpegError on damage."""

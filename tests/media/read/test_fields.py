@@ -69,7 +69,7 @@ def stream(kinds: str) -> bytes:
 
 
 @pytest.mark.parametrize("kinds", [8 * "F", 3 * "FppF", "pF" + 3 * "p" + 3 * "F", 26 * "p" + "FF"])
-@pytest.mark.parametrize("container", ["h264", "ts", "mkv", "mp4"])
+@pytest.mark.parametrize("container", ["h264", "ts", "mkv", "mp4", "asf"])
 def test_two_fields_are_one_picture(kinds: str, container: str, make: Make, tmp_path: Path) -> None:
     raw = tmp_path / "fields.h264"
     raw.write_bytes(stream(kinds))
