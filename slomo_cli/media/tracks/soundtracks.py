@@ -10,8 +10,9 @@ from slomo_cli.media.read.scan import HEARD
 from slomo_cli.media.read.source import PAUSING_FORMATS
 from slomo_cli.media.tracks import sound, stretch, tags
 from slomo_cli.media.tracks.draft import Draft
+from slomo_cli.media.tracks.samples import silence, stretched
 from slomo_cli.media.tracks.soundcopy import PacketFeed, can_be_handed
-from slomo_cli.media.tracks.soundfeed import SoundFeed, silence, stretched
+from slomo_cli.media.tracks.soundfeed import SoundFeed
 from slomo_cli.values import StreamInfo
 
 PRIMING = Fraction(1, 10)
