@@ -7,7 +7,7 @@ Its rooms:
     stretch      bent by ffmpeg's filters          vocoder      bent by slomo, with its pitch kept
     samples      decoded, on the output's clock    soundfeed    handed over while ffmpeg runs
     soundcopy    packets of joined recordings      soundclock   when such sound is heard
-    subtitles    captions and chapters on the new time
+    subtitles    captions and chapters, moved      innerclock   times that captions carry inside
     tags         titles, languages, dispositions   inputs       further inputs of the ffmpeg process
     jobs         temporary files they need
 """

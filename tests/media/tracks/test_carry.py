@@ -27,8 +27,8 @@ from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.source import disposition_of
+from slomo_cli.media.tracks import innerclock, soundfeed, stretch, subtitles
 from slomo_cli.media.tracks import sound as sound_room
-from slomo_cli.media.tracks import soundfeed, stretch, subtitles
 from slomo_cli.media.tracks.carry import Carry, is_time_changed, plan_carry
 from slomo_cli.media.write.args import build_encode_args
 from slomo_cli.media.write.encode import Encoder
@@ -1386,15 +1386,15 @@ class TestInnerClocks:
         packet = (
             struct.pack(">HH4x", 22, 8) + struct.pack(">HHBB", 0, 14, 1, 0xFF) + struct.pack(">HHBB", 100, 14, 2, 0xFF)
         )
-        scaled = subtitles._scale_dvd(packet, Fraction(4))
+        scaled = innerclock.scale_dvd(packet, Fraction(4))
         assert struct.unpack(">H", scaled[14:16]) == (400,)
         assert scaled[:14] == packet[:14]
-        assert struct.unpack(">H", subtitles._scale_dvd(packet, Fraction(10_000))[14:16]) == (0xFFFF,)
+        assert struct.unpack(">H", innerclock.scale_dvd(packet, Fraction(10_000))[14:16]) == (0xFFFF,)
 
     @given(st.binary(max_size=60))
     def test_nonsense_is_survived(self, data):
-        assert len(subtitles._scale_dvd(data, Fraction(4))) == len(data)
-        assert len(subtitles._scale_dvb(data, Fraction(4))) == len(data)
+        assert len(innerclock.scale_dvd(data, Fraction(4))) == len(data)
+        assert len(innerclock.scale_dvb(data, Fraction(4))) == len(data)
 
     @pytest.mark.parametrize(
         ("text", "slow"),
@@ -1410,8 +1410,8 @@ class TestInnerClocks:
     )
     def test_effects_of_ass(self, text, slow):
         event = b"0,0,Default,,0,0,0,,%b"
-        assert subtitles._scale_ass(event % text.encode(), Fraction(3)) == event % (slow or text).encode()
-        assert subtitles._scale_ass(event % text.encode(), Fraction(1)) == event % text.encode()
+        assert innerclock.scale_ass(event % text.encode(), Fraction(3)) == event % (slow or text).encode()
+        assert innerclock.scale_ass(event % text.encode(), Fraction(1)) == event % text.encode()
 
     def test_effects_of_ass_follow_the_event(self, tmp_path, clip, make):
         script = tmp_path / "karaoke.ass"
@@ -1453,13 +1453,13 @@ class TestInnerClocks:
     )
     def test_times_of_words_by_either_clock(self, stored, text, slow):
         plan = make_plan(replace(TWO_SECONDS, duration=Fraction(4000)), TimeSettings(factor=Fraction(3)))
-        assert subtitles._move_words(text, plan, stored, Fraction(2), stored) == slow
+        assert innerclock.move_words(text, plan, stored, Fraction(2), stored) == slow
 
     def test_dvb_page_time_out(self):
         page = bytes([0x0F, 0x10, 0, 1, 0, 2, 30, 0])
         other = bytes([0x0F, 0x11, 0, 1, 0, 1, 30])
         for head in (b"", b"\x20\x00"):
-            scaled = subtitles._scale_dvb(head + page + other, Fraction(4))
+            scaled = innerclock.scale_dvb(head + page + other, Fraction(4))
             assert scaled == head + bytes([0x0F, 0x10, 0, 1, 0, 2, 120, 0]) + other
 
 
