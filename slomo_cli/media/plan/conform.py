@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media import formats
 from slomo_cli.media.containers import COLOURED, Container
-from slomo_cli.media.ffmpeg import Tools
-from slomo_cli.media.plan.choose import encoder_formats
+from slomo_cli.media.ffmpeg import Tools, encoder_formats
 from slomo_cli.media.plan.codecs import EncoderInfo
 from slomo_cli.media.plan.wishes import UserOption
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo, usual_matrix

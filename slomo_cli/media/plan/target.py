@@ -1,7 +1,7 @@
 """What will be written and how, decided before the run: container, encoder, pixel format, colour tags, orientation.
 
-``choose_target`` looks at the output's name, the source's headers and the settings. It reads no file; the only thing
-it may run is the one-frame trial of an encoder that needs a device.
+``choose_target`` looks at the output's name, the source's headers and the settings. It reads no file; all that it may
+run is an ffmpeg that says what an encoder takes, or tries one that needs a device with one frame.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from slomo_cli.media.plan.choose import (
     check_pattern,
     choose_encoder,
     container_of,
-    version_number,
 )
 from slomo_cli.media.plan.codecs import EncoderInfo, quality_options
 from slomo_cli.media.plan.conform import conform
@@ -152,7 +151,7 @@ def choose_target(
     if encoder.hardware and (complaint := try_encoder(tools, encoder.name, choice.pix_fmt)) is not None:
         raise EncoderError(f"{encoder.name} does not work here: {complaint}; {alternatives(encoder, tools)}")
 
-    version = version_number(tools.version)
+    version = tools.release
     orientation = orientation_of(info.display_matrix)
     as_tag = container.display_matrix is not None and version >= container.display_matrix
     turned = () if as_tag else orientation.filters

@@ -22,7 +22,6 @@ from out_helpers import FakeTools, only_files, target_for, video_info
 
 from slomo_cli.errors import SlomoError, UsageError
 from slomo_cli.media.ffmpeg import tools
-from slomo_cli.media.plan.choose import version_number
 from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
@@ -68,7 +67,7 @@ def convert(source: Path, output: Path, time: TimeSettings | None = None, **wish
 
 
 def target_version() -> tuple[int, int]:
-    return version_number(tools().version)
+    return tools().release
 
 
 def tracks(path: Path, kind: str) -> list[Any]:
