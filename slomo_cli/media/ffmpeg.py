@@ -77,18 +77,10 @@ def literal(path: str | os.PathLike[str]) -> str:
     return f"file:{name}"
 
 
-def find_ffmpeg(explicit: str | None = None) -> str:
-    """Absolute path of the ffmpeg to use; ``explicit`` is the user's ``--ffmpeg``.
+def tools(explicit: str | None = None) -> Tools:
+    """The ffmpeg to use, with its abilities; asks each binary once per process. ``explicit``: the user's ``--ffmpeg``.
 
     Raises EncoderError when a named one does not work, or when none is found.
-    """
-    return tools(explicit).path
-
-
-def tools(explicit: str | None = None) -> Tools:
-    """The ffmpeg to use, with its abilities; asks each binary once per process.
-
-    Raises EncoderError as ``find_ffmpeg`` does.
     """
     return _find(explicit or None, os.environ.get(ENVIRONMENT_NAME) or None, os.environ.get("PATH", ""))
 

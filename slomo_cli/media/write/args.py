@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import ffmpeg as ffmpeg_python
+
 from slomo_cli.errors import EncoderError
 from slomo_cli.media.clocks import MOST_REORDERED, ratio_text, seconds_text, track_timescale
 from slomo_cli.media.plan.wishes import UserOption, merge_options
@@ -40,8 +42,6 @@ def build_encode_args(
 
     A target whose encoder is ``copy`` takes frames that are encoded already, at a constant rate, as NUT too.
     """
-    import ffmpeg as ffmpeg_python
-
     copied = target.encoder == COPY
     if copied or time_base is not None:
         source: dict[str, Any] = {"f": "nut"}

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from slomo_cli.errors import InputError
-from slomo_cli.media.ffmpeg import find_ffmpeg
+from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.pixels import copy_planes
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
@@ -45,7 +45,7 @@ def decoded(path: Path, **options: Any) -> tuple[list[Frame], Decoder]:
 def by_ffmpeg(path: Path, layout: str, *filters: str) -> list[bytes]:
     """The same film decoded by the ffmpeg program, as raw frames."""
     info = probe(path)
-    command = [find_ffmpeg(), "-v", "error", "-nostdin", "-noautorotate"]
+    command = [tools().path, "-v", "error", "-nostdin", "-noautorotate"]
     command += ["-c:v", "libvpx-vp9"] if info.layout.alpha and info.codec == "vp9" else []
     chain = ["-vf", ",".join(filters)] if filters else []
     command += ["-i", f"file:{path}", "-map", f"0:{info.stream_index}", *chain, "-fps_mode", "passthrough"]
