@@ -1,6 +1,6 @@
 """What will be written, decided before the run.
 
-Its rooms:
+Nothing here runs or writes anything, but to ask ffmpeg what it can do:
 
     target       everything about the picture; it asks:
     choose         which container and encoder     conform        how the planes reach it

@@ -1,6 +1,6 @@
 """A source, from its headers to its pictures.
 
-Its rooms:
+Nothing here knows what will be written:
 
     opening      opens a file safely               source       the picture's track: packets and decoder
     sequence     numbered pictures as a film

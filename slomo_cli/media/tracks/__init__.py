@@ -1,6 +1,6 @@
 """The tracks beside the picture.
 
-Its rooms:
+Each track is copied, or brought to the new time, or told as left out:
 
     carry        what comes along; it fills a      draft        from which ``carried`` is made
     soundtracks  sound: copied, encoded, bent      sound        which codec sound goes into

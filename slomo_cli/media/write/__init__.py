@@ -1,6 +1,6 @@
 """The ffmpeg process, and where its output grows.
 
-Its rooms:
+Nothing appears under its name before it is whole:
 
     encode       owns the process                  args         its command line, as one pure function
     feed         frames on their way into it       place        where the output grows, and appears
