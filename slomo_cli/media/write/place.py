@@ -117,7 +117,7 @@ class Place:
         for _, path in pairs:
             if words := _in_the_way(path, target.overwrite):
                 raise FileExistsError(errno.EEXIST, words)
-        _undisturbed(lambda: self._rename(pairs, target.overwrite))
+        undisturbed(lambda: self._rename(pairs, target.overwrite))
         self._release()
         with contextlib.suppress(OSError):  # by now it is there, whatever becomes of the folder
             sync(target.path.parent)
@@ -218,7 +218,7 @@ def left_over(target: Target, frames: int) -> list[str]:
     return [f"'{printable(after)}' and what follows stay from an older sequence: remove them to have this one alone"]
 
 
-def _undisturbed(work: Callable[[], None]) -> None:
+def undisturbed(work: Callable[[], None]) -> None:
     """Does the work to its end on a thread of its own: a signal comes to the main one, which heeds it afterwards."""
     begun, done = threading.Event(), threading.Event()
     problems: list[BaseException] = []
@@ -232,7 +232,7 @@ def _undisturbed(work: Callable[[], None]) -> None:
         finally:
             done.set()
 
-    thread = threading.Thread(target=do, name="slomo-names")
+    thread = threading.Thread(target=do, name="slomo-undisturbed")
     try:
         thread.start()
         done.wait()
