@@ -91,7 +91,7 @@ class SoundTracks:
             hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
             return f"is encoded anew: .{ending} cannot hide {hidden} as the source does"
         if track.codec.startswith("pcm_") and muxer in _TIMELESS and draft.info.container in PAUSING_FORMATS:
-            return ""  # it loses nothing
+            return ""  # silence may have to fill its pauses, and nothing is lost
         # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
         return None if track.sample_rate > 0 else ""
 
