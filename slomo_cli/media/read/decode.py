@@ -81,8 +81,9 @@ class Decoder:
         self._iterator: Generator[Frame] | None = None
         self._stopped = False
         self._latest_fed = -(1 << 63)
-        seekable = bool(_SEEKABLE & set(info.container.split(",")))
-        self._may_seek = seekable and timing.stamped and timing.continuous and not (timing.by_number or timing.strays)
+        known = bool(_SEEKABLE & set(info.container.split(",")))
+        self.seekable = known and timing.stamped and timing.continuous and not (timing.by_number or timing.strays)
+        """Whether a late ``start`` is reached without decoding all that is before it."""
         self._shown = f"'{printable(os.fspath(info.path))}'"
         self._uniform = Uniform(info, self._shown, self.warnings)
 
@@ -105,11 +106,6 @@ class Decoder:
             # ValueError: it is running in another thread, sees the flag at its next packet and ends by itself.
             with contextlib.suppress(ValueError):
                 self._iterator.close()
-
-    @property
-    def seekable(self) -> bool:
-        """Whether a late ``start`` is reached without decoding all that is before it."""
-        return self._may_seek
 
     def _frames(self) -> Generator[Frame]:
         """The window from ``start`` to ``end``; only what is delivered is copied."""
@@ -186,7 +182,7 @@ class Decoder:
 
     def _start_for_seeking(self) -> Fraction | None:
         """The time at or before which decoding must begin, or None where it begins at the beginning."""
-        if self._start is None or not self._may_seek:
+        if self._start is None or not self.seekable:
             return None
         # bwdif looks at the pictures before.
         wanted = self._start - (4 / self.timing.nominal_rate if self._deinterlace else 0)
@@ -266,7 +262,7 @@ class Decoder:
         picture.close()
         again = self._open(1, frame_threads=False)
         try:
-            found = _seek(again, clock, clock.plain(last)) if self._may_seek else None
+            found = _seek(again, clock, clock.plain(last)) if self.seekable else None
             packets = again.packets() if found is None else found[1]
             for frame in self._decoded(again, packets):
                 if frame.pts is not None and frame.pts > last:

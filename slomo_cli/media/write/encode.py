@@ -279,11 +279,6 @@ class Encoder:
     def _words(self) -> str:
         return last_words(self._tail.decode("utf-8", "replace"))
 
-    @property
-    def log(self) -> str:
-        """The end of what ffmpeg said."""
-        return self._tail.decode("utf-8", "replace")
-
 
 def _named(number: int) -> str:
     """A signal with its meaning: ``25 (File size limit exceeded)``."""

@@ -722,7 +722,7 @@ class TestTruth:
             for frame in frames_of("yuv420p"):
                 encoder.write(frame)
             encoder.finish()
-        assert len(encoder.log) <= 64 * 1024
+        assert len(encoder._tail) <= 64 * 1024
 
     def test_no_such_program(self, folder):
         with pytest.raises(EncoderError, match="cannot be started"):
