@@ -161,7 +161,7 @@ class Encoder:
         if self.target.path is None:
             return
         self._place.refuse_gone()
-        found = self._place.count(self.target, self.frames_written)
+        found = self._place.count(self.frames_written)
         if found != self.frames_written:
             words = self._words()
             raise EncoderError(
@@ -173,7 +173,7 @@ class Encoder:
                 self._place.mark_full_range()
             if self._place.path is not None:
                 sealed(self._place.path)
-            self._place.commit(self.target)
+            self._place.commit()
         except OSError as error:
             raise EncoderError(f"cannot write '{printable(self.target.path)}': {error.strerror}") from None
 
