@@ -6,8 +6,8 @@ from fractions import Fraction
 from itertools import chain
 
 from slomo_cli.errors import UsageError
-from slomo_cli.media.read.scan import HEARD
 from slomo_cli.media.read.source import PAUSING_FORMATS
+from slomo_cli.media.read.walk import HEARD
 from slomo_cli.media.tracks import sound, stretch, tags
 from slomo_cli.media.tracks.draft import Draft
 from slomo_cli.media.tracks.samples import silence, stretched
