@@ -738,6 +738,25 @@ class TestTracks:
                 assert tracks(done.path, "video")[0]["disposition"] == 1
 
     @pytest.mark.parametrize(
+        ("name", "told"),
+        [(f"out.{ending}", ending == "ts") for ending in ("mkv", "webm", "mp4", "mov", "avi", "nut", "ts")],
+    )
+    def test_titles_are_kept_or_told(self, tmp_path, make, clip, name, told):
+        """As OBS gives them to its tracks."""
+        words = ("-metadata:s:a:0", "title=Desktop", "-metadata:s:a:1", "title=Mic")
+        source = make("titles.mkv", "-i", str(clip("sound.mp4")), *"-map 0:v -map 0:a -map 0:a -c copy".split(), *words)
+        done = convert(source, tmp_path / name, preset=None)
+        found = [dict(track.metadata) for track in probe(done.path).streams if track.kind == "audio"]
+        assert [track.get("title") or track.get("name") for track in found] == (
+            [None] * 2 if told else ["Desktop", "Mic"]
+        )
+        assert [line for line in done.carry.notes if "titles of tracks" in line] == [
+            f"audio track {at} (aac, deu) is no longer called '{title}': .ts holds no titles of tracks"
+            for at, title in ((1, "Desktop"), (2, "Mic"))
+            if told
+        ]
+
+    @pytest.mark.parametrize(
         ("name", "kept", "lost"),
         [
             ("out.mkv", ["fre", "zho", "hrv"], []),
