@@ -258,7 +258,8 @@ class SourceTiming:
     first_moved: Fraction = Fraction(0)
     """Seconds from the stored stamp of the first picture to ``first_seconds``: where it alone is not even."""
     stamps_late: Fraction = Fraction(0)
-    """Seconds that every picture is shown after its stored stamp: where that, too, tells of decoding."""
+    """Seconds that every picture is shown after its stored stamp: where that, too, tells of decoding, or an edit list
+    begins amid a picture."""
     pausing: tuple[int, ...] = ()
     """Tracks of sound, by their index, that pause: their packets do not follow each other without gaps."""
     astray: tuple[int, ...] = ()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from slomo_cli.media.ffmpeg import find_ffmpeg
+from slomo_cli.media.ffmpeg import tools
 
 # How long an example takes says nothing on a machine that does other things too.
 settings.register_profile("unhurried", deadline=None)
@@ -135,7 +135,7 @@ SUBTITLES = "1\n00:00:00,200 --> 00:00:00,500\nOne\n\n2\n00:00:00,600 --> 00:00:
 
 def run_ffmpeg(*arguments: str) -> None:
     """Runs the found ffmpeg; the test fails with its words when it fails."""
-    command = [find_ffmpeg(), "-hide_banner", "-nostdin", "-v", "error", "-y", *arguments]
+    command = [tools().path, "-hide_banner", "-nostdin", "-v", "error", "-y", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr}"
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-from slomo_cli.media.ffmpeg import tools
+from slomo_cli.media.ffmpeg import Tools, tools
 from slomo_cli.media.pixels import layout_of
 from slomo_cli.media.plan.codecs import ENCODERS
 from slomo_cli.media.plan.target import Target, choose_target
@@ -36,6 +36,7 @@ class FakeTools:
         | {"subrip", "libvorbis", "libvpx", "mpeg1video", "mpeg2video", "huffyuv", "rawvideo", "v210", "qtrle"}
     )
     filters: frozenset[str] = frozenset({"rubberband", "atempo", "zscale"})
+    release = Tools.release
 
 
 def video_info(

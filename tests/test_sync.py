@@ -94,6 +94,19 @@ def test_flash_and_beep_stay_together(case: str, flashing: Callable[..., Path], 
     assert abs(flash_time(out) - beep_time(out)) <= 1 / summary.rate_out
 
 
+def test_sound_stays_where_a_cut_without_encoding_begins_amid_a_picture(
+    flashing: Callable[..., Path], make: Callable[..., Path], weights: str, tmp_path: Path
+) -> None:
+    """libav lets the first whole picture begin with the edit list, up to a picture's length too early."""
+    source = make("cut.mp4", "-ss", "0.51", "-i", str(flashing("flash-0-0.mkv")), "-c", "copy")
+    out = tmp_path / "out.mkv"
+    settings: dict[str, Any] = {"weights": weights, "device": "cpu", "threads": 1, "preset": "ultrafast"}
+
+    summary = convert(source, out, factor=8, cuts="off", duplicates="keep", **settings)
+
+    assert abs(flash_time(out) - beep_time(out)) <= 1 / summary.rate_out
+
+
 @pytest.mark.parametrize("codec", [("libx264", "-bf", "2"), ("libx264", "-bf", "0"), ("mpeg4", "-bf", "2")])
 def test_sound_of_avi_stays_with_the_picture_of_its_number(
     codec: tuple[str, ...], flashing: Callable[..., Path], make: Callable[..., Path], weights: str, tmp_path: Path

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from fractions import Fraction
 from math import lcm
 
+MOST_REORDERED = 16
+"""Pictures that a codec may store before those that are shown before them (ITU-T H.264, A.3.1)."""
+
 
 def common_time_base(seconds: Iterable[Fraction], limit: int = 2**31 - 1) -> Fraction:
     """The coarsest clock on which all these times are whole ticks; 1 microsecond when none below ``limit`` is."""

@@ -39,6 +39,12 @@ class Tools:
     def __repr__(self) -> str:
         return f"Tools({self.path!r}, {self.version!r}, {self.source!r})"
 
+    @property
+    def release(self) -> tuple[int, int]:
+        """(major, minor); a build from a snapshot counts as newer than every release."""
+        match = re.match(r"n?(\d+)\.(\d+)", self.version)
+        return (int(match[1]), int(match[2])) if match else (99, 0)
+
     @cached_property
     def encoders(self) -> frozenset[str]:
         """Names of the encoders compiled in; a name here may still lack its device (see ``try_encoder``)."""
@@ -71,18 +77,10 @@ def literal(path: str | os.PathLike[str]) -> str:
     return f"file:{name}"
 
 
-def find_ffmpeg(explicit: str | None = None) -> str:
-    """Absolute path of the ffmpeg to use; ``explicit`` is the user's ``--ffmpeg``.
+def tools(explicit: str | None = None) -> Tools:
+    """The ffmpeg to use, with its abilities; asks each binary once per process. ``explicit``: the user's ``--ffmpeg``.
 
     Raises EncoderError when a named one does not work, or when none is found.
-    """
-    return tools(explicit).path
-
-
-def tools(explicit: str | None = None) -> Tools:
-    """The ffmpeg to use, with its abilities; asks each binary once per process.
-
-    Raises EncoderError as ``find_ffmpeg`` does.
     """
     return _find(explicit or None, os.environ.get(ENVIRONMENT_NAME) or None, os.environ.get("PATH", ""))
 
@@ -152,6 +150,20 @@ def _ask(path: str, *arguments: str) -> str:
         words = last_words(done.stderr) or f"exit code {done.returncode}"
         raise EncoderError(f"{printable(path)} does not work ({words}); {_WHAT_TO_DO}")
     return done.stdout
+
+
+def encoder_formats(tools: Tools, encoder: str) -> tuple[str, ...]:
+    """Pixel formats an encoder says it takes; asked once for each ffmpeg. ``yuv420p`` where it says nothing."""
+    return _encoder_formats(tools.path, encoder)
+
+
+@lru_cache(maxsize=256)
+def _encoder_formats(path: str, encoder: str) -> tuple[str, ...]:
+    try:
+        match = re.search(r"Supported pixel formats: (.+)", _ask(path, "-hide_banner", "-h", f"encoder={encoder}"))
+    except EncoderError:
+        match = None
+    return tuple(match[1].split()) if match else ("yuv420p",)
 
 
 _ECHOES = (

@@ -45,9 +45,9 @@ def mark_full_range(path: Path) -> bool:
     return True
 
 
-def picture_number(head: bytes, name: int) -> int:
-    """The number that the first picture track's Video element holds under this name; 0 where there is none."""
-    found = _inside(head, (0, len(head)), _SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO, name)
+def picture_number(head: bytes, *path: int) -> int:
+    """The number that the first picture track's Video element holds at this path; 0 where there is none."""
+    found = _inside(head, (0, len(head)), _SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO, *path)
     return int.from_bytes(head[slice(*found)], "big") if found else 0
 
 

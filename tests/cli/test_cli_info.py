@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from slomo_cli.cli.info import info_json, info_lines, shown_size
 from slomo_cli.cli.main import cli
 from slomo_cli.errors import InputError, UsageError
-from slomo_cli.media.ffmpeg import find_ffmpeg
+from slomo_cli.media.ffmpeg import tools
 from slomo_cli.values import Chapter, ColorInfo, HdrInfo, PixelLayout, SourceTiming, StreamInfo, VideoInfo
 
 RATE = Fraction(30000, 1001)
@@ -41,7 +41,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "yuv420p",
     ]
     rest = ["-frames:v", "12", "-t", "0.4004", "-c:v", "libx264", "-c:a", "aac", "-metadata", "title=A test", str(path)]
-    subprocess.run([find_ffmpeg(), "-v", "error", *sources, *picture, *rest], check=True)
+    subprocess.run([tools().path, "-v", "error", *sources, *picture, *rest], check=True)
     return path
 
 

@@ -19,7 +19,7 @@ import torch
 
 import slomo_cli
 from slomo_cli.interpolate import Interpolator
-from slomo_cli.media.ffmpeg import find_ffmpeg
+from slomo_cli.media.ffmpeg import tools
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
 from slomo_cli.values import ColorInfo, Frame, PixelLayout
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     weights.save(path / "raw.safetensors", build("fast"), "fast", {}, {"steps": 0})
     source = ["-f", "lavfi", "-i", "testsrc2=size=160x96:rate=30", "-frames:v", "60", "-pix_fmt", "yuv420p"]
-    subprocess.run([find_ffmpeg(), "-v", "error", *source, str(path / "clip.mp4")], check=True)
+    subprocess.run([tools().path, "-v", "error", *source, str(path / "clip.mp4")], check=True)
     return path
 
 
@@ -113,10 +113,10 @@ def test_a_conversion_killed_while_ffmpeg_starts_leaves_no_process(folder: Path)
     home = folder / "killed"
     home.mkdir()
     sound = ["-i", str(folder / "clip.mp4"), "-f", "lavfi", "-i", "sine=duration=2", "-c:v", "copy"]
-    subprocess.run([find_ffmpeg(), "-v", "error", *sound, str(home / "clip.mp4")], check=True)
+    subprocess.run([tools().path, "-v", "error", *sound, str(home / "clip.mp4")], check=True)
     slow = home / "ffmpeg"
     slow.write_text(
-        f'#!/bin/sh\ncase "$*" in *pipe:0*) touch "{home}/begun"; sleep 1;; esac\nexec "{find_ffmpeg()}" "$@"\n'
+        f'#!/bin/sh\ncase "$*" in *pipe:0*) touch "{home}/begun"; sleep 1;; esac\nexec "{tools().path}" "$@"\n'
     )
     slow.chmod(0o755)
     words = ["convert", "clip.mp4", "--factor", "2", "-o", "out.mp4", "--weights", "../raw.safetensors"]

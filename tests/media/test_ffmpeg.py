@@ -10,7 +10,7 @@ import pytest
 
 from slomo_cli.errors import EncoderError
 from slomo_cli.media import ffmpeg
-from slomo_cli.media.ffmpeg import ENVIRONMENT_NAME, find_ffmpeg, last_words, literal, tools, try_encoder
+from slomo_cli.media.ffmpeg import ENVIRONMENT_NAME, last_words, literal, tools, try_encoder
 
 posix = pytest.mark.skipif(os.name == "nt", reason="the stand-ins are shell scripts")
 
@@ -64,7 +64,6 @@ def test_the_bundled_binary_is_found_and_works() -> None:
 def test_one_binary_is_asked_once() -> None:
     assert tools() is tools(None)
     assert tools("") is tools()
-    assert find_ffmpeg() == tools().path
 
 
 @posix
@@ -134,7 +133,7 @@ def test_a_named_binary_that_does_not_work_is_an_error(
         if variable:
             monkeypatch.setenv(ENVIRONMENT_NAME, variable)
         with pytest.raises(EncoderError) as caught:
-            find_ffmpeg(explicit)
+            tools(explicit)
         message = str(caught.value)
         assert path in message
         assert "\n" not in message
@@ -147,7 +146,7 @@ def test_a_binary_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(ffmpeg, "ANSWER_SECONDS", 0.2)
 
     with pytest.raises(EncoderError, match="did not answer"):
-        find_ffmpeg(script(tmp_path / "slow", "exec sleep 5"))
+        tools(script(tmp_path / "slow", "exec sleep 5"))
 
 
 def test_without_any_ffmpeg_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +155,7 @@ def test_without_any_ffmpeg_the_error_says_what_to_do(tmp_path: Path, monkeypatc
     ffmpeg._find.cache_clear()
 
     with pytest.raises(EncoderError, match="pip install imageio-ffmpeg"):
-        find_ffmpeg()
+        tools()
 
 
 @pytest.mark.parametrize(("encoder", "pix_fmt"), [("libx264", "yuv420p"), ("ffv1", "gray16le"), ("gif", "pal8")])

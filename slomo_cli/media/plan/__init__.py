@@ -6,4 +6,5 @@ Nothing here runs or writes anything, but to ask ffmpeg what it can do:
     choose         which container and encoder     conform        how the planes reach it
     codecs         what each is written by         hdr            HDR10's own data, as options
     wishes         the user's own arguments        limits         what none of them can hold
+    losses         what is lost on the way, in words
 """

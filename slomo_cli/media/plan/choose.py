@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-from functools import lru_cache
 from pathlib import Path
 
 from slomo_cli.errors import EncoderError, UsageError, printable
@@ -13,12 +10,6 @@ from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.names import NUMBERED
 from slomo_cli.media.plan.codecs import CODECS, ENCODERS, EncoderInfo, codec_word, encoder_of
 from slomo_cli.values import EncodeSettings, PixelLayout
-
-
-def version_number(version: str) -> tuple[int, int]:
-    """(major, minor) of what ffmpeg calls itself; a build from a snapshot counts as newer than every release."""
-    match = re.match(r"n?(\d+)\.(\d+)", version)
-    return (int(match[1]), int(match[2])) if match else (99, 0)
 
 
 def container_of(path: Path | None) -> tuple[Container, str]:
@@ -98,26 +89,3 @@ def alternatives(encoder: EncoderInfo | None, tools: Tools) -> str:
     working = [name for name in same if name in tools.encoders and not encoder_of(name).hardware]
     working = working or [word for word, names in CODECS.items() if any(n in tools.encoders for n in names)]
     return f"use --codec {' or '.join(working[:6])}" if working else "use another ffmpeg with --ffmpeg"
-
-
-@lru_cache(maxsize=256)
-def _formats_of(ffmpeg: str, encoder: str) -> tuple[str, ...]:
-    try:
-        done = subprocess.run(
-            [ffmpeg, "-hide_banner", "-h", f"encoder={encoder}"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=10,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ("yuv420p",)
-    match = re.search(r"Supported pixel formats: (.+)", done.stdout)
-    return tuple(match[1].split()) if match else ("yuv420p",)
-
-
-def encoder_formats(tools: Tools, encoder: str) -> tuple[str, ...]:
-    """Pixel formats an encoder says it takes; asked once for each ffmpeg. ``yuv420p`` where it says nothing."""
-    return _formats_of(tools.path, encoder)

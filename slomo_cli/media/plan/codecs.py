@@ -42,18 +42,7 @@ class EncoderInfo:
     """Frames per second."""
 
 
-_X264_PRESETS = (
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-    "placebo",
-)
+_X264_PRESETS = tuple("ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split())
 
 
 def _names(option: str, *own: str) -> tuple[str, dict[str, str]]:
@@ -95,19 +84,8 @@ _DEEP_RGB = ("gbrp", "gbrp10le", "gbrp12le")
 _FFV1_FORMATS = (
     *_yuv((8, 9, 10, 12, 14, 16)),
     *_yuv((8, 9, 10, 16), alpha=True),
-    "yuva422p12le",
-    "yuva444p12le",
-    "yuv440p",
-    "yuv411p",
-    "yuv410p",
-    "gray",
-    "gray9le",
-    "gray10le",
-    "gray12le",
-    "gray14le",
-    "gray16le",
-    "bgr0",
-    "bgra",
+    *"yuva422p12le yuva444p12le yuv440p yuv411p yuv410p".split(),
+    *"gray gray9le gray10le gray12le gray14le gray16le bgr0 bgra".split(),
     *(f"gbrp{bits}le" for bits in (9, 10, 12, 14, 16)),
     *(f"gbrap{bits}le" for bits in (10, 12, 14, 16)),
 )
@@ -259,18 +237,7 @@ CODECS: dict[str, tuple[str, ...]] = {
 
 ALIASES = {"x264": "h264", "avc": "h264", "x265": "hevc", "h265": "hevc", "jpeg": "jpg", "mjpeg": "jpg", "tif": "tiff"}
 
-HARDWARE_ENDINGS = (
-    "_nvenc",
-    "_qsv",
-    "_amf",
-    "_vaapi",
-    "_videotoolbox",
-    "_vulkan",
-    "_mf",
-    "_v4l2m2m",
-    "_d3d12va",
-    "_rkmpp",
-)
+HARDWARE_ENDINGS = tuple("_nvenc _qsv _amf _vaapi _videotoolbox _vulkan _mf _v4l2m2m _d3d12va _rkmpp".split())
 
 
 def codec_word(name: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media import formats
-from slomo_cli.media.ffmpeg import Tools
-from slomo_cli.media.plan.choose import encoder_formats
+from slomo_cli.media.containers import COLOURED, Container
+from slomo_cli.media.ffmpeg import Tools, encoder_formats
 from slomo_cli.media.plan.codecs import EncoderInfo
 from slomo_cli.media.plan.wishes import UserOption
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo, usual_matrix
@@ -44,22 +44,21 @@ class Conformed:
 
 def conform(
     encoder: EncoderInfo,
+    container: Container,
     info: VideoInfo,
     layout: PixelLayout,
     settings: EncodeSettings,
     tools: Tools,
     user_options: Iterable[UserOption],
-    size: tuple[int, int],
     *,
     can_be_marked: bool,
-    says_matrix: bool,
 ) -> Conformed:
-    """Decide it. size: (width, height) of the source; can_be_marked: the output is a Matroska file; says_matrix: it has
-    a place for the matrix.
+    """Decide it. can_be_marked: the output is a file, in which something may be set right after the run.
 
     Raises EncoderError when the encoder takes no pixel format that could be made.
     """
     kind = _kind(encoder)
+    says_matrix = container.marks or encoder.codec in COLOURED
     feed, choice = _pixels(encoder, info.color, layout, settings, tools, user_options, kind)
     color = info.color
     if layout.family == "gray" and feed.family == "yuv":
@@ -71,7 +70,7 @@ def conform(
     if encoder.codec == "gif" and feed.alpha:
         warnings.append("pixels of a GIF are opaque or not there: partial transparency is lost")
     full = encoder.limited and color.range == formats.FULL and feed.family != "rgb" and choice.layout.family == "yuv"
-    marked = full and can_be_marked and encoder.codec in _MARKABLE
+    marked = full and can_be_marked and container.muxer == "matroska" and encoder.codec in _MARKABLE
     if marked:
         color = replace(color, range=formats.LIMITED)
     elif full:
@@ -80,7 +79,7 @@ def conform(
         feed,
         choice,
         color,
-        size,
+        (info.width, info.height),
         kind,
         limited=encoder.limited,
         marked=says_matrix,
@@ -90,7 +89,7 @@ def conform(
     tags = replace(color, matrix=0) if feed.family == "rgb" else color
     if converters and feed.family == "yuv" and color.matrix not in (formats.UNSAID, *formats.SCALE_MATRICES):
         # Filters refuse what they cannot compute.
-        tags = replace(color, matrix=formats.assumed_matrix(color, size[1]))
+        tags = replace(color, matrix=formats.assumed_matrix(color, info.height))
         warnings.append(f"colours are converted as if their matrix were {formats.SCALE_MATRICES[tags.matrix]}'s")
     elif converters and feed.family == "yuv" and color.matrix == formats.CONSTANT_LUMINANCE:
         tags = replace(color, matrix=formats.NEAR_IT)
@@ -98,9 +97,9 @@ def conform(
             near = formats.SCALE_MATRICES[formats.NEAR_IT]
             warnings.append(f"colours of constant luminance are converted as if their matrix were {near}'s")
     if kind == "video" and layout.family == choice.layout.family == "yuv":
-        warnings += _matrix_warnings(encoder, result.matrix, size[1], says_matrix)
+        warnings += _matrix_warnings(encoder, result.matrix, info.height, says_matrix)
     if encoder.codec == "utvideo" and tags.matrix == formats.UNSAID:
-        tags = replace(tags, matrix=formats.assumed_matrix(color, size[1]))  # it says BT.601 where it is not told
+        tags = replace(tags, matrix=formats.assumed_matrix(color, info.height))  # it says BT.601 where it is not told
     converting = [*converters, formats.setparams(result)] if converters else []
     return Conformed(
         feed=feed,

@@ -13,6 +13,8 @@ from slomo_cli.media.plan.wishes import UserOption
 _MILLISECOND = Fraction(1, 1000)
 _MILLISECONDS = frozenset({"matroska", "webm", "webp", "avi"})
 """Muxers that lay pictures nearer than a millisecond upon each other, or (AVI) show them slower."""
+_GIF_RATE = 100
+"""GIF counts in hundredths of a second."""
 _MPEG = frozenset({"mpeg1video", "mpeg2video"})
 _MPEG_RATES = tuple(Fraction(rate) for rate in ("24000/1001", 24, 25, "30000/1001", 30, 50, "60000/1001", 60))
 
@@ -39,6 +41,10 @@ def refuse_rate(
     if rate * _MILLISECOND > 1 and muxer in _MILLISECONDS:
         raise UsageError(
             f".{extension} holds at most 1000 frames per second, found {float(rate):.6g}: write .mp4, or ask for fewer"
+        )
+    if encoder.codec == "gif" and rate > _GIF_RATE:
+        raise UsageError(
+            f"GIF holds at most {_GIF_RATE} frames per second, found {float(rate):.6g}: use --rate 50 or less"
         )
     lenient = any(name.partition(":")[0] == "strict" for name, _ in user_options)
     if encoder.codec in _MPEG and not lenient and not _is_rate_of_mpeg(encoder.codec, rate):

@@ -1,34 +1,33 @@
 """What will be written and how, decided before the run: container, encoder, pixel format, colour tags, orientation.
 
-``choose_target`` looks at the output's name, the source's headers and the settings. It reads no file; the only thing
-it may run is the one-frame trial of an encoder that needs a device.
+``choose_target`` looks at the output's name, the source's headers and the settings. It reads no file; all that it may
+run is an ffmpeg that says what an encoder takes, or tries one that needs a device with one frame.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from slomo_cli.errors import EncoderError, UsageError
+from slomo_cli.errors import EncoderError
 from slomo_cli.media import formats
-from slomo_cli.media.containers import COLOURED, RANGED, SHAPELESS, Container
+from slomo_cli.media.containers import Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
 from slomo_cli.media.names import numbered
-from slomo_cli.media.orientation import Orientation, orientation_of
+from slomo_cli.media.orientation import orientation_of
+from slomo_cli.media.plan import losses
 from slomo_cli.media.plan.choose import (
     alternatives,
     check_pattern,
     choose_encoder,
     container_of,
-    version_number,
 )
 from slomo_cli.media.plan.codecs import EncoderInfo, quality_options
-from slomo_cli.media.plan.conform import Conformed, conform
+from slomo_cli.media.plan.conform import conform
 from slomo_cli.media.plan.hdr import hdr_options
 from slomo_cli.media.plan.limits import refuse_rate, refuse_size
 from slomo_cli.media.plan.wishes import UserOption, parse_encoder_args, refuse_other_encoder
@@ -36,15 +35,6 @@ from slomo_cli.media.plays import play_options
 from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo
 
 _NAME_BYTES = 255
-_EXTRAS = {
-    "alpha": "transparency is lost: it lies in a picture of its own (AVIF); convert the source to .png or .apng first",
-    "closed captions": "closed captions dropped: they lie inside the old pictures",
-    "360-degree": "the mark for 360-degree display is lost: players show the picture flat",
-    "colour profile": "the source's colour profile is lost: its colours are taken for those of sRGB, and look paler "
-    "where it is wider (Display P3, Adobe RGB); convert the source to sRGB first",
-    "stereoscopic": "the mark for stereoscopic display is lost: players show both views at once",
-}
-"""What is said of ``VideoInfo.picture_extras``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +145,13 @@ def choose_target(
     encoder = choose_encoder(container, extension, layout, settings, tools)
     refuse_other_encoder(user_options, encoder.name)
     pixels = conform(
-        encoder,
-        info,
-        layout,
-        settings,
-        tools,
-        user_options,
-        (info.width, info.height),
-        can_be_marked=container.muxer == "matroska" and target_path is not None,
-        says_matrix=container.marks or encoder.codec in COLOURED,
+        encoder, container, info, layout, settings, tools, user_options, can_be_marked=target_path is not None
     )
     choice = pixels.choice
     if encoder.hardware and (complaint := try_encoder(tools, encoder.name, choice.pix_fmt)) is not None:
         raise EncoderError(f"{encoder.name} does not work here: {complaint}; {alternatives(encoder, tools)}")
 
-    version = version_number(tools.version)
+    version = tools.release
     orientation = orientation_of(info.display_matrix)
     as_tag = container.display_matrix is not None and version >= container.display_matrix
     turned = () if as_tag else orientation.filters
@@ -181,15 +163,13 @@ def choose_target(
     hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
     warnings = [
         *pixels.warnings,
-        *_float_warnings(info),
-        *_crop_warnings(info),
-        *(_EXTRAS[name] for name in info.picture_extras),
-        *_turn_warnings(extension, orientation, as_tag),
-        *_mark_warnings(info, container, encoder, extension),
-        *_range_warnings(pixels, container, encoder, extension),
-        *_pad_warnings(encoder, info, pad),
+        *losses.of_source(info),
+        *losses.of_orientation(extension, orientation, as_tag),
+        *losses.of_marks(info, container, encoder, extension),
+        *losses.of_range(pixels, container, encoder, extension),
+        *losses.by_padding(encoder, info, pad),
         *hdr_warnings,
-        *_rate_warnings(encoder, rate),
+        *losses.of_speed(encoder, rate),
     ]
     options: list[tuple[str, str]] = [("pix_fmt:v:0", choice.pix_fmt)] if encoder.codec != "gif" else []
     options += _specified(encoder.fixed)
@@ -242,77 +222,6 @@ def _shape(info: VideoInfo, swapped: bool) -> str:
     return f"setsar={aspect.numerator}/{aspect.denominator}:max={max(aspect.numerator, aspect.denominator)}"
 
 
-def _pad_warnings(encoder: EncoderInfo, info: VideoInfo, pad: tuple[int, int]) -> list[str]:
-    if pad == (0, 0):
-        return []
-    lines = " and ".join(name for name, count in zip(("column", "row"), pad, strict=True) if count)
-    return [
-        f"{encoder.name} needs even sizes: {info.width}x{info.height} is padded to "
-        f"{info.width + pad[0]}x{info.height + pad[1]} by repeating the last {lines}"
-    ]
-
-
-_UNUSUAL = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}, {16: "PQ", 18: "HLG"}
-"""Primaries and transfers with which a picture without its marks looks plainly wrong."""
-
-
-def _mark_warnings(info: VideoInfo, container: Container, encoder: EncoderInfo, extension: str) -> list[str]:
-    """What players will take wrong because nothing in the file says better."""
-    if container.marks:
-        return []
-    found = zip(_UNUSUAL, (info.color.primaries, info.color.transfer), strict=True)
-    colours = [names[number] for names, number in found if number in names]
-    warnings = []
-    if colours and encoder.codec not in COLOURED:
-        named = " ".join(colours)
-        warnings.append(
-            f"the marks of {named} colours are lost: {encoder.codec} in .{extension} holds none, players show them pale"
-        )
-    if info.sample_aspect != 1 and encoder.codec in SHAPELESS:
-        shape = f"{info.sample_aspect.numerator}:{info.sample_aspect.denominator}"
-        warnings.append(f"the shape of the pixels, {shape}, is lost: .{extension} has no mark for it")
-    return warnings
-
-
-def _range_warnings(pixels: Conformed, container: Container, encoder: EncoderInfo, extension: str) -> list[str]:
-    """Of samples that are written at full range; those that are converted to the limited one need no mark."""
-    full = pixels.range == formats.FULL and pixels.choice.layout.family == "yuv"
-    if not full or encoder.codec in RANGED or container.muxer in ("matroska", "webm"):
-        return []
-    return [
-        f"the mark of full-range samples is lost: {encoder.codec} in .{extension} holds none, players show them with "
-        "too much contrast"
-    ]
-
-
-def _float_warnings(info: VideoInfo) -> list[str]:
-    if not re.search(r"f16|f32", info.pix_fmt):
-        return []
-    return [
-        f"samples in floating point become integers of {info.layout.bits} bits: what is brighter than 1 or below 0 is "
-        "cut off"
-    ]
-
-
-def _crop_warnings(info: VideoInfo) -> list[str]:
-    if not any(info.crop):
-        return []
-    left, top, right, bottom = info.crop
-    return [
-        f"players show {info.width - left - right}x{info.height - top - bottom} of the source's "
-        f"{info.width}x{info.height}: its hidden margins ({left} left, {top} top, {right} right, {bottom} bottom) "
-        "become visible"
-    ]
-
-
-def _turn_warnings(extension: str, orientation: Orientation, as_tag: bool) -> list[str]:
-    if as_tag or orientation.is_upright:
-        return []
-    if orientation.is_right_angled:
-        return [f"the picture is turned upright: .{extension} written by this ffmpeg has no mark for orientation"]
-    return [f"the rotation of {orientation.degrees:.4g} degrees is lost: .{extension} has no mark for it"]
-
-
 def _location_args(color: ColorInfo, feed: PixelLayout) -> tuple[str, ...]:
     """Chroma siting goes in with the picture: as an input option every version of ffmpeg hands it on."""
     name = formats.CHROMA_LOCATIONS.get(color.chroma_location)
@@ -363,12 +272,3 @@ def _container_options(
         # MP3's delay makes its first stamp negative; moving everything up from there would shift the picture.
         options.append(("avoid_negative_ts", "disabled"))
     return options
-
-
-def _rate_warnings(encoder: EncoderInfo, rate: Fraction) -> list[str]:
-    """GIF counts in hundredths of a second, and its players slow down what is shorter than two of them."""
-    if encoder.codec != "gif" or rate <= 50:
-        return []
-    if rate > 100:
-        raise UsageError(f"GIF holds at most 100 frames per second, found {float(rate):.6g}: use --rate 50 or less")
-    return [f"players show a GIF at 50 frames per second at most, found {float(rate):.6g}: it will run slow"]

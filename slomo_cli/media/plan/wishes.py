@@ -11,19 +11,7 @@ UserOption = tuple[str, str | None]
 """(option without its dash, value); None for a flag."""
 
 _FLAGS = frozenset(
-    (
-        "an",
-        "sn",
-        "dn",
-        "bitexact",
-        "xerror",
-        "copyts",
-        "start_at_zero",
-        "autorotate",
-        "noautorotate",
-        "accurate_seek",
-        "hide_banner",
-    )
+    """an sn dn bitexact xerror copyts start_at_zero autorotate noautorotate accurate_seek hide_banner""".split()
 )
 _REFUSED = {
     "i": "slomo gives the inputs",
@@ -32,89 +20,30 @@ _REFUSED = {
     "f": "the container follows from the name of the output",
     "map": "slomo maps the streams",
     "vn": "slomo makes pictures",
-    "filter_complex": "use -vf for a simple filter",
-    "lavfi": "use -vf for a simple filter",
-    "filter_complex_script": "use -vf for a simple filter",
-    "filter_script": "use -vf for a simple filter",
-    "r": "the rate is chosen with --rate or --target",
-    "fps_mode": "the rate is chosen with --rate or --target",
-    "vsync": "the rate is chosen with --rate or --target",
+    "filter_complex lavfi filter_complex_script filter_script": "use -vf for a simple filter",
+    "r fps_mode vsync": "the rate is chosen with --rate or --target",
     "enc_time_base": "slomo chooses the clock",
-    "t": "use --end",
-    "to": "use --end",
-    "ss": "use --start",
-    "sseof": "use --start",
-    "shortest": "every frame is written",
-    "frames": "every frame is written",
-    "vframes": "every frame is written",
-    "fs": "every frame is written",
-    "pass": "a stream through a pipe can be read once only",
-    "passlogfile": "a stream through a pipe can be read once only",
+    "t to": "use --end",
+    "ss sseof": "use --start",
+    "shortest frames vframes fs": "every frame is written",
+    "pass passlogfile": "a stream through a pipe can be read once only",
     "attach": "attachments come from the source",
-    "dump_attachment": "it writes a file of its own",
-    "vstats": "it writes a file of its own",
-    "vstats_file": "it writes a file of its own",
+    "dump_attachment vstats vstats_file report sdp_file": "it writes a file of its own",
+    "stats_enc_post stats_enc_pre stats_mux_pre": "it writes a file of its own",
     "progress": "use --progress",
-    "report": "it writes a file of its own",
-    "sdp_file": "it writes a file of its own",
-    "stats_enc_post": "it writes a file of its own",
-    "stats_enc_pre": "it writes a file of its own",
-    "stats_mux_pre": "it writes a file of its own",
     "target": "use --codec",
     "stdin": "standard input carries the picture",
-    "loglevel": "slomo reads ffmpeg's messages",
-    "v": "slomo reads ffmpeg's messages",
+    "loglevel v": "slomo reads ffmpeg's messages",
 }
+"""Options that are slomo's own, and what to do instead."""
+_WHY_REFUSED = {name: reason for names, reason in _REFUSED.items() for name in names.split()}
 _COUNT_CHANGING = frozenset(
-    (
-        "fps",
-        "select",
-        "framestep",
-        "decimate",
-        "mpdecimate",
-        "minterpolate",
-        "framerate",
-        "telecine",
-        "pullup",
-        "fieldmatch",
-        "detelecine",
-        "loop",
-        "trim",
-        "setpts",
-        "settb",
-        "tile",
-        "reverse",
-        "thumbnail",
-        "tinterlace",
-        "tmix",
-        "freezeframes",
-        "tpad",
-        "concat",
-        "shuffleframes",
-        "dejudder",
-        "fieldorder",
-        "separatefields",
-        "doubleweave",
-        "weave",
-        "w3fdif",
-        "segment",
-        "movie",
-        "random",
-        "bwdif",
-        "estdif",
-        "interlace",
-        "tblend",
-        "untile",
-        "zoompan",
-        "amplify",
-        "fsync",
-        "graphmonitor",
-        "mestimate",
-        "repeatfields",
-        "tlut2",
-        "tmedian",
-    )
+    """fps select framestep decimate mpdecimate minterpolate framerate telecine pullup fieldmatch detelecine loop trim
+    setpts settb tile reverse thumbnail tinterlace tmix freezeframes tpad concat shuffleframes dejudder fieldorder
+    separatefields doubleweave weave w3fdif segment movie random bwdif estdif interlace tblend untile zoompan amplify
+    fsync graphmonitor mestimate repeatfields tlut2 tmedian""".split()
 )
+"""Filters after which there are more frames, or fewer, or at other times."""
 _DOUBLING = {
     "yadif": ("mode", 0, ("1", "3", "send_field", "send_field_nospatial")),
     "nnedi": ("field", 2, ("-2", "2", "3", "af", "tf", "bf")),
@@ -123,16 +52,8 @@ _DOUBLING = {
 _PARAMS = ("x264-params", "x264opts", "x265-params", "svtav1-params", "aom-params", "rav1e-params", "vvenc-params")
 """Options that are lists of their own: the user's entries are added to ours and win over equal ones."""
 
-_SAME = {
-    "codec": "c",
-    "vcodec": "c",
-    "filter": "vf",
-    "profile": "profile",
-    "q": "q",
-    "qscale": "q",
-    "crf": "crf",
-    "vb": "b",
-}
+_SAME = {"codec": "c", "vcodec": "c", "filter": "vf", "qscale": "q", "vb": "b"}
+"""Other names of options."""
 
 
 def parse_encoder_args(words: Sequence[str]) -> tuple[UserOption, ...]:
@@ -146,7 +67,7 @@ def parse_encoder_args(words: Sequence[str]) -> tuple[UserOption, ...]:
                 f"expected encoder arguments as -option value, found '{printable(word)}'; inputs and output are slomo's"
             )
         name = word[1:]
-        reason = _REFUSED.get(name.partition(":")[0])
+        reason = _WHY_REFUSED.get(name.partition(":")[0])
         if reason is not None:
             raise UsageError(f"-{printable(name)} cannot be among the encoder arguments: {reason}")
         if name.partition(":")[0] in _FLAGS:

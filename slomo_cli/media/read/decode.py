@@ -11,23 +11,21 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import av.error
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.read.deinterlace import Deinterlacer
-from slomo_cli.media.read.fields import SecondFields
 from slomo_cli.media.read.grid import snapped
-from slomo_cli.media.read.scan import Joins
+from slomo_cli.media.read.joins import Joins
 from slomo_cli.media.read.sequence import open_picture
 from slomo_cli.media.read.uniform import Uniform
 from slomo_cli.text import counted
 from slomo_cli.values import Frame, SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from av.packet import Packet
     from av.video.frame import VideoFrame
 
@@ -83,17 +81,16 @@ class Decoder:
         self._iterator: Generator[Frame] | None = None
         self._stopped = False
         self._latest_fed = -(1 << 63)
-        seekable = bool(_SEEKABLE & set(info.container.split(",")))
-        self._may_seek = seekable and timing.stamped and timing.continuous and not (timing.by_number or timing.strays)
+        known = bool(_SEEKABLE & set(info.container.split(",")))
+        self.seekable = known and timing.stamped and timing.continuous and not (timing.by_number or timing.strays)
+        """Whether a late ``start`` is reached without decoding all that is before it."""
         self._shown = f"'{printable(os.fspath(info.path))}'"
         self._uniform = Uniform(info, self._shown, self.warnings)
 
     def __enter__(self) -> Decoder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -109,11 +106,6 @@ class Decoder:
             # ValueError: it is running in another thread, sees the flag at its next packet and ends by itself.
             with contextlib.suppress(ValueError):
                 self._iterator.close()
-
-    @property
-    def seekable(self) -> bool:
-        """Whether a late ``start`` is reached without decoding all that is before it."""
-        return self._may_seek
 
     def _frames(self) -> Generator[Frame]:
         """The window from ``start`` to ``end``; only what is delivered is copied."""
@@ -190,7 +182,7 @@ class Decoder:
 
     def _start_for_seeking(self) -> Fraction | None:
         """The time at or before which decoding must begin, or None where it begins at the beginning."""
-        if self._start is None or not self._may_seek:
+        if self._start is None or not self.seekable:
             return None
         # bwdif looks at the pictures before.
         wanted = self._start - (4 / self.timing.nominal_rate if self._deinterlace else 0)
@@ -241,13 +233,10 @@ class Decoder:
 
     def _decoded(self, picture: PictureTrack, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
         """Pictures of these packets and of the drained decoder; damaged packets are passed over, each counted once."""
-        fields = SecondFields(picture.stream.codec_context.extradata) if self.info.codec == "h264" else None
         for packet in packets:
             if self._stopped:
                 return
-            # A second field is no picture to be missed at the end, nor what is empty.
-            none = picture.stands or (fields is not None and fields.met_in(packet))
-            if packet.pts is not None and not packet.is_discard and not none:
+            if packet.pts is not None and not packet.is_discard and not picture.stands:
                 self._latest_fed = max(self._latest_fed, packet.pts)
             try:
                 frames = picture.decode(packet)
@@ -273,7 +262,7 @@ class Decoder:
         picture.close()
         again = self._open(1, frame_threads=False)
         try:
-            found = _seek(again, clock, clock.plain(last)) if self._may_seek else None
+            found = _seek(again, clock, clock.plain(last)) if self.seekable else None
             packets = again.packets() if found is None else found[1]
             for frame in self._decoded(again, packets):
                 if frame.pts is not None and frame.pts > last:
@@ -315,16 +304,11 @@ def _seek(picture: PictureTrack, clock: _Clock, wanted: Fraction) -> tuple[int, 
         for packet in packets:
             if packet.is_keyframe and packet.pts is not None and not packet.is_discard:
                 if clock.plain(packet.pts) <= wanted:
-                    return packet.pts, _chain(packet, packets)
+                    return packet.pts, chain([packet], packets)
                 break
         # The index counts decoding times, a transport stream has none: the keyframe found may be shown too late.
         back = max(2 * back, Fraction(1))
     return None
-
-
-def _chain(first: Packet[Any], rest: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    yield first
-    yield from rest
 
 
 class _Clock:

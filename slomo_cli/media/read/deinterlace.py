@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import av.error
@@ -80,20 +79,16 @@ class Deinterlacer:
 
     def _build(self, picture: VideoFrame) -> Any:
         graph: Any = Graph()
-        if hasattr(graph, "threads"):  # PyAV 17 on; one picture at a time is too little for many
-            graph.threads = 1
+        graph.threads = 1  # one picture at a time is too little for many
         name = picture.format.name
         always = self._interlaced_unsaid and not picture.interlaced_frame
         how = f"parity={self._parity}:deint=all" if always else "parity=auto:deint=interlaced"
-        steps = [
+        graph.link_nodes(
             graph.add_buffer(width=picture.width, height=picture.height, format=name, time_base=Fraction(1, 1000)),
             graph.add("bwdif", f"mode=send_frame:{how}"),
             graph.add("format", f"pix_fmts={name}"),
             graph.add("buffersink"),
-        ]
-        for left, right in pairwise(steps):
-            left.link_to(right)
-        graph.configure()
+        ).configure()
         return graph
 
     def _ready(self) -> Iterator[VideoFrame]:

@@ -1,4 +1,5 @@
-"""What libav reads over in MP4 and MOV: edits that play a part of a track at another speed, as a still, or not at all.
+"""What libav reads over in MP4 and MOV: edits that play a part of a track at another speed, as a still, or not at all,
+and that one may begin amid a picture.
 
 The index is walked box by box (ISO/IEC 14496-12, 4.2); of all that it holds only the edit lists (8.6.6) are read.
 """
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import dropwhile
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from slomo_cli.media.read.opening import READ_ERRORS, open_container
 
 _NORMAL = 1 << 16
 """The speed of an edit is a fixed-point number with 16 bits behind the point."""
@@ -30,6 +33,18 @@ def odd_edits(path: Path) -> tuple[list[Fraction], bool]:
             begun = dropwhile(lambda edit: edit[1] == _NOTHING, edits)
             pauses |= is_heard_or_seen and any(length > 0 and first == _NOTHING for length, first, _ in begun)
     return sorted(Fraction(speed, _NORMAL) for speed in speeds - {_NORMAL}), pauses
+
+
+def begun_before(path: Path, stream_index: int, place: int) -> int | None:
+    """The stamp, by the edit's beginning, of the packet that lies at this place; None where that is not met.
+
+    Where an edit begins amid a picture, as after a cut without encoding, libav lets the first whole one begin with it,
+    which is up to a picture's length too early for the sound.
+    """
+    with contextlib.suppress(*READ_ERRORS), open_container(path, advanced_editlist="0") as container:
+        packets: Any = container.demux(container.streams[stream_index])
+        return next((packet.pts for packet in packets if packet.pos == place), None)
+    return None
 
 
 def _edits(path: Path) -> Iterator[tuple[bool, list[tuple[int, int, int]]]]:

@@ -55,12 +55,8 @@ class Stamps(Sequence[Fraction]):
     def __getitem__(self, index: slice) -> Sequence[Fraction]: ...
     def __getitem__(self, index: int | slice) -> Fraction | Sequence[Fraction]:
         if isinstance(index, slice):
-            return Stamps(self._ticks[index], self._time_base, self._grid)._after(self._ticks)
+            return [self[at] for at in range(len(self))[index]]
         return snapped(int(self._ticks[index]) - int(self._ticks[0]), self._time_base, self._grid)
-
-    def _after(self, whole: Ticks | range) -> list[Fraction]:
-        """The times of these ticks counted from the first of ``whole``."""
-        return [snapped(int(tick) - int(whole[0]), self._time_base, self._grid) for tick in self._ticks]
 
 
 def snapped(ticks: int, time_base: Fraction, grid: Fraction | None) -> Fraction:

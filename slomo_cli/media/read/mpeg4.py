@@ -31,14 +31,17 @@ class Mpeg4Packets:
 
     def none_in(self, packet: Any) -> bool:
         """Whether no picture belongs to this packet: the one before stands on."""
-        if packet.size > _EMPTY_BYTES:
-            self._waiting += max(0, bytes(packet).count(_PICTURE) - 1) if self.packed else 0
+        if packet.size > _EMPTY_BYTES and not self.packed:
+            return False
+        _, *pictures = bytes(packet).split(_PICTURE)
+        is_coded = self._is_coded(pictures[0]) if pictures and self._time_bits else None
+        if packet.size > _EMPTY_BYTES or is_coded:
+            self._waiting += max(0, len(pictures) - 1) if self.packed else 0
             return False
         if self._waiting:
             self._waiting -= 1
             return False
-        _, picture, rest = bytes(packet).partition(_PICTURE)
-        return bool(picture and self._time_bits) and not self._is_coded(rest)
+        return is_coded is False
 
     def _is_coded(self, picture: bytes) -> bool:
         """The bit ``vop_coded`` (6.2.5): after two bits of kind, whole seconds as ones up to a zero, and the time."""

@@ -6,48 +6,34 @@ them; headers alone are often silent or wrong about these. Only of a GIF that be
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import re
 import struct
 from datetime import UTC, datetime
 from fractions import Fraction
-from itertools import dropwhile, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
 from av.filter import Graph
 
 from slomo_cli.errors import InputError, printable
-from slomo_cli.media.matroska import picture_number
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
 from slomo_cli.media.plays import plays_of
+from slomo_cli.media.read.beside import chapters_of, other_streams, pairs, stream_duration
 from slomo_cli.media.read.fields import jpeg_order
+from slomo_cli.media.read.header import chroma_location, crop, dolby_profile, track_header
 from slomo_cli.media.read.icc import is_other_than_srgb, stored_profile
+from slomo_cli.media.read.opening import as_text, is_foreign
 from slomo_cli.media.read.sequence import CONTAINER, ImageSequence, open_picture
-from slomo_cli.media.read.source import (
-    LENGTHLESS,
-    RAW_STREAMS,
-    PictureTrack,
-    as_text,
-    disposition_of,
-    first_picture,
-    is_cover,
-    is_foreign,
-    open_container,
-    seconds,
-)
-from slomo_cli.values import Chapter, ColorInfo, HdrInfo, PixelLayout, StreamInfo, VideoInfo
+from slomo_cli.media.read.source import RAW_STREAMS, PictureTrack, disposition_of, first_picture, seconds
+from slomo_cli.values import ColorInfo, HdrInfo, PixelLayout, VideoInfo
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-__all__ = ["open_container", "probe"]
 
 _MICROSECONDS = 1_000_000
 _HEAD_BYTES = 1 << 16
@@ -65,60 +51,58 @@ def probe(path: str | Path) -> VideoInfo:
     """
     shown = f"'{printable(os.fspath(path))}'"
     with open_picture(path, threads=1) as picture:
+        sequence = picture if isinstance(picture, ImageSequence) else None
         container, stream = picture.container, picture.stream
-        header = _track_header(stream)
-        codec = stream.codec_context
-        opened = Fraction(codec.sample_aspect_ratio or 0)
+        header = track_header(stream)
+        context = stream.codec_context
+        codec = context.codec.canonical_name
+        opened = Fraction(context.sample_aspect_ratio or 0)
         frame = first_picture(picture, shown)
         if frame.width < 1 or frame.height < 1:
             raise InputError(f"{shown} has a video stream without a picture size")
         width, height = frame.width, frame.height
-        if isinstance(picture, ImageSequence) and layout_of(frame.format.name).family == "gray":
-            frame = _first_in_colour(picture, shown) or frame
-        layout = delivered_layout(frame, codec.codec.canonical_name)
-        if codec.codec.canonical_name == "gif" and not layout.alpha and _turns_transparent(picture):
+        if sequence is not None and layout_of(frame.format.name).family == "gray":
+            frame = _first_in_colour(sequence, shown) or frame
+        layout = delivered_layout(frame, codec)
+        if codec == "gif" and not layout.alpha and _turns_transparent(picture):
             layout = layout_of(frame.format.name)
-        several = isinstance(picture, ImageSequence)
-        color = _color(frame, codec, _chroma_location(header))
-        data = _side_data(frame, codec.codec.canonical_name)
-        profile = _profile_extra(data, picture.files[0] if isinstance(picture, ImageSequence) else path, container)
-        if isinstance(picture, ImageSequence):
-            length: Fraction | None = len(picture.files) * picture.time_base
-        else:
-            length = _header_duration(container, stream)
+        color = _color(frame, context, chroma_location(header))
+        data = _side_data(frame, codec)
+        profile = _profile_extra(data, sequence.files[0] if sequence else path, container)
+        length = len(sequence.files) * sequence.time_base if sequence else _header_duration(container, stream)
         # libav calls HEVC interlaced where each picture is one field (ITU-T H.265, D.3.3), and joins none.
-        single = codec.codec.canonical_name == "hevc" and bool(frame.interlaced_frame)
-        field_order = int(getattr(codec, "field_order", 0) or 0) or _order_of_jpegs(picture)
+        single = codec == "hevc" and bool(frame.interlaced_frame)
+        field_order = int(context.field_order) or _order_of_jpegs(picture)
         return VideoInfo(
             path=Path(path),
-            container=CONTAINER if several else container.format.name,
+            container=CONTAINER if sequence else container.format.name,
             stream_index=stream.index,
-            codec=codec.codec.canonical_name,
+            codec=codec,
             width=width,
             height=height,
             layout=layout,
             pix_fmt=frame.format.name,
             color=color,
-            hdr=_hdr(data, str(codec.codec_tag or "").strip("\0 "), _dolby_profile(header)),
+            hdr=_hdr(data, str(context.codec_tag or "").strip("\0 "), dolby_profile(header)),
             rate_from_header=_header_rate(stream),
             duration_from_header=length,
             container_start_seconds=_container_start(container),
-            bit_rate=(codec.bit_rate or container.bit_rate) or None,
+            bit_rate=(context.bit_rate or container.bit_rate) or None,
             sample_aspect=_sample_aspect(stream, opened),
             coded_aspect=picture.sample_aspect,
             display_matrix=_display_matrix(frame, data),
             interlaced=not single and (bool(frame.interlaced_frame) or field_order in _FIELD_ORDERS_INTERLACED),
             single_fields=single,
-            streams=_other_streams(container, stream),
-            chapters=_chapters(container),
-            metadata=_pairs(_file_tags(path, container)),
+            streams=other_streams(container, stream),
+            chapters=chapters_of(container),
+            metadata=pairs(_file_tags(path, container)),
             foreign_tags=tuple(as_text(key) for key, value in container.metadata.items() if is_foreign(value)),
-            rate_is_nominal=not several and _rate_is_real(container, stream),
-            picture_metadata=_pairs(stream.metadata),
+            rate_is_nominal=sequence is None and _rate_is_real(container, stream),
+            picture_metadata=pairs(stream.metadata),
             picture_disposition=disposition_of(stream),
             field_order=field_order,
-            crop=_crop(header),
-            plays=None if several else plays_of(path, codec.codec.canonical_name),
+            crop=crop(header),
+            plays=None if sequence else plays_of(path, codec),
             picture_extras=_extras(data)
             + (profile if color.primaries == _UNSPECIFIED else ())
             + (("alpha",) if _has_alpha_apart(container) else ()),
@@ -182,52 +166,10 @@ def _color(frame: VideoFrame, codec: Any, chroma_location: int) -> ColorInfo:
     return ColorInfo(
         range=2 if full else tag(frame.color_range, codec.color_range, (0,)),
         matrix=tag(frame.colorspace, codec.colorspace, (2,)),
-        primaries=tag(getattr(frame, "color_primaries", None), codec.color_primaries, (0, 2)),
-        transfer=tag(getattr(frame, "color_trc", None), codec.color_trc, (0, 2)),
+        primaries=tag(frame.color_primaries, codec.color_primaries, (0, 2)),
+        transfer=tag(frame.color_trc, codec.color_trc, (0, 2)),
         chroma_location=chroma_location,
     )
-
-
-def _track_header(stream: VideoStream) -> bytes:
-    """The stream's headers as libav's Matroska writer puts them, in which things lie that PyAV has no accessor for."""
-    try:
-        buffer = io.BytesIO()
-        # Without random numbers, in which a name looked for may lie.
-        with av.open(buffer, "w", format="matroska", options={"fflags": "+bitexact"}) as writer:
-            writer.add_stream_from_template(stream, opaque=True)
-            writer.start_encoding()
-            return buffer.getvalue()
-    except (av.error.FFmpegError, ValueError, TypeError):
-        return b""
-
-
-def _chroma_location(header: bytes) -> int:
-    """AVCHROMA_LOC_* of the stream, 0 when unspecified or of no four common kinds.
-
-    Two one-byte elements, one after the other: ChromaSitingHorz 55B7 and ChromaSitingVert 55B8; 1 = on the luma sample,
-    2 = half way. Eight bytes together, as shorter ones are also found by chance in the codec's own data.
-    """
-    found = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", header)
-    if found is None:
-        return 0
-    return {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[(found[1][0], found[2][0])]
-
-
-_CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)
-"""PixelCropLeft, -Top, -Right and -Bottom; those that are 0 may be absent."""
-
-
-def _crop(header: bytes) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom): what the container hides of the picture (MP4's ``clap``, Matroska's PixelCrop)."""
-    left, top, right, bottom = (picture_number(header, name) for name in _CROP)
-    return left, top, right, bottom
-
-
-def _dolby_profile(header: bytes) -> int | None:
-    """The profile in the Dolby Vision configuration: in its third byte, above one bit of the level."""
-    # BlockAddIDType (41E7) with the name of MP4's box, then BlockAddIDExtraData (41ED) with what the box holds.
-    found = re.search(rb"\x41\xe7\x84(?:dvcC|dvvC|dvwC)\x41\xed.{1,8}?\x01\x00(.)", header, re.DOTALL)
-    return found[1][0] >> 1 if found else None
 
 
 _EXTRAS = {"A53_CC": "closed captions", "SPHERICAL": "360-degree", "STEREO3D": "stereoscopic"}
@@ -259,14 +201,11 @@ def _without_profile(frame: VideoFrame) -> VideoFrame:
     """The same picture without its colour profile. Raises av.error.FFmpegError or ValueError."""
     graph: Any = Graph()
     size = {"width": frame.width, "height": frame.height, "format": frame.format.name}
-    steps = [
+    graph.link_nodes(
         graph.add_buffer(**size, time_base=Fraction(1, 1000)),
         graph.add("sidedata", "mode=delete:type=ICC_PROFILE"),
         graph.add("buffersink"),
-    ]
-    for left, right in pairwise(steps):
-        left.link_to(right)
-    graph.configure()
+    ).configure()
     graph.push(frame)
     bare: VideoFrame = graph.pull()
     return bare
@@ -317,7 +256,7 @@ def _display_matrix(frame: VideoFrame, data: dict[str, bytes]) -> tuple[int, ...
     block = data.get("DISPLAYMATRIX", b"")
     if len(block) < 36:
         # Where PyAV meets a kind unknown to it (EXIF of photographs) it lists none, but still tells the rotation.
-        radians = math.radians(float(getattr(frame, "rotation", 0) or 0))
+        radians = math.radians(frame.rotation)
         cosine, sine = (round(65536 * part) for part in (math.cos(radians), math.sin(radians)))
         return None if cosine == 65536 else (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30)
     matrix = struct.unpack("=9i", block[:36])
@@ -357,24 +296,9 @@ def _is_still(container: InputContainer) -> bool:
     return name == "image2" or name.endswith("_pipe")
 
 
-def _stream_duration(stream: Any) -> Fraction | None:
-    """The stream's declared length; Matroska has it in a tag."""
-    name = stream.container.format.name
-    own = None if name in LENGTHLESS else seconds(stream.duration, stream.time_base)
-    # Of an MP4 all in fragments, whose index counts no pictures, libav tells the end on the container's clock.
-    tells_end = own is not None and "mov" in name and not stream.frames
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\0*", stream.metadata.get("DURATION", "").strip())
-    if own is None and match:
-        own = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
-        tells_end = True
-    if own is not None and tells_end:  # what precedes the beginning is not its length
-        own -= max(seconds(stream.start_time, stream.time_base) or Fraction(0), Fraction(0))
-    return own
-
-
 def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """The picture's declared length: the stream's, else the container's."""
-    own = _stream_duration(stream)
+    own = stream_duration(stream)
     if own is None and container.duration is not None:
         own = Fraction(container.duration, _MICROSECONDS)
     if container.format.name == "avi" and stream.frames:  # of files cut off libav tells a length by their size
@@ -412,105 +336,3 @@ def _file_tags(path: str | os.PathLike[str], container: InputContainer) -> dict[
             date = datetime.fromtimestamp(since / 10_000_000, UTC)
             tags["creation_time"] = f"{date:%Y-%m-%dT%H:%M:%S.%fZ}"
     return tags
-
-
-def _pairs(metadata: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((as_text(str(key)), as_text(str(value))) for key, value in metadata.items())
-
-
-def _other_streams(container: InputContainer, picture: VideoStream) -> tuple[StreamInfo, ...]:
-    """Every stream beside the picture, in the container's order."""
-    found = []
-    for stream in container.streams:
-        if stream.index == picture.index:
-            continue
-        kind: Literal["audio", "subtitle", "attachment", "data", "cover", "video"]
-        if stream.type == "video":
-            kind = "cover" if is_cover(stream) else "video"
-        elif stream.type in ("audio", "subtitle", "attachment"):
-            kind = stream.type
-        else:
-            kind = "data"
-        context: Any = getattr(stream, "codec_context", None)
-        is_audio = kind == "audio" and context is not None
-        found.append(
-            StreamInfo(
-                index=stream.index,
-                kind=kind,
-                codec=_codec_name(stream, context),
-                language=as_text(stream.metadata.get("language", "") or ""),
-                start_seconds=seconds(stream.start_time, stream.time_base),
-                duration_seconds=_stream_duration(stream) if is_audio else seconds(stream.duration, stream.time_base),
-                sample_rate=int(context.sample_rate or 0) if is_audio else 0,
-                channels=int(context.channels or 0) if is_audio else 0,
-                metadata=_pairs(stream.metadata),
-                disposition=disposition_of(stream),
-                layout=_loudspeakers(context) if is_audio else "",
-                hidden_seconds=_hidden(container, stream) if is_audio else Fraction(0),
-                is_cut=is_audio and _is_cut(container, stream),
-                is_elsewhere=kind in ("audio", "subtitle") and _is_elsewhere(container, stream, picture),
-            )
-        )
-    return tuple(found)
-
-
-def _is_elsewhere(container: InputContainer, stream: Any, picture: VideoStream) -> bool:
-    """Whether a track belongs to another programme of a broadcast than the picture.
-
-    PyAV shows no programmes, but which picture and which sound libav takes for the best of the programme that a track
-    is in: if in none, or in one without any, of the whole file.
-    """
-    if container.format.name != "mpegts":
-        return False
-
-    def best(kind: Literal["video", "audio"], of: Any) -> int:
-        found = container.streams.best(kind, of)
-        return -1 if found is None else found.index
-
-    if len(container.streams.video) < 2:
-        # The programmes of one picture may differ in their sound only; those without any are radio.
-        own = next((sound for sound in container.streams.audio if sound.index == best("audio", picture)), None)
-        return own is not None and best("video", own) == picture.index and best("video", stream) == -1
-    return best("video", stream) != picture.index or best("audio", stream) != best("audio", picture)
-
-
-def _loudspeakers(context: Any) -> str:
-    """FFmpeg's name of a sound track's channels; '' where it is only their number, or they are no loudspeakers."""
-    name = str(context.layout.name)
-    return "" if re.fullmatch(r"\d+ channels|ambisonic.*", name) else name
-
-
-def _hidden(container: InputContainer, stream: Any) -> Fraction:
-    """How much of a sound track lies before its beginning: MP4's index has it all, with what its edit list hides."""
-    if "mov" not in container.format.name or stream.start_time is None or not len(stream.index_entries):
-        return Fraction(0)
-    ticks = stream.start_time - stream.index_entries[0].timestamp
-    return max(Fraction(0), seconds(ticks, stream.time_base) or Fraction(0))
-
-
-def _is_cut(container: InputContainer, stream: Any) -> bool:
-    """Whether MP4's edit list leaves something out of a sound track after its beginning."""
-    if "mov" not in container.format.name:
-        return False
-    entries = (entry.is_discard for entry in stream.index_entries)
-    return any(hidden for hidden in dropwhile(bool, entries))
-
-
-def _codec_name(stream: Any, context: Any) -> str:
-    try:
-        if stream.type == "attachment":
-            return ""  # what PyAV calls its name is the attached file's
-        if context is not None:
-            return str(context.codec.canonical_name)
-        return str(stream.name or "")
-    except (AttributeError, av.error.FFmpegError, ValueError):
-        return ""
-
-
-def _chapters(container: InputContainer) -> tuple[Chapter, ...]:
-    marks = []
-    for chapter in container.chapters():
-        start, end = seconds(chapter["start"], chapter["time_base"]), seconds(chapter["end"], chapter["time_base"])
-        if start is not None and end is not None:
-            marks.append(Chapter(start, end, _pairs(chapter["metadata"])))
-    return tuple(marks)

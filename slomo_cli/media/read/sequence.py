@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.names import sequence_files
-from slomo_cli.media.read.source import PictureTrack, open_container, picture_stream
+from slomo_cli.media.read.opening import open_container
+from slomo_cli.media.read.source import PictureTrack, picture_stream
 
 if TYPE_CHECKING:
     from av.packet import Packet

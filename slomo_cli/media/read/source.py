@@ -1,15 +1,8 @@
-"""Opens a source safely and picks the picture out of it; shared by probe, scan and decode.
-
-A name is always a local file (never a protocol), a format is one of a list (never a playlist that opens other files),
-and every way in which opening can fail becomes one InputError that says what was found.
-"""
+"""The picture's track of a source: which one it is, its packets in stored order with mended stamps, and the decoder."""
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import stat
 from collections import deque
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -18,9 +11,10 @@ import av
 import av.error
 from av.codec.context import CodecContext, Flags
 
-from slomo_cli.errors import InputError, no_threads, printable
-from slomo_cli.media.ffmpeg import literal
+from slomo_cli.errors import InputError, printable
+from slomo_cli.media.read.fields import SecondFields
 from slomo_cli.media.read.mpeg4 import Mpeg4Packets
+from slomo_cli.media.read.opening import READ_ERRORS, open_container, tell_lack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,45 +25,15 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-_AV_MAJOR = int(av.__version__.split(".")[0])
-
-# Demuxers that read one file of media and nothing else. Left out on purpose: concat, hls, dash, sdp, rtsp, imf and
-# other playlists (they open further files), lavfi and devices (not files), tty (takes any text for a film).
-_FORMATS = (
-    # containers with video
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,kux,ogg,nut,asf,mxf,gxf,rm,wtv,swf,nuv,dv,r3d,"
-    "ivf,yuv4mpegpipe,gif,apng,flic,amv,bink,smk,roq,film_cpk,vmd,idcin,wc3movie,4xm,thp,pmp,mtv,mlv,ea,mpjpeg,avr,"
-    # raw video
-    "h264,hevc,vvc,evc,av1,obu,m4v,mpegvideo,h261,h263,mjpeg,mjpeg_2000,dirac,dnxhd,cavsvideo,avs2,avs3,vc1,vc1test,ingenient,"
-    # still pictures
-    "image2,png_pipe,jpeg_pipe,jpegls_pipe,jpegxl_pipe,jpegxl_anim,jpegxs_pipe,j2k_pipe,tiff_pipe,webp_pipe,webp_anim,bmp_pipe,dpx_pipe,"
-    "exr_pipe,gif_pipe,pam_pipe,pbm_pipe,pgm_pipe,pgmyuv_pipe,ppm_pipe,pfm_pipe,phm_pipe,pcx_pipe,psd_pipe,qoi_pipe,hdr_pipe,"
-    "sgi_pipe,sunrast_pipe,xbm_pipe,xpm_pipe,xwd_pipe,dds_pipe,cri_pipe,gem_pipe,photocd_pipe,pictor_pipe,qdraw_pipe,svg_pipe,"
-    "vbn_pipe,"
-    # sound and captions: recognised so that the message can say there is no picture
-    "mp3,aac,flac,wav,w64,aiff,caf,ac3,eac3,dts,ape,tta,wv,amr,au,opus,mp2,ass,srt,webvtt"
-)
-
-_PLAYLISTS = (
-    (rb"ffconcat version", "an ffconcat list"),
-    (rb"#EXTM3U", "an M3U/HLS playlist"),
-    (rb"<\?xml[^>]*>\s*(<!--.*?-->\s*)*<MPD|<MPD[\s>]", "a DASH manifest"),
-    (rb"v=0\r?\n(o|s)=", "an SDP session description"),
-    (rb"\[playlist\]", "a PLS playlist"),
-    (rb"#!/", "a script"),
-)
-
 _COUNTING = ("avi", "gxf")
 """Containers that count pictures as they are stored, the first as the one shown at the beginning."""
 _SINGLE_JPEG = ("jpeg_pipe", "image2")
 """What libav calls the container of a JPEG that is no film."""
 
-ANY_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _AV_MAJOR < 19 else {}
-"""For ``av.open``: tags that are no UTF-8 are no reason to fail. ``as_text`` makes text of them."""
-READ_ERRORS = (av.error.FFmpegError, IndexError)
-"""What ends reading; PyAV 18 stumbles at the end over streams that begin in the middle of a file."""
 JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
 """Containers of broadcasts, whose clock may jump."""
+_LONGEST_DELAY = 10
+"""Seconds a picture of theirs may wait between decoding and showing (ITU-T H.222.0, 2.14.3)."""
 RAW_STREAMS = frozenset(
     "h264 hevc vvc evc m4v mpegvideo h261 h263 cavsvideo avs2 avs3 vc1 mjpeg mjpeg_2000 mpjpeg obu dnxhd dirac".split()
 )
@@ -78,9 +42,6 @@ PAUSING_FORMATS = frozenset({"matroska,webm", "mpegts", "mpeg", "nut", "flv", "a
 """Containers whose packets of sound have times of their own, and may pause."""
 LENGTHLESS = frozenset({"asf", "matroska,webm"})
 """Containers that declare a length of the whole only; to streams of theirs libav may give it."""
-_LONGEST_DELAY = 10
-"""Seconds a picture of theirs may wait between decoding and showing (ITU-T H.222.0, 2.14.3)."""
-_LEADING_BYTES = 4096
 _ENOUGH_BYTES = 64 << 20
 """Of pictures that are looked at until one decodes."""
 THEORA_HEADER, THEORA_COMMENTS = 0x80, 0x81
@@ -88,83 +49,8 @@ THEORA_HEADER, THEORA_COMMENTS = 0x80, 0x81
 _ATTACHED_PIC, _TIMED_THUMBNAILS = 0x400, 0x800
 _DEPENDENT = 0x80000
 """Of streams that are nothing by themselves: libav shows each tile of a picture as one."""
-_OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG)
-"""What of libav's errors says nothing about the file."""
 _WEBP_ANIMATION = 0x02
 """The bit in the flags of a WebP's VP8X chunk (RFC 9649, 2.7)."""
-
-
-def open_container(path: str | os.PathLike[str]) -> InputContainer:
-    """Opens a file for reading; the caller closes it.
-
-    Raises InputError with one line when the file is missing, unreadable, empty, a directory, text, a playlist, or in a
-    format that is not read.
-    """
-    shown = f"'{printable(os.fspath(path))}'"
-    head = _first_bytes(path, shown)
-    # pattern_type none: to the picture demuxer a name with %d is else a pattern for many files.
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "pattern_type": "none"}
-    try:
-        container: InputContainer = av.open(literal(path), "r", container_options=options, **ANY_TAGS)
-        return container
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        tell_lack(error)
-        raise InputError(f"{shown} {_why_not(head, error)}") from None
-
-
-def _first_bytes(path: str | os.PathLike[str], shown: str) -> bytes:
-    """The file's first bytes, after checking that it is a readable, regular, non-empty file of no playlist kind."""
-    try:
-        about = os.stat(path)
-        if stat.S_ISDIR(about.st_mode):
-            raise InputError(f"{shown} is a directory; expected a video file")
-        if not stat.S_ISREG(about.st_mode):
-            raise InputError(f"{shown} is a pipe or device; expected a regular file: save it to one first")
-        if about.st_size == 0:
-            raise InputError(f"{shown} is empty (0 bytes); expected a video file")
-        with open(path, "rb") as file:
-            head = file.read(_LEADING_BYTES)
-    except FileNotFoundError:
-        text = os.fspath(path)
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
-            raise InputError(f"{shown} does not exist; only local files are read: download it first") from None
-        raise InputError(f"{shown} does not exist") from None
-    except PermissionError:
-        raise InputError(f"{shown} cannot be read: permission denied") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    body = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    for pattern, kind in _PLAYLISTS:
-        if re.match(pattern, body, re.IGNORECASE | re.DOTALL):
-            raise InputError(f"{shown} is {kind}, not a video; expected one video file: name the video itself")
-    return head
-
-
-def _why_not(head: bytes, error: Exception) -> str:
-    """What to say of a file that libav could not open."""
-    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
-        return f"cannot be read: {error.strerror}"
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
-        return "is an MP4 or MOV without a readable index (moov): an unfinished recording or an incomplete download"
-    if head[4:8] in (b"styp", b"sidx", b"moof"):
-        return "is one segment of a stream, without the initialization segment that says what it holds: join them first"
-    if not head.strip(b"\0"):
-        return "holds only zero bytes where a video should begin: an incomplete download?"
-    text = sum(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte >= 128 for byte in head)
-    if text == len(head) and _decodes(head):
-        return "is a text file; expected a video"
-    if getattr(error, "errno", None) == errno.EINVAL:  # how libav says: not on the list of formats
-        return "is in a format that slomo does not read: convert it to .mp4 or .png first"
-    return "is not a video in any format that can be read, or is damaged at its beginning"
-
-
-def _decodes(head: bytes) -> bool:
-    """Whether the bytes are UTF-8 text, not minding a character cut at the end."""
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start >= len(head) - 3
-    return True
 
 
 def picture_stream(container: InputContainer, shown: str) -> VideoStream:
@@ -204,16 +90,6 @@ def disposition_of(stream: Stream) -> int:
     return int(getattr(flags, "value", flags))
 
 
-def is_foreign(text: str) -> bool:
-    """Whether a tag's bytes were no UTF-8."""
-    return any("\udc80" <= character <= "\udcff" for character in text)
-
-
-def as_text(tag: str) -> str:
-    """A tag as text: what is no UTF-8 is read as Windows' Western European, as captions are."""
-    return tag.encode("utf-8", "surrogateescape").decode("cp1252", "replace") if is_foreign(tag) else tag
-
-
 def seconds(ticks: int | None, time_base: Any) -> Fraction | None:
     """Ticks of a time base in seconds; None when either is unknown."""
     if ticks is None or not time_base:
@@ -230,32 +106,6 @@ def stamps_are_of_decoding(container: str, codec: str) -> bool:
     if container == "gxf":
         return codec in ("mpeg1video", "mpeg2video")
     return container in ("avi", "asf", "mxf") and codec in ("h264", "hevc", "vc1", "wmv3")
-
-
-def why_ended(error: Exception, container: str) -> str:
-    """Why reading ended early, by one of READ_ERRORS, for messages; '' where that was the end of the file.
-
-    Old demuxers end with -1, which stands for a permission that nobody asked for; GXF's, since FFmpeg 9, with what else
-    says that data are wrong. Raises what ``tell_lack`` does.
-    """
-    tell_lack(error, reading=True)
-    if isinstance(error, IndexError) or getattr(error, "errno", None) == errno.EPERM:
-        return ""
-    if container == "gxf" and isinstance(error, av.error.InvalidDataError):
-        return ""
-    return printable(getattr(error, "strerror", None) or error)
-
-
-def tell_lack(error: Exception, *, reading: bool = False) -> None:
-    """Raises MemoryError or DeviceError where libav failed for want of memory or threads: that is no damage.
-
-    ``reading``: packets were read only, for which no threads are begun; EAGAIN has another meaning there.
-    """
-    number = getattr(error, "errno", None)
-    if number == errno.ENOMEM:
-        raise MemoryError from None
-    if number == errno.EAGAIN and not reading:  # of decoders that begin threads of their own
-        raise no_threads() from None
 
 
 class PictureTrack:
@@ -303,17 +153,21 @@ class PictureTrack:
         except BaseException:
             self.container.close()
             raise
-        by_number |= stamps_are_of_decoding(self.container.format.name, self.context.codec.canonical_name)
+        self._codec = self.context.codec.canonical_name
+        by_number |= stamps_are_of_decoding(self.container.format.name, self._codec)
         self._stamps: deque[int | None] | None = deque() if by_number else None
         """Of the packets whose pictures are still to come."""
         self._mpeg4: Mpeg4Packets | None = None
+        self._fields = self._new_fields()
         self._strays = strays or {}
         self.stands = False
-        """Whether no picture belongs to the packet received last: the one before stands on."""
+        """Whether no picture of its own belongs to the packet received last: it is empty, or a second field."""
         self._delay: int | None = None
         self._lead: int | None = None
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
         self._farthest = _LONGEST_DELAY / self.time_base
+        self._counts = self.container.format.name in _COUNTING
+        self._may_jump = self.container.format.name in JUMPING_FORMATS
 
     @property
     def sample_aspect(self) -> Fraction:
@@ -341,29 +195,29 @@ class PictureTrack:
         """
         if packet.has_sidedata("encryption_info"):
             raise self._encrypted()
-        if self.context.codec.canonical_name == "mpeg4":
+        if self._fields is not None:
+            self.stands = self._fields.met_in(packet)
+        if self._codec == "mpeg4":
             if self._mpeg4 is None:
                 self._mpeg4 = Mpeg4Packets((self.stream.codec_context.extradata or b"") + bytes(packet))
                 if self._mpeg4.packed and self.container.format.name == "avi":
                     self._stamps = deque()
             self.stands = self._mpeg4.none_in(packet)
-        if self.container.format.name in _COUNTING and packet.pts is not None and packet.dts is not None:
+        if self._counts and packet.pts is not None and packet.dts is not None:
             if self._lead is None:
                 self._lead = packet.pts - packet.dts
             packet.pts -= self._lead
-        if self._stamps is None or packet.dts is None:
-            if packet.pts is not None and self._strays:
-                packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
-            far = packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest
-            if far and self.container.format.name in JUMPING_FORMATS:
-                packet.pts = None
+        if self._stamps is not None and packet.dts is not None:
+            if self._delay is None:
+                # Without B-frames there is none, though libav guesses one.
+                waits = self.stream.codec_context.has_b_frames
+                self._delay = packet.pts - packet.dts if waits and packet.pts is not None else 0
+            packet.pts = packet.dts + self._delay
+        if packet.pts is None:
             return
-        if self._delay is None:
-            # Without B-frames there is none, though libav guesses one.
-            waits = self.stream.codec_context.has_b_frames
-            self._delay = packet.pts - packet.dts if waits and packet.pts is not None else 0
-        packet.pts = packet.dts + self._delay
         packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
+        if self._may_jump and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest:
+            packet.pts = None
 
     def _encrypted(self) -> InputError:
         return InputError(f"{self._shown} is encrypted (DRM) and cannot be read; expected a video that is not")
@@ -371,6 +225,10 @@ class PictureTrack:
     def seek(self, ticks: int) -> None:
         """Goes to a keyframe stored at or before this stamp. Raises av.error.FFmpegError where that cannot be done."""
         self.container.seek(ticks, stream=self.stream, backward=True)
+        self._fields = self._new_fields()
+
+    def _new_fields(self) -> SecondFields | None:
+        return SecondFields(self.stream.codec_context.extradata) if self._codec == "h264" else None
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """Pictures that come out when this packet goes in; None drains. Raises av.error.FFmpegError on damage."""

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slomo_cli.media.clocks import MOST_REORDERED
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Ticks = npt.NDArray[np.int64]
-
-MOST_REORDERED = 16
-"""Pictures that a codec may store before those that are shown before them (ITU-T H.264, A.3.1)."""
 
 
 def mended(ticks: Ticks, nearest: Fraction, reordered: bool) -> dict[int, int]:

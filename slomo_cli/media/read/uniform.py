@@ -111,8 +111,8 @@ class Uniform:
         """Of primaries and transfers, as where HDR begins."""
         first = self._info.color
         pairs = (
-            ("primaries", PRIMARIES, first.primaries, int(getattr(picture, "color_primaries", 2) or 2)),
-            ("transfer", TRANSFERS, first.transfer, int(getattr(picture, "color_trc", 2) or 2)),
+            ("primaries", PRIMARIES, first.primaries, int(picture.color_primaries or 2)),
+            ("transfer", TRANSFERS, first.transfer, int(picture.color_trc or 2)),
         )
         changes = [
             f"{what} {names[own]}" for what, names, old, own in pairs if old in names and own in names and own != old

@@ -5,9 +5,9 @@ Each track is copied, or brought to the new time, or told as left out:
     carry        what comes along; it fills a      draft        from which ``carried`` is made
     soundtracks  sound: copied, encoded, bent      sound        which codec sound goes into
     stretch      bent by ffmpeg's filters          vocoder      bent by slomo, with its pitch kept
-    soundfeed    handed over while ffmpeg runs     soundcopy    packets of joined recordings, likewise
-    soundclock   when such sound is heard
-    subtitles    captions and chapters on the new time
+    samples      decoded, on the output's clock    soundfeed    handed over while ffmpeg runs
+    soundcopy    packets of joined recordings      soundclock   when such sound is heard
+    subtitles    captions and chapters, moved      innerclock   times that captions carry inside
     tags         titles, languages, dispositions   inputs       further inputs of the ffmpeg process
     jobs         temporary files they need
 """

@@ -37,7 +37,7 @@ _MOVING = ("matroska", "webm")
 def is_time_changed(plan: Plan, timing: SourceTiming) -> bool:
     """Whether anything but the rate of the pictures changes: speed, or the range."""
     whole = plan.start == 0 and plan.end >= timing.duration
-    return not whole or any(piece.speed_start != 1 or piece.speed_end != 1 for piece in plan.time_map.pieces)
+    return not whole or sound.is_bent(plan)
 
 
 def plan_carry(
@@ -77,7 +77,7 @@ class _Planner(Draft):
         source = self.inputs.source(None if self.changed else delay)
         timecode = self._keeps_timecode()
         self.tags += tags.picture_tags(source, self.info, self.target.container, timecode)
-        SoundTracks(self).add(source, delay)
+        SoundTracks(self, source, delay).add()
         self._subtitles(source, delay)
         self._attachments(source)
         self._covers(source)

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from slomo_cli.media.read.source import open_container
+from slomo_cli.media.read.opening import open_container
 
 Job = Callable[[], None]
 

@@ -7,6 +7,7 @@ import av
 from slomo_cli.media.containers import LOSSLESS_AUDIO, Container
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.tracks import soundfeed, stretch
+from slomo_cli.media.tracks.samples import usual_layout
 from slomo_cli.timeline import Plan
 from slomo_cli.values import EncodeSettings, StreamInfo
 
@@ -44,8 +45,6 @@ _SLOW_MP2, _MOST_OF_SLOW = 32_000, 160
 """Below so many samples per second (MPEG-2), MP2 knows no more kbit/s than these."""
 _MOST_CHANNELS = 8
 """Of every codec above but Opus, which takes any number of unrelated channels."""
-_USUAL = ("", "mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
-"""What a number of channels stands for where the file names no loudspeakers."""
 _SAME_PLACE = {"DL": "FL", "DR": "FR", "BIL": "FL", "BIR": "FR"}
 
 
@@ -94,10 +93,8 @@ def audio_quality(codec: str, track: StreamInfo, number: int) -> list[str]:
         rate = min(most, _KBITS_PER_CHANNEL[codec] * channels)
         words += [f"-b:a:{number}", f"{rate}k"]
     if codec == "vorbis":
-        words += [
-            f"-q:a:{number}",
-            "6",
-        ]  # 96 kbit/s a channel at 44.1 kHz; of bit rates, each rate of samples takes few
+        # 96 kbit/s a channel at 44.1 kHz; of bit rates, each rate of samples takes few.
+        words += [f"-q:a:{number}", "6"]
     if codec == "opus" and channels > 2:
         # Family 1 knows surround layouts up to 7.1; 255 takes any number of unrelated channels.
         words += [f"-mapping_family:a:{number}", "1" if channels <= _MOST_CHANNELS else "255"]
@@ -120,7 +117,7 @@ def mixed_to(codec: str, track: StreamInfo, container: Container) -> str:
 
 def layout_name(track: StreamInfo) -> str:
     """FFmpeg's name of the track's loudspeakers; '' for more channels than have a usual meaning."""
-    return track.layout or (_USUAL[track.channels] if track.channels < len(_USUAL) else "")
+    return track.layout or usual_layout(track.channels)
 
 
 def _held(codec: str, track: StreamInfo, container: Container) -> str:
@@ -151,9 +148,8 @@ def _speakers(layout: str) -> frozenset[str]:
 
 def is_unnamed(track: StreamInfo, container: Container) -> bool:
     """Whether a copied track's loudspeakers are taken for the usual ones of their number: of PCM these keep no more."""
-    usual = _USUAL[track.channels] if track.channels < len(_USUAL) else ""
     nameless = container.muxer in ("matroska", "nut") and track.codec.startswith("pcm_")
-    return nameless and track.layout != "" and _speakers(track.layout) != _speakers(usual)
+    return nameless and track.layout != "" and _speakers(track.layout) != _speakers(usual_layout(track.channels))
 
 
 def sample_rate(codec: str, track: StreamInfo) -> int:
@@ -162,7 +158,7 @@ def sample_rate(codec: str, track: StreamInfo) -> int:
 
 
 def can_be_fed(track: StreamInfo) -> bool:
-    """Whether slomo can stretch the track itself: what it decodes to is known, and the system has named pipes."""
+    """Whether slomo can stretch the track itself: what it decodes to is known, and ffmpeg inherits pipes here."""
     return soundfeed.IS_POSSIBLE and track.sample_rate > 0 and track.channels > 0
 
 

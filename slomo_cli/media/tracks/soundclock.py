@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from slomo_cli.media.read.scan import JoinedClock, Joins
-from slomo_cli.media.read.source import READ_ERRORS
+from slomo_cli.media.read.joins import JoinedClock, Joins
+from slomo_cli.media.read.opening import READ_ERRORS
 
 _OVERHANG = 1
 """Seconds by which sound and picture of a recording may differ in length where another is joined to it."""

@@ -12,8 +12,8 @@ from fractions import Fraction
 from typing import Any
 
 from slomo_cli.media.nut import Nut, Pipe
-from slomo_cli.media.read.scan import JoinedClock
-from slomo_cli.media.read.source import READ_ERRORS, open_container, why_ended
+from slomo_cli.media.read.joins import JoinedClock
+from slomo_cli.media.read.opening import READ_ERRORS, open_container, why_ended
 from slomo_cli.media.tracks.soundclock import Interleaved, SoundClock
 from slomo_cli.media.tracks.soundfeed import IS_POSSIBLE, Feed
 from slomo_cli.media.tracks.tags import label

@@ -6,12 +6,13 @@ from fractions import Fraction
 from itertools import chain
 
 from slomo_cli.errors import UsageError
-from slomo_cli.media.read.scan import HEARD
 from slomo_cli.media.read.source import PAUSING_FORMATS
+from slomo_cli.media.read.walk import HEARD
 from slomo_cli.media.tracks import sound, stretch, tags
 from slomo_cli.media.tracks.draft import Draft
+from slomo_cli.media.tracks.samples import silence, stretched
 from slomo_cli.media.tracks.soundcopy import PacketFeed, can_be_handed
-from slomo_cli.media.tracks.soundfeed import SoundFeed, silence, stretched
+from slomo_cli.media.tracks.soundfeed import SoundFeed
 from slomo_cli.values import StreamInfo
 
 PRIMING = Fraction(1, 10)
@@ -29,19 +30,19 @@ _PACKETS = "pipe:packets"
 class SoundTracks:
     """Puts the tracks of sound into a draft."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, source: int, delay: Fraction) -> None:
+        """``source``: the number of the input they come from; ``delay``: the picture's, in seconds."""
         self._draft = draft
+        self._source = source
+        self._delay = delay
         self._is_bent = sound.is_bent(draft.plan)
         self._stretched_input: int | None = None
         self._packets_input: int | None = None
         self._handed: list[StreamInfo] = []
         """Tracks of which the packets are handed over, in the order they have there."""
 
-    def add(self, source: int, delay: Fraction) -> None:
-        """All of them; ``source``: the number of the input they come from; ``delay``: the picture's, in seconds.
-
-        UsageError for a copy of what changes.
-        """
+    def add(self) -> None:
+        """All of them. UsageError for a copy of what changes."""
         draft = self._draft
         tracks = draft.of("audio")
         mode = draft.settings.audio
@@ -52,59 +53,82 @@ class SoundTracks:
         self._note_outside(tracks)
         number = 0
         for track in tracks:
-            bared = track.hidden_seconds > PRIMING and draft.target.container not in _HIDING
-            # A copy plays what lies in a gap, and ends too early for it.
-            hidden = bared or track.is_cut
-            late = self._later_than_all(track, delay)
-            # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
-            whole = track.sample_rate > 0 and not hidden and late <= HEARD
-            held = sound.is_held(track, draft.container) and not self._may_pause(track) and not self._is_astray(track)
-            copied = not draft.changed and held and whole
-            if copied:
-                draft.maps += ["-map", self._unbent(track, source)]
-                draft.codecs += [f"-c:a:{number}", "copy"]
-                self._allow(track.codec)
-                if sound.is_unnamed(track, draft.container):
-                    name, ending = tags.label(track), draft.target.extension
-                    draft.notes.append(
-                        f"{name} is copied, but .{ending} does not say that its channels are {track.layout}"
-                    )
-            elif not self._encoded(track, source, number, late, delay):
+            why = self._why_cut(track) if draft.changed else self._why_not_copied(track)
+            if why is None:
+                self._copied(track, number)
+            elif not self._encoded(track, number, why):
                 continue
-            draft.tags += tags.stream_tags("a", number, source, track, draft.target.container, fresh=not copied)
+            draft.tags += tags.stream_tags(
+                "a", number, self._source, track, draft.target.container, fresh=why is not None
+            )
             draft.notes += tags.losses(track, draft.target.container, draft.target.extension)
             number += 1
         if self._handed:
             draft.feeds.append(PacketFeed(_PACKETS, draft.info, draft.timing, self._handed))
 
-    def _unbent(self, track: StreamInfo, source: int) -> str:
+    def _why_cut(self, track: StreamInfo) -> str:
+        """A note on what becomes of a track whose time changes; '' where nobody asks."""
+        codec, _ = self._new_codec(track)
+        if track.codec != codec:
+            return f"is {'stretched' if self._is_bent else 'cut to the range'} and becomes {codec}"
+        asked = self._draft.settings.audio == "copy"
+        return "is cut to the range, and so encoded anew: only the whole can be copied" if asked else ""
+
+    def _why_not_copied(self, track: StreamInfo) -> str | None:
+        """Why a track that keeps its time is encoded anew, as a note; '' where nobody asks, None where it is copied."""
+        draft, muxer, ending = self._draft, self._draft.target.container, self._draft.target.extension
+        if self._is_astray(track):
+            return "is encoded anew: some of its time stamps are damaged"
+        if not sound.is_held(track, draft.container):
+            return f"becomes {self._new_codec(track)[0]}: .{ending} does not hold it as it is"
+        if track.index in draft.timing.pausing and muxer in AT_ONCE:
+            return f"is encoded anew: it pauses, and .{ending} knows no pauses"
+        if (late := self._later_than_all(track)) > HEARD:
+            return f"is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
+        if track.is_cut:  # a copy plays what lies in a gap, and ends too early for it
+            return "is encoded anew: a copy would bring back what the source's edit list leaves out"
+        if track.hidden_seconds > PRIMING and muxer not in _HIDING:
+            hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
+            return f"is encoded anew: .{ending} cannot hide {hidden} as the source does"
+        if track.codec.startswith("pcm_") and muxer in _TIMELESS and draft.info.container in PAUSING_FORMATS:
+            return ""  # silence may have to fill its pauses, and nothing is lost
+        # Of a track without a rate, as broadcasts announce and do not send, no muxer takes a copy.
+        return None if track.sample_rate > 0 else ""
+
+    def _copied(self, track: StreamInfo, number: int) -> None:
+        draft = self._draft
+        draft.maps += ["-map", self._unbent(track)]
+        draft.codecs += [f"-c:a:{number}", "copy"]
+        self._allow(track.codec)
+        if sound.is_unnamed(track, draft.container):
+            name, ending = tags.label(track), draft.target.extension
+            draft.notes.append(f"{name} is copied, but .{ending} does not say that its channels are {track.layout}")
+
+    def _new_codec(self, track: StreamInfo) -> tuple[str, str | None]:
+        """The codec a track is encoded into, and ffmpeg's encoder if it has one."""
+        return sound.audio_encoder(track, self._draft.container, self._draft.tools)
+
+    def _unbent(self, track: StreamInfo) -> str:
         """The map specifier of a track that keeps its time, from the source or, where recordings were joined, from a
         thread of ours that lets each begin with its picture."""
         inputs = self._draft.inputs
         if self._draft.timing.continuous:
-            return inputs.use(source, track)
+            return inputs.use(self._source, track)
         if not can_be_handed(track):
             name = tags.label(track)
             self._draft.notes.append(f"{name} may come later with every join: its recordings are set end to end")
-            return inputs.use(source, track)
+            return inputs.use(self._source, track)
         if self._packets_input is None:
-            self._packets_input = inputs.packets(_PACKETS, source)
+            self._packets_input = inputs.packets(_PACKETS, self._source)
         inputs.use(self._packets_input, track)
         self._handed.append(track)
         return f"{self._packets_input}:{len(self._handed) - 1}"
 
-    def _later_than_all(self, track: StreamInfo, delay: Fraction) -> Fraction:
+    def _later_than_all(self, track: StreamInfo) -> Fraction:
         """Seconds of silence before the track that the target cannot say; 0 where it says when a track begins."""
         if self._draft.target.container not in AT_ONCE or track.start_seconds is None:
             return Fraction(0)
-        return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + delay)
-
-    def _may_pause(self, track: StreamInfo) -> bool:
-        """Whether a copy would lose pauses, and with them all that follows its place beside the picture."""
-        draft = self._draft
-        if track.codec.startswith("pcm_") and draft.target.container in _TIMELESS:
-            return draft.info.container in PAUSING_FORMATS
-        return track.index in draft.timing.pausing and draft.target.container in AT_ONCE
+        return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + self._delay)
 
     def _is_astray(self, track: StreamInfo) -> bool:
         """Whether a copy would carry damaged stamps along, which can be told here only."""
@@ -137,30 +161,29 @@ class SoundTracks:
         ):
             draft.final += ["-strict", "experimental"]
 
-    def _encoded(self, track: StreamInfo, source: int, number: int, late: Fraction, delay: Fraction) -> bool:
-        """A track that is encoded anew, stretched where time changes; False when that cannot be had.
-
-        ``late``: seconds of silence that the target cannot say; ``delay``: seconds of sound before the picture.
-        """
+    def _encoded(self, track: StreamInfo, number: int, why: str) -> bool:
+        """A track that is encoded anew, stretched where time changes; False when that cannot be had."""
         draft = self._draft
         name = tags.label(track)
-        codec, encoder = sound.audio_encoder(track, draft.container, draft.tools)
+        codec, encoder = self._new_codec(track)
         if encoder is None or not (track.codec and track.sample_rate and track.channels):
             draft.notes.append(f"{name} dropped: {self._why_dropped(track, codec)}")
             return False
-        joined = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
-        joined = joined or self._is_astray(track)
-        if draft.changed or joined:
-            self._bent(track, number, codec, delay)
+        apart = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
+        if draft.changed or apart or self._is_astray(track):
+            self._bent(track, number, codec)
+            if apart and self._delay and not self._is_astray(track):
+                left_out = "without what sounds before the first picture"
+                why = f"becomes {codec}, {left_out}: .{draft.target.extension} does not hold it as it is"
         else:
-            draft.maps += ["-map", self._unbent(track, source)]
+            draft.maps += ["-map", self._unbent(track)]
             layouts = sound.layout_filter(codec, track, draft.container)
             silence = "aresample=async=1:first_pts=0" if draft.target.container in AT_ONCE else ""
             if not silence and codec.startswith("pcm_") and draft.target.container in _TIMELESS:
                 silence = "aresample=async=1"
             if steps := [step for step in (layouts, silence) if step]:
                 draft.codecs += [f"-filter:a:{number}", ",".join(steps)]
-        if why := self._why_encoded(track, codec, late, delay if joined else Fraction(0)):
+        if why:
             draft.notes.append(f"{name} {why}")
         if mixed := sound.mixed_to(codec, track, draft.container):
             layout = sound.layout_name(track) or f"{track.channels} channels"
@@ -180,32 +203,7 @@ class SoundTracks:
             return "nothing in it can be decoded"
         return f"this ffmpeg has no encoder for {codec}, which .{self._draft.target.extension} would hold"
 
-    def _why_encoded(self, track: StreamInfo, codec: str, late: Fraction, left_out: Fraction) -> str:
-        """Why a track is not copied; '' where nobody asks. ``left_out``: seconds before the first picture that go."""
-        draft, ending = self._draft, self._draft.target.extension
-        if draft.changed:
-            if track.codec != codec:
-                return f"is {'stretched' if self._is_bent else 'cut to the range'} and becomes {codec}"
-            asked = draft.settings.audio == "copy"
-            return "is cut to the range, and so encoded anew: only the whole can be copied" if asked else ""
-        if self._is_astray(track):
-            return "is encoded anew: some of its time stamps are damaged"
-        if left_out:
-            return f"becomes {codec}, without what sounds before the first picture: .{ending} does not hold it as it is"
-        if not sound.is_held(track, draft.container):
-            return f"becomes {codec}: .{ending} does not hold it as it is"
-        if track.index in draft.timing.pausing and draft.target.container in AT_ONCE:
-            return f"is encoded anew: it pauses, and .{ending} knows no pauses"
-        if late > HEARD:
-            return f"is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
-        if track.is_cut:
-            return "is encoded anew: a copy would bring back what the source's edit list leaves out"
-        if track.hidden_seconds > PRIMING:
-            hidden = f"{float(track.hidden_seconds):.2f} s before its beginning"
-            return f"is encoded anew: .{ending} cannot hide {hidden} as the source does"
-        return ""
-
-    def _bent(self, track: StreamInfo, number: int, codec: str, delay: Fraction) -> None:
+    def _bent(self, track: StreamInfo, number: int, codec: str) -> None:
         """The track on the picture's time and as long as it: by the vocoder, or by filters where it is only cut out of
         one recording, may fall in pitch, or cannot be fed."""
         draft = self._draft
@@ -213,7 +211,7 @@ class SoundTracks:
         method = sound.stretch_method(draft.settings, draft.tools)
         ours = method != "pitch" if self._is_bent else not draft.timing.continuous or self._is_astray(track)
         if ours and sound.can_be_fed(track):
-            self._fed(track, number, codec, delay)
+            self._fed(track, number, codec)
             return
         if self._stretched_input is None:
             self._stretched_input = draft.inputs.source(stretch.LEAD)
@@ -225,12 +223,12 @@ class SoundTracks:
         draft.graphs.append(stretch.track_filters(*pads, parts, rate, method, f"t{number}", layouts))
         draft.maps += ["-map", f"[a{number}]"]
 
-    def _fed(self, track: StreamInfo, number: int, codec: str, delay: Fraction) -> None:
+    def _fed(self, track: StreamInfo, number: int, codec: str) -> None:
         """The track as samples from a pipe that a thread of ours fills during the run."""
         draft = self._draft
         word = f"pipe:sound{number}"
         info, timing, plan, rate = draft.info, draft.timing, draft.plan, track.sample_rate
-        lead = round(delay * rate)
+        lead = round(self._delay * rate)
         draft.feeds.append(
             SoundFeed(
                 word,

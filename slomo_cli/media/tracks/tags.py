@@ -88,6 +88,8 @@ _MOV_LANGUAGES = dict(
 )
 _NAMELESS = ("avi",)
 """Muxers that write down no language."""
+_TITLELESS = ("mpegts",)
+"""Muxers that write down no title of a track."""
 
 
 def label(stream: StreamInfo) -> str:
@@ -174,7 +176,7 @@ def stream_tags(kind: str, number: int, source: int, stream: StreamInfo, muxer: 
 
 
 def losses(stream: StreamInfo, muxer: str, ending: str) -> list[str]:
-    """Lines of notes where a track is no longer marked as what it is, such as forced, or loses its language."""
+    """Lines of notes where a track loses its language, its title, or a mark of what it is, such as forced."""
     marks = [word for bit, word in _DISPOSITIONS if stream.disposition & bit and word != "default"]
     lost = [word for word in marks if word not in _MARKS.get(muxer, marks) and _SAID_TWICE.get(word) not in marks]
     shown = " and ".join(word.replace("_", " ") for word in lost)
@@ -183,6 +185,9 @@ def losses(stream: StreamInfo, muxer: str, ending: str) -> list[str]:
     unknown = muxer in _NAMELESS or (muxer == "mov" and spoken not in _MOV_KNOWS)
     if unknown and stream.language not in ("", "und"):
         lines.append(f"{label(stream)} does not say its language any more: .{ending} cannot")
+    present = dict(stream.metadata)
+    if muxer in _TITLELESS and (title := present.get("title") or present.get("name")):
+        lines.append(f"{label(stream)} is no longer called '{printable(title)}': .{ending} holds no titles of tracks")
     return lines
 
 

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import ffmpeg as ffmpeg_python
+
 from slomo_cli.errors import EncoderError
-from slomo_cli.media.clocks import ratio_text, seconds_text, track_timescale
+from slomo_cli.media.clocks import MOST_REORDERED, ratio_text, seconds_text, track_timescale
 from slomo_cli.media.plan.wishes import UserOption, merge_options
 
 if TYPE_CHECKING:
@@ -40,8 +42,6 @@ def build_encode_args(
 
     A target whose encoder is ``copy`` takes frames that are encoded already, at a constant rate, as NUT too.
     """
-    import ffmpeg as ffmpeg_python
-
     copied = target.encoder == COPY
     if copied or time_base is not None:
         source: dict[str, Any] = {"f": "nut"}
@@ -101,8 +101,6 @@ def _unless_said(ours: Sequence[str], theirs: Iterable[UserOption]) -> list[str]
 
 COPY = "copy"
 """ffmpeg's word for a stream that stays encoded as it is."""
-MOST_REORDERED = 16
-"""By so many frames at most a codec decodes ahead of what it shows."""
 _HIGH_RATE = 500
 """ffmpeg knows rates below 1000 at least."""
 _MPEG4_TICKS = 65_535

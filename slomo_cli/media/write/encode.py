@@ -12,10 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from slomo_cli.errors import EncoderError, OutputClosed, printable
@@ -24,7 +23,7 @@ from slomo_cli.media.nut import Pipe
 from slomo_cli.media.plan.target import Target
 from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write.feed import EncodedNut, RawNut, Shaper
-from slomo_cli.media.write.place import Place, left_over, refuse_existing
+from slomo_cli.media.write.place import Place, left_over, refuse_existing, undisturbed
 from slomo_cli.values import Frame
 
 if TYPE_CHECKING:
@@ -90,16 +89,14 @@ class Encoder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self._done:
             self.abort()
 
     # ------------------------------------------------------------------------------------------------------ frames
 
-    def write(self, data: Frame | Sequence[Plane] | bytes | memoryview, seconds: Fraction | None = None) -> None:
-        """One frame: a Frame, its planes in the layout's order, or the packed bytes of the unpadded picture.
+    def write(self, data: Frame | Sequence[Plane], seconds: Fraction | None = None) -> None:
+        """One frame: a Frame, or its planes in the layout's order.
 
         seconds: the frame's time on the output clock; needed when the encoder was given a ``time_base``, else ignored.
         """
@@ -164,7 +161,7 @@ class Encoder:
         if self.target.path is None:
             return
         self._place.refuse_gone()
-        found = self._place.count(self.target, self.frames_written)
+        found = self._place.count(self.frames_written)
         if found != self.frames_written:
             words = self._words()
             raise EncoderError(
@@ -176,7 +173,7 @@ class Encoder:
                 self._place.mark_full_range()
             if self._place.path is not None:
                 sealed(self._place.path)
-            self._place.commit(self.target)
+            self._place.commit()
         except OSError as error:
             raise EncoderError(f"cannot write '{printable(self.target.path)}': {error.strerror}") from None
 
@@ -213,52 +210,36 @@ class Encoder:
     # ---------------------------------------------------------------------------------------------- the process
 
     def _start(self) -> None:
-        """Begins ffmpeg on a thread of its own: a signal that comes to this one meanwhile would leave a process behind
-        of which nobody knows."""
+        """Begins ffmpeg, undisturbed: a signal amid that would leave a process behind of which nobody knows."""
         output: int | IO[Any] = subprocess.DEVNULL
         if self.target.path is None:
             sys.stdout.flush()
             output = sys.__stdout__ if sys.__stdout__ is not None else subprocess.DEVNULL
         pipes: dict[str, int] = {}
-        problems: list[Exception] = []
-        begun = threading.Event()
-
-        def begin() -> None:
-            try:
-                # A session of its own: Ctrl-C then reaches slomo alone, which decides what becomes of the encoder.
-                self._begun = subprocess.Popen(
-                    [f"pipe:{pipes[word]}" if word in pipes else word for word in self._args],
-                    stdin=subprocess.PIPE,
-                    stdout=output,
-                    stderr=subprocess.PIPE,
-                    bufsize=0,
-                    start_new_session=True,
-                    pass_fds=tuple(pipes.values()),
-                    env={**os.environ, "SVT_LOG": "1"},  # SVT-AV1 prints its settings past ffmpeg's log level
-                )
-            except Exception as problem:
-                problems.append(problem)
-            finally:
-                begun.set()
-
         try:
             for feed in self._feeds:
                 pipes[feed.word] = feed.open()
-            thread = threading.Thread(target=begin, name="slomo-encoder-start", daemon=True)
-            try:
-                thread.start()
-                begun.wait()
-            except BaseException:
-                begun.wait(timeout=2)
-                raise
-            if problems:
-                raise problems[0]
+            undisturbed(lambda: self._begin(pipes, output))
         except OSError as error:
             raise EncoderError(f"ffmpeg cannot be started: {error.strerror}") from None
         finally:
             # From here on they are ffmpeg's alone: when it ends, whoever writes is told.
             for number in pipes.values():
                 os.close(number)
+
+    def _begin(self, pipes: Mapping[str, int], output: int | IO[Any]) -> None:
+        """pipes: the numbers under which ffmpeg inherits them, by the words that stand for them in its arguments."""
+        # A session of its own: Ctrl-C then reaches slomo alone, which decides what becomes of the encoder.
+        self._begun = subprocess.Popen(
+            [f"pipe:{pipes[word]}" if word in pipes else word for word in self._args],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            pass_fds=tuple(pipes.values()),
+            env={**os.environ, "SVT_LOG": "1"},  # SVT-AV1 prints its settings past ffmpeg's log level
+        )
 
     def _listen(self) -> None:
         """Drains ffmpeg's messages so that it can never block on them; keeps the end."""
@@ -297,11 +278,6 @@ class Encoder:
 
     def _words(self) -> str:
         return last_words(self._tail.decode("utf-8", "replace"))
-
-    @property
-    def log(self) -> str:
-        """The end of what ffmpeg said."""
-        return self._tail.decode("utf-8", "replace")
 
 
 def _named(number: int) -> str:

@@ -14,10 +14,10 @@ import av.error
 import numpy as np
 
 from slomo_cli.errors import EncoderError, printable
+from slomo_cli.media.clocks import MOST_REORDERED
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.nut import Nut, Pipe
 from slomo_cli.media.plan.target import Target
-from slomo_cli.media.write.args import MOST_REORDERED
 from slomo_cli.values import Frame
 
 if TYPE_CHECKING:
@@ -31,17 +31,11 @@ class Shaper:
         self._target = target
         self._neutral: tuple[Plane, ...] | None = None
 
-    def planes(self, data: Frame | Sequence[Plane] | bytes | memoryview) -> tuple[Plane, ...]:
+    def planes(self, data: Frame | Sequence[Plane]) -> tuple[Plane, ...]:
         """The planes of the feed: padded to its size, gray with neutral chroma beside it where the feed wants it."""
         feed, (columns, rows) = self._target.feed, self._target.pad
         width, height = self._target.width - columns, self._target.height - rows
-        planes: Sequence[Plane]
-        if isinstance(data, Frame):
-            planes = data.planes
-        elif isinstance(data, (bytes, memoryview)):
-            planes = _unpacked(data, self._target, width, height)
-        else:
-            planes = data
+        planes = data.planes if isinstance(data, Frame) else data
         shapes = feed.plane_shapes(width, height)
         found = tuple(plane.shape for plane in planes)
         if found != shapes and not (feed.family == "yuv" and found == shapes[:1]):
@@ -66,21 +60,6 @@ def _padded(plane: Plane, shape: tuple[int, int]) -> Plane:
     samples: Any = plane
     grown: Plane = np.pad(samples, ((0, shape[0] - height), (0, shape[1] - width)), "edge")
     return grown
-
-
-def _unpacked(data: bytes | memoryview, target: Target, width: int, height: int) -> list[Plane]:
-    """Views of the planes in the packed bytes of one frame."""
-    feed = target.feed
-    samples: Any = np.frombuffer(data, np.uint8 if feed.bytes_per_sample == 1 else np.dtype("<u2"))
-    shapes = feed.plane_shapes(width, height)
-    if len(data) != feed.frame_bytes(width, height):
-        raise ValueError(f"expected {feed.frame_bytes(width, height)} bytes for a {feed.name} frame, found {len(data)}")
-    planes: list[Plane] = []
-    at = 0
-    for h, w in shapes:
-        planes.append(samples[at : at + h * w].reshape(h, w))
-        at += h * w
-    return planes
 
 
 class RawNut(Nut):

@@ -17,7 +17,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from slomo_cli.errors import EncoderError, UsageError, printable
@@ -196,9 +195,7 @@ class Parts:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._part is not None:
             self._part.abort()
         if self._done:
@@ -211,7 +208,7 @@ class Parts:
         """Frames in finished parts."""
         return min(self._total, self._done * PART_FRAMES)
 
-    def write(self, data: Frame | Sequence[Plane] | bytes | memoryview, seconds: Fraction | None = None) -> None:
+    def write(self, data: Frame | Sequence[Plane], seconds: Fraction | None = None) -> None:
         """The next frame, as for an Encoder."""
         if self._part is None:
             count = self._frames_of(self._done)

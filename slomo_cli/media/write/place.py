@@ -26,7 +26,7 @@ class Place:
 
     def __init__(self, target: Target) -> None:
         self.path: Path | None = target.temporary
-        self._still = target.still
+        self._target = target
         self._lock: int | None = None
         if self.path is None or target.path is None:
             return
@@ -36,7 +36,7 @@ class Place:
         refuse_existing(target)
         try:
             self._clear_stale()
-            if self._still:
+            if self._target.still:
                 self.path.mkdir()
                 self._hold(os.O_RDONLY)
             else:
@@ -56,8 +56,8 @@ class Place:
         """Removes what a killed run left behind: its ffmpeg may still be writing, and must not write into ours."""
         assert self.path is not None
         with contextlib.suppress(FileNotFoundError):
-            self._hold(os.O_RDONLY if self._still else os.O_WRONLY)
-            if self._still:
+            self._hold(os.O_RDONLY if self._target.still else os.O_WRONLY)
+            if self._target.still:
                 shutil.rmtree(self.path)
             else:
                 self.path.unlink()
@@ -93,10 +93,10 @@ class Place:
         if self.path is not None and not os.path.lexists(self.path):
             raise EncoderError(f"'{printable(self.path)}' was removed or renamed while it was written: nothing is kept")
 
-    def count(self, target: Target, written: int) -> int:
+    def count(self, written: int) -> int:
         """Pictures found there."""
         assert self.path is not None
-        return count_pictures(self.path, target, written)
+        return count_pictures(self.path, self._target, written)
 
     def mark_full_range(self) -> None:
         """Says in the finished Matroska file that its samples use their full range."""
@@ -104,10 +104,11 @@ class Place:
         if not mark_full_range(self.path):
             raise EncoderError("the file has no place to mark its full range in: choose another --codec, or .mp4")
 
-    def commit(self, target: Target) -> None:
+    def commit(self) -> None:
         """Durable first, then visible: sync, rename, sync the folder. A signal is heeded between these."""
+        target = self._target
         assert self.path is not None and target.path is not None
-        if self._still:
+        if self._target.still:
             numbers = sorted(int(name.stem) for name in self.path.iterdir())
             pairs = [(self.path / f"{number}.{target.extension}", target.image_path(number)) for number in numbers]
         else:
@@ -117,7 +118,7 @@ class Place:
         for _, path in pairs:
             if words := _in_the_way(path, target.overwrite):
                 raise FileExistsError(errno.EEXIST, words)
-        _undisturbed(lambda: self._rename(pairs, target.overwrite))
+        undisturbed(lambda: self._rename(pairs, target.overwrite))
         self._release()
         with contextlib.suppress(OSError):  # by now it is there, whatever becomes of the folder
             sync(target.path.parent)
@@ -135,7 +136,7 @@ class Place:
             for path in new:
                 path.unlink()
             raise
-        if self._still and self.path is not None:
+        if self._target.still and self.path is not None:
             self.path.rmdir()
         self.path = None
 
@@ -154,7 +155,7 @@ class Place:
         if path is not None:
             for attempt in range(20):
                 try:
-                    if self._still:
+                    if self._target.still:
                         shutil.rmtree(path)
                     else:
                         path.unlink()
@@ -218,7 +219,7 @@ def left_over(target: Target, frames: int) -> list[str]:
     return [f"'{printable(after)}' and what follows stay from an older sequence: remove them to have this one alone"]
 
 
-def _undisturbed(work: Callable[[], None]) -> None:
+def undisturbed(work: Callable[[], None]) -> None:
     """Does the work to its end on a thread of its own: a signal comes to the main one, which heeds it afterwards."""
     begun, done = threading.Event(), threading.Event()
     problems: list[BaseException] = []
@@ -232,7 +233,7 @@ def _undisturbed(work: Callable[[], None]) -> None:
         finally:
             done.set()
 
-    thread = threading.Thread(target=do, name="slomo-names")
+    thread = threading.Thread(target=do, name="slomo-undisturbed")
     try:
         thread.start()
         done.wait()

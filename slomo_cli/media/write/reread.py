@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +12,7 @@ import av.error
 
 from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media.ffmpeg import literal
-from slomo_cli.media.read.source import ANY_TAGS, tell_lack
+from slomo_cli.media.read.opening import ANY_TAGS, tell_lack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +39,7 @@ def _count_packets(path: Path, container: str) -> int:
         stream: Any = source.streams.video[0]
         decodes = stream.codec_context is not None  # what has no decoder here cannot be judged
         count, seen = 0, not decodes
-        keys: deque[Any] = deque(maxlen=2)
+        key: Any = None
         last: int | None = None
         for packet in source.demux(stream):
             seen = seen or bool(packet.decode())
@@ -49,13 +48,13 @@ def _count_packets(path: Path, container: str) -> int:
                 continue
             count += 1
             if packet.is_keyframe and packet.pts is not None:
-                keys.append(packet)
+                key = packet
             if last is None or (packet.pts is not None and packet.pts > last):
                 last = packet.pts
-    if not decodes or not keys or last is None:
+    if not decodes or key is None or last is None:
         return count
-    # With intra refresh, pictures are whole only some time after what is called a key frame.
-    if any(_is_end_seen(path, container, key, last) for key in (*reversed(keys), None)):
+    # With intra refresh, pictures are whole only some time after what is called a key frame; then all are decoded.
+    if any(_is_end_seen(path, container, begin, last) for begin in (key, None)):
         return count
     raise EncoderError(f"the last picture of what ffmpeg wrote cannot be read back: {_NOTHING_KEPT}")
 

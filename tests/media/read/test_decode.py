@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from slomo_cli.errors import InputError
-from slomo_cli.media.ffmpeg import find_ffmpeg
+from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.pixels import copy_planes
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
@@ -45,7 +45,7 @@ def decoded(path: Path, **options: Any) -> tuple[list[Frame], Decoder]:
 def by_ffmpeg(path: Path, layout: str, *filters: str) -> list[bytes]:
     """The same film decoded by the ffmpeg program, as raw frames."""
     info = probe(path)
-    command = [find_ffmpeg(), "-v", "error", "-nostdin", "-noautorotate"]
+    command = [tools().path, "-v", "error", "-nostdin", "-noautorotate"]
     command += ["-c:v", "libvpx-vp9"] if info.layout.alpha and info.codec == "vp9" else []
     chain = ["-vf", ",".join(filters)] if filters else []
     command += ["-i", f"file:{path}", "-map", f"0:{info.stream_index}", *chain, "-fps_mode", "passthrough"]
@@ -278,12 +278,18 @@ def test_b_frames_whose_order_is_not_told(codec: str, hidden: int, make: Callabl
     assert [frame.planes[0].tobytes() for frame in frames][2:] == [f.planes[0].tobytes() for f in expected][2:]
 
 
-@pytest.mark.parametrize("empty", [None, 9])
-def test_b_frames_that_share_a_packet(empty: int | None, make: Callable[..., Path], tmp_path: Path) -> None:
-    """As DivX and XviD write them; ``empty``: before which packet one comes that stands for no picture."""
-    film = "testsrc2=size=64x48:rate=30:duration=1"
-    wishes = ["-c:v", "mpeg4", "-bf", "1", "-b_strategy", "0", "-g", "10", "-sc_threshold", "1000000000", "-q:v", "3"]
-    plain = make("one_by_one.avi", "-f", "lavfi", "-i", film, *wishes)
+@pytest.mark.parametrize(
+    ("film", "run", "empty"),
+    [("testsrc2", 1, None), ("testsrc2", 1, 9), ("testsrc2", 2, None), ("color=gray", 2, None)],
+)
+def test_b_frames_that_share_a_packet(
+    film: str, run: int, empty: int | None, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As DivX and XviD write them; ``run``: so many in a row, of which the first shares a packet; ``empty``: before
+    which packet one comes that stands for no picture. Those of a film that stands still are hardly longer than that."""
+    wishes = ["-c:v", "mpeg4", "-bf", str(run), "-b_strategy", "0", "-g", "10", "-sc_threshold", "1000000000"]
+    film = f"{film}{':' if '=' in film else '='}size=64x48:rate=30:duration=1"
+    plain = make(f"one_by_one_{film[0]}{run}.avi", "-f", "lavfi", "-i", film, *wishes, "-q:v", "3")
     path = tmp_path / "packed.avi"
     nothing, mark = b"\0\0\1\xb6\x9a\xc0\x7f", b"\0\0\1\xb2DivX503b1393p"
     with av.open(str(plain)) as reader, av.open(str(path), "w") as writer:
@@ -293,7 +299,9 @@ def test_b_frames_that_share_a_packet(empty: int | None, make: Callable[..., Pat
         packed: list[bytes] = []
         for data in stored:
             kind = data[data.index(b"\0\0\1\xb6") + 4] >> 6
-            if kind == 2:  # shown before the one stored ahead of it
+            if kind == 2 and packed[-1] == nothing:  # shown before the one stored ahead of it, as the one before
+                packed[-1:] = [data, nothing]
+            elif kind == 2:
                 packed[-1:] = [packed[-1] + data, nothing]
             else:
                 at = data.index(b"\0\0\1\xb6")

@@ -16,7 +16,8 @@ from tiny_network import save_tiny
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.fields import SecondFields
 from slomo_cli.media.read.probe import probe
-from slomo_cli.media.read.scan import _Walk, scan
+from slomo_cli.media.read.scan import scan
+from slomo_cli.media.read.walk import Walk
 from slomo_cli.pipeline import convert
 
 Make = Callable[..., Path]
@@ -69,7 +70,7 @@ def stream(kinds: str) -> bytes:
 
 
 @pytest.mark.parametrize("kinds", [8 * "F", 3 * "FppF", "pF" + 3 * "p" + 3 * "F", 26 * "p" + "FF"])
-@pytest.mark.parametrize("container", ["h264", "ts", "mkv", "mp4"])
+@pytest.mark.parametrize("container", ["h264", "ts", "mkv", "mp4", "asf"])
 def test_two_fields_are_one_picture(kinds: str, container: str, make: Make, tmp_path: Path) -> None:
     raw = tmp_path / "fields.h264"
     raw.write_bytes(stream(kinds))
@@ -157,8 +158,8 @@ class FakePacket(bytes):
 
 
 def test_stamps_that_merely_count_are_no_times() -> None:
-    def walk(stored: list[int], duration: int) -> _Walk:
-        made = _Walk.__new__(_Walk)
+    def walk(stored: list[int], duration: int) -> Walk:
+        made = Walk.__new__(Walk)
         made.ticks, made.packet_duration, made.joins = array("q", stored), duration, []
         return made
 

@@ -13,7 +13,8 @@ import pytest
 from slomo_cli.errors import InputError
 from slomo_cli.media.orientation import Orientation, orientation_of
 from slomo_cli.media.read.decode import Decoder
-from slomo_cli.media.read.probe import _chroma_location, _track_header, probe
+from slomo_cli.media.read.header import chroma_location, track_header
+from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.sequence import open_picture
 from slomo_cli.values import ColorInfo, VideoInfo
@@ -410,9 +411,20 @@ def test_a_raw_stream_without_a_rate_says_so(make: Callable[..., Path], clip: Cl
 def test_where_chroma_lies_is_found_by_no_chance(clip: Clip) -> None:
     """The headers hold nothing random, and bytes that begin as the element does hide nothing."""
     with open_picture(clip("cfr.mkv"), threads=1) as picture:
-        assert _track_header(picture.stream) == _track_header(picture.stream) != b""
+        assert track_header(picture.stream) == track_header(picture.stream) != b""
 
-    assert _chroma_location(b"\x55\xb0\x80" + bytes(200) + b"\x55\xb0\x88\x55\xb7\x81\x01\x55\xb8\x81\x02") == 1
+    def element(name: str, content: bytes) -> bytes:
+        return bytes.fromhex(name) + bytes([0x80 + len(content)]) + content
+
+    def header(codec: bytes, colour: bytes) -> bytes:
+        """Segment, tracks, one track: its codec's own data, then its picture's colours."""
+        track = element("63a2", codec) + element("e0", element("55b0", colour))
+        return element("18538067", element("1654ae6b", element("ae", track)))
+
+    siting = element("55b7", b"\1") + element("55b8", b"\2")
+    assert chroma_location(header(b"", siting)) == 1
+    assert chroma_location(header(element("55b0", element("55b7", b"\2") + element("55b8", b"\2")), siting)) == 1
+    assert chroma_location(header(siting, b"")) == 0
 
 
 @pytest.mark.parametrize("apart", [False, True])

@@ -20,9 +20,10 @@ from slomo_cli.errors import InputError
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.edits import odd_edits
 from slomo_cli.media.read.probe import probe
-from slomo_cli.media.read.scan import Timing, _shortfall, _Walk, scan
+from slomo_cli.media.read.scan import Timing, _shortfall, scan
 from slomo_cli.media.read.source import PictureTrack
 from slomo_cli.media.read.strays import mended
+from slomo_cli.media.read.walk import Walk
 from slomo_cli.values import SourceTiming
 
 Clip = Callable[[str], Path]
@@ -356,7 +357,7 @@ class TestStrays:
 def test_stamps_that_are_all_the_same_tell_no_time(clip: Clip) -> None:
     info = probe(clip("cfr.mp4"))
     with PictureTrack(info.path) as picture:
-        walk = _Walk(picture, info)
+        walk = Walk(picture, info)
         walk.ticks = array("q", [7, 7, 7])
         walk.packet_duration = 512
         assert not walk.stamps_are_counters()

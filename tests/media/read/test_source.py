@@ -16,9 +16,10 @@ import av.error
 import pytest
 
 from slomo_cli.errors import DeviceError, InputError
+from slomo_cli.media.read.opening import open_container, why_ended
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
-from slomo_cli.media.read.source import PictureTrack, open_container, why_ended
+from slomo_cli.media.read.source import PictureTrack
 
 Clip = Callable[[str], Path]
 

@@ -92,7 +92,7 @@ def test_a_marked_corner_stands_where_ffmpeg_puts_it(clip: Callable[[str], Path]
     """ffmpeg turns the picture by itself when it converts: ours must be the same."""
     import subprocess
 
-    from slomo_cli.media.ffmpeg import find_ffmpeg
+    from slomo_cli.media.ffmpeg import tools
 
     for name in ("rotated.mp4", "flipped.mp4", "anamorphic.mp4", "cfr.mp4"):
         info = probe(clip(name))
@@ -102,7 +102,7 @@ def test_a_marked_corner_stands_where_ffmpeg_puts_it(clip: Callable[[str], Path]
         still = tmp_path / f"{name}.png"
         width, height = full_size(info)
         arguments = ["-i", str(clip(name)), "-frames:v", "1", "-vf", f"scale={width}:{height}:flags=bicubic"]
-        subprocess.run([find_ffmpeg(), "-v", "error", *arguments, str(still)], check=True, timeout=60)
+        subprocess.run([tools().path, "-v", "error", *arguments, str(still)], check=True, timeout=60)
         with av.open(str(still)) as container:
             truth = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
         ours = view.picture(frame).astype(int)

@@ -22,13 +22,12 @@ from out_helpers import FakeTools, only_files, target_for, video_info
 
 from slomo_cli.errors import SlomoError, UsageError
 from slomo_cli.media.ffmpeg import tools
-from slomo_cli.media.plan.choose import version_number
 from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.source import disposition_of
+from slomo_cli.media.tracks import innerclock, soundfeed, stretch, subtitles
 from slomo_cli.media.tracks import sound as sound_room
-from slomo_cli.media.tracks import soundfeed, stretch, subtitles
 from slomo_cli.media.tracks.carry import Carry, is_time_changed, plan_carry
 from slomo_cli.media.write.args import build_encode_args
 from slomo_cli.media.write.encode import Encoder
@@ -56,7 +55,8 @@ def convert(source: Path, output: Path, time: TimeSettings | None = None, **wish
     target = choose_target(output, info, info.layout, chosen, tools(), plan.rate, frames=plan.frames)
     carry = plan_carry(info, scanned.timing, plan, target, chosen, tools())
     args = build_encode_args(target, plan.rate, carry, tools().path, frames=plan.frames)
-    picture = bytes([128]) * info.layout.frame_bytes(info.width, info.height)
+    kind = np.uint8 if info.layout.bits == 8 else np.uint16
+    picture = [np.full(shape, 128, kind) for shape in info.layout.plane_shapes(info.width, info.height)]
     with carry, Encoder(args, target, plan.frames, feeds=carry.feeds) as encoder:
         for _ in range(plan.frames):
             encoder.write(picture)
@@ -67,7 +67,7 @@ def convert(source: Path, output: Path, time: TimeSettings | None = None, **wish
 
 
 def target_version() -> tuple[int, int]:
-    return version_number(tools().version)
+    return tools().release
 
 
 def tracks(path: Path, kind: str) -> list[Any]:
@@ -738,6 +738,25 @@ class TestTracks:
                 assert tracks(done.path, "video")[0]["disposition"] == 1
 
     @pytest.mark.parametrize(
+        ("name", "told"),
+        [(f"out.{ending}", ending == "ts") for ending in ("mkv", "webm", "mp4", "mov", "avi", "nut", "ts")],
+    )
+    def test_titles_are_kept_or_told(self, tmp_path, make, clip, name, told):
+        """As OBS gives them to its tracks."""
+        words = ("-metadata:s:a:0", "title=Desktop", "-metadata:s:a:1", "title=Mic")
+        source = make("titles.mkv", "-i", str(clip("sound.mp4")), *"-map 0:v -map 0:a -map 0:a -c copy".split(), *words)
+        done = convert(source, tmp_path / name, preset=None)
+        found = [dict(track.metadata) for track in probe(done.path).streams if track.kind == "audio"]
+        assert [track.get("title") or track.get("name") for track in found] == (
+            [None] * 2 if told else ["Desktop", "Mic"]
+        )
+        assert [line for line in done.carry.notes if "titles of tracks" in line] == [
+            f"audio track {at} (aac, deu) is no longer called '{title}': .ts holds no titles of tracks"
+            for at, title in ((1, "Desktop"), (2, "Mic"))
+            if told
+        ]
+
+    @pytest.mark.parametrize(
         ("name", "kept", "lost"),
         [
             ("out.mkv", ["fre", "zho", "hrv"], []),
@@ -1385,15 +1404,15 @@ class TestInnerClocks:
         packet = (
             struct.pack(">HH4x", 22, 8) + struct.pack(">HHBB", 0, 14, 1, 0xFF) + struct.pack(">HHBB", 100, 14, 2, 0xFF)
         )
-        scaled = subtitles._scale_dvd(packet, Fraction(4))
+        scaled = innerclock.scale_dvd(packet, Fraction(4))
         assert struct.unpack(">H", scaled[14:16]) == (400,)
         assert scaled[:14] == packet[:14]
-        assert struct.unpack(">H", subtitles._scale_dvd(packet, Fraction(10_000))[14:16]) == (0xFFFF,)
+        assert struct.unpack(">H", innerclock.scale_dvd(packet, Fraction(10_000))[14:16]) == (0xFFFF,)
 
     @given(st.binary(max_size=60))
     def test_nonsense_is_survived(self, data):
-        assert len(subtitles._scale_dvd(data, Fraction(4))) == len(data)
-        assert len(subtitles._scale_dvb(data, Fraction(4))) == len(data)
+        assert len(innerclock.scale_dvd(data, Fraction(4))) == len(data)
+        assert len(innerclock.scale_dvb(data, Fraction(4))) == len(data)
 
     @pytest.mark.parametrize(
         ("text", "slow"),
@@ -1409,8 +1428,8 @@ class TestInnerClocks:
     )
     def test_effects_of_ass(self, text, slow):
         event = b"0,0,Default,,0,0,0,,%b"
-        assert subtitles._scale_ass(event % text.encode(), Fraction(3)) == event % (slow or text).encode()
-        assert subtitles._scale_ass(event % text.encode(), Fraction(1)) == event % text.encode()
+        assert innerclock.scale_ass(event % text.encode(), Fraction(3)) == event % (slow or text).encode()
+        assert innerclock.scale_ass(event % text.encode(), Fraction(1)) == event % text.encode()
 
     def test_effects_of_ass_follow_the_event(self, tmp_path, clip, make):
         script = tmp_path / "karaoke.ass"
@@ -1452,13 +1471,13 @@ class TestInnerClocks:
     )
     def test_times_of_words_by_either_clock(self, stored, text, slow):
         plan = make_plan(replace(TWO_SECONDS, duration=Fraction(4000)), TimeSettings(factor=Fraction(3)))
-        assert subtitles._move_words(text, plan, stored, Fraction(2), stored) == slow
+        assert innerclock.move_words(text, plan, stored, Fraction(2), stored) == slow
 
     def test_dvb_page_time_out(self):
         page = bytes([0x0F, 0x10, 0, 1, 0, 2, 30, 0])
         other = bytes([0x0F, 0x11, 0, 1, 0, 1, 30])
         for head in (b"", b"\x20\x00"):
-            scaled = subtitles._scale_dvb(head + page + other, Fraction(4))
+            scaled = innerclock.scale_dvb(head + page + other, Fraction(4))
             assert scaled == head + bytes([0x0F, 0x10, 0, 1, 0, 2, 120, 0]) + other
 
 

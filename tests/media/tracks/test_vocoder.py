@@ -19,7 +19,8 @@ from out_helpers import video_info
 from slomo_cli.errors import InputError
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
-from slomo_cli.media.tracks.soundfeed import IS_POSSIBLE, Damage, SoundFeed, clock, decoded, silence, stretched
+from slomo_cli.media.tracks.samples import Damage, clock, decoded, silence, stretched
+from slomo_cli.media.tracks.soundfeed import IS_POSSIBLE, SoundFeed
 from slomo_cli.media.tracks.vocoder import Source, Vocoder
 from slomo_cli.timeline import make_plan
 from slomo_cli.values import SourceTiming, StreamInfo, TimeSettings

@@ -27,7 +27,6 @@ from slomo_cli.errors import EncoderError, SlomoError, UsageError
 from slomo_cli.media.containers import BY_EXTENSION, Container
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.pixels import layout_of
-from slomo_cli.media.plan.choose import version_number
 from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write import place
 from slomo_cli.media.write.args import build_encode_args
@@ -93,7 +92,7 @@ class TestLossless:
 
     @pytest.mark.parametrize("size", [(65, 49), (1, 1), (2, 2), (63, 48)])
     def test_odd_sizes_are_exact_where_the_codec_takes_them(self, tmp_path, size):
-        if size[1] == 1 and version_number(tools().version) < (7, 0):
+        if size[1] == 1 and tools().release < (7, 0):
             pytest.skip("FFV1 of this ffmpeg breaks pictures of one row")
         frames = frames_of("yuv420p", *size)
         write(tmp_path / "a.mkv", video_info("yuv420p", *size), frames, codec="ffv1")
@@ -449,7 +448,7 @@ class TestPicture:
     @pytest.mark.parametrize(("degrees", "flip"), list(product((0, 90, 180, 270), (False, True))))
     def test_orientation_is_handed_on(self, tmp_path, name, degrees, flip):
         needed = BY_EXTENSION[name.partition(".")[2]].display_matrix
-        if needed is None or version_number(tools().version) < needed:
+        if needed is None or tools().release < needed:
             pytest.skip("this ffmpeg writes no mark into this container")
         matrix = display_matrix(degrees, flip)
         write(tmp_path / name, video_info(display_matrix=matrix), frames_of("yuv420p", count=2))
@@ -577,17 +576,15 @@ class TestOwnStamps:
 
 
 class TestWaysIn:
-    def test_frames_bytes_and_planes_are_the_same(self, tmp_path):
+    def test_frames_and_planes_are_the_same(self, tmp_path):
         layout = layout_of("yuv420p10le")
         planes = frames_of("yuv420p10le", 65, 49, 1)[0]
         frame = Frame(planes, layout, BT709, Fraction(0))
         target = target_for(tmp_path / "a.mkv", video_info("yuv420p10le", 65, 49), tools(), codec="hevc",
                             encoder_args=("-x265-params", "lossless=1"))  # fmt: skip
-        with Encoder(build_encode_args(target, NTSC, None, tools().path), target, 4) as encoder:
+        with Encoder(build_encode_args(target, NTSC, None, tools().path), target, 2) as encoder:
             encoder.write(frame)
             encoder.write(planes)
-            encoder.write(frame.tobytes())
-            encoder.write(memoryview(frame.tobytes()))
             encoder.finish()
         decoded, _ = read_back(tmp_path / "a.mkv")
         assert len({picture.to_ndarray(format="yuv420p10le").tobytes() for picture in decoded}) == 1
@@ -602,8 +599,6 @@ class TestWaysIn:
     def test_a_wrong_shape_is_a_bug_and_leaves_nothing(self, tmp_path):
         with pytest.raises(ValueError, match="expected planes"):
             write(tmp_path / "a.mp4", video_info(), frames_of("yuv420p", 32, 32))
-        with pytest.raises(ValueError, match="bytes for a yuv420p frame"):
-            write(tmp_path / "a.mp4", video_info(), [b"short"])
         assert only_files(tmp_path) == []
 
 
@@ -727,7 +722,7 @@ class TestTruth:
             for frame in frames_of("yuv420p"):
                 encoder.write(frame)
             encoder.finish()
-        assert len(encoder.log) <= 64 * 1024
+        assert len(encoder._tail) <= 64 * 1024
 
     def test_no_such_program(self, folder):
         with pytest.raises(EncoderError, match="cannot be started"):
@@ -993,11 +988,12 @@ class TestStopping:
         target = target_for(tmp_path / "out" / "a.mkv", video_info("yuv420p", 640, 480), tools())
         encoder = Encoder(build_encode_args(target, NTSC, None, program), target, None)
         failed: list[BaseException] = []
+        (planes,) = frames_of("yuv420p", 640, 480, 1)
 
         def feed():
             try:
                 while True:
-                    encoder.write(bytes(640 * 480 * 3 // 2))
+                    encoder.write(planes)
             except SlomoError as error:
                 failed.append(error)
 

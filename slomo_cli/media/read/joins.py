@@ -1,0 +1,53 @@
+"""Where recordings were joined, as in broadcasts: the clock jumps from one to the next."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from slomo_cli.media.read.source import JUMPING_FORMATS
+from slomo_cli.values import SourceTiming, VideoInfo
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+BACKWARD_JUMP = Fraction(1, 4)
+"""Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
+_FORWARD_JUMP = Fraction(10)
+"""Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
+
+
+class Joins:
+    """Tells by the step from one stamp to the next, in ticks, where another recording begins."""
+
+    def __init__(self, container: str, second: Fraction) -> None:
+        """``container``: libav's name of it; ``second``: its ticks."""
+        self._back = BACKWARD_JUMP * second
+        self._ahead = _FORWARD_JUMP * second if container in JUMPING_FORMATS else None
+
+    def at(self, step: int | Fraction) -> bool:
+        """Whether this step leads into another recording."""
+        return step < -self._back or (self._ahead is not None and step > self._ahead)
+
+
+class JoinedClock:
+    """By how much the clock goes on where recordings were joined: the packets of the picture tell, each in its turn."""
+
+    def __init__(self, container: InputContainer, info: VideoInfo, timing: SourceTiming) -> None:
+        self.picture = container.streams[info.stream_index]
+        self.seconds = Fraction(0)
+        self.met = 0
+        """Joins passed by now."""
+        self._time_base = Fraction(self.picture.time_base or 1)
+        self._interval = 1 / timing.nominal_rate
+        self._joins = Joins(info.container, 1 / self._time_base)
+        self._previous: int | None = None
+
+    def follow(self, order: int | None) -> None:
+        """The picture's next packet, by its time of decoding."""
+        if order is None:
+            return
+        if self._previous is not None and self._joins.at(step := order - self._previous):
+            self.seconds += self._interval - step * self._time_base
+            self.met += 1
+        self._previous = order

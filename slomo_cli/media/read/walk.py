@@ -1,0 +1,216 @@
+"""One way through all packets of a source, and what is met on it.
+
+Nothing is decoded but what comes before the first picture. Memory: 16 bytes a picture.
+"""
+
+from __future__ import annotations
+
+from array import array
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av.error
+import numpy as np
+
+from slomo_cli.media.read.grid import ascending
+from slomo_cli.media.read.joins import BACKWARD_JUMP, Joins
+from slomo_cli.media.read.opening import READ_ERRORS, why_ended
+from slomo_cli.media.read.source import (
+    JUMPING_FORMATS,
+    LENGTHLESS,
+    PAUSING_FORMATS,
+    THEORA_HEADER,
+    stamps_are_of_decoding,
+)
+from slomo_cli.media.read.strays import mended
+
+if TYPE_CHECKING:
+    from slomo_cli.media.read.source import PictureTrack
+    from slomo_cli.values import VideoInfo
+
+HEARD = Fraction(1, 25)
+"""Seconds by which sound that is off its picture is heard to be."""
+
+
+class _Sound:
+    """How long a track of sound pauses by the times of its packets; in its own ticks, as there are many."""
+
+    def __init__(self, container: str, time_base: Fraction) -> None:
+        self.goes_back = False
+        self._pauses = 0
+        self._second = 1 / time_base
+        self._back = round(BACKWARD_JUMP * self._second)
+        self._joins = Joins(container, self._second)
+        self._before = 0
+        self._due: int | None = None
+
+    @property
+    def pauses(self) -> Fraction:
+        """Seconds."""
+        return self._pauses / self._second
+
+    def take(self, packet: Any) -> None:
+        """The next packet, which has a time."""
+        begin, lasts = packet.pts, packet.duration
+        if not lasts:  # NUT does not say it of every codec
+            return
+        gap = 0 if self._due is None else begin - self._due
+        # How long WMA lasts is an estimate, which may make what follows seem too early.
+        self.goes_back = self.goes_back or (gap < -self._back and begin < self._before)
+        # Less is rounding, which would add up.
+        if 2 * abs(gap) > lasts and not self._joins.at(gap):
+            self._pauses += gap
+        self._before, self._due = begin, begin + lasts
+
+
+class Walk:
+    """One way through all packets, and what was met on it."""
+
+    def __init__(self, picture: PictureTrack, info: VideoInfo) -> None:
+        self.picture = picture
+        self.stream = picture.stream
+        self.time_base = picture.time_base
+        self.ticks = array("q")
+        self.places = array("q")
+        """Where in the file each of their packets lies."""
+        self.joins: list[int] = []
+        """Indices into ``ticks`` where a new recording begins."""
+        self.strays: dict[tuple[int, int], int] = {}
+        """As in ``SourceTiming``; in ``ticks`` they are mended."""
+        self.packets = 0
+        """Packets whose picture will be shown."""
+        self.hidden = 0
+        """Packets that an edit list hides."""
+        self.pictures_seen: list[int | None] = []
+        """Stamps of the first pictures that decode."""
+        self.ahead = 0
+        """Packets that the decoder, in one thread, takes before it gives the first picture."""
+        self.latest: int | None = None
+        self.latest_end = 0
+        self.packet_duration = 0
+        self.is_even = True
+        """Every picture but the first, of which libav knows too little, lasts as long as the next."""
+        self._lasts: int | None = None
+        self.furthest = Fraction(0)
+        """The latest end of any stream, seconds on the container's clock; only where all streams were read."""
+        self.failure = ""
+        self.by_decoding = stamps_are_of_decoding(info.container, info.codec)
+        self.order_is_untold = bool(self.stream.codec_context.has_b_frames)
+        """No packet is shown at another time than it is decoded, though the codec may store pictures out of order."""
+        # Where only the container declares a length, it may be the sound's: then every stream's end counts.
+        own = info.container not in LENGTHLESS and self.stream.duration is not None
+        undeclared = not own and "DURATION" not in dict(info.picture_metadata)
+        self.counts_all = undeclared and len(picture.container.streams) > 1
+        sounds = [s.index for s in info.streams if s.kind == "audio" and info.container in PAUSING_FORMATS]
+        bases = {index: Fraction(picture.container.streams[index].time_base or 1) for index in sounds}
+        self._sounds = {index: _Sound(info.container, base) for index, base in bases.items()}
+        self.reads_all = self.counts_all or bool(sounds)
+        self._joins = Joins(info.container, 1 / self.time_base)
+        self._may_jump = info.container in JUMPING_FORMATS
+        self._previous: int | None = None
+        self._is_vp8 = info.codec == "vp8"
+
+    def run(self) -> None:
+        """Reads every packet once."""
+        container = self.picture.container
+        try:
+            for packet in container.demux() if self.reads_all else container.demux(self.stream):
+                self._take(packet)
+        except READ_ERRORS as error:
+            self.failure = why_ended(error, container.format.name)
+        if not self.pictures_seen:
+            self._decode(None)
+        # Where clocks may jump, a picture whose stamp is damaged passes for a recording of its own, and is in its place
+        # as that.
+        if not self._may_jump:
+            self._mend()
+
+    def _take(self, packet: Any) -> None:
+        sound = self._sounds.get(packet.stream_index)
+        if sound is not None and packet.pts is not None:
+            sound.take(packet)
+        if packet.pts is not None and self.counts_all:
+            self.furthest = max(self.furthest, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
+        if packet.stream_index != self.stream.index:
+            return
+        if packet.size:
+            self.picture.receive(packet)
+        if packet.size and not self.pictures_seen:
+            self._decode(packet)
+        if not packet.size or self.picture.stands:
+            # The picture before stands on.
+            if packet.pts is not None and self.latest is not None and not packet.is_discard:
+                self.latest_end = max(self.latest_end, packet.pts + (packet.duration or 0))
+            return
+        if packet.is_discard:
+            self.hidden += 1
+            return
+        if self._is_vp8 and not memoryview(packet)[0] & 0x10:  # RFC 6386, 9.1: a picture others lean on, never shown
+            return
+        if self.picture.is_theora and memoryview(packet)[0] & THEORA_HEADER:
+            return
+        self.packets += 1
+        if self.packets > 1:
+            self._lasts = packet.duration if self._lasts is None else self._lasts
+            self.is_even = self.is_even and packet.duration == self._lasts
+        self.order_is_untold = self.order_is_untold and packet.pts == packet.dts
+        self.packet_duration = self.packet_duration or packet.duration or 0
+        self._notice_join(packet.dts)
+        if packet.pts is not None:
+            self.ticks.append(packet.pts)
+            self.places.append(packet.pos or 0)
+            if self.latest is None or packet.pts > self.latest:
+                self.latest, self.latest_end = packet.pts, packet.pts + (packet.duration or 0)
+
+    def _notice_join(self, order: int | None) -> None:
+        """Stamps of decoding only ever grow within one recording; Matroska's first packets have none, and those of
+        presentation, which jump about, must not stand for them."""
+        if order is None:
+            return
+        if self._previous is not None and self._joins.at(order - self._previous):
+            self.joins.append(len(self.ticks))
+            self.latest = None
+        self._previous = order
+
+    def _decode(self, packet: Any) -> None:
+        try:
+            self.pictures_seen += [frame.pts for frame in self.picture.decode(packet)]
+        except av.error.FFmpegError:
+            return
+        self.ahead += not self.pictures_seen
+
+    def _mend(self) -> None:
+        """Sets right what stamps are damaged."""
+        nearest = BACKWARD_JUMP / self.time_base
+        reordered = self.stream.codec_context.has_b_frames > 0
+        found = mended(np.frombuffer(self.ticks, np.int64), nearest, reordered)
+        for at, right in found.items():
+            self.strays[self.ticks[at], self.places[at]] = right
+            if at == 0 and self.pictures_seen and self.pictures_seen[0] == self.ticks[0]:
+                self.pictures_seen[0] = right
+            self.ticks[at] = right
+        self.joins = [at for at in self.joins if not {at - 1, at} & found.keys()]
+        if found:
+            self.latest = self.latest_end = max(self.ticks[self.joins[-1] if self.joins else 0 :])
+
+    @property
+    def pausing(self) -> tuple[int, ...]:
+        """The tracks of sound that pause."""
+        return tuple(index for index, sound in self._sounds.items() if sound.pauses > HEARD)
+
+    @property
+    def astray(self) -> tuple[int, ...]:
+        """The tracks of sound of which stamps are damaged, if the picture's go on."""
+        return () if self._may_jump else tuple(index for index, sound in self._sounds.items() if sound.goes_back)
+
+    def lasts_are_of_fields(self, rate: Fraction) -> bool:
+        """Whether every picture says that it lasts half as long as all stand (GXF): no word on the last one."""
+        each = (self._lasts or 0) * self.time_base
+        return self.packets > 2 and self.is_even and abs(each * rate - Fraction(1, 2)) < Fraction(1, 100)
+
+    def stamps_are_counters(self) -> bool:
+        """Whether stamps count pictures in a clock far finer than pictures come (raw Dirac): they tell no time."""
+        if len(self.ticks) < 3 or self.joins or not self.packet_duration:
+            return False
+        steps = np.diff(ascending(np.frombuffer(self.ticks, np.int64)))
+        return len(steps) > 0 and 100 * int(np.median(steps)) < self.packet_duration
