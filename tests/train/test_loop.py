@@ -35,8 +35,8 @@ from slomo_cli.train.windows import Batch, WindowSampler
 def sources(settings: TrainSettings) -> list[tuple[Any, int]]:
     real = WindowSampler([moving_clip(), moving_clip(speed=-3.0)], settings.windows, CPU)
     synthetic = SyntheticSampler([photo()], settings.windows.crop, 1, CPU, layers=1, largest_motion=0.25)
-    counts = settings.counts()
-    return [(real, counts[0]), (synthetic, counts[1])]
+    share = round(settings.batch * settings.synthetic)
+    return [(real, settings.batch - share), (synthetic, share)]
 
 
 SMALL = {"encoder": (4, 4, 8, 8, 8), "hidden": 8, "context": 4, "refine": (4, 4, 4)}
