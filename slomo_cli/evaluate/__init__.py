@@ -10,7 +10,8 @@ For a score while something else runs (training, a notebook):
 
 from __future__ import annotations
 
-from slomo_cli.evaluate.datasets import Dataset, Window, open_dataset
+from slomo_cli.evaluate.clips import Window
+from slomo_cli.evaluate.datasets import Dataset, open_dataset
 from slomo_cli.evaluate.methods import Method
 from slomo_cli.evaluate.run import Scores, evaluate, score_method
 
