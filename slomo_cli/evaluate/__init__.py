@@ -1,4 +1,10 @@
-"""How near the made pictures come to the truth: metrics, sets, rivals, tables.
+"""How near the made pictures come to the truth.
+
+    datasets    what is in a folder                clips       windows of two pictures and the truth
+    reading     pictures as 8-bit RGB              metrics     PSNR, SSIM, interpolation error
+    methods     networks, as they are measured     rivals      what they are measured against
+    run         every method on every window       report      tables, JSON, CSV
+    worst       the sheet of worst cases
 
 For a score while something else runs (training, a notebook):
 
