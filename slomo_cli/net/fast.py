@@ -98,11 +98,12 @@ def _head(inputs: int, outputs: int) -> nn.Conv2d:
     return head
 
 
-def _each(values: int | Sequence[int], count: int) -> list[int]:
-    """One number for each of ``count`` levels; ValueError where there are not as many."""
+def _each(name: str, values: int | Sequence[int], count: int, least: int = 1) -> list[int]:
+    """One whole number of ``least`` or more for each of ``count`` levels; ValueError where there are not as many."""
     numbers = [values] * count if isinstance(values, int) else list(values)
     if len(numbers) != count:
-        raise ValueError(f"expected one number or {count}, one for each flow level, found {numbers}")
+        raise ValueError(f"{name}: expected one number or {count}, one for each flow level, found {numbers}")
+    check_sizes(name, numbers, least)
     return numbers
 
 
@@ -330,17 +331,17 @@ class Fast(nn.Module):
         self.cell = 2
         self.encoder = _Encoder(encoder)
         widths = list(encoder[1:])
+        if len(widths) <= fine:
+            raise ValueError(f"encoder: expected {fine + 2} widths or more for a fine of {fine}, found {list(encoder)}")
         # At half the size the same features lie twice as far apart: the first coarse level is of the last fine one's
         # kind, and half as fine.
         widths = widths[:fine] + widths[fine - 1 :]
         self.fine = fine
         levels = len(widths)
-        hiddens, contexts, matches, radii = (_each(values, levels) for values in (hidden, context, match, radius))
-        for name, numbers in (("hidden", hiddens), ("context", contexts), ("match", matches)):
-            check_sizes(name, numbers)
-        check_sizes("radius", radii, least=0)
-        if levels < fine + 2 or contexts[-1] != contexts[-2]:
-            raise ValueError(f"expected two coarse levels of one context at least, found {contexts[fine:]}")
+        hiddens, contexts = _each("hidden", hidden, levels), _each("context", context, levels)
+        matches, radii = _each("match", match, levels), _each("radius", radius, levels, least=0)
+        if contexts[-1] != contexts[-2]:
+            raise ValueError(f"context: expected the same for the two coarsest levels, found {contexts}")
         coarser = [*contexts[1:], 0]
         self.ladder = nn.ModuleList(
             _FlowLevel(widths[k], hiddens[k], contexts[k], coarser[k], matches[k], radii[k]) for k in range(levels)
