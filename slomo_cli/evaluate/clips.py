@@ -91,7 +91,7 @@ class FramesClip:
     notes: ClassVar[tuple[str, ...]] = ()
 
     def __len__(self) -> int:
-        return (len(self.files) - 1) // self.factor
+        return max(0, len(self.files) - 1) // self.factor
 
     def windows(self) -> Iterator[Window]:
         from slomo_cli.evaluate.reading import read_picture

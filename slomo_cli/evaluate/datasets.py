@@ -140,31 +140,46 @@ def open_datasets(paths: Sequence[Path], factors: Sequence[int]) -> list[Dataset
 
 
 def _open_folder(root: Path, factor: int) -> Dataset:
-    clips: list[Clip]
-    closed: list[tuple[str, InputError]]
     triplets, untold = _split_triplets(root)
     if not triplets:
         triplets, untold = _triplets_below(root)
     if triplets:
         return Dataset(_name(root), "triplets", 2, tuple(triplets), untold=tuple(untold))
+    clips, videos = _clips_of_frames(root, factor)
+    if any(map(len, clips)) or (clips and not videos):
+        return _frames_set(root, factor, clips, videos)
+    return _video_set(root, factor, videos)
+
+
+def _clips_of_frames(root: Path, factor: int) -> tuple[list[Clip], list[Path]]:
+    """The frames in ``root``, if they are a clip, else those in each folder below; and the videos met on the way."""
     folders = _folders(root, closed=lambda pictures: len(pictures) > factor)
     here = next(folders)
-    frames, videos = here.pictures, here.videos
-    whole = FramesClip(_name(root), tuple(frames), factor)
-    if len(frames) > factor:
-        return _frames_set(root, factor, [whole], videos)
+    whole = FramesClip(_name(root), tuple(here.pictures), factor)
+    if len(whole):
+        return [whole], here.videos
+    clips: list[Clip] = []
+    videos = here.videos
     listed = _test_list(root)
-    clips = []
     for folder in folders:
         name = _name_within(root, folder.path)
         if folder.pictures and listed(name):
             clips.append(FramesClip(name, tuple(folder.pictures), factor))
         videos += folder.videos
-    if frames and not clips:  # else a cover or two is no clip
+    if here.pictures and not clips:  # else a cover or two is no clip
         clips = [whole]
-    if any(map(len, clips)) or (clips and not videos):
-        return _frames_set(root, factor, clips, videos)
-    clips, closed = [], []
+    return clips, videos
+
+
+def _frames_set(root: Path, factor: int, clips: list[Clip], videos: list[Path]) -> Dataset:
+    """A set of clips of frames, and the videos that are passed over for it."""
+    beside = tuple(_name_within(root, video) for video in videos)
+    return replace(_dataset(root, "frames", factor, clips), beside=beside)
+
+
+def _video_set(root: Path, factor: int, videos: list[Path]) -> Dataset:
+    clips: list[Clip] = []
+    closed: list[tuple[str, InputError]] = []
     for video in videos:
         name = _name_within(root, video)
         try:
@@ -179,12 +194,6 @@ def _open_folder(root: Path, factor: int) -> Dataset:
         f"{printable(root)}: expected triplets (such as {', '.join('/'.join(t) for t in TRIPLETS)}), numbered frames, "
         "folders of frames or videos, found none"
     )
-
-
-def _frames_set(root: Path, factor: int, clips: list[Clip], videos: list[Path]) -> Dataset:
-    """A set of clips of frames, and the videos that are passed over for it."""
-    beside = tuple(_name_within(root, video) for video in videos)
-    return replace(_dataset(root, "frames", factor, clips), beside=beside)
 
 
 def _dataset(root: Path, layout: str, factor: int, clips: list[Clip]) -> Dataset:
