@@ -480,6 +480,19 @@ def test_compiling_falls_back_where_it_cannot(tmp_path: Path, monkeypatch: pytes
     assert "cannot compile here, going on without: no compiler found" in run.lines  # type: ignore[attr-defined]
 
 
+def test_fast_is_not_compiled_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch compiles its gradients into what writes beyond its arrays."""
+
+    def crashing(function: Any, **options: Any) -> Any:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(torch, "compile", crashing)
+    run = make(tmp_path, tiny_settings(compile=True, steps=1), fast=True)
+
+    assert any("going on without: on a CPU" in line for line in run.lines)  # type: ignore[attr-defined]
+    assert run.train()["step"] == 1
+
+
 @pytest.mark.parametrize("change", [{"flow_interpolation": False}, {"visibility": False}, {"synthetic": 0.0}])
 def test_ablations_train(tmp_path: Path, change: dict[str, Any]) -> None:
     record = make(tmp_path, tiny_settings(steps=2, **change)).train()
