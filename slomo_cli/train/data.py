@@ -51,7 +51,8 @@ def find_data(request: Request, team: Team, device: torch.device, report: Report
         windows = _add_videos(data, request, real, team, device, report)
         targets = round(windows.targets_per_window)
     if synthetic:
-        photos = _add_photos(data, request, synthetic, targets, device, report)
+        _add_photos(data, request, synthetic, targets, device, report)
+        photos = counted(len(data.about["photos"]), "photo")
         report(f"{photos} for synthetic motion, {synthetic} of {counted(real + synthetic, 'window')}")
     if request.data and request.settings.synthetic and not request.photos:
         report("no --photos: training on real windows alone, without synthetic motion")
@@ -80,8 +81,8 @@ def _add_videos(
     return windows
 
 
-def _add_photos(data: Data, request: Request, share: int, targets: int, device: torch.device, report: Report) -> str:
-    """Scenes of photos, ``share`` of them per step with ``targets`` each; how many photos there are, in words."""
+def _add_photos(data: Data, request: Request, share: int, targets: int, device: torch.device, report: Report) -> None:
+    """Scenes of photos, ``share`` of them per step with ``targets`` each."""
     paths = [path for path in find_photos(request.photos, report) if not _drawn(path)]
     photos = load_photos(paths)
     _tell_left_out(paths, photos, "no picture that can be read, of 64 pixels or more a side", report)
@@ -97,7 +98,6 @@ def _add_photos(data: Data, request: Request, share: int, targets: int, device: 
     )
     data.sources.append((scenes, share))
     data.about["photos"] = describe_files(dict.fromkeys(photos))
-    return counted(len(photos), "photo")
 
 
 def _tell_unused(request: Request, real: int, synthetic: int, report: Report) -> None:
