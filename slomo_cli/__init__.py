@@ -21,7 +21,8 @@ The rooms. ``pipeline.convert``, read top to bottom, is the program:
     cli          one file per command              progress     what is told meanwhile
     values       what crosses walls                errors       the errors and their exit codes
     text         values as words                   whole        files that appear complete or not at all
-    threads      cores, and idle threads           settings     values out of what Python gives
+    threads      cores, and idle threads           tasks        work that waits for other work
+    settings     values out of what Python gives
 
 Who may import whom stands in ``setup.cfg``, and is tested.
 """

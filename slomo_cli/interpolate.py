@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if "torch" not in sys.modules:
@@ -39,6 +38,7 @@ from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.proxy import PROXY_SIDE, ProxyScale, proxy_scale, to_proxy
 from slomo_cli.net.runner import Automatic, runner
 from slomo_cli.net.weights import load
+from slomo_cli.tasks import Recent, Tasks
 from slomo_cli.text import counted
 from slomo_cli.threads import usable_cores
 from slomo_cli.values import Frame
@@ -53,8 +53,12 @@ Planes = tuple["Plane", ...]
 Beside = tuple[Frame, Fraction | float]
 """A frame before or after a pair, and the interval between them in intervals of the pair."""
 
-_PAIRS, _FRAMES = 3, 3
-"""Remembered: a pair and those beside it, of the one before only what is steady; and the frames of the other two."""
+_FRAMES, _PAIRS, _STEADY = 3, 2, 3
+"""Remembered of a walk through a film: a pair and the one after it, with their frames, and what is steady in these two
+and in the one before."""
+
+
+_DROPPED = "the interpolator was closed before the picture was made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +83,6 @@ class _Prepared:
 
     samples: SourcePlanes
     seen: Any
-
-
-@dataclass(slots=True)
-class _Flows:
-    """What a pair tells before a time is named, as soon as it is known."""
-
-    left: Frame
-    right: Frame
-    steady: Future[Tensor] | None
-    """What is sure of it, for itself and for the pairs beside it; None where motion is straight."""
-    state: Future[PairState] | None
-    """None: no longer held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +168,11 @@ class Interpolator:
             keep_freed_memory()
         self._sparing = False
         """Fuse with as little memory as can be: set once the device's ran out at a single picture."""
-        self._closed = False
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="slomo-net", initializer=_single_thread)
-        self._prepared: OrderedDict[int, tuple[Frame, Future[_Prepared]]] = OrderedDict()
-        self._pairs: deque[_Flows] = deque(maxlen=1 if self._straight else _PAIRS)
-        self._way: tuple[tuple[Frame, Frame, Beside | None, Beside | None], Future[_Way]] | None = None
-        self._lock = threading.Lock()
+        self._tasks = Tasks(self.threads, "slomo-net", _single_thread, _DROPPED)
+        self._prepared: Recent[Future[_Prepared]] = Recent(_FRAMES)
+        self._states: Recent[Future[PairState]] = Recent(1 if self._straight else _PAIRS)
+        self._steady: Recent[Future[Tensor]] = Recent(_STEADY)
+        self._ways: Recent[Future[_Way]] = Recent(1)
 
     # ------------------------------------------------------------------------------------------------- life
 
@@ -193,11 +184,9 @@ class Interpolator:
 
     def close(self) -> None:
         """Drop work not begun and end the threads."""
-        self._closed = True
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._prepared.clear()
-        self._pairs.clear()
-        self._way = None
+        self._tasks.close()
+        for held in (self._prepared, self._states, self._steady, self._ways):
+            held.clear()
 
     def describe(self) -> str:
         """Device, number format and threads in a few words."""
@@ -230,7 +219,7 @@ class Interpolator:
         Frames and pairs are told apart by identity: asking for the same pair again, or for one that shares a frame with
         the last, uses what is already on the device.
         """
-        way = self._ways(left, right, before, after)
+        way = self._way(left, right, before, after)
         ready = [self._prepare(frame) for frame in (left, right)]
         step = self.step(left.width, left.height)
         times = _times(timesteps)
@@ -238,7 +227,7 @@ class Interpolator:
         batch = self._batch  # read once: a thread whose memory runs out halves it
         for start in range(0, len(times), batch):
             some = times[start : start + batch]
-            done = self._then([way], lambda way, some=some: self._make(way, ready, step, some))
+            done = self._after([way, *ready], partial(self._make, step, some))
             pending += [Pending(done, k) for k in range(len(some))]
         return pending
 
@@ -285,9 +274,10 @@ class Interpolator:
         left = first if isinstance(first, Frame) else image_frame(first, second)  # type: ignore[arg-type]
         right = second if isinstance(second, Frame) else image_frame(second, first)  # type: ignore[arg-type]
         step = self.step(left.width, left.height)
-        way = self._ways(left, right, before, after).result()
-        state, times = way.state, _times(timesteps)
-        motion: Motion = self._pool.submit(self._guarded, lambda: self._at(way, times)).result()[0]
+        way = self._way(left, right, before, after)
+        times = _times(timesteps)
+        motion = self._after([way], lambda way: self._at(way, self._on_device(times))).result()
+        state = way.result().state
 
         def flow(field: Tensor) -> npt.NDArray[np.float32]:
             return enlarged(field.float() * step, step, left).transpose(0, 2, 3, 1)
@@ -305,162 +295,73 @@ class Interpolator:
     # ------------------------------------------------------------------------------------------------ tasks
 
     def _prepare(self, frame: Frame) -> Future[_Prepared]:
-        """The frame on the device; the last few are remembered, as each belongs to two pairs."""
-        with self._lock:
-            known = self._prepared.get(id(frame))
-            if known is not None and known[0] is frame:
-                self._prepared.move_to_end(id(frame))
-                return known[1]
-            future = self._pool.submit(self._upload, frame)
-            self._prepared[id(frame)] = (frame, future)
-            while len(self._prepared) > _FRAMES:
-                self._prepared.popitem(last=False)
-            return future
+        """The frame on the device; each belongs to two pairs."""
+        return self._prepared.of(frame, make=lambda: self._tasks.submit(self._guarded, self._upload, frame))
 
-    def _ways(self, left: Frame, right: Frame, before: Beside | None, after: Beside | None) -> Future[_Way]:
-        """How everything moves between two frames; the last answer is remembered."""
-        asked = (left, right, before, after)
-        held = self._way  # read once: another thread may put its own there
-        if held is not None and all(one is other for one, other in zip(held[0], asked, strict=True)):
-            return held[1]
-        before, after = (beside if beside and self._tells(beside[1]) else None for beside in (before, after))
-        state, sure = self._flows(left, right)
-        awaited: list[Any] = [state, sure] if before or after else [state]
-        if before:
-            awaited.append(self._flows(before[0], left, beside=True)[1])
-        if after:
-            awaited.append(self._flows(right, after[0])[1])
-        gaps = [float(beside[1]) if beside else None for beside in (before, after)]
-        future = self._then(awaited, lambda *found: self._bend(gaps, *found))
-        self._way = (asked, future)
-        return future
+    def _way(self, left: Frame, right: Frame, before: Beside | None, after: Beside | None) -> Future[_Way]:
+        """How everything moves between two frames."""
+
+        def make() -> Future[_Way]:
+            state = self._state(left, right)
+            gaps = [float(beside[1]) if beside and self._tells(beside[1]) else None for beside in (before, after)]
+            pairs = [before and (before[0], left), after and (right, after[0])]
+            found = [self._sure(*pair) for pair, gap in zip(pairs, gaps, strict=True) if pair and gap is not None]
+            if not found:
+                return self._after([state], lambda state: _Way(state, None))
+            return self._after([state, self._sure(left, right), *found], lambda *found: _bent_way(gaps, *found))
+
+        return self._ways.of(left, right, before, after, make=make)
 
     def _tells(self, gap: Fraction | float) -> bool:
         """Whether an interval beside a pair, in intervals of the pair, is looked at."""
         return not self._straight and 1 / EVEN <= gap <= EVEN
 
-    def _flows(
-        self, left: Frame, right: Frame, *, beside: bool = False
-    ) -> tuple[Future[PairState] | None, Future[Tensor] | None]:
-        """Both flows of a pair, and what is steady in it; those of the last few are remembered, as each pair is beside
-        two others. ``beside``: the second alone will do."""
-        if self._closed:
+    def _state(self, left: Frame, right: Frame) -> Future[PairState]:
+        """Both flows of a pair; each pair is beside two others."""
+        if self._tasks.closed:
             raise UsageError("expected an open interpolator, found it closed")
-        for known in tuple(self._pairs):  # another thread may put its own there
-            if left is known.left and right is known.right and ((state := known.state) is not None or beside):
-                return state, known.steady
         if (left.width, left.height, left.layout) != (right.width, right.height, right.layout):
             raise UsageError(
                 f"expected two pictures of one size and format, found {left.width}x{left.height} {left.layout.name} "
                 f"and {right.width}x{right.height} {right.layout.name}"
             )
-        ready = [self._prepare(frame) for frame in (left, right)]
-        flow = self._pool.submit(self._flow, ready)
-        sure = None if self._straight else self._then([flow], self._steady)
-        self._pairs.append(_Flows(left, right, sure, flow))
-        if len(self._pairs) == _PAIRS:
-            self._pairs[0].state = None
-        return flow, sure
 
-    def _then(self, awaited: Iterable[Future[Any]], work: Callable[..., T]) -> Future[T]:
-        """What ``work`` makes of the results of all ``awaited``, run on the pool as soon as they are there: a waiting
-        task would hold a thread that others can use."""
-        done: Future[T] = Future()
-        self._gather(iter(awaited), [], work, done)
-        return done
+        def make() -> Future[PairState]:
+            ready = [self._prepare(frame) for frame in (left, right)]
+            return self._after(ready, lambda first, second: self._net.pair(first.seen, second.seen))
 
-    def _gather(
-        self, waiting: Iterator[Future[Any]], found: list[Any], work: Callable[..., T], done: Future[T]
-    ) -> None:
-        future = next(waiting, None)
-        if future is None:
-            self._submit_into(done, lambda: work(*found))
-            return
-        # A future keeps what it calls back for as long as it lives: that must not be pictures made long ago.
-        rest = [(waiting, found, work, done)]
+        return self._states.of(left, right, make=make)
 
-        def arrived(ended: Future[Any]) -> None:
-            waiting, found, work, done = rest.pop()
-            try:
-                found.append(ended.result())
-            except CancelledError:
-                done.set_exception(_given_up())
-            except BaseException as error:
-                done.set_exception(error)
-            else:
-                self._gather(waiting, found, work, done)
+    def _sure(self, left: Frame, right: Frame) -> Future[Tensor]:
+        """What is steady in a pair, for itself and for the pairs beside it."""
+        return self._steady.of(left, right, make=lambda: self._after([self._state(left, right)], steady))
 
-        future.add_done_callback(arrived)
+    def _after(self, awaited: Sequence[Future[Any]], work: Callable[..., T]) -> Future[T]:
+        """``Tasks.after`` for work on the device."""
+        return self._tasks.after(awaited, lambda *found: self._guarded(work, *found))
 
-    def _submit_into(self, done: Future[Any], work: Callable[[], Any]) -> None:
-        """Run ``work`` on the pool and hand its outcome to ``done``."""
-
-        def run() -> None:
-            if not done.set_running_or_notify_cancel():
-                return
-            try:
-                done.set_result(work())
-            except BaseException as error:
-                done.set_exception(error)
-
-        try:
-            if self._closed:
-                raise _given_up()
-            begun = self._pool.submit(run)
-        except Exception as error:
-            done.set_exception(error)
-        else:
-            # Dropped by `close`, it would let whoever waits for the picture wait for ever.
-            begun.add_done_callback(lambda ended: done.set_exception(_given_up()) if ended.cancelled() else None)
-
-    @torch.inference_mode()
     def _upload(self, frame: Frame) -> _Prepared:
         scale = self.proxy_scale(frame.width, frame.height)
+        planes = [to_tensor(plane, self.device) for plane in frame.planes]
+        proxy = to_proxy(planes, frame.layout, frame.color, scale.divisor, self._net.stride, scale.magnify)
+        return _Prepared(SourcePlanes.of(planes, frame.layout), self._net.look(proxy))
 
-        def upload() -> _Prepared:
-            planes = [to_tensor(plane, self.device) for plane in frame.planes]
-            proxy = to_proxy(planes, frame.layout, frame.color, scale.divisor, self._net.stride, scale.magnify)
-            return _Prepared(SourcePlanes.of(planes, frame.layout), self._net.look(proxy))
+    def _on_device(self, times: Sequence[float]) -> Tensor:
+        return on_device(torch.tensor(times, dtype=torch.float32), self.device)
 
-        return self._guarded(upload)
-
-    @torch.inference_mode()
-    def _flow(self, ready: Sequence[Future[_Prepared]]) -> PairState:
-        first, second = (future.result().seen for future in ready)
-        return self._guarded(lambda: self._net.pair(first, second))
-
-    @torch.inference_mode()
-    def _steady(self, state: PairState) -> Tensor:
-        return self._guarded(lambda: steady(state))
-
-    @torch.inference_mode()
-    def _bend(self, gaps: Sequence[float | None], state: PairState, *found: Tensor) -> _Way:
-        """The way of a pair from what is steady in it and in those beside it, whose ``gaps`` are not None; without any
-        such, it is straight."""
-        if not found:
-            return _Way(state, None)
-        here, *others = found
-        rest = iter(others)
-        before, after = (None if gap is None else (next(rest), gap) for gap in gaps)
-        return _Way(state, self._guarded(lambda: bend(here, before, after)))
-
-    @torch.inference_mode()
-    def _at(self, way: _Way, times: Sequence[float]) -> tuple[Motion, Tensor]:
-        """The Motion at ``times``, and these as a tensor beside it."""
-        t = on_device(torch.tensor(times, dtype=torch.float32), self.device)
+    def _at(self, way: _Way, t: Tensor) -> Motion:
         motion = self._net.at(way.state, t)
-        return motion if way.bend is None else bent(motion, way.bend, t), t
+        return motion if way.bend is None else bent(motion, way.bend, t)
 
-    @torch.inference_mode()
     def _make(
-        self, way: _Way, ready: Sequence[Future[_Prepared]], step: int, times: Sequence[float]
+        self, step: int, times: Sequence[float], way: _Way, first: _Prepared, second: _Prepared
     ) -> tuple[list[tuple[Tensor, ...]], Any]:
         """The pictures at ``times``: the planes (h, w) of each on the host, and the event of their arrival."""
-        samples = [future.result().samples for future in ready]
 
         def make(times: Sequence[float]) -> list[Tensor]:
-            motion, t = self._at(way, times)
-            planes = fuse(samples[0], samples[1], motion, t, step=step, sparing=self._sparing)
+            t = self._on_device(times)
+            motion = self._at(way, t)
+            planes = fuse(first.samples, second.samples, motion, t, step=step, sparing=self._sparing)
             return [self._fetched(plane) for plane in planes]
 
         pictures = self._halving(make, times)
@@ -482,7 +383,7 @@ class Interpolator:
         """The planes of the picture at each time: all made at once; where the device's memory is too small, in halves,
         and in the end picture by picture in bands."""
         try:
-            return list(zip(*(plane.unbind() for plane in self._guarded(lambda: make(times))), strict=True))
+            return list(zip(*(plane.unbind() for plane in self._guarded(make, times)), strict=True))
         except DeviceError:
             if len(times) == 1 and self._sparing:
                 raise
@@ -493,10 +394,11 @@ class Interpolator:
         self._batch = max(1, half)
         return self._halving(make, times[:half]) + self._halving(make, times[half:])
 
-    def _guarded(self, work: Callable[[], T]) -> T:
-        """``work`` with the device's out-of-memory told as what it is."""
+    @torch.inference_mode()
+    def _guarded(self, work: Callable[..., T], *given: Any) -> T:
+        """``work`` on the device, without gradients, and with its out-of-memory told as what it is."""
         try:
-            return work()
+            return work(*given)
         except RuntimeError as error:
             if not ran_out_of_memory(error):
                 raise
@@ -533,8 +435,12 @@ def _proxy_side(text: str | int) -> int:
     raise UsageError(f"expected a proxy of auto, full, or a short side of 32 pixels or more, found '{text}'")
 
 
-def _given_up() -> RuntimeError:
-    return RuntimeError("the interpolator was closed before the picture was made")
+def _bent_way(gaps: Sequence[float | None], state: PairState, here: Tensor, *found: Tensor) -> _Way:
+    """The way of a pair from what is steady in it, and ``found`` steady in those before and after it; there is one for
+    each of the ``gaps`` that is not None."""
+    beside = iter(found)
+    before, after = (None if gap is None else (next(beside), gap) for gap in gaps)
+    return _Way(state, bend(here, before, after))
 
 
 def _single_thread() -> None:

@@ -92,7 +92,7 @@ def test_result_does_not_depend_on_batch_or_threads(weights: str, layout: PixelL
     for batch, threads in ((1, 1), (1, 3), (3, 2), (7, 1)):
         with Interpolator(weights, device="cpu", dtype="float32", batch=batch, threads=threads) as net:
             results.append(net.frames(left, right, times))
-            assert net._pool.submit(torch.get_num_threads).result() == 1, "each thread computes on itself alone"
+            assert net._tasks.submit(torch.get_num_threads).result() == 1, "each thread computes on itself alone"
 
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
@@ -143,20 +143,20 @@ def test_a_walk_finds_each_flow_once(net: Interpolator) -> None:
     """Though each pair is beside two others."""
     frames = [frame(seed, YUV420) for seed in range(6)]
     found = 0
-    flow = net._flow
+    flow = net._net.pair
 
-    def counted(ready: Any) -> Any:
+    def counted(first: Any, second: Any) -> Any:
         nonlocal found
         found += 1
-        return flow(ready)
+        return flow(first, second)
 
-    net._flow = counted  # type: ignore[method-assign,assignment]
+    net._net.pair = counted  # type: ignore[method-assign]
     try:
         for k in range(5):
             before = (frames[k - 1], 1) if k else None
             net.frames(frames[k], frames[k + 1], [0.25, 0.75], before, (frames[k + 2], 1) if k < 4 else None)
     finally:
-        net._flow = flow  # type: ignore[method-assign]
+        net._net.pair = flow  # type: ignore[method-assign]
     assert found == 5
 
 
@@ -169,7 +169,7 @@ def test_pictures_made_are_not_held(weights: str) -> None:
         for one in pending:
             one.planes()
         del pending, one
-        assert net._pairs and [ref() for ref in gone] == [None] * 3
+        assert net._states._held and [ref() for ref in gone] == [None] * 3
 
 
 def test_neighbouring_pairs_share_their_frame(net: Interpolator) -> None:
@@ -336,15 +336,15 @@ def test_no_picture_is_lost_when_memory_runs_out_while_more_are_asked_for(
 ) -> None:
     """What is asked for together is halved by another thread."""
     with Interpolator(weights, device="cpu", dtype="float32", threads=1, batch=4) as net:
-        submit = net._submit_into
+        after = net._after
 
-        def halving(*args: Any) -> None:
+        def halving(*args: Any) -> Any:
             net._batch = 2
-            submit(*args)
+            return after(*args)
 
         first, second = frame(1, YUV420), frame(2, YUV420)
-        net._ways(first, second, None, None).result()
-        monkeypatch.setattr(net, "_submit_into", halving)
+        net._way(first, second, None, None).result()
+        monkeypatch.setattr(net, "_after", halving)
         assert len(net.frames(first, second, [k / 9 for k in range(1, 9)])) == 8
 
 
@@ -514,8 +514,8 @@ def test_whoever_waits_for_a_picture_that_closing_drops_is_told(weights: str) ->
     with Interpolator(weights, device="cpu", threads=1) as net:
         held = threading.Event()
         left, right = frame(1, YUV420), frame(2, YUV420)
-        net._ways(left, right, None, None).result()
-        net._pool.submit(held.wait)
+        net._way(left, right, None, None).result()
+        net._tasks.submit(held.wait)
         pending = net.request(left, right, [0.25, 0.5, 0.75])
         threading.Timer(0.2, held.set).start()
     for picture in pending:

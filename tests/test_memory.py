@@ -144,7 +144,7 @@ def test_pictures_of_a_pair_leave_nothing_behind(weights: str) -> None:
         with Interpolator(weights, device="cpu", dtype="float32", threads=1) as net:
             for left, right in pairwise(frames):
                 pending = net.request(left, right, [0.25, 0.5])
-                states.append(weakref.ref(net._pairs[-1].state))
+                states.append(weakref.ref(net._states._held[-1][1]))
                 for picture in pending:
                     picture.planes()
             del pending, picture

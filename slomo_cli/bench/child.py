@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from slomo_cli.bench.machine import Clock, Spent, median, peak_memory, peak_memory_of_children
 from slomo_cli.errors import DeviceError, EncoderError, InputError, SlomoError, UsageError
-from slomo_cli.progress import make_progress
+from slomo_cli.progress import Reporter
 from slomo_cli.threads import wait_quietly
-from slomo_cli.values import ComputeSettings, EncodeSettings, Summary, TimeSettings
+from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
 
 if TYPE_CHECKING:
     from slomo_cli.pipeline import ConversionPlan
@@ -92,36 +92,28 @@ def _home() -> str:
     return str(Path(__file__).resolve().parents[2])
 
 
-class _Watch:
-    """A progress that remembers when frames were written."""
+class _Watch(Reporter):
+    """Tells nothing, and remembers when frames were written."""
 
     def __init__(self) -> None:
-        self._quiet = make_progress("none", quiet=True)
+        super().__init__(sys.stderr, quiet=True)
         self.first_at: float | None = None
-        self.clock: Clock | None = None
         self.frames = 0
+        """After the first."""
         self.encoder_peak = 0
-
-    def start(self, total: int | None, label: str) -> None:
-        self._quiet.start(total, label)
-
-    def note(self, text: str) -> None:
-        self._quiet.note(text)
-
-    def finish(self, summary: Summary) -> None:
-        self._quiet.finish(summary)
+        self._since_first: Clock | None = None
 
     def advance(self, frames_out: int) -> None:
-        if self.clock is None:
-            self.first_at, self.clock = time.time(), Clock()
+        if self._since_first is None:
+            self.first_at, self._since_first = time.time(), Clock()
         else:
             self.frames += frames_out
         self.encoder_peak = max(self.encoder_peak, peak_memory_of_children() or 0)
 
     def after_first(self) -> Spent:
         """Per frame after the first, until now."""
-        assert self.clock is not None
-        return self.clock.spent().per(max(self.frames, 1))
+        assert self._since_first is not None
+        return self._since_first.spent().per(max(self.frames, 1))
 
 
 def _answer(request: Request) -> dict[str, Any]:

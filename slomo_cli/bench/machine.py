@@ -7,7 +7,8 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,18 +101,31 @@ def _high_water(process: str) -> int | None:
         return None
 
 
-def matrix_peak(device: Any, dtype: Any) -> float:
-    """Floating-point operations per second of a large matrix product; on a CPU per core.
+@contextmanager
+def one_thread(device: Any) -> Iterator[None]:
+    """Let torch compute with one thread where ``device`` is a CPU."""
+    import torch
 
-    Torch must be set to one thread there, and processor time is counted: others may be at work beside.
-    """
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def matrix_peak(device: Any, dtype: Any) -> float:
+    """Floating-point operations per second of a large matrix product; on a CPU of one core, where processor time is
+    counted: others may be at work beside."""
     import torch
 
     on_cpu = device.type == "cpu"
     side = 1024 if on_cpu else 8192
     a = torch.randn(side, side, device=device).to(dtype)
     out = torch.empty_like(a)
-    spent = repeat(lambda: torch.mm(a, a, out=out), 5, waiter(device), seconds=0.3)
+    with one_thread(device), torch.inference_mode():
+        spent = repeat(lambda: torch.mm(a, a, out=out), 5, waiter(device), seconds=0.3)
     return 2 * side**3 / (spent.cpu if on_cpu else spent.wall)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 from slomo_cli.bench import rival, stages
 from slomo_cli.bench.child import Request, Whole, measure
 from slomo_cli.bench.clip import write_clip
-from slomo_cli.bench.machine import Spent, load
+from slomo_cli.bench.machine import Spent, load, matrix_peak
 from slomo_cli.bench.stages import Stage
 from slomo_cli.errors import UsageError
 from slomo_cli.media.ffmpeg import tools
@@ -117,30 +118,26 @@ def bench(
         seconds = None if end is None else str(end)
         request = Request(str(clip), str(output), str(factor), seconds, repeats, compute, ffmpeg)
         whole = measure(request)
-        parts_found, alone, peak, device, count = _alone(job, factor, compute, repeats, say)
+        alone = _alone(job, factor, compute, repeats, say)
         other = without = None
         if against is not None:
             say(against)
             other = rival.minterpolate(clip, job.timing.nominal_rate, factor, end, program, repeats)
             say("the conversion without its encoder")
-            without = measure(Request(str(clip), None, str(factor), seconds, repeats, compute, ffmpeg))
+            without = measure(replace(request, output=None))
         return Measured(
             name="" if source is None else source.name,
             width=job.info.width,
             height=job.info.height,
             rate=job.timing.nominal_rate,
-            source_frames=count,
             factor=factor,
-            device=device,
             cores=usable_cores(),
             load_before=load_before,
             load_after=load(),
-            stages=tuple(alone),
-            parts=tuple(parts_found),
-            matrix_peak=peak,
             whole=whole,
             rival=other,
             without_encoder=without,
+            **alone._asdict(),
         )
 
 
@@ -163,25 +160,35 @@ def _plan(
     return plan_conversion(clip, output, time=TimeSettings(factor=factor, cuts="off", end=end), encode=encode), end
 
 
+class _Alone(NamedTuple):
+    """What was measured stage by stage, as ``Measured`` has it."""
+
+    source_frames: int
+    device: str
+    stages: tuple[Stage, ...]
+    parts: tuple[Stage, ...]
+    matrix_peak: float
+
+
 def _alone(
     job: ConversionPlan, factor: Fraction, compute: ComputeSettings, repeats: int, say: Callable[[str], None]
-) -> tuple[list[Stage], list[Stage], float, str, int]:
-    """Parts of the network, the stages, the matrix peak, the device's name, and the source frames used: the picture at
-    the end of a range is read for those before it, and counts for nothing itself."""
+) -> _Alone:
     from slomo_cli.interpolate import Interpolator
 
     steps = max(2, round(factor))
     times = [Fraction(k, steps) for k in range(1, steps)]
     say("decoder alone")
     frames = stages.read_frames(job)
-    found = [stages.decode(job, len(frames), 1 / float(factor), repeats)]
+    decode = stages.decode(job, len(frames), 1 / float(factor), repeats)
     with Interpolator(**asdict(compute)) as net:
         say("network alone")
-        stage, made = stages.network(net, frames, times, len(times) / steps, repeats)
-        found.append(stage)
+        network, made = stages.network(net, frames, times, len(times) / steps, repeats)
         say("its parts")
-        parts, peak = stages.parts(net, compute, frames, times, repeats)
+        parts = stages.parts(net, compute, frames, times, repeats)
+        peak = matrix_peak(net.device, net.dtype)
         device = net.describe()
     say("encoder alone")
-    found.append(stages.encode(job, made, min(job.plan.frames, 4 * len(made)), repeats))
-    return parts, found, peak, device, sum(frame.pts_seconds < job.plan.end for frame in frames)
+    encode = stages.encode(job, made, min(job.plan.frames, 4 * len(made)), repeats)
+    # The picture at the end of a range is read for those before it, and counts for nothing itself.
+    used = sum(frame.pts_seconds < job.plan.end for frame in frames)
+    return _Alone(used, device, (decode, network, encode), tuple(parts), peak)

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slomo_cli.bench.machine import Clock, Spent, matrix_peak, median, repeat, waiter
+from slomo_cli.bench.machine import Clock, Spent, median, one_thread, repeat, waiter
 from slomo_cli.errors import InputError
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.write.encode import Encoder
@@ -100,8 +100,8 @@ def network(
 
 def parts(
     net: Interpolator, settings: ComputeSettings, frames: Sequence[Frame], times: Sequence[Fraction], repeats: int
-) -> tuple[list[Stage], float]:
-    """The pieces of ``network``, one after another on one thread; and the matrix peak of the device in the same format.
+) -> list[Stage]:
+    """The pieces of ``network``, one after another on one thread.
 
     Per source frame: the proxy and what the network sees in one frame. Per pair: the flow, and how it bends between
     the pairs beside it. Per new frame: the motion at its time, and the fusion of the frames' own samples.
@@ -115,60 +115,47 @@ def parts(
     from slomo_cli.net.runner import runner
     from slomo_cli.net.weights import load
 
-    device, wait = net.device, waiter(net.device)
-    before = torch.get_num_threads()
-    try:
-        if device.type == "cpu":
-            torch.set_num_threads(1)
-        with torch.inference_mode():
-            run = runner(load(settings.weights, device).model, device, net.dtype)
-            left, right = frames[len(frames) // 2 - 1 : len(frames) // 2 + 1]
-            scale = net.proxy_scale(left.width, left.height)
-            together = 1 if device.type == "cpu" else len(times)
-            t = torch.tensor([float(time) for time in times[:together]], device=device)
-            planes = [[to_tensor(plane, device) for plane in frame.planes] for frame in (left, right)]
+    device = net.device
+    with one_thread(device), torch.inference_mode():
+        run = runner(load(settings.weights, device).model, device, net.dtype)
+        left, right = frames[len(frames) // 2 - 1 : len(frames) // 2 + 1]
+        scale = net.proxy_scale(left.width, left.height)
+        together = 1 if device.type == "cpu" else len(times)
+        t = torch.tensor([float(time) for time in times[:together]], device=device)
+        planes = [[to_tensor(plane, device) for plane in frame.planes] for frame in (left, right)]
 
-            def prepare(k: int) -> tuple[SourcePlanes, Any]:
-                proxy = to_proxy(planes[k], left.layout, left.color, scale.divisor, run.stride, scale.magnify)
-                return SourcePlanes.of(planes[k], left.layout), run.look(proxy)
+        def prepare(k: int) -> tuple[SourcePlanes, Any]:
+            proxy = to_proxy(planes[k], left.layout, left.color, scale.divisor, run.stride, scale.magnify)
+            return SourcePlanes.of(planes[k], left.layout), run.look(proxy)
 
-            (samples_0, seen_0), (samples_1, seen_1) = prepare(0), prepare(1)
+        def flow() -> tuple[PairState, Bend | None]:
+            state = run.pair(seen_0, seen_1)
+            if settings.motion == "straight":
+                return state, None
+            sure = steady(state)
+            return state, bend(sure, (sure, 1.0), (sure, 1.0))
 
-            def flow() -> tuple[PairState, Bend | None]:
-                state = run.pair(seen_0, seen_1)
-                if settings.motion == "straight":
-                    return state, None
-                sure = steady(state)
-                return state, bend(sure, (sure, 1.0), (sure, 1.0))
+        def move() -> Motion:
+            motion = run.at(state, t)
+            return motion if way is None else bent(motion, way, t)
 
-            def move() -> Motion:
-                motion = run.at(state, t)
-                return motion if way is None else bent(motion, way, t)
+        def stage(name: str, unit: str, count: int, share: float, work: Callable[[], Any]) -> Stage:
+            spent = repeat(work, repeats, waiter(device), seconds=0.3).per(count)
+            flop = operations(work) / count
+            seconds = spent.cpu if device.type == "cpu" else spent.wall
+            return Stage(name, unit, spent, share, flop=flop, flops=flop / max(seconds, 1e-9))
 
-            state, way = flow()
-            motion = move()
-            step = scale.step(run.cell)
-            works: list[tuple[str, str, float, float, Callable[[], Any]]] = [
-                ("prepare", "source frame", 1.0, 1 / (len(times) + 1), lambda: prepare(0)),
-                ("flow", "pair", 1.0, 1 / (len(times) + 1), flow),
-                ("motion", "new frame", together, len(times) / (len(times) + 1), move),
-                (
-                    "fusion",
-                    "new frame",
-                    together,
-                    len(times) / (len(times) + 1),
-                    lambda: fuse(samples_0, samples_1, motion, t, step=step),
-                ),
-            ]
-            stages = []
-            for name, unit, count, share, work in works:
-                spent = repeat(work, repeats, wait, seconds=0.3).per(count)
-                flop = operations(work) / count
-                seconds = spent.cpu if device.type == "cpu" else spent.wall
-                stages.append(Stage(name, unit, spent, share, flop=flop, flops=flop / max(seconds, 1e-9)))
-            return stages, matrix_peak(device, net.dtype)
-    finally:
-        torch.set_num_threads(before)
+        (samples_0, seen_0), (samples_1, seen_1) = prepare(0), prepare(1)
+        state, way = flow()
+        motion = move()
+        step = scale.step(run.cell)
+        pairs = 1 / (len(times) + 1)  # per output frame, as are source frames
+        return [
+            stage("prepare", "source frame", 1, pairs, lambda: prepare(0)),
+            stage("flow", "pair", 1, pairs, flow),
+            stage("motion", "new frame", together, 1 - pairs, move),
+            stage("fusion", "new frame", together, 1 - pairs, lambda: fuse(samples_0, samples_1, motion, t, step=step)),
+        ]
 
 
 def operations(work: Callable[[], Any]) -> float:

@@ -1,4 +1,10 @@
-"""How near the made pictures come to the truth: metrics, sets, rivals, tables.
+"""How near the made pictures come to the truth.
+
+    datasets    what is in a folder                clips       windows of two pictures and the truth
+    reading     pictures as 8-bit RGB              metrics     PSNR, SSIM, interpolation error
+    methods     networks, as they are measured     rivals      what they are measured against
+    run         every method on every window       report      tables, JSON, CSV
+    worst       the sheet of worst cases
 
 For a score while something else runs (training, a notebook):
 
@@ -10,7 +16,8 @@ For a score while something else runs (training, a notebook):
 
 from __future__ import annotations
 
-from slomo_cli.evaluate.datasets import Dataset, Window, open_dataset
+from slomo_cli.evaluate.clips import Window
+from slomo_cli.evaluate.datasets import Dataset, open_dataset
 from slomo_cli.evaluate.methods import Method
 from slomo_cli.evaluate.run import Scores, evaluate, score_method
 

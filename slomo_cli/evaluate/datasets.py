@@ -1,7 +1,6 @@
 """Sets to measure on: triplet folders, folders of frames, and videos whose frames are dropped and asked for again.
 
-A set is a list of clips; a clip yields windows: two pictures given, the pictures between them held back as the truth.
-One window is in memory at a time.
+What is in a folder is found out by looking: see ``open_dataset``.
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from slomo_cli.errors import InputError, UsageError, printable
+from slomo_cli.evaluate.clips import Clip, FramesClip, TripletClip, VideoClip, Window
 from slomo_cli.media.containers import VIDEO_SUFFIXES
 from slomo_cli.media.names import by_number
-from slomo_cli.picture import RGB
 from slomo_cli.text import some
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
@@ -39,43 +37,6 @@ DEPTH = 3
 
 TEST_LISTS = ("tri_testlist.txt", "sep_testlist.txt")
 """Vimeo-90K's lists of what is for testing: folders below ``sequences``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Two pictures and the truth between them."""
-
-    clip: str
-    """Name of the clip within its set."""
-    start: int
-    """Index of ``first`` in the clip, counted in pictures."""
-    first: RGB
-    second: RGB
-    truths: tuple[RGB, ...]
-    timesteps: tuple[Fraction, ...]
-    """Where each truth lies between first (0) and second (1), in the clip's own time."""
-    before: tuple[RGB, Fraction] | None = None
-    """The given picture before the first, and the time between them in that from first to second."""
-    after: tuple[RGB, Fraction] | None = None
-    """The same of the given picture after the second."""
-
-
-class Clip(Protocol):
-    """One sequence of a set."""
-
-    @property
-    def name(self) -> str:
-        """Its name within the set."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All that it is read from."""
-
-    def __len__(self) -> int:
-        """Windows it promises; a damaged video may yield fewer."""
-
-    def windows(self) -> Iterator[Window]:
-        """Its windows in order, read as they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +77,7 @@ class Dataset:
             (self.beside, "videos beside clips of frames; name them to measure them too"),
         )
         lines = [f"{self.name}: left out {some(names)}: {why}" for names, why in left_out if names]
-        videos = (clip for clip in self.clips if isinstance(clip, VideoClip))
-        return *lines, *(f"{clip.name}: {line}" for clip in videos for line in clip.notes)
+        return *lines, *(f"{clip.name}: {line}" for clip in self.clips for line in clip.notes)
 
     def shares(self, limit: int | None) -> list[tuple[Clip, int]]:
         """How many windows of which clip those of ``windows`` are."""
@@ -133,126 +93,6 @@ class Dataset:
         for place, i in enumerate(sorted(range(len(clips)), key=lambda i: len(clips[i]))):
             shares[i] = min(len(clips[i]), (limit - sum(shares)) // (len(clips) - place))
         return list(zip(clips, shares, strict=True))
-
-
-@dataclass(frozen=True)
-class TripletClip:
-    """Two pictures and the one halfway between them."""
-
-    name: str
-    first: Path
-    truth: Path
-    second: Path
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """As ``Clip.files``."""
-        return self.first, self.truth, self.second
-
-    def __len__(self) -> int:
-        return 1
-
-    def windows(self) -> Iterator[Window]:
-        from slomo_cli.evaluate.reading import read_picture
-
-        first, truth, second = (read_picture(path) for path in (self.first, self.truth, self.second))
-        yield _window(self.name, 0, [(Fraction(0), first), (Fraction(1, 2), truth), (Fraction(1), second)])
-
-
-@dataclass(frozen=True)
-class FramesClip:
-    """Consecutive frames, one file each."""
-
-    name: str
-    files: tuple[Path, ...]
-    factor: int
-
-    def __len__(self) -> int:
-        return (len(self.files) - 1) // self.factor
-
-    def windows(self) -> Iterator[Window]:
-        from slomo_cli.evaluate.reading import read_picture
-
-        frames = ((Fraction(i), read_picture(path)) for i, path in enumerate(self.files))
-        yield from cut_windows(self.name, frames, self.factor)
-
-
-class VideoClip:
-    """A video, its frames timed by their own stamps."""
-
-    def __init__(self, path: Path, factor: int, name: str | None = None) -> None:
-        from slomo_cli.evaluate.reading import VideoPictures
-
-        self.name = name or path.name
-        self.factor = factor
-        self.files: tuple[Path, ...] = (path,)
-        self._pictures = VideoPictures(path)
-
-    def __len__(self) -> int:
-        return max(0, self._pictures.count - 1) // self.factor
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """As ``VideoPictures.notes``."""
-        return self._pictures.notes
-
-    def windows(self) -> Iterator[Window]:
-        yield from cut_windows(self.name, self._pictures, self.factor)
-
-
-def cut_windows(name: str, frames: Iterable[tuple[Fraction, RGB]], factor: int) -> Iterator[Window]:
-    """Every ``factor``-th frame is given, those between are the truth; what is left at the end is not used.
-
-    ``frames``: (time, picture) in order of time, read one window ahead: a window knows the pictures given beside it.
-    """
-    windows = _cut(name, frames, factor)
-    last: tuple[RGB, Fraction] | None = None
-    here = next(windows, None)
-    while here is not None:
-        window, interval = here
-        failure: InputError | None = None
-        try:
-            here = next(windows, None)
-        except InputError as error:  # the clip is whole as far as this window
-            here, failure = None, error
-        before = None if last is None else (last[0], last[1] / interval)
-        after = None if here is None else (here[0].second, here[1] / interval)
-        yield replace(window, before=before, after=after)
-        if failure is not None:
-            raise failure
-        last = window.first, interval
-
-
-def _cut(name: str, frames: Iterable[tuple[Fraction, RGB]], factor: int) -> Iterator[tuple[Window, Fraction]]:
-    """The windows, alone, and the time that each lasts."""
-    held: list[tuple[Fraction, RGB]] = []
-    start = 0
-    for time, picture in frames:
-        if held and time <= held[-1][0]:
-            continue  # a stamp that repeats or runs backwards shows nothing a viewer would see
-        held.append((time, picture))
-        if len(held) > factor:
-            yield _window(name, start, held), held[-1][0] - held[0][0]
-            start += factor
-            held = held[-1:]
-
-
-def _window(name: str, start: int, frames: list[tuple[Fraction, RGB]]) -> Window:
-    """A window of timed frames, first and last given; InputError where their sizes differ."""
-    shape = frames[0][1].shape
-    for place, (_, picture) in enumerate(frames):
-        if picture.shape != shape:
-            raise InputError(
-                f"{printable(name)}: expected frames of one size, found {picture.shape[1]}x{picture.shape[0]} at frame "
-                f"{start + place} after {shape[1]}x{shape[0]}"
-            )
-    (begin, first), (end, second) = frames[0], frames[-1]
-    between = frames[1:-1]
-    timesteps = tuple((time - begin) / (end - begin) for time, _ in between)
-    return Window(name, start, first, second, tuple(picture for _, picture in between), timesteps)
-
-
-# --------------------------------------------------------------------------------------------- finding the layout
 
 
 def open_dataset(path: str | Path, factor: int = 2) -> Dataset:
@@ -300,31 +140,46 @@ def open_datasets(paths: Sequence[Path], factors: Sequence[int]) -> list[Dataset
 
 
 def _open_folder(root: Path, factor: int) -> Dataset:
-    clips: list[Clip]
-    closed: list[tuple[str, InputError]]
     triplets, untold = _split_triplets(root)
     if not triplets:
         triplets, untold = _triplets_below(root)
     if triplets:
         return Dataset(_name(root), "triplets", 2, tuple(triplets), untold=tuple(untold))
+    clips, videos = _clips_of_frames(root, factor)
+    if any(map(len, clips)) or (clips and not videos):
+        return _frames_set(root, factor, clips, videos)
+    return _video_set(root, factor, videos)
+
+
+def _clips_of_frames(root: Path, factor: int) -> tuple[list[Clip], list[Path]]:
+    """The frames in ``root``, if they are a clip, else those in each folder below; and the videos met on the way."""
     folders = _folders(root, closed=lambda pictures: len(pictures) > factor)
     here = next(folders)
-    frames, videos = here.pictures, here.videos
-    whole = FramesClip(_name(root), tuple(frames), factor)
-    if len(frames) > factor:
-        return _frames_set(root, factor, [whole], videos)
+    whole = FramesClip(_name(root), tuple(here.pictures), factor)
+    if len(whole):
+        return [whole], here.videos
+    clips: list[Clip] = []
+    videos = here.videos
     listed = _test_list(root)
-    clips = []
     for folder in folders:
         name = _name_within(root, folder.path)
         if folder.pictures and listed(name):
             clips.append(FramesClip(name, tuple(folder.pictures), factor))
         videos += folder.videos
-    if frames and not clips:  # else a cover or two is no clip
+    if here.pictures and not clips:  # else a cover or two is no clip
         clips = [whole]
-    if any(map(len, clips)) or (clips and not videos):
-        return _frames_set(root, factor, clips, videos)
-    clips, closed = [], []
+    return clips, videos
+
+
+def _frames_set(root: Path, factor: int, clips: list[Clip], videos: list[Path]) -> Dataset:
+    """A set of clips of frames, and the videos that are passed over for it."""
+    beside = tuple(_name_within(root, video) for video in videos)
+    return replace(_dataset(root, "frames", factor, clips), beside=beside)
+
+
+def _video_set(root: Path, factor: int, videos: list[Path]) -> Dataset:
+    clips: list[Clip] = []
+    closed: list[tuple[str, InputError]] = []
     for video in videos:
         name = _name_within(root, video)
         try:
@@ -339,12 +194,6 @@ def _open_folder(root: Path, factor: int) -> Dataset:
         f"{printable(root)}: expected triplets (such as {', '.join('/'.join(t) for t in TRIPLETS)}), numbered frames, "
         "folders of frames or videos, found none"
     )
-
-
-def _frames_set(root: Path, factor: int, clips: list[Clip], videos: list[Path]) -> Dataset:
-    """A set of clips of frames, and the videos that are passed over for it."""
-    beside = tuple(_name_within(root, video) for video in videos)
-    return replace(_dataset(root, "frames", factor, clips), beside=beside)
 
 
 def _dataset(root: Path, layout: str, factor: int, clips: list[Clip]) -> Dataset:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from slomo_cli.errors import EncoderError, InputError, SlomoError
-from slomo_cli.evaluate.datasets import Clip, Dataset, Window
+from slomo_cli.evaluate.clips import Clip, Window
+from slomo_cli.evaluate.datasets import Dataset
 from slomo_cli.evaluate.methods import Method
 from slomo_cli.evaluate.metrics import Metrics, measure
 from slomo_cli.picture import RGB

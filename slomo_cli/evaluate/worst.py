@@ -14,9 +14,9 @@ from slomo_cli.picture import RGB, Tile, error_to_rgb, flow_to_rgb, gray_to_rgb,
 
 ERROR_GAIN = 4.0
 
-
-_WIDEST = 320
-"""Pixels across to which every picture is reduced."""
+_NARROWEST = 210
+"""Pixels across that the longest label with numbers takes; pictures are enlarged to more, or reduced to less than
+twice as many."""
 
 
 def worst_sheet(results: Sequence[SetResult], method: Method) -> RGB:
@@ -30,8 +30,13 @@ def worst_sheet(results: Sequence[SetResult], method: Method) -> RGB:
         run = result.methods[0]
         title = title or f"worst cases of {run.method}; error is the difference times {ERROR_GAIN:g}"
         for case in run.worst:
-            rows.append([Tile(shrink(t.picture, _WIDEST), t.label) for t in _row(result, case, method)])
+            rows.append([Tile(_sized(tile.picture), tile.label) for tile in _row(result, case, method)])
     return sheet(rows, title)
+
+
+def _sized(picture: RGB) -> RGB:
+    times = -(-_NARROWEST // picture.shape[1])
+    return picture.repeat(times, 0).repeat(times, 1) if times > 1 else shrink(picture, 2 * _NARROWEST)
 
 
 def _row(result: SetResult, case: WorstCase, method: Method) -> list[Tile]:

@@ -77,61 +77,97 @@ def suspects(sure: Tensor) -> Tensor:
     return ((trust > _LEAST) & apart).flatten().nonzero()[:, 0]
 
 
-def carried(sure: Tensor, motion: Tensor, t: Tensor, among: Tensor | None = None) -> Carried | None:
-    """What equation 4 has lost at times ``t`` (M,); None where it is nothing, if ``among`` is given.
+def carried(sure: Tensor, motion: Tensor, t: Tensor) -> Carried:
+    """What equation 4 has lost at times ``t`` (M,), without a question to a GPU.
 
     ``sure``: (M, 3, 2, h, w) float32, of the times' pairs, as ``surely`` makes it. ``motion``: (M, 2, h, w), from frame
-    0 to frame 1, as equation 4 has it at each place. ``among``: the cells to look at, for one time only; otherwise all
-    are, which needs no answer from a GPU.
+    0 to frame 1, as equation 4 has it at each place.
     """
-    count, _, height, width = motion.shape
-    t = t.view(-1, 1, 1)
+    height, width = motion.shape[-2:]
+    landed = _landed(_cells(sure, t), sure, motion, t)
+    return _on_motion_grid(landed, (slice(0, height), slice(0, width)))
+
+
+def carried_among(sure: Tensor, motion: Tensor, t: Tensor, among: Tensor) -> Carried | None:
+    """As ``carried`` for one time, looking at the cells ``among`` alone; None where nothing is lost."""
+    cells = _cells(sure, t).of(among)
+    cells = cells.of(_lost(cells, _found(motion, cells.place))[0, 0].nonzero()[:, 0])
+    landed = _landed(cells, sure, motion, t)
+    rows, columns = landed[0, 3].nonzero(as_tuple=True)
+    if not len(rows):
+        return None
+    height, width = motion.shape[-2:]
+    part = _around(rows, height), _around(columns, width)
+    return _on_motion_grid(landed[..., part[0], part[1]], part)
+
+
+class _Cells(NamedTuple):
+    """Cells of both frames, n of them, on their way to M times; x before y."""
+
+    start: Tensor
+    """(M, 2, n): their own place."""
+    way: Tensor
+    """(M, 2, n): their motion from frame 0 to frame 1."""
+    trust: Tensor
+    """(M, 1, n)."""
+    share: Tensor
+    """(M, 1, n) of the way, from the cell's own frame to the time: above 0 in frame 0, below in frame 1."""
+
+    @property
+    def place(self) -> Tensor:
+        """(M, 2, n): where they are at the time."""
+        return self.start + self.share * self.way
+
+    def of(self, chosen: Tensor) -> _Cells:
+        """Some of them, by number."""
+        return _Cells(*(values[..., chosen] for values in self))
+
+
+def _cells(sure: Tensor, t: Tensor) -> _Cells:
+    """All, those of frame 0 first."""
+    count, _, _, height, width = sure.shape
     start = pixel_grid(height, width, t.device).flatten(2).repeat(count, 1, 2)
-    way, trust = sure[:, :2].flatten(2), sure[:, 2:].flatten(2)
-    whole = t.expand(-1, 1, height * width)
-    share = torch.cat((whole, whole - 1), 2)  # of the way, from the cell's own frame to the time
-    if among is not None:
-        start, way, trust, share = (values[..., among] for values in (start, way, trust, share))
-    place = start + share * way
+    share = t.view(-1, 1, 1).expand(-1, 1, height * width)
+    return _Cells(start, sure[:, :2].flatten(2), sure[:, 2:].flatten(2), torch.cat((share, share - 1), 2))
+
+
+def _lost(cells: _Cells, there: Tensor) -> Tensor:
+    """(M, 1, n): whether cells are sure, and their way is another than that ``there``, at their place."""
+    return (lengths(cells.way - there) > _OTHER) & (cells.trust > _LEAST)
+
+
+def _landed(cells: _Cells, sure: Tensor, motion: Tensor, t: Tensor) -> Tensor:
+    """(M, 4, h, w): what lost cells bring to each place: their way, weighed by trust; this weight; and how much of the
+    place they cover."""
+    height, width = motion.shape[-2:]
+    place = cells.place
     there = _found(motion, place)
-    lost = (lengths(way - there) > _OTHER) & (trust > _LEAST)
-    if among is not None:
-        chosen = lost[0, 0].nonzero()[:, 0]
-        if not len(chosen):
-            return None
-        start, way, trust, share = (values[..., chosen] for values in (start, way, trust, share))
-        place, there, lost = (values[..., chosen] for values in (place, there, lost))
-    first = share > 0  # of frame 0
-    cover = (lost & _in_front(sure, start, way - there, first, place, there, t)).to(way.dtype)
-    landed = motion.new_zeros(count, 4, height * width)
-    _add(landed, place, torch.cat((way * trust * cover, trust * cover, cover), 1), width)
-    landed = landed.view(count, 4, height, width)
-    part = slice(0, height), slice(0, width)
-    if among is not None:
-        rows, columns = landed[0, 3].nonzero(as_tuple=True)
-        if not len(rows):
-            return None
-        part = _around(rows, height), _around(columns, width)
-        landed = landed[..., part[0], part[1]]
-    landed = F.interpolate(landed, scale_factor=2, mode="bilinear", align_corners=False)
-    return Carried(2.0 * landed[:, :2] / landed[:, 2:3].clamp_min(1e-9), landed[:, 3:] > _COVER, part)
+    cover = (_lost(cells, there) & _in_front(cells, sure, place, there, t)).to(motion.dtype)
+    landed = motion.new_zeros(len(motion), 4, height * width)
+    _add(landed, place, torch.cat((cells.way * cells.trust * cover, cells.trust * cover, cover), 1), width)
+    return landed.view(-1, 4, height, width)
 
 
-def _in_front(
-    sure: Tensor, start: Tensor, past: Tensor, first: Tensor, place: Tensor, there: Tensor, t: Tensor
-) -> Tensor:
-    """(M, 1, n): whether cells are before what moves ``there`` at their ``place``. ``past``: their way past that;
-    ``first``: whether they are of frame 0."""
+def _in_front(cells: _Cells, sure: Tensor, place: Tensor, there: Tensor, t: Tensor) -> Tensor:
+    """(M, 1, n): whether cells are before what moves ``there``, at their ``place``."""
+    first = cells.share > 0  # of frame 0
+    t = t.view(-1, 1, 1)
     doubted = torch.zeros_like(first)
     for frame, back in enumerate((-t, 1 - t)):
         seen = _found(sure[:, :, frame], place + back * there)
         doubted |= (lengths(seen[:, :2] - there) > _OTHER) | (seen[:, 2:] < _SURE)
     narrow = torch.ones_like(first)
+    past = cells.way - there
     for aside in (past, -past):
-        seen = _found(sure[:, :2].flatten(1, 2), start + aside)
+        seen = _found(sure[:, :2].flatten(1, 2), cells.start + aside)
         beside = torch.where(first, seen[:, ::2], seen[:, 1::2])  # in the cell's own frame
         narrow &= lengths(beside - there) < 2 * _OTHER
     return doubted | narrow
+
+
+def _on_motion_grid(landed: Tensor, part: tuple[slice, slice]) -> Carried:
+    landed = F.interpolate(landed, scale_factor=2, mode="bilinear", align_corners=False)
+    return Carried(2.0 * landed[:, :2] / landed[:, 2:3].clamp_min(1e-9), landed[:, 3:] > _COVER, part)
 
 
 def _around(taken: Tensor, size: int) -> slice:

@@ -31,13 +31,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slomo_cli.net.carried import Carried, carried, surely
+from slomo_cli.net.carried import carried, surely
 from slomo_cli.net.dominant import Alike, led
 from slomo_cli.net.leap import find_leaps, with_leaps
 from slomo_cli.net.motion import Leap, Motion, PairState
@@ -98,11 +98,12 @@ def _head(inputs: int, outputs: int) -> nn.Conv2d:
     return head
 
 
-def _each(values: int | Sequence[int], count: int) -> list[int]:
-    """One number for each of ``count`` levels; ValueError where there are not as many."""
+def _each(name: str, values: int | Sequence[int], count: int, least: int = 1) -> list[int]:
+    """One whole number of ``least`` or more for each of ``count`` levels; ValueError where there are not as many."""
     numbers = [values] * count if isinstance(values, int) else list(values)
     if len(numbers) != count:
-        raise ValueError(f"expected one number or {count}, one for each flow level, found {numbers}")
+        raise ValueError(f"{name}: expected one number or {count}, one for each flow level, found {numbers}")
+    check_sizes(name, numbers, least)
     return numbers
 
 
@@ -270,12 +271,28 @@ def _climbed(
     return ladder, context
 
 
+class _Kept(NamedTuple):
+    """What a timestep looks at besides the flows, of N pairs."""
+
+    i0: Tensor
+    """(N, 3, h, w): the first frames at half their size."""
+    i1: Tensor
+    """(N, 3, h, w)."""
+    context_0: Tensor
+    """(N, context, h / 2, w / 2): what the finest level made of the first frames."""
+    context_1: Tensor
+    """(N, context, h / 2, w / 2): of the second."""
+    sure: Tensor | None = None
+    """What ``surely`` makes of the finest level's flows; None while training."""
+
+
 def _leaps(state: PairState, flow: Tensor, key: Tensor) -> list[Leap]:
     """Of every pair. ``flow``, ``key``: answer of the level they are found by, and what it compares."""
     first, second = key.permute(0, 2, 3, 1).chunk(2)
+    kept: _Kept = state.extra
     leaps = []
     for k in range(len(first)):
-        keys, pictures = (first[k], second[k]), (state.extra[0][k, None], state.extra[1][k, None])
+        keys, pictures = (first[k], second[k]), (kept.i0[k, None], kept.i1[k, None])
         full = torch.stack((state.flow_01[k], state.flow_10[k]))
         leaps += find_leaps(keys, flow[k :: len(first)], pictures, full, k)
     return leaps
@@ -314,17 +331,17 @@ class Fast(nn.Module):
         self.cell = 2
         self.encoder = _Encoder(encoder)
         widths = list(encoder[1:])
+        if len(widths) <= fine:
+            raise ValueError(f"encoder: expected {fine + 2} widths or more for a fine of {fine}, found {list(encoder)}")
         # At half the size the same features lie twice as far apart: the first coarse level is of the last fine one's
         # kind, and half as fine.
         widths = widths[:fine] + widths[fine - 1 :]
         self.fine = fine
         levels = len(widths)
-        hiddens, contexts, matches, radii = (_each(values, levels) for values in (hidden, context, match, radius))
-        for name, numbers in (("hidden", hiddens), ("context", contexts), ("match", matches)):
-            check_sizes(name, numbers)
-        check_sizes("radius", radii, least=0)
-        if levels < fine + 2 or contexts[-1] != contexts[-2]:
-            raise ValueError(f"expected two coarse levels of one context at least, found {contexts[fine:]}")
+        hiddens, contexts = _each("hidden", hidden, levels), _each("context", context, levels)
+        matches, radii = _each("match", match, levels), _each("radius", radius, levels, least=0)
+        if contexts[-1] != contexts[-2]:
+            raise ValueError(f"context: expected the same for the two coarsest levels, found {contexts}")
         coarser = [*contexts[1:], 0]
         self.ladder = nn.ModuleList(
             _FlowLevel(widths[k], hiddens[k], contexts[k], coarser[k], matches[k], radii[k]) for k in range(levels)
@@ -344,8 +361,8 @@ class Fast(nn.Module):
         key = cast(_FlowLevel, self.ladder[CLOSE]).key(features[CLOSE])
         ladder[-1] = led(ladder[-1], _alike(key), hasty=False)
         state, rest = self.finish(half, features, ladder[-1], context)
-        extra = (*state.extra, surely(rest[-1]))
-        return state._replace(extra=extra, leaps=_leaps(state, ladder[-1], key)), ladder + rest
+        kept = state.extra._replace(sure=surely(rest[-1]))
+        return state._replace(extra=kept, leaps=_leaps(state, ladder[-1], key)), ladder + rest
 
     def climb(self, i0: Tensor, i1: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
         """Both frames at half their size, features of every level, finest first, and from the coarsest level to
@@ -365,14 +382,15 @@ class Fast(nn.Module):
         ladder, context = _climbed(levels, flow, context)
         full = 2.0 * F.interpolate(ladder[-1], scale_factor=2, mode="bilinear", align_corners=False)
         flow_01, flow_10 = full.chunk(2)
-        return PairState(flow_01, flow_10, (*half.chunk(2), *context.chunk(2))), ladder
+        return PairState(flow_01, flow_10, _Kept(*half.chunk(2), *context.chunk(2))), ladder
 
     def at(self, state: PairState, index: Tensor, t: Tensor) -> Motion:
         """Motion of M timesteps, the m-th at ``t[m]`` within pair ``index[m]``."""
         flow_t0, flow_t1 = flows_along(state.flow_01[index], state.flow_10[index], t)
-        if not self.training:  # as in `pair_with_ladder`
+        sure = state.extra.sure
+        if sure is not None:
             motion = F.avg_pool2d(flow_t1 - flow_t0, 2) * 0.5  # in steps of the contexts' own grid
-            lost = cast(Carried, carried(state.extra[-1][index], motion, t))
+            lost = carried(sure[index], motion, t)
             share = t.view(-1, 1, 1, 1)
             flow_t0 = torch.where(lost.where, -share * lost.motion, flow_t0)
             flow_t1 = torch.where(lost.where, (1 - share) * lost.motion, flow_t1)
@@ -380,10 +398,10 @@ class Fast(nn.Module):
 
     def move(self, state: PairState, index: Tensor, t: Tensor, flow_t0: Tensor, flow_t1: Tensor) -> Motion:
         """What ``at`` answers, without leaps, from the flows to begin with."""
-        i0, i1, context_0, context_1 = state.extra[:4]
-        warped = torch.cat((warp(i0[index], flow_t0), warp(i1[index], flow_t1)), 1) - 0.5
+        kept: _Kept = state.extra
+        warped = torch.cat((warp(kept.i0[index], flow_t0), warp(kept.i1[index], flow_t1)), 1) - 0.5
         flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), 1), 2) * 0.5
-        known = [warp(c[index], f) for c, f in zip((context_0, context_1), flows.chunk(2, 1), strict=True)]
+        known = [warp(c[index], f) for c, f in zip((kept.context_0, kept.context_1), flows.chunk(2, 1), strict=True)]
         time = t.to(flows.dtype).view(-1, 1, 1, 1).expand(-1, 1, *flows.shape[-2:])
         x = torch.cat((F.pixel_unshuffle(warped, 2).to(flows.dtype), flows * 0.125, time, *known), 1)
         residual = self.refinement(x.contiguous(memory_format=torch.channels_last)).float()

@@ -16,13 +16,13 @@ Pinned to ``Fast`` by a test. One pair at a time; results do not depend on how m
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slomo_cli.net.carried import carried, surely, suspects
+from slomo_cli.net.carried import carried_among, surely, suspects
 from slomo_cli.net.dominant import Alike, led
 from slomo_cli.net.fast import CLOSE, Fast, doubled, kept, more_levels, pyramid, route
 from slomo_cli.net.leap import find_leaps, with_leaps
@@ -50,6 +50,21 @@ class Seen(NamedTuple):
     """(1, 3, H / 2, W / 2) float32: RGB minus a half."""
     levels: tuple[Level, ...]
     """Finest first."""
+
+
+class _Kept(NamedTuple):
+    """What a timestep of a pair looks at besides the flows."""
+
+    pictures: tuple[Tensor, Tensor]
+    """As ``Seen.picture``."""
+    contexts: tuple[Tensor, ...]
+    """(1, context, h, w) float32 each: what the finest level made of both frames."""
+    places: Tensor
+    """(2, 2, 4, h, w): F_01 and F_10, folded, in units of -1 to 1 from edge to edge."""
+    sure: Tensor
+    """(1, 3, 2, h, w) as ``surely`` makes it."""
+    suspects: Tensor
+    """The cells of ``sure`` that may be lost."""
 
 
 class FastOnCpu:
@@ -81,7 +96,7 @@ class FastOnCpu:
         return features[1:]
 
     def pair(self, first: Seen, second: Seen) -> PairState:
-        """Both flows on the Motion grid; ``extra`` holds what ``at`` needs."""
+        """Both flows on the Motion grid."""
         flow: Tensor | None = None
         context: Tensor | None = None
         steps = route(self._ladder, len(first.levels) - len(self._ladder))
@@ -98,15 +113,16 @@ class FastOnCpu:
         full = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False).mul_(2)
         height, width = full.shape[-2:]
         places = _folded(full * full.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1))
-        contexts = (_planes(context[k : k + 1]).float()[None] for k in range(2))
+        contexts = tuple(_planes(context[k : k + 1]).float()[None] for k in range(2))
         sure = surely(flow)
-        leaps = find_leaps(*seen, (first.picture, second.picture), full)
-        extra = (first.picture, second.picture, *contexts, places, sure, suspects(sure))
-        return PairState(full[0:1], full[1:2], extra, leaps)
+        pictures = first.picture, second.picture
+        leaps = find_leaps(*seen, pictures, full)
+        kept = _Kept(pictures, contexts, places, sure, suspects(sure))
+        return PairState(full[0:1], full[1:2], kept, leaps)
 
     def at(self, state: PairState, t: Tensor) -> Motion:
         """Motion of M timesteps of the pair."""
-        pictures, contexts, (places, sure, among) = state.extra[:2], state.extra[2:4], state.extra[4:]
+        pictures, contexts, places, sure, among = cast(_Kept, state.extra)
         full = (state.flow_01, state.flow_10)
         h, w = places.shape[-2:]
         width = contexts[0].shape[1]
@@ -125,7 +141,7 @@ class FastOnCpu:
                 along[frame] = _found(full[frame], place.view(2, 4 * h, w)).view(2, 4, h, w)
             guesses = [_mixed(along, share) for share in shares]
             whole = (guesses[1] - guesses[0]).mean(1).mul_(0.5)  # in steps of the contexts' grid
-            lost = carried(sure, whole[None], t[m : m + 1], among)
+            lost = carried_among(sure, whole[None], t[m : m + 1], among)
             if lost is not None:
                 moved, where = _folded(lost.motion)[0], _folded(lost.where)[0]
                 for guess, share in zip(guesses, (-time, 1 - time), strict=True):

@@ -14,7 +14,7 @@ Everything here is float32 arithmetic on integers; results are rounded to neares
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import floor, gcd
 
@@ -174,16 +174,17 @@ def fuse(
     for start in range(0, count, longest):
         some = slice(start, start + longest)
         part = Motion(*(whole[some] for whole in motion))
-        known: dict[tuple[float, ...], Tensor] = {}
+        known: dict[_Fit, Tensor] = {}
         for group, source_0, source_1 in groups:
-            height, width = source_0.shape[-2:]
-            rows, factor_y, factor_x = _sampling_rows(part, t[some], group, step, height, width, known)
+            fit = _Fit.of(group, source_0, step, part.flow_t0)
+            if fit not in known:
+                known[fit] = _sampling_rows(part, t[some], fit)
             out = [planes[plane][some] for plane in group.planes]
-            work = _Work(source_0, source_1, rows, factor_y, factor_x, out, first.layout.peak)
+            work = _Work(source_0, source_1, known[fit], fit, out, first.layout.peak)
             if in_bands:
                 _fuse_in_bands(work)
             else:
-                _fuse_band(work, 0, factor_y.cells_for(height), together=True)
+                _fuse_band(work, 0, fit.factor_y.cells_for(source_0.shape[-2]), together=True)
     return planes
 
 
@@ -199,8 +200,7 @@ class _Work:
     source_0: Tensor  # (1, C, H, W), or with second differences (1, 3C, H, W)
     source_1: Tensor
     rows: Tensor  # (K, h + 2, 6, w + 2), see _sampling_rows
-    factor_y: _Factor
-    factor_x: _Factor
+    fit: _Fit
     out: list[Tensor]  # C of (K, H, W)
     peak: int
 
@@ -208,14 +208,14 @@ class _Work:
 def _fuse_in_bands(work: _Work) -> None:
     """Band by band, so that all arrays between the source and the result are small; a CPU's stay in its cache."""
     height, width = work.source_0.shape[-2:]
-    rows = work.factor_y.cells_for(height)
+    rows = work.fit.factor_y.cells_for(height)
     if not _works_in_bands(work.source_0.device):
-        each = work.factor_y.cells_for(max(1, _LARGE_BAND_PIXELS // width))
+        each = work.fit.factor_y.cells_for(max(1, _LARGE_BAND_PIXELS // width))
         for top in range(0, rows, each):
             _fuse_band(work, top, min(top + each, rows), together=False)
         return
 
-    each = work.factor_y.cells_for(max(1, _BAND_PIXELS // width))
+    each = work.fit.factor_y.cells_for(max(1, _BAND_PIXELS // width))
     reach_0, reach_1 = _reach(work.rows, 1, height), _reach(work.rows, 3, height)
     for top in range(0, rows, each):
         bottom = min(top + each, rows)
@@ -230,12 +230,12 @@ def _fuse_band(work: _Work, top: int, bottom: int, together: bool) -> None:
     """Coarse rows [top, bottom) of the K pictures, in one lookup (``together``) or one by one."""
     height, width = work.source_0.shape[-2:]
     count, channels = work.rows.shape[0], len(work.out)
-    first_line, last_line = work.factor_y.samples_of(top), min(work.factor_y.samples_of(bottom), height)
-    wide = _widen(work.rows[:, top : bottom + 2], work.factor_x)[..., :width]
+    first_line, last_line = work.fit.factor_y.samples_of(top), min(work.fit.factor_y.samples_of(bottom), height)
+    wide = _widen(work.rows[:, top : bottom + 2], work.fit.factor_x)[..., :width]
     step = count if together else 1
     for k in range(0, count, step):
         # (step, lines, 6, width) -> pictures of one pair stacked in height: one lookup, no copies of the source.
-        field = _heighten(wide[k : k + step], work.factor_y)
+        field = _heighten(wide[k : k + step], work.fit.factor_y)
         lines = field.shape[1]
         field = field.flatten(0, 1)[None].transpose(1, 2)
         sampled_0 = _look_up(work.source_0, field[:, 0:2])
@@ -286,56 +286,71 @@ def _reach(rows: Tensor, channel: int, height: int) -> tuple[list[int], list[int
     return low.tolist(), high.tolist()
 
 
-def _sampling_rows(
-    motion: Motion,
-    t: Tensor,
-    group: _Group,
-    step: int,
-    height: int,
-    width: int,
-    known: dict[tuple[float, ...], Tensor],
-) -> tuple[Tensor, _Factor, _Factor]:
-    """Where to sample, as ``grid_sample`` counts (-1..1 from edge to edge), still on the coarse grid.
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """How planes fit on the Motion grid; equal where they are sampled at the same places, as halved chroma mostly is
+    at those of luma. Lengths are as ``grid_sample`` counts: -1..1 from edge to edge."""
 
-    ``height``, ``width``: of the group's planes. Returns (M, h + 2, 6, w + 2): x and y in frame 0, x and y in frame 1,
-    the weight of frame 1 and the detail, with one row and column more on every side where all but the places are
-    repeated; and the factors in y and x that bring it to the planes' grid. The samples' own places are added here,
-    beyond the edges too: they are linear, so enlarging bilinearly keeps them. ``known``: what was returned for other
-    groups of the same pictures, by all that it depends on; that of halved chroma is most often that of luma.
+    averaged: tuple[int, int, int] | None
+    """Step, rows and columns of a block, where planes are coarser than the grid: this is brought to the luma grid, and
+    averaged over the block."""
+    step_x: float
+    """A step of the Motion grid."""
+    step_y: float
+    cell_x: float
+    """A cell of the coarse grid, which is the Motion grid or those averages."""
+    cell_y: float
+    factor_x: _Factor = field(compare=False)
+    """From the coarse grid to the planes' own."""
+    factor_y: _Factor = field(compare=False)
+
+    @staticmethod
+    def of(group: _Group, plane: Tensor, step: int, grid: Tensor) -> _Fit:
+        """Of planes as large as ``plane``, on a ``grid`` with a step of so many luma samples."""
+        (height, width), (rows, columns) = plane.shape[-2:], grid.shape[-2:]
+        block_x, block_y = 1 << group.shift_x, 1 << group.shift_y
+        factor_x, factor_y = _Factor.of(step, block_x), _Factor.of(step, block_y)
+        averaged = None
+        if step < max(block_x, block_y) or rows % factor_y.cells or columns % factor_x.cells:
+            averaged = step, block_y, block_x
+            factor_x = factor_y = _Factor(1, 1)
+        return _Fit(
+            averaged,
+            2 * step / (block_x * width),
+            2 * step / (block_y * height),
+            2 * factor_x.samples / (factor_x.cells * width),
+            2 * factor_y.samples / (factor_y.cells * height),
+            factor_x,
+            factor_y,
+        )
+
+
+def _sampling_rows(motion: Motion, t: Tensor, fit: _Fit) -> Tensor:
+    """Where to sample, still on the coarse grid.
+
+    Returns (M, h + 2, 6, w + 2): x and y in frame 0, x and y in frame 1, the weight of frame 1 and the detail, with one
+    row and column more on every side where all but the places are repeated. The samples' own places are added here,
+    beyond the edges too: they are linear, so enlarging bilinearly keeps them.
     """
-    block_x, block_y = 1 << group.shift_x, 1 << group.shift_y
-    per_step_x, per_step_y = 2 * step / (block_x * width), 2 * step / (block_y * height)
-    factor_y, factor_x = _Factor.of(step, block_y), _Factor.of(step, block_x)
-    rows, columns = motion.flow_t0.shape[-2:]
-    # The plane is coarser than the grid: to the luma grid, and averaged over the block.
-    averaged = bool(step < max(block_x, block_y) or rows % factor_y.cells or columns % factor_x.cells)
-    if averaged:
-        factor_y = factor_x = _Factor(1, 1)
-    cell_x = 2 * factor_x.samples / (factor_x.cells * width)
-    cell_y = 2 * factor_y.samples / (factor_y.cells * height)
-    all_else = averaged, per_step_x, per_step_y, cell_x, cell_y
-    if all_else in known:
-        return known[all_else], factor_y, factor_x
     flow_0, flow_1 = motion.flow_t0.float(), motion.flow_t1.float()
     shares = torch.cat((fusion_weight(motion.visibility, t), motion.detail.float()), 1)
-    if averaged:
-        flow_0, flow_1, shares = (_block_means(part, step, block_y, block_x) for part in (flow_0, flow_1, shares))
+    if fit.averaged is not None:
+        flow_0, flow_1, shares = (_block_means(part, *fit.averaged) for part in (flow_0, flow_1, shares))
     count, _, rows, columns = flow_0.shape
-    centre_x = _centres(columns, cell_x, shares.device)
-    centre_y = _centres(rows, cell_y, shares.device)[:, None]
+    centre_x = _centres(columns, fit.cell_x, shares.device)
+    centre_y = _centres(rows, fit.cell_y, shares.device)[:, None]
     place = shares.new_empty(count, rows + 2, 6, columns + 2)
     inside = place[:, 1:-1, :, 1:-1].transpose(1, 2)
     for channel, flow in ((0, flow_0), (2, flow_1)):
-        torch.add(centre_x, flow[:, 0], alpha=per_step_x, out=inside[:, channel])
-        torch.add(centre_y, flow[:, 1], alpha=per_step_y, out=inside[:, channel + 1])
+        torch.add(centre_x, flow[:, 0], alpha=fit.step_x, out=inside[:, channel])
+        torch.add(centre_y, flow[:, 1], alpha=fit.step_y, out=inside[:, channel + 1])
     inside[:, 4:6].copy_(shares)
     for edge, inner, way in ((0, 1, -1), (-1, -2, 1)):
         place[..., edge] = place[..., inner]
-        place[:, :, 0:4:2, edge] += way * cell_x
+        place[:, :, 0:4:2, edge] += way * fit.cell_x
         place[:, edge] = place[:, inner]
-        place[:, edge, 1:4:2] += way * cell_y
-    known[all_else] = place
-    return place, factor_y, factor_x
+        place[:, edge, 1:4:2] += way * fit.cell_y
+    return place
 
 
 @lru_cache(16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -47,8 +47,8 @@ class PairState(NamedTuple):
     """(N, 2, h, w) float: flow from frame 0 to frame 1, in steps of the Motion grid."""
     flow_10: Tensor
     """(N, 2, h, w) float: flow from frame 1 to frame 0."""
-    extra: tuple[Tensor, ...]
-    """Whatever else the network keeps for its second half; batch first."""
+    extra: Any
+    """Whatever else the network keeps for its second half, as it likes."""
     leaps: Sequence[Leap] = ()
     """What moves otherwise than the flows say."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import secrets
 import threading
@@ -37,8 +36,8 @@ _FORMAT = 3
 class Clip:
     """One decoded video."""
 
-    name: str
-    """Of the file it came from."""
+    path: Path
+    """The file it came from."""
     frames: npt.NDArray[np.uint8]
     """(frames, height * 3 / 2, width): luma, then the quarter-size U and V planes row after row (BT.601, limited)."""
     times: npt.NDArray[np.float64]
@@ -47,8 +46,6 @@ class Clip:
     """(frames, GRID, GRID): mean absolute luma difference to the frame before per cell, 0..255; 0 for the first."""
     cuts: npt.NDArray[np.bool_]
     """(frames,): the frame before belongs to another shot; False for the first."""
-    path: Path = Path()
-    """That file."""
 
     @property
     def height(self) -> int:
@@ -215,7 +212,7 @@ def _load(video: Path, picture_file: Path, record_file: Path, short_side: int, s
         raise SlomoError(
             f"the training cache {printable(record_file)} is damaged ({error}); remove it to decode the video again"
         ) from error
-    return Clip(video.name, frames, times, motion, cuts, video)
+    return Clip(video, frames, times, motion, cuts)
 
 
 def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: int, stop: threading.Event) -> None:
@@ -250,7 +247,6 @@ def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: i
                 times=np.array(times, np.float64),
                 motion=np.array(motion, np.float16).reshape(-1, GRID, GRID),
                 cuts=np.array(cuts, np.bool_),
-                video=np.array(json.dumps(video.name)),
             )
         os.replace(record_part, record_file)
     except OSError as error:

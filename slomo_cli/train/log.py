@@ -92,7 +92,7 @@ def plot_losses(folder: Path) -> None:
     for name in sorted({name for line in judged for name in line["validation"] if not name.endswith(" ssim")}):
         here = [line for line in judged if line["validation"].get(name) is not None]
         scores[name] = ([float(line["step"]) for line in here], [float(line["validation"][name]) for line in here])
-    top = line_plot(losses, title="losses, unweighted", x_label="step", log_y=True, width=960)
+    top = line_plot(losses, title="losses, unweighted, and their weighted total", x_label="step", log_y=True, width=960)
     bottom = line_plot(scores, title="PSNR, dB", x_label="step", width=960)
     write_png(folder / PLOT, np.concatenate((top, bottom)))
 

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,25 @@ def rate_at(settings: TrainSettings, step: int, progress: float) -> float:
     """Learning rate at a step, ``progress`` in [0, 1] of the whole schedule."""
     warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
     return settings.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+@dataclass
+class _Tally:
+    """What the steps since the last line of the log came to."""
+
+    begun: float
+    """On the clock."""
+    windows: int
+    """Of the run until then."""
+    steps: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    """Of the parts of the loss."""
+
+    def add(self, parts: Mapping[str, Tensor]) -> None:
+        """One step more, without waiting for the device."""
+        for name, value in parts.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.steps += 1
 
 
 class Run:
@@ -84,9 +103,9 @@ class Run:
         self._resume(about or {})
         self.team.share([*net.state_dict().values(), *self.stepper.average.values()])
         self._log = Log(out, self.step, tensorboard) if self.team.leads else None
-        self._sums: dict[str, Tensor] = {}
-        self._summed = 0
         self._first = self.step
+        """Of this call of ``train``."""
+        self._tally = self._new_tally()
 
     @property
     def checkpoint(self) -> Path:
@@ -129,15 +148,16 @@ class Run:
         that ends the program is obeyed after the step at hand, when the checkpoint is written.
         """
         settings, clock = self.settings, time.monotonic
-        called, self._first = clock(), self.step
+        self._first, self._tally = self.step, self._new_tally()
+        called = saved = judged = clock()
         begun = called - float(self.record["seconds"])
-        saved, judged, logged = called, called, (called, int(self.record["windows"]))
         prefetcher: Prefetcher | None = None
         finished = False
         try:
             with Interrupts(self._report) as interrupts:
                 while True:
-                    elapsed, now = clock() - begun, clock()
+                    now = clock()
+                    elapsed = now - begun
                     progress = _progress(settings, self.step, elapsed)
                     stop = settings.stop_minutes is not None and now - called > 60 * settings.stop_minutes
                     stop |= interrupts.received is not None
@@ -160,8 +180,8 @@ class Run:
                         batches = iter(prefetcher)
                     self._one(next(batches), progress, elapsed)
                     if self.step % settings.log_every == 0:
-                        logged = self._tell(_progress(settings, self.step, clock() - begun), logged)
-                self._tell(progress, logged)
+                        self._tell(_progress(settings, self.step, clock() - begun))
+                self._tell(progress)
                 self.save()
         finally:
             if prefetcher is not None:
@@ -183,38 +203,37 @@ class Run:
         parts = self.stepper.step(batch, rate_at(self.settings, self.step, progress), self.step)
         windows = int(self.record["windows"]) + batch.i0.shape[0] * self.team.size
         self.record |= {"step": self.step + 1, "seconds": round(elapsed, 3), "windows": windows}
-        for name, value in parts.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._summed += 1
+        self._tally.add(parts)
 
-    def _tell(self, progress: float, logged: tuple[float, int]) -> tuple[float, int]:
+    def _new_tally(self) -> _Tally:
+        return _Tally(time.monotonic(), int(self.record["windows"]))
+
+    def _tell(self, progress: float) -> None:
         """Log and report what happened since the last time; raises SlomoError when the loss is lost."""
-        if not self._summed:
-            return logged
-        names = list(self._sums)
-        values = torch.stack([self._sums[name] for name in names] + [self.stepper.bad_in_a_row]).tolist()
-        sums, in_a_row = dict(zip(names, values, strict=False)), int(values[-1])
-        skipped, count = int(sums.pop("skipped")), self._summed
-        self._sums, self._summed = {}, 0
+        tally = self._tally
+        if not tally.steps:
+            return
+        *sums, last = torch.stack([*tally.sums.values(), self.stepper.bad_in_a_row]).tolist()  # one wait for the device
+        found, in_a_row = dict(zip(tally.sums, sums, strict=True)), int(last)
+        skipped = int(found.pop("skipped"))
+        self._tally = self._new_tally()
         self.record["skipped"] = int(self.record["skipped"]) + skipped
         if in_a_row and (in_a_row >= PATIENCE or in_a_row == self.step - self._first):
             raise SlomoError(
                 f"the loss is not a number since step {self.step - in_a_row}; {self._last_state()}. "
                 "Lower --lr or use --dtype float32, and run again to resume"
             )
-        good = count - skipped
-        means = {name: round(value / good, 5) for name, value in sums.items()} if good else {}
-        now, windows = time.monotonic(), int(self.record["windows"])
-        speed = (windows - logged[1]) / max(1e-9, now - logged[0])
+        good = tally.steps - skipped
+        means = {name: round(value / good, 5) for name, value in found.items()} if good else {}
+        windows = self._tally.windows
+        speed = (windows - tally.windows) / max(1e-9, self._tally.begun - tally.begun)
         line = {"step": self.step, "seconds": self.record["seconds"], "windows": windows, **means}
-        line |= {"windows_per_second": round(speed, 2), "skipped": skipped}
-        line |= {"rate": self.stepper.rate}
+        line |= {"windows_per_second": round(speed, 2), "skipped": skipped, "rate": self.stepper.rate}
         if self._log is not None:
             self._log.add(line)
         shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
         left_out = f"  {counted(skipped, 'step')} left out" if skipped else ""
         self._report(f"step {self.step}  {100 * min(1.0, progress):.1f} %  {shown}  {speed:.1f} windows/s{left_out}")
-        return now, windows
 
     def _last_state(self) -> str:
         if not self.checkpoint.exists():

@@ -106,13 +106,6 @@ class TrainSettings:
     windows: WindowSettings = field(default_factory=WindowSettings)
     losses: LossWeights = field(default_factory=LossWeights)
 
-    def counts(self, photos: bool = True, videos: bool = True) -> tuple[int, int]:
-        """(real, synthetic) windows per step, with what there is to draw from."""
-        if not photos or not videos:
-            return (self.batch, 0) if videos else (0, self.batch)
-        synthetic = round(self.batch * self.synthetic)
-        return self.batch - synthetic, synthetic
-
 
 def preset_settings(preset: str) -> TrainSettings:
     """The recipe of a preset.

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from slomo_cli.net.fast import Fast
 from slomo_cli.net.motion import Motion, PairState
 from slomo_cli.net.proxy import magnified
 from slomo_cli.net.warp import approximate_flows
@@ -102,7 +103,11 @@ class Stepper:
         """Steps left out one after another because something was not a finite number."""
         self._forward: Callable[..., Any] = self._compare
         self._untried = settings.compile
-        if settings.compile:
+        if settings.compile and isinstance(net, Fast) and device.type == "cpu":
+            # Of the gradient of `unfold` it makes code for CPUs that writes beyond its arrays (torch 2.13).
+            report("cannot compile here, going on without: on a CPU torch compiles the gradients of fast wrongly")
+            self._untried = False
+        elif settings.compile:
             self._forward = torch.compile(self._compare, dynamic=False)
 
     @property

@@ -13,7 +13,7 @@ from evaluate_helpers import SIZE, moving, write_pictures, write_video
 
 from slomo_cli.errors import InputError, UsageError
 from slomo_cli.evaluate import open_dataset
-from slomo_cli.evaluate.datasets import cut_windows
+from slomo_cli.evaluate.clips import cut_windows
 from slomo_cli.evaluate.reading import VideoPictures, read_picture
 from slomo_cli.media.read.probe import probe
 

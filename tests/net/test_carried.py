@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from slomo_cli.net.carried import Carried, carried, surely, suspects
+from slomo_cli.net.carried import Carried, carried, carried_among, surely, suspects
 from slomo_cli.net.warp import flows_along
 
 ROWS, COLS = 24, 96
@@ -39,7 +39,7 @@ class Scene:
 
     def found(self, t: float, guess: Tensor | None = None) -> Carried | None:
         sure = self.sure()
-        return carried(sure, self.guess(t) if guess is None else guess, torch.tensor([t]), suspects(sure))
+        return carried_among(sure, self.guess(t) if guess is None else guess, torch.tensor([t]), suspects(sure))
 
 
 def enlarged(motion: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def test_what_is_lost_may_lie_far_within_something_wide(bars: tuple[tuple[int, i
     motion, where = whole(scene.found(t))
     everywhere = carried(scene.sure(), scene.guess(t), torch.tensor([t]))
 
-    assert everywhere is not None and where.any()
+    assert where.any()
     assert torch.equal(where, everywhere.where[0, 0])
     assert torch.allclose(motion[where], everywhere.motion[0, 0][where])
 
@@ -110,7 +110,7 @@ def test_what_is_not_sure_is_not_carried() -> None:
     scene = Scene((20, 4, 16.0))
     sure = surely(torch.cat((scene.motion(0), torch.zeros(1, 2, ROWS, COLS))))  # frame 1 knows nothing of it
     assert sure[0, 2, 0, :, 20:24].max() < 0.01
-    assert carried(sure, scene.guess(0.5), torch.tensor([0.5]), suspects(sure)) is None
+    assert carried_among(sure, scene.guess(0.5), torch.tensor([0.5]), suspects(sure)) is None
 
 
 @pytest.mark.parametrize("post", [10, 22, 33])
@@ -139,7 +139,7 @@ def test_a_post_that_is_not_sure_gives_way() -> None:
     scene = Scene((6, 30, 8.0), (22, 3, 0.0))
     sure = scene.sure()
     sure[:, 2, :, :, 22:25] = 0.05
-    found = carried(sure, scene.motion(0.5), torch.tensor([0.5]), suspects(sure))
+    found = carried_among(sure, scene.motion(0.5), torch.tensor([0.5]), suspects(sure))
     assert whole(found)[1][:, 44:50].all()
 
 
@@ -149,7 +149,7 @@ def test_a_narrow_thing_passes_before_a_post(only: int) -> None:
     scene = Scene((22, 3, 0.0), (16, 3, 12.0))
     sure = scene.sure()
     sure[:, 2, 1 - only][sure[:, 0, 1 - only] != 0] = 0.0
-    found = carried(sure, torch.zeros(1, 2, ROWS, COLS), torch.tensor([0.5]), suspects(sure))
+    found = carried_among(sure, torch.zeros(1, 2, ROWS, COLS), torch.tensor([0.5]), suspects(sure))
     assert whole(found)[1][:, 44:50].all()
 
 
@@ -161,7 +161,6 @@ def test_times_may_be_many_where_all_cells_are_looked_at() -> None:
         torch.cat([which.guess(t) for which, t in times]),
         torch.tensor([t for _, t in times]),
     )
-    assert together is not None
     for m, (which, t) in enumerate(times):
         motion, where = whole(which.found(t))
         assert where.any()
@@ -179,7 +178,6 @@ def test_suspects_are_all_that_can_be_lost(bars: list[tuple[int, int, float]], t
     """What is looked at on a CPU changes the time it takes, never the answer."""
     scene = Scene(*bars)
     everything = carried(scene.sure(), scene.guess(t), torch.tensor([t]))
-    assert everything is not None
     motion, where = whole(scene.found(t))
 
     assert torch.equal(everything.where[0, 0], where)
@@ -196,8 +194,8 @@ def test_what_is_no_number_stops_nothing() -> None:
     flow = torch.cat((scene.motion(0), -scene.motion(1)))
     flow[:, :, 3, 3], flow[:, :, 5, 7] = float("nan"), float("inf")
     sure = surely(flow)
-    for among in (suspects(sure), None):
-        found = carried(sure, scene.guess(0.5), torch.tensor([0.5]), among)
+    given = sure, scene.guess(0.5), torch.tensor([0.5])
+    for found in (carried_among(*given, suspects(sure)), carried(*given)):
         assert found is not None and found.where.any()
 
 
@@ -206,6 +204,5 @@ def test_a_gpu_carries_the_same(cuda: torch.device) -> None:
     scene = Scene((20, 4, 16.0), (50, 3, -12.0))
     sure, guess, t = scene.sure(), scene.guess(0.5), torch.tensor([0.5])
     here, there = carried(sure, guess, t), carried(sure.to(cuda), guess.to(cuda), t.to(cuda))
-    assert here is not None and there is not None
     assert here.where.any() and torch.equal(there.where.cpu(), here.where)
     assert torch.allclose(there.motion.cpu()[:, :1][here.where], here.motion[:, :1][here.where], atol=1e-3)

@@ -274,8 +274,10 @@ def test_channels_last_changes_nothing() -> None:
         ("fast", {"radius": -1}, "radius: expected whole numbers of 0 or more"),
         ("fast", {"refine": (0,)}, "refine: expected whole numbers of 1 or more"),
         ("fast", {"refine": ()}, "refine: expected whole numbers of 1 or more"),
-        ("fast", {"context": (16, 32, 48, 48, 40)}, "two coarse levels of one context at least, found"),
-        ("fast", {"encoder": (4, 4, 4), "hidden": 4, "context": 4, "match": 4, "radius": 1}, "two coarse levels"),
+        ("fast", {"encoder": (4, 4, 4, 4)}, "hidden: expected one number or 4, one for each flow level"),
+        ("fast", {"context": (16, 32, 48, 48, 40)}, "context: expected the same for the two coarsest levels, found"),
+        ("fast", {"encoder": (4, 4, 4)}, r"encoder: expected 4 widths or more for a fine of 2, found \[4, 4, 4\]"),
+        ("fast", {"fine": 9}, "encoder: expected 11 widths or more for a fine of 9"),
         ("fast", {"fine": -1}, "fine: expected whole numbers of 1 or more"),
     ],
 )

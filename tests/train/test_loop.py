@@ -35,8 +35,8 @@ from slomo_cli.train.windows import Batch, WindowSampler
 def sources(settings: TrainSettings) -> list[tuple[Any, int]]:
     real = WindowSampler([moving_clip(), moving_clip(speed=-3.0)], settings.windows, CPU)
     synthetic = SyntheticSampler([photo()], settings.windows.crop, 1, CPU, layers=1, largest_motion=0.25)
-    counts = settings.counts()
-    return [(real, counts[0]), (synthetic, counts[1])]
+    share = round(settings.batch * settings.synthetic)
+    return [(real, settings.batch - share), (synthetic, share)]
 
 
 SMALL = {"encoder": (4, 4, 8, 8, 8), "hidden": 8, "context": 4, "refine": (4, 4, 4)}
@@ -478,6 +478,19 @@ def test_compiling_falls_back_where_it_cannot(tmp_path: Path, monkeypatch: pytes
     run.train()
 
     assert "cannot compile here, going on without: no compiler found" in run.lines  # type: ignore[attr-defined]
+
+
+def test_fast_is_not_compiled_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch compiles its gradients into what writes beyond its arrays."""
+
+    def crashing(function: Any, **options: Any) -> Any:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(torch, "compile", crashing)
+    run = make(tmp_path, tiny_settings(compile=True, steps=1), fast=True)
+
+    assert any("going on without: on a CPU" in line for line in run.lines)  # type: ignore[attr-defined]
+    assert run.train()["step"] == 1
 
 
 @pytest.mark.parametrize("change", [{"flow_interpolation": False}, {"visibility": False}, {"synthetic": 0.0}])

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from train_helpers import CPU, TinyNet, moving_clip, photo, tiny_settings
 
+from slomo_cli.train.data import _shares
 from slomo_cli.train.loop import Run, rate_at
 from slomo_cli.train.parallel import Team, join
-from slomo_cli.train.run import _shares
+from slomo_cli.train.run import Request
 from slomo_cli.train.synthetic import SyntheticSampler
 from slomo_cli.train.windows import WindowSampler
 
@@ -59,7 +60,8 @@ def test_every_process_draws_synthetic_windows_where_any_are_asked_for() -> None
         (4, 0.0, (2, 0)),
         (4, 1.0, (0, 2)),
     ):
-        assert _shares(tiny_settings(batch=batch, synthetic=share), pair, True, True) == each
+        given = Request(Path(), tiny_settings(batch=batch, synthetic=share), (Path("videos"),), (Path("photos"),))
+        assert _shares(given, pair) == each
 
 
 def test_two_processes_make_the_step_of_their_mean_gradient(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def joined(*clips: Clip) -> Clip:
     starts = np.cumsum([len(c.times) for c in clips[:-1]])
     motion[starts], cuts[starts] = 60.0, True
     frames = np.concatenate([c.frames for c in clips])
-    return Clip("joined.mp4", frames, np.arange(len(frames)) / 30, motion, cuts)
+    return Clip(Path("joined.mp4"), frames, np.arange(len(frames)) / 30, motion, cuts)
 
 
 def used(sampler: WindowSampler, draws: int = 40) -> list[tuple[int, int]]:
@@ -109,7 +109,7 @@ def slopes(frames: int, colour: float = 1.0) -> Clip:
         chroma = [112 + u[::2, ::2] + 1 / 8, 116 + v[::2, ::2] + 1 / 8]
         pictures[k, 96:] = np.round(128 + colour * (np.stack(chroma) - 128)).reshape(48, 128)
     motion = np.ones((frames, GRID, GRID), np.float32)
-    return Clip("slopes.mp4", pictures, np.arange(frames) / 30, motion, np.zeros(frames, bool))
+    return Clip(Path("slopes.mp4"), pictures, np.arange(frames) / 30, motion, np.zeros(frames, bool))
 
 
 def test_colour_and_light_are_of_one_place_and_time() -> None:
@@ -345,7 +345,7 @@ def shown(clip: Clip, *numbers: int) -> Clip:
     """Frames of a clip one after another, 30 a second; nothing is known of their motion."""
     frames = clip.frames[list(numbers)]
     motion = np.ones((len(frames), GRID, GRID), np.float32)
-    return Clip("shown.mp4", frames, np.arange(len(frames)) / 30, motion, np.zeros(len(frames), bool))
+    return Clip(Path("shown.mp4"), frames, np.arange(len(frames)) / 30, motion, np.zeros(len(frames), bool))
 
 
 def test_repeats_are_left_out_as_encoders_leave_them(tmp_path: Path) -> None:
@@ -363,7 +363,9 @@ def test_cuts_are_found_amid_fast_motion(tmp_path: Path) -> None:
     scenes = [photo(180, 700, seed)[0] for seed in (1, 2)]
     light = [scene[:, 24 * k : 24 * k + 320] for scene in scenes for k in range(12)]
     frames = np.stack([np.concatenate((16 + picture // 2, np.full((90, 320), 128, np.uint8))) for picture in light])
-    clip = Clip("shots.mp4", frames, np.arange(24) / 30, np.ones((24, GRID, GRID), np.float32), np.zeros(24, bool))
+    clip = Clip(
+        Path("shots.mp4"), frames, np.arange(24) / 30, np.ones((24, GRID, GRID), np.float32), np.zeros(24, bool)
+    )
     (found,) = load_clips([write_video(tmp_path / "a.mp4", clip)], tmp_path / "cache")
 
     change = found.motion.mean((1, 2))
