@@ -107,6 +107,7 @@ def make_plan(timing: SourceTiming, time: TimeSettings, stamps: Sequence[Fractio
     if time.vfr == "keep":
         if not stamps:
             raise ValueError("vfr='keep' needs the source's stamps")
+        stamps = with_pauses(stamps, timing, end if time.loop else None)
         frames = 0
         for low, high, count in _intervals(stamps, time_map, time.loop):
             inside = start <= low and high <= end
