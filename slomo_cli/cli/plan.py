@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from slomo_cli.errors import printable
 from slomo_cli.text import counted, decimal
 
-
-class Plan(Protocol):
-    """What this text needs of the pipeline's plan."""
-
-    @property
-    def frames_in(self) -> int: ...
-    @property
-    def frames_out(self) -> int: ...
-    @property
-    def duration_in(self) -> Fraction: ...
-    @property
-    def duration_out(self) -> Fraction: ...
-    @property
-    def rate_out(self) -> Fraction: ...
-    @property
-    def encoder_args(self) -> Sequence[str]: ...
-    @property
-    def join_args(self) -> Sequence[str]: ...
-    @property
-    def notes(self) -> Sequence[str]: ...
+if TYPE_CHECKING:
+    from slomo_cli.pipeline import ConversionPlan
 
 
-def plan_text(name: str, target: Path | None, plan: Plan) -> str:
+def plan_text(name: str, target: Path | None, plan: ConversionPlan) -> str:
     """The plan in two columns under the input's name."""
     exact = f" ({plan.rate_out})" if plan.rate_out.denominator != 1 else ""
     made = counted(plan.frames_out, "frame")
