@@ -15,12 +15,12 @@ from slomo_cli.errors import DeviceError, OutputBusy, OutputClosed, SlomoError, 
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Reporter
-    from slomo_cli.values import Summary
+    from slomo_cli.values import Summary, TimeSettings
 
 OUT_OF_MEMORY = "out of memory: a smaller --proxy or --batch needs less"
 
 
-def run(inputs: Sequence[str], wish: options.Settings, values: options.Values, *, tag: str) -> int:
+def run(inputs: Sequence[str], time: TimeSettings, values: options.Values, *, tag: str) -> int:
     """Convert every input and return the exit code: 0, the code all failures share, or 1.
 
     All names are checked, and all questions asked, before torch and the first file are loaded.
@@ -29,7 +29,7 @@ def run(inputs: Sequence[str], wish: options.Settings, values: options.Values, *
         raise UsageError("-y replaces what is there and -n leaves it: give one of them")
     jobs = files.plan_jobs(inputs, output=values["output"], out_dir=values["out_dir"], tag=tag, codec=values["codec"])
     with options.make_reporter(values) as reporter:
-        batch = Batch(jobs, wish, values, reporter)
+        batch = Batch(jobs, time, values, reporter)
         for job, replace in [(job, batch.admit(job)) for job in jobs]:
             if replace is not None:
                 batch.attempt(job, replace=replace)
@@ -56,10 +56,14 @@ class Batch:
     """The jobs of one command line, what they share, and the exit codes of those that failed."""
 
     def __init__(
-        self, jobs: Sequence[files.Job], wish: options.Settings, values: options.Values, reporter: Reporter
+        self, jobs: Sequence[files.Job], time: TimeSettings, values: options.Values, reporter: Reporter
     ) -> None:
+        from slomo_cli.values import ComputeSettings, EncodeSettings
+
         self.alone = len(jobs) == 1
-        self.wish = wish
+        self.time = time
+        self.encode = options.settings(EncodeSettings, values)
+        self.compute = options.settings(ComputeSettings, values)
         self.values = values
         self.reporter = reporter
         self.failures: list[int] = []
@@ -142,9 +146,9 @@ class Batch:
         pipeline.convert(
             source,
             job.target,
-            time=self.wish.time,
-            encode=dataclasses.replace(self.wish.encode, overwrite=replace),
-            compute=self.wish.compute,
+            time=self.time,
+            encode=dataclasses.replace(self.encode, overwrite=replace),
+            compute=self.compute,
             progress=self.reporter if job.source is not None else _OfStdin(self.reporter),
         )
 
@@ -152,6 +156,5 @@ class Batch:
         from slomo_cli import pipeline
         from slomo_cli.cli.plan import plan_text
 
-        wish = self.wish
-        plan = pipeline.plan_conversion(source, job.target, time=wish.time, encode=wish.encode, compute=wish.compute)
+        plan = pipeline.plan_conversion(source, job.target, time=self.time, encode=self.encode, compute=self.compute)
         click.echo(plan_text(job.name, job.target, plan))

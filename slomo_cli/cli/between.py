@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
 import click
 
@@ -44,7 +44,7 @@ from slomo_cli.media import names
 @options.program
 @options.compute
 @options.messages
-def command(first: str, second: str, frames: int, rate: Fraction, **values: Unpack[options.Making]) -> None:
+def command(first: str, second: str, frames: int, rate: Fraction, **values: Any) -> None:
     """Make pictures evenly spread between two still pictures.
 
     Images are numbered from 1 and hold the new pictures only; a clip (video, GIF, APNG, WebP) runs from the first
@@ -66,6 +66,7 @@ def command(first: str, second: str, frames: int, rate: Fraction, **values: Unpa
         if replace is None:
             return
         from slomo_cli.stills import between
+        from slomo_cli.values import ComputeSettings, EncodeSettings
 
         between(
             first,
@@ -73,7 +74,7 @@ def command(first: str, second: str, frames: int, rate: Fraction, **values: Unpa
             target,
             frames=frames,
             rate=rate,
-            encode=options.encode_settings(values, overwrite=replace),
-            compute=options.compute_settings(values),
+            encode=options.settings(EncodeSettings, values, overwrite=replace),
+            compute=options.settings(ComputeSettings, values),
             progress=reporter,
         )

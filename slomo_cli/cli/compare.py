@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal
 
 import click
 
@@ -13,14 +13,6 @@ from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import FACTOR, Number
 from slomo_cli.errors import UsageError
 from slomo_cli.media import names
-
-
-class _Values(options.Coding, options.Telling):
-    """Options of other commands that this one shares."""
-
-    start: Fraction | None
-    end: Fraction | None
-    input_rate: Fraction | None
 
 
 @click.command(
@@ -73,7 +65,7 @@ def command(
     width: int,
     output: str | None,
     overwrite: bool,
-    **values: Unpack[_Values],
+    **values: Any,
 ) -> None:
     """Write a clip with the source on the left and the video slomo made on the right, each at the same moment.
 
@@ -97,14 +89,8 @@ def command(
         if replace is None:
             return
         from slomo_cli.compare import compare
-        from slomo_cli.values import TimeSettings
+        from slomo_cli.values import EncodeSettings, TimeSettings
 
-        time = TimeSettings(
-            start=values["start"],
-            end=values["end"],
-            speed=speed,
-            input_rate=values["input_rate"],
-        )
         compare(
             source,
             made,
@@ -112,8 +98,8 @@ def command(
             layout="wipe" if wipe else "side",
             method=method,
             factor=factor,
-            time=time,
+            time=options.settings(TimeSettings, values, speed=speed),
             width=width,
-            encode=options.encode_settings(values, overwrite=replace),
+            encode=options.settings(EncodeSettings, values, overwrite=replace),
             progress=reporter,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Literal, Unpack
+from typing import Any, Literal
 
 import click
 
@@ -58,6 +58,7 @@ from slomo_cli.errors import UsageError
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     inputs: tuple[str, ...],
     factor: Fraction,
     auto_factor: float | None,
@@ -65,7 +66,7 @@ def command(
     speed: str | None,
     loop: bool,
     vfr: Literal["constant", "keep"],
-    **values: Unpack[options.Values],
+    **values: Any,
 ) -> None:
     """Make a video slower, its frame rate kept or set by --rate.
 
@@ -82,5 +83,7 @@ def command(
     if vfr == "keep" and rate is not None:
         raise UsageError("--vfr keep writes the source's own times: leave out --rate")
     tag = "speed" if speed is not None else "auto" if auto_factor is not None else files.tag_of_factor(factor)
-    wish = options.settings(values, factor=factor, auto_factor=auto_factor, rate=rate, speed=speed, loop=loop, vfr=vfr)
-    ctx.exit(batch.run(inputs, wish, values, tag=tag))
+    from slomo_cli.values import TimeSettings
+
+    own = {"factor": factor, "auto_factor": auto_factor, "rate": rate, "speed": speed, "loop": loop, "vfr": vfr}
+    ctx.exit(batch.run(inputs, options.settings(TimeSettings, values, **own), values, tag=tag))

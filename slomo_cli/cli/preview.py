@@ -6,7 +6,7 @@ import re
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any
 
 import click
 
@@ -15,16 +15,6 @@ from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import TIME, Number
 from slomo_cli.errors import UsageError, printable
 from slomo_cli.media import names
-
-
-class _Values(options.Computing):
-    """Options of other commands that this one shares."""
-
-    cuts: Literal["hold", "blend", "off"]
-    cut_threshold: float | None
-    duplicates: Literal["replace", "keep"]
-    deinterlace: Literal["auto", "off"]
-    input_rate: Fraction | None
 
 
 @click.command(
@@ -55,9 +45,7 @@ class _Values(options.Computing):
 @options.picture
 @options.compute
 @options.motion
-def command(
-    file: str, at: Fraction, frames: int, output: str | None, overwrite: bool, **values: Unpack[_Values]
-) -> None:
+def command(file: str, at: Fraction, frames: int, output: str | None, overwrite: bool, **values: Any) -> None:
     """Draw the two pictures around a time, the pictures slomo makes between them, both flows and the visibility.
 
     Says how far things move, and whether a cut or a repeated picture was found there. Flows are coloured by direction
@@ -79,16 +67,10 @@ def command(
         return
     from slomo_cli.picture import encode_png, write_png
     from slomo_cli.preview import preview
-    from slomo_cli.values import TimeSettings
+    from slomo_cli.values import ComputeSettings, TimeSettings
 
-    time = TimeSettings(
-        cuts=values["cuts"],
-        cut_threshold=values["cut_threshold"],
-        duplicates=values["duplicates"],
-        deinterlace=values["deinterlace"],
-        input_rate=values["input_rate"],
-    )
-    drawn = preview(source, at, frames=frames, time=time, compute=options.compute_settings(values))
+    time, compute = options.settings(TimeSettings, values), options.settings(ComputeSettings, values)
+    drawn = preview(source, at, frames=frames, time=time, compute=compute)
     if target is None:
         sys.stdout.buffer.write(encode_png(drawn.picture))
         return
