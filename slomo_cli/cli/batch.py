@@ -91,29 +91,25 @@ class Batch:
             self._note_stays(job)
         return replace
 
-    def _is_left(self, job: files.Job, error: SlomoError) -> bool:
+    def _is_left(self, job: files.Job, error: SlomoError | None = None) -> bool:
         """Whether -n leaves this output to another slomo, at work on it or done by now; that is told."""
-        if isinstance(error, OutputBusy) and self.values["skip_existing"]:
-            self.reporter.note(f"'{printable(job.target)}' is being written by another slomo and left to it")
-            return True
-        return self._is_made_elsewhere(job)
-
-    def _note_stays(self, job: files.Job) -> None:
-        self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
-
-    def _is_made_elsewhere(self, job: files.Job) -> bool:
-        """Whether another slomo has made by now what -n leaves as it is; that is told."""
         if self.values["dry_run"] or not self.values["skip_existing"]:
             return False
+        if isinstance(error, OutputBusy):
+            self.reporter.note(f"'{printable(job.target)}' is being written by another slomo and left to it")
+            return True
         there = files.may_write(job.target, overwrite=False, skip=True) is None
         if there:
             self._note_stays(job)
         return there
 
+    def _note_stays(self, job: files.Job) -> None:
+        self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
+
     def attempt(self, job: files.Job, *, replace: bool) -> None:
         """Do the job; a failure is told and remembered. A bug keeps its traceback, and the other inputs their turn."""
         dry = self.values["dry_run"]
-        if self._is_made_elsewhere(job):
+        if self._is_left(job):
             return
         try:
             with files.readable(job.source) as source:
