@@ -12,7 +12,6 @@ from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import RATE, Number
 from slomo_cli.errors import UsageError, printable
-from slomo_cli.media import names
 
 
 @click.command(
@@ -51,18 +50,13 @@ def command(first: str, second: str, frames: int, rate: Fraction, **values: Any)
     picture through them to the second. Depth (8 or 16 bit) and transparency are kept where the format can.
     """
     with options.reporting(values) as reporter:
-        for name in (first, second):
-            if name == files.STREAM:
-                raise UsageError("between needs two files, found stdin (-)")
-            files.check_source(Path(name))
-        output = values["output"] or ""
-        target = None if output == files.STREAM else Path(output)
-        if target is not None and (not output or output.endswith("/")):
+        if files.STREAM in (first, second):
+            raise UsageError("between needs two files, found stdin (-)")
+        output = values["output"]
+        if output.endswith("/"):
             raise UsageError(f"-o expects a file name, found '{printable(output)}'")
-        files.check_target(target)
-        for name in (first, second):
-            names.refuse_overwriting_input(target, Path(name))
-        replace = files.may_write(target, overwrite=values["overwrite"])
+        target = None if output == files.STREAM else Path(output)
+        replace = files.may_make(target, (Path(first), Path(second)), overwrite=values["overwrite"])
         if replace is None:
             return
         from slomo_cli.stills import between

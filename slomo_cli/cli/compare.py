@@ -12,7 +12,6 @@ from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import FACTOR, Number
 from slomo_cli.errors import UsageError
-from slomo_cli.media import names
 
 
 @click.command(
@@ -77,15 +76,10 @@ def command(
             raise UsageError("compare needs two files, found stdin (-)")
         if factor is not None and speed is not None:
             raise UsageError("--speed says how slow each part is: leave out --factor")
-        for name in (source, made):
-            files.check_source(Path(name))
         name = Path(made).stem or Path(made).resolve().name
         usual = Path(made).parent / f"{name.replace('%', '')}.compare.mp4"
         target = None if output == files.STREAM else Path(output) if output else usual
-        files.check_target(target)
-        for name in (source, made):
-            names.refuse_overwriting_input(target, Path(name))
-        replace = files.may_write(target, overwrite=overwrite)
+        replace = files.may_make(target, (Path(source), Path(made)), overwrite=overwrite)
         if replace is None:
             return
         from slomo_cli.compare import compare

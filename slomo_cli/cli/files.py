@@ -222,6 +222,15 @@ def may_write(target: Path | None, *, overwrite: bool, skip: bool | None = None)
     raise SlomoError(f"'{printable(there)}' exists: -y replaces it{'' if skip is None else ', -n leaves it'}")
 
 
+def may_make(target: Path | None, sources: Sequence[Path], *, overwrite: bool) -> bool | None:
+    """``may_write``, after all that can be refused where one target is made of these sources."""
+    for source in sources:
+        check_source(source)
+    check_target(target)
+    refuse_overwriting_inputs([target], sources)
+    return may_write(target, overwrite=overwrite)
+
+
 def interactive() -> bool:
     """Is there a person to ask?"""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))

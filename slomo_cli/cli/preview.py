@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from fractions import Fraction
@@ -14,7 +15,6 @@ from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import TIME, Number
 from slomo_cli.errors import UsageError, printable
-from slomo_cli.media import names
 
 
 @click.command(
@@ -54,16 +54,13 @@ def command(file: str, at: Fraction, frames: int, output: str | None, overwrite:
     source = Path(file)
     if file == files.STREAM:
         raise UsageError("preview needs a file it can seek in, found stdin (-)")
-    files.check_source(source)
     # Beside the folder where a pattern names pictures in it: the sheet must not become one of them.
-    named = source.parent if re.search(r"[%*?]", source.name) and not source.exists() else source
+    named = source.parent if re.search(r"[%*?]", source.name) and not os.path.exists(source) else source
     named = named if named.name else named.resolve()
     target = None if output == files.STREAM else Path(output or named.parent / f"{named.stem}.preview.png")
     if target is not None and target.suffix.lower() != ".png":
         raise UsageError(f"the sheet is written as PNG: expected a name ending in .png, found '{printable(target)}'")
-    files.check_target(target)
-    names.refuse_overwriting_input(target, source)
-    if files.may_write(target, overwrite=overwrite) is None:
+    if files.may_make(target, [source], overwrite=overwrite) is None:
         return
     from slomo_cli.picture import encode_png, write_png
     from slomo_cli.preview import preview
