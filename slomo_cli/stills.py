@@ -15,6 +15,7 @@ from slomo_cli.errors import UsageError, printable
 from slomo_cli.media.args import build_encode_args
 from slomo_cli.media.encode import Encoder, refuse_existing
 from slomo_cli.media.ffmpeg import tools
+from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.still import alike, read_still
 from slomo_cli.media.target import Target, choose_target
 from slomo_cli.progress import Progress, make_progress
@@ -57,10 +58,11 @@ def between(
     if frames < 1:
         raise UsageError(f"expected one picture or more to make, found {frames}")
     left, right, notes = alike(read_still(first), read_still(second))
+    given = Path(first), Path(second)
     ffmpeg = tools(encode.ffmpeg)
     layout = left.frame.layout
     target = choose_target(output, left.info, layout, encode, ffmpeg, rate, frames=frames)
-    _refuse_inputs(target, frames, (Path(first), Path(second)))
+    refuse_overwriting_inputs(_touched(target, frames, given), given)
     refuse_existing(target, frames)
     total = frames if target.still else frames + 2
     args = build_encode_args(target, rate, None, ffmpeg.path, frames=total)
@@ -118,15 +120,9 @@ def _pictures(
         yield right.planes
 
 
-def _refuse_inputs(target: Target, frames: int, inputs: tuple[Path, ...]) -> None:
-    """UsageError when a picture to be written would replace one of the two given."""
-    if target.path is None:
-        return
-    names = [target.image_path(k) for k in range(1, frames + 1)] if target.still else [target.path]
-    taken = {os.path.realpath(path) for path in inputs}
-    if target.temporary is not None:  # a folder of pictures, as a killed run leaves it, would be emptied
-        names.append(target.temporary)
-        taken |= {os.path.dirname(path) for path in taken}
-    for name in names:
-        if os.path.realpath(name) in taken:
-            raise UsageError(f"the output '{printable(name)}' is one of the inputs: name another with -o")
+def _touched(target: Target, frames: int, given: tuple[Path, ...]) -> Iterator[Path | None]:
+    """What will be replaced, and what a killed run left: of pictures a folder, which might hold those given now."""
+    yield from (target.image_path(k) for k in range(1, frames + 1)) if target.still else [target.path]
+    yield target.temporary
+    if target.still and target.temporary is not None:
+        yield from (target.temporary / path.name for path in given)
