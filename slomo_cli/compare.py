@@ -98,7 +98,7 @@ def compare(
     ffmpeg = tools(encode.ffmpeg)
     drawn = _drawn_on(canvas, right_info)
     target = choose_target(output, drawn, _PLANAR_RGB, encode, ffmpeg, plan.rate, frames=plan.frames)
-    refuse_overwriting_inputs((target.path, target.temporary), (left_info.path, right_info.path))
+    refuse_overwriting_inputs([target.path], (left_info.path, right_info.path), removed=target.temporary)
     refuse_existing(target)
     progress.start(plan.frames, f"{printable(left_info.path.name)} and {printable(right_info.path.name)}")
     with plan_carry(right_info, right_scan.timing, plan, target, encode, ffmpeg) as carry:

@@ -107,7 +107,7 @@ def convert(
     """
     begun = clock.monotonic()
     plan = plan_conversion(source, output, time=time, encode=encode, compute=compute, **wishes)
-    refuse_overwriting_inputs((plan.target.path, plan.target.temporary), [Path(source)])
+    refuse_overwriting_inputs([plan.target.path], [Path(source)], removed=plan.target.temporary)
     refuse_existing(plan.target, plan.frames_out)
     progress = progress or make_progress("none", quiet=True)
     progress.start(plan.frames_out, printable(Path(source).absolute().name))

@@ -17,7 +17,7 @@ from slomo_cli.media.encode import Encoder, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.still import alike, read_still
-from slomo_cli.media.target import Target, choose_target
+from slomo_cli.media.target import choose_target
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.values import ComputeSettings, EncodeSettings, Frame, Summary
 
@@ -58,11 +58,11 @@ def between(
     if frames < 1:
         raise UsageError(f"expected one picture or more to make, found {frames}")
     left, right, notes = alike(read_still(first), read_still(second))
-    given = Path(first), Path(second)
     ffmpeg = tools(encode.ffmpeg)
     layout = left.frame.layout
     target = choose_target(output, left.info, layout, encode, ffmpeg, rate, frames=frames)
-    refuse_overwriting_inputs(_touched(target, frames, given), given)
+    written = (target.image_path(k) for k in range(1, frames + 1)) if target.still else [target.path]
+    refuse_overwriting_inputs(written, (Path(first), Path(second)), removed=target.temporary)
     refuse_existing(target, frames)
     total = frames if target.still else frames + 2
     args = build_encode_args(target, rate, None, ffmpeg.path, frames=total)
@@ -118,11 +118,3 @@ def _pictures(
         yield waiting.popleft().planes()
     if ends:
         yield right.planes
-
-
-def _touched(target: Target, frames: int, given: tuple[Path, ...]) -> Iterator[Path | None]:
-    """What will be replaced, and what a killed run left: of pictures a folder, which might hold those given now."""
-    yield from (target.image_path(k) for k in range(1, frames + 1)) if target.still else [target.path]
-    yield target.temporary
-    if target.still and target.temporary is not None:
-        yield from (target.temporary / path.name for path in given)

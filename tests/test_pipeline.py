@@ -403,6 +403,18 @@ def test_what_a_killed_run_left_may_be_a_source(clip: Clip, run: Convert, tmp_pa
     assert run(source, tmp_path / "other.mkv").frames_out
 
 
+@pytest.mark.parametrize("name", ["%d.png", "*.png", "1.png"])
+def test_pictures_a_killed_run_left_may_be_a_source(run: Convert, tmp_path: Path, name: str) -> None:
+    left = tmp_path / ".out_%d.png.slomo-part"
+    left.mkdir()
+    for number in (1, 2):
+        write_png(left / f"{number}.png", np.full((32, 32, 3), number, np.uint8))
+    with pytest.raises(UsageError, match=r"slomo-part' is the input itself"):
+        run(left / name, tmp_path / "out_%d.png", factor=2)
+    assert len(list(left.iterdir())) == 2
+    assert run(left / name, tmp_path / "other_%d.png", factor=2).frames_out
+
+
 def test_a_target_behind_a_link_is_written_and_keeps_its_mode(clip: Clip, run: Convert, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     real, link = tmp_path / "real" / "film.mp4", tmp_path / "link.mp4"

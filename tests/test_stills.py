@@ -250,7 +250,7 @@ def test_refusals_leave_nothing(tmp_path: Path, plain: ComputeSettings) -> None:
         between(a, b, tmp_path / "f_%d.png", frames=2, encode=over, compute=plain)
     with pytest.raises(UsageError, match="is the input itself"):
         between(a, b, a, encode=over, compute=plain)
-    with pytest.raises(UsageError, match=r"slomo-part.1.png' is the input itself"):
+    with pytest.raises(UsageError, match=r"slomo-part' is the input itself"):
         between(left, b, tmp_path / "m_%d.png", frames=2, compute=plain)
     with pytest.raises(UsageError, match="pattern such as"):
         between(a, b, tmp_path / "m.png", frames=2, compute=plain)

@@ -47,14 +47,21 @@ def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
     refuse_overwriting_inputs([target], [source])
 
 
-def refuse_overwriting_inputs(targets: Iterable[Path | None], sources: Iterable[Path | None]) -> None:
-    """The same for every target and every source; looks at each name once, as there may be thousands."""
+def refuse_overwriting_inputs(
+    targets: Iterable[Path | None], sources: Iterable[Path | None], *, removed: Path | None = None
+) -> None:
+    """The same for every target and every source; looks at each name once, as there may be thousands.
+
+    ``removed``: what a killed run left and this one removes, of pictures a folder; no source may be it or be in it.
+    """
     inputs: set[object] = set()
     sequences: dict[str, list[Path]] = {}
     """By the folders their pictures are in."""
     for source in sources:
         if source is not None:
             inputs.add(_identity(source))
+            if removed is not None and _identity(removed) in (_identity(source), _identity(source.parent)):
+                raise UsageError(f"the output '{printable(removed)}' is the input itself: name another")
             whole = os.path.isdir(source)  # False also where that may not be known
             if whole or re.search(r"[%*?]", source.name):
                 sequences.setdefault(os.path.abspath(source if whole else source.parent), []).append(source)
