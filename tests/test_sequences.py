@@ -183,6 +183,9 @@ def test_info_of_a_sequence(slomo: Callable[..., Result], shots: Path) -> None:
     [
         (("convert", "empty"), "without pictures", InputError),
         (("convert", "shots/none_%d.png"), "does not exist", InputError),
+        (("convert", "*.mp4"), "does not exist", InputError),
+        (("convert", "films/*.MP4"), "found 2 films: name each", InputError),
+        (("convert", "films/part_%d.MP4", "-o", "o.mp4"), "found 2 films: name each", InputError),
         (("convert", "shots", "-o", "shots/shot_%d.png", "-y"), "is the input itself", UsageError),
         (("convert", "shots/shot_%d.png", "-o", "shots/shot_%d.png", "-y"), "is the input itself", UsageError),
         (("convert", "shots/shot_8.png", "shots/shot_9.png", "-o", "o.mp4"), "quote the pattern", UsageError),
@@ -192,6 +195,9 @@ def test_refusals(
     slomo: Callable[..., Result], shots: Path, arguments: tuple[str, ...], words: str, kind: type[SlomoError]
 ) -> None:
     (shots.parent / "empty").mkdir()
+    (shots.parent / "films").mkdir()
+    for number in (1, 2):
+        (shots.parent / "films" / f"part_{number}.MP4").touch()
     before = {path: path.read_bytes() for path in shots.iterdir()}
     result = slomo(*arguments)
     told = str(result.exception) + result.output

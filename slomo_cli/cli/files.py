@@ -66,10 +66,13 @@ def default_name(source: Path, tag: str, codec: str | None) -> str:
     ending = _ending(source.suffix.lower().removeprefix("."), codec)
     kept = source.suffix if source.suffix.lower() == f".{ending}" else f".{ending}"
     stem = source.stem or source.resolve().name  # "." is a folder of pictures with a name
+    # What stands for any letters in a pattern of pictures has no place in the name of a file.
+    before, *rest = [stem] if os.path.exists(source) else re.split(r"[*?]+", stem)
     if containers.BY_EXTENSION[ending].still:
-        numbered = stem if "%" in stem else stem.replace("*", "%06d", 1) if "*" in stem else f"{stem}.%06d"
+        numbered = stem if "%" in stem else f"{before}%06d{''.join(rest)}" if rest else f"{stem}.%06d"
         return f"{numbered}.{tag}{kept}"
-    return f"{stem}.{tag}{kept}"
+    plain = f"{before}{''.join(rest)}".strip("_-. ") if rest else stem
+    return f"{plain or source.parent.resolve().name}.{tag}{kept}"
 
 
 def _ending(own: str, codec: str | None) -> str:

@@ -75,11 +75,19 @@ def test_tag_of_rate(rate: str, tag: str) -> None:
         ("in.gif", None, "in.x8.gif"),
         ("shot_%04d.png", None, "shot_%04d.x8.png"),
         ("shot_*.png", None, "shot_%06d.x8.png"),
+        ("shot_??.png", None, "shot_%06d.x8.png"),
+        ("shot_*.png", "h264", "shot.x8.mp4"),
+        ("some/where/*.jpg", "h264", "where.x8.mp4"),
         ("frames/", None, "frames.x8.mp4"),
     ],
 )
 def test_default_name(source: str, codec: str | None, name: str) -> None:
     assert files.default_name(Path(source), "x8", codec) == name
+
+
+def test_default_name_of_a_file_called_like_a_pattern(tmp_path: Path) -> None:
+    (tmp_path / "what?.mp4").touch()
+    assert files.default_name(tmp_path / "what?.mp4", "x8", None) == "what?.x8.mp4"
 
 
 def test_default_names_are_in_containers_slomo_writes() -> None:
