@@ -19,7 +19,7 @@ import click
 from slomo_cli.cli.streams import stdout_is_closed
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
 from slomo_cli.media import codecs, containers
-from slomo_cli.media.names import first_file, refuse_overwriting_inputs
+from slomo_cli.media.names import NUMBERED, first_file, refuse_overwriting_inputs
 
 STREAM = "-"
 """stdin as an input, stdout as the output."""
@@ -69,7 +69,7 @@ def default_name(source: Path, tag: str, codec: str | None) -> str:
     # What stands for any letters in a pattern of pictures has no place in the name of a file.
     before, *rest = [stem] if os.path.exists(source) else re.split(r"[*?]+", stem)
     if containers.BY_EXTENSION[ending].still:
-        numbered = stem if "%" in stem else f"{before}%06d{''.join(rest)}" if rest else f"{stem}.%06d"
+        numbered = stem if NUMBERED.search(stem) else f"{before}%06d{''.join(rest)}" if rest else f"{stem}.%06d"
         return f"{numbered}.{tag}{kept}"
     plain = f"{before}{''.join(rest)}".strip("_-. ") if rest else stem
     return f"{plain or source.parent.resolve().name}.{tag}{kept}"

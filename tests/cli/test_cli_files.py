@@ -72,6 +72,7 @@ def test_tag_of_rate(rate: str, tag: str) -> None:
         ("in.mov", "av1", "in.x8.mp4"),
         ("in.mp4", "gif", "in.x8.gif"),
         ("in.mp4", "png", "in.%06d.x8.png"),
+        ("100%.mp4", "png", "100%.%06d.x8.png"),
         ("in.gif", None, "in.x8.gif"),
         ("shot_%04d.png", None, "shot_%04d.x8.png"),
         ("shot_*.png", None, "shot_%06d.x8.png"),
