@@ -111,6 +111,10 @@ def find_place(info: VideoInfo, scanned: Timing, at: Fraction, time: TimeSetting
         elif after is None:
             after = pair
         last = pair
+    if found is None and len(stamps) == 1:
+        raise InputError(
+            f"expected two pictures or more in '{printable(info.path)}', found one: `slomo between` takes two of such"
+        )
     if found is None:
         raise InputError(f"expected two pictures that differ around {float(at):g} s, found one: try another --at")
     number = max(0, bisect_right(stamps, found.left.pts_seconds) - 1)
