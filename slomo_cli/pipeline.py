@@ -168,7 +168,14 @@ def plan_conversion(
         encoder_args=tuple(args),
         join_args=tuple(join),
         time_base=time_base,
-        notes=(*scanned.warnings, *measured, *_source_notes(info, time), *target.warnings, *carry.notes, *behind),
+        notes=(
+            *scanned.warnings,
+            *measured,
+            *_source_notes(info, scanned.timing, time),
+            *target.warnings,
+            *carry.notes,
+            *behind,
+        ),
         decoded=decoded,
         promised=count_between(scanned.stamps, *decoded),
     )
@@ -256,8 +263,13 @@ def _fingerprint(job: ConversionPlan, weights: str) -> str:
     )
 
 
-def _source_notes(info: VideoInfo, time: TimeSettings) -> list[str]:
+def _source_notes(info: VideoInfo, timing: SourceTiming, time: TimeSettings) -> list[str]:
     notes = []
+    if timing.frames_from_packets == 1:
+        notes.append(
+            "the source is a single picture, which all frames show; those of one film are named together, by their "
+            "folder or a quoted pattern"
+        )
     if info.interlaced:
         how = "made whole (bwdif)" if time.deinterlace == "auto" else "taken as they are: expect combed motion"
         notes.append(f"the source is interlaced; its pictures are {how}")

@@ -81,6 +81,13 @@ def test_the_default_rate_is_told(shots: Path, tmp_path: Path) -> None:
     assert [note for note in plan.notes if "30 per second" in note and "--input-rate" in note]
 
 
+def test_a_single_picture_is_told(shots: Path, tmp_path: Path) -> None:
+    """As the shell makes it of a pattern that is not quoted."""
+    plan = plan_conversion(shots / "shot_8.png", tmp_path / "out.mp4", factor=2)
+    assert [note for note in plan.notes if "a single picture" in note and "quoted pattern" in note]
+    assert not [note for note in plan_conversion(shots, tmp_path / "out.mp4").notes if "single" in note]
+
+
 @pytest.mark.parametrize(
     ("ending", "codec", "pix_fmt", "values"),
     [
