@@ -8,10 +8,12 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from slomo_cli.errors import SlomoError, printable
-from slomo_cli.values import Summary
+
+if TYPE_CHECKING:
+    from slomo_cli.values import Summary
 
 
 def clock_text(seconds: float | None) -> str:

@@ -20,6 +20,7 @@ from slomo_cli.cli.streams import stdout_is_closed
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
 from slomo_cli.media import codecs, containers
 from slomo_cli.media.names import NUMBERED, first_file, refuse_overwriting_inputs
+from slomo_cli.text import decimal
 
 STREAM = "-"
 """stdin as an input, stdout as the output."""
@@ -43,22 +44,12 @@ class Job:
 
 def tag_of_factor(factor: Fraction) -> str:
     """``x8``, ``x2.5``; a ratio without a short decimal is rounded to three."""
-    return f"x{short_decimal(factor)}"
+    return f"x{decimal(factor)}"
 
 
 def tag_of_rate(rate: Fraction) -> str:
     """``240fps``, ``59.94fps``, ``23.976fps``."""
-    return f"{short_decimal(rate)}fps"
-
-
-def short_decimal(value: Fraction) -> str:
-    """At most three decimals, as few as name the number to a thousandth part of itself: 2.5, 59.94, 23.976, 8."""
-    for places in (0, 1, 2):
-        text = f"{float(value):.{places}f}"
-        # 59.94 stands for 60000/1001 = 59.94006; 23.98 would be a tenth of a frame in a minute off 23.976.
-        if abs(Fraction(text) - value) <= value / 100_000:
-            return text
-    return f"{float(value):.3f}".rstrip("0").rstrip(".")
+    return f"{decimal(rate)}fps"
 
 
 def default_name(source: Path, tag: str, codec: str | None) -> str:
