@@ -76,8 +76,7 @@ def command(
             raise UsageError("compare needs two files, found stdin (-)")
         if factor is not None and speed is not None:
             raise UsageError("--speed says how slow each part is: leave out --factor")
-        name = Path(made).stem or Path(made).resolve().name
-        usual = Path(made).parent / f"{name.replace('%', '')}.compare.mp4"
+        usual = Path(made).parent / f"{files.plain_name(Path(made))}.compare.mp4"
         target = None if output == files.STREAM else Path(output) if output else usual
         replace = files.may_make(target, (Path(source), Path(made)), overwrite=overwrite)
         if replace is None:

@@ -56,14 +56,21 @@ def default_name(source: Path, tag: str, codec: str | None) -> str:
     """``in.x8.mp4`` for ``in.mp4``: the source's kind of file where slomo writes it and it holds the codec."""
     ending = _ending(source.suffix.lower().removeprefix("."), codec)
     kept = source.suffix if source.suffix.lower() == f".{ending}" else f".{ending}"
+    if not containers.BY_EXTENSION[ending].still:
+        return f"{plain_name(source)}.{tag}{kept}"
+    stem = source.stem or source.resolve().name
+    if not os.path.exists(source) and len(parts := re.split(r"[*?]+", stem)) > 1:
+        stem = f"{parts[0]}%06d{''.join(parts[1:])}"
+    return f"{stem if NUMBERED.search(stem) else f'{stem}.%06d'}.{tag}{kept}"
+
+
+def plain_name(source: Path) -> str:
+    """What a film made of ``source`` is called after: its name without the ending, and without what stands for any
+    number in a pattern of pictures; where nothing is left, the name of their folder."""
     stem = source.stem or source.resolve().name  # "." is a folder of pictures with a name
-    # What stands for any letters in a pattern of pictures has no place in the name of a file.
-    before, *rest = [stem] if os.path.exists(source) else re.split(r"[*?]+", stem)
-    if containers.BY_EXTENSION[ending].still:
-        numbered = stem if NUMBERED.search(stem) else f"{before}%06d{''.join(rest)}" if rest else f"{stem}.%06d"
-        return f"{numbered}.{tag}{kept}"
-    plain = f"{before}{''.join(rest)}".strip("_-. ") if rest else stem
-    return f"{plain or source.parent.resolve().name}.{tag}{kept}"
+    if os.path.exists(source):  # a file may be called like a pattern
+        return stem
+    return re.sub(rf"{NUMBERED.pattern}|[*?]+", "", stem).strip("_-. ") or source.parent.resolve().name
 
 
 def _ending(own: str, codec: str | None) -> str:

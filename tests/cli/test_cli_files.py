@@ -77,6 +77,8 @@ def test_tag_of_rate(rate: str, tag: str) -> None:
         ("shot_%04d.png", None, "shot_%04d.x8.png"),
         ("shot_*.png", None, "shot_%06d.x8.png"),
         ("shot_??.png", None, "shot_%06d.x8.png"),
+        ("shot_??_*.png", None, "shot_%06d_.x8.png"),
+        ("shot_%04d.png", "h264", "shot.x8.mp4"),
         ("shot_*.png", "h264", "shot.x8.mp4"),
         ("some/where/*.jpg", "h264", "where.x8.mp4"),
         ("frames/", None, "frames.x8.mp4"),
@@ -84,6 +86,13 @@ def test_tag_of_rate(rate: str, tag: str) -> None:
 )
 def test_default_name(source: str, codec: str | None, name: str) -> None:
     assert files.default_name(Path(source), "x8", codec) == name
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("out_%05d.png", "out"), ("some/where/*.jpg", "where"), ("a.b.mp4", "a.b"), ("of/", "of")]
+)
+def test_plain_name(source: str, name: str) -> None:
+    assert files.plain_name(Path(source)) == name
 
 
 def test_default_name_of_a_file_called_like_a_pattern(tmp_path: Path) -> None:
