@@ -180,6 +180,20 @@ def test_default_names(slomo: Callable[..., Result], shots: Path, tmp_path: Path
     assert len(list(shots.glob("shot_*.x2.png"))) == 8
 
 
+@pytest.mark.parametrize(
+    ("source", "made"),
+    [("shots/*.png", "shots.*.x{}.png"), ("shots/shot_*.png", "shot.*.x{}.png"), (".", "../shots.*.x{}.png")],
+)
+def test_what_was_made_is_no_source_of_the_next_run(
+    slomo: Callable[..., Result], shots: Path, monkeypatch: pytest.MonkeyPatch, source: str, made: str
+) -> None:
+    if source == ".":
+        monkeypatch.chdir(shots)
+    for factor in (2, 4):
+        assert slomo("convert", source, "--codec", "png", "--factor", str(factor)).exit_code == 0
+        assert len(list(Path().glob(made.format(factor)))) == 4 * factor
+
+
 def test_info_of_a_sequence(slomo: Callable[..., Result], shots: Path) -> None:
     result = slomo("info", "shots")
     assert result.exit_code == 0 and "4 in 0.133 s" in result.output and "rgb24" in result.output

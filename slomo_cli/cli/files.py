@@ -56,17 +56,15 @@ def default_name(source: Path, tag: str, codec: str | None) -> str:
     """``in.x8.mp4`` for ``in.mp4``: the source's kind of file where slomo writes it and it holds the codec."""
     ending = _ending(source.suffix.lower().removeprefix("."), codec)
     kept = source.suffix if source.suffix.lower() == f".{ending}" else f".{ending}"
-    if not containers.BY_EXTENSION[ending].still:
-        return f"{plain_name(source)}.{tag}{kept}"
-    stem = source.stem or source.resolve().name
-    if not os.path.exists(source) and len(parts := re.split(r"[*?]+", stem)) > 1:
-        stem = f"{parts[0]}%06d{''.join(parts[1:])}"
-    return f"{stem if NUMBERED.search(stem) else f'{stem}.%06d'}.{tag}{kept}"
+    name = plain_name(source)
+    if containers.BY_EXTENSION[ending].still:
+        name = source.stem if NUMBERED.search(source.stem) else f"{name}.%06d"
+    return f"{name}.{tag}{kept}"
 
 
 def plain_name(source: Path) -> str:
-    """What a film made of ``source`` is called after: its name without the ending, and without what stands for any
-    number in a pattern of pictures; where nothing is left, the name of their folder."""
+    """What a result is called after: the source's name without the ending, and without what stands for any number in a
+    pattern of pictures; where nothing is left, the name of their folder."""
     stem = source.stem or source.resolve().name  # "." is a folder of pictures with a name
     if os.path.exists(source):  # a file may be called like a pattern
         return stem
@@ -132,8 +130,14 @@ def _target(source: Path | None, output: str | None, out_dir: str | None, tag: s
         return Path(output)
     if source is None:
         raise UsageError("reading stdin needs a name for the result: -o FILE, or -o - for stdout")
-    folder = source.parent if out_dir is None else Path(out_dir)
-    return folder / default_name(source, tag, codec)
+    name = default_name(source, tag, codec)
+    if out_dir is not None:
+        return Path(out_dir) / name
+    folder = source.parent if re.search(r"[*?]", source.name) and not os.path.exists(source) else source
+    if NUMBERED.search(name) and os.path.isdir(folder):
+        # Beside the folder: within, they would be among the sources of the next run.
+        return (folder.parent if folder.name not in ("", "..") else folder / "..") / name
+    return source.parent / name
 
 
 def check_source(source: Path | None, *, piped: bool = False) -> None:
