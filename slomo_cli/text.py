@@ -40,6 +40,12 @@ def some(names: Sequence[object]) -> str:
     return ", ".join(map(printable, names[:3])) + f" and {len(names) - 3} more" * (len(names) > 3)
 
 
+def columns(rows: Sequence[tuple[str, str]], indent: str = "  ") -> list[str]:
+    """Name and value in two columns."""
+    width = max((len(name) for name, _ in rows), default=0) + 2
+    return [f"{indent}{name:<{width}}{value}".rstrip() for name, value in rows]
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error that tells something, fit for a terminal: torch writes a heading above its own."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

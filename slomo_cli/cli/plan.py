@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slomo_cli.errors import printable
-from slomo_cli.text import counted, decimal
+from slomo_cli.text import columns, counted, decimal
 
 if TYPE_CHECKING:
     from slomo_cli.pipeline import ConversionPlan
@@ -27,9 +26,3 @@ def plan_text(name: str, target: Path | None, plan: ConversionPlan) -> str:
         *([("join", printable(shlex.join(plan.join_args)))] if plan.join_args else []),
     ]
     return "\n".join([printable(name), *columns(rows)])
-
-
-def columns(rows: Sequence[tuple[str, str]], indent: str = "  ") -> list[str]:
-    """Name and value in two columns."""
-    width = max((len(name) for name, _ in rows), default=0) + 2
-    return [f"{indent}{name:<{width}}{value}".rstrip() for name, value in rows]
