@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         message, code = error.format_message(), error.exit_code
     except (click.Abort, KeyboardInterrupt):  # Ctrl-C, another signal, or the end of stdin at a question
         message, code = "stopped", 128 + signals.received if signals.received else 1
-        if not events:
+        if not events and sys.stderr.isatty():
             with suppress(OSError):  # the terminal may be closed
                 click.echo(err=True)  # its ^C, or the question, keeps its line
     except OSError as error:
