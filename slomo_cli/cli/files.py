@@ -93,13 +93,13 @@ def plan_jobs(
     """Where each input's result goes; UsageError where the request contradicts itself, before any of it is done."""
     if output is not None and out_dir is not None:
         raise UsageError("-o names one file and --out-dir a folder for all: give one of them")
+    if STREAM in inputs and len(inputs) > 1:
+        raise UsageError(f"stdin (-) is converted by itself, with -o: found {len(inputs)} inputs, leave out the others")
     if output is not None and len(inputs) > 1:
         raise UsageError(f"-o names one file and there are {len(inputs)} inputs: use --out-dir DIR{_as_film(inputs)}")
     # Names are compared as they were typed: "./-" is a file, and a Path of it would be "-".
     sources = [None if name == STREAM else Path(name) for name in inputs]
     jobs = [Job(source, _target(source, output, out_dir, tag, codec)) for source in sources]
-    if sum(job.source is None for job in jobs) > 1:
-        raise UsageError("stdin (-) can be read once")
     targets: dict[str, Job] = {}
     for job in jobs:
         if job.target is None:

@@ -127,6 +127,13 @@ def test_results_go_beside_their_sources_or_into_the_folder() -> None:
         (["a.mp4"], "slow/", None, "-o expects a file name, found 'slow/': use --out-dir for a folder"),
         (["a.mp4"], "", None, "-o expects a file name, found '': use --out-dir for a folder"),
         (["-"], None, None, "reading stdin needs a name for the result: -o FILE, or -o - for stdout"),
+        (
+            ["-", "in.mp4"],
+            None,
+            "slow",
+            "stdin (-) is converted by itself, with -o: found 2 inputs, leave out the others",
+        ),
+        (["-", "-"], "-", None, "stdin (-) is converted by itself, with -o: found 2 inputs, leave out the others"),
         (["-"], None, "slow", "reading stdin needs a name for the result: -o FILE, or -o - for stdout"),
         (
             ["a/in.mp4", "b/in.mp4"],
