@@ -74,11 +74,10 @@ def command(
     """
     if speed is not None and auto_factor is not None:
         raise UsageError("--speed says how slow each part is: leave out --auto-factor")
-    if auto_factor is not None and ctx.get_parameter_source("factor") is click.core.ParameterSource.COMMANDLINE:
-        raise UsageError("--auto-factor chooses the factor: leave out --factor")
-    if speed is not None:
+    if speed is not None or auto_factor is not None:
         if ctx.get_parameter_source("factor") is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError("--speed says how slow each part is: leave out --factor")
+            what = "--speed says how slow each part is" if speed is not None else "--auto-factor chooses the factor"
+            raise UsageError(f"{what}: leave out --factor")
         factor = Fraction(1)
     if vfr == "keep" and rate is not None:
         raise UsageError("--vfr keep writes the source's own times: leave out --rate")
