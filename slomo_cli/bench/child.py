@@ -102,7 +102,7 @@ class _Watch:
         self.frames = 0
         self.encoder_peak = 0
 
-    def start(self, total: int | None, label: str) -> None:
+    def start(self, total: int, label: str) -> None:
         self._quiet.start(total, label)
 
     def note(self, text: str) -> None:
