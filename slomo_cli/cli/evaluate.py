@@ -198,7 +198,7 @@ def _may_write(written: list[str], paths: tuple[Path, ...], overwrite: bool) -> 
 
 
 def _write(name: str, text: str) -> None:
-    from slomo_cli.picture import write_whole
+    from slomo_cli.whole import write_whole
 
     if name == "-":
         click.echo(text, nl=False)
