@@ -22,7 +22,7 @@ from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media.args import build_encode_args
 from slomo_cli.media.carry import plan_carry
 from slomo_cli.media.decode import Decoder
-from slomo_cli.media.encode import Encoder, refuse_existing
+from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.probe import probe
@@ -99,7 +99,7 @@ def compare(
     drawn = _drawn_on(canvas, right_info)
     target = choose_target(output, drawn, _PLANAR_RGB, encode, ffmpeg, plan.rate, frames=plan.frames)
     refuse_overwriting_inputs([target.path], (left_info.path, right_info.path), removed=target.temporary)
-    refuse_existing(target)
+    refuse_existing(target, plan.frames)
     progress.start(plan.frames, f"{printable(left_info.path.name)} and {printable(right_info.path.name)}")
     with plan_carry(right_info, right_scan.timing, plan, target, encode, ffmpeg) as carry:
         args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames)
@@ -114,7 +114,7 @@ def compare(
             notes.append("HDR is shown without tone mapping")
         # That a picture drawn for showing loses chroma resolution is no news.
         notes += [line for line in target.warnings if "chroma resolution" not in line]
-        notes += [*carry.notes, *carry.met]
+        notes += [*carry.notes, *carry.met, *left_over(target, plan.frames)]
         for note in notes:
             progress.note(note)
         with (

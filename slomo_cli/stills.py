@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from slomo_cli.errors import UsageError, printable
 from slomo_cli.media.args import build_encode_args
-from slomo_cli.media.encode import Encoder, refuse_existing
+from slomo_cli.media.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.still import alike, read_still
@@ -67,7 +67,8 @@ def between(
     total = frames if target.still else frames + 2
     args = build_encode_args(target, rate, None, ffmpeg.path, frames=total)
     progress.start(total, f"{printable(Path(first).name)} to {printable(Path(second).name)}")
-    for note in (*notes, *target.warnings):
+    notes = (*notes, *target.warnings, *left_over(target, frames))
+    for note in notes:
         progress.note(note)
     from slomo_cli.interpolate import Interpolator  # loads torch: not before the request has proved sound
 
@@ -94,7 +95,7 @@ def between(
             seconds=clock.monotonic() - begun,
             encoder=target.encoder,
             device=network.describe(),
-            warnings=(*notes, *target.warnings, *network.notes),
+            warnings=(*notes, *network.notes),
         )
     progress.finish(summary)
     return summary

@@ -263,3 +263,11 @@ def test_refusals_leave_nothing(tmp_path: Path, plain: ComputeSettings) -> None:
         between(a, b, tmp_path / "o_%d.png", frames=2, compute=plain)
     (tmp_path / "o_1.png").unlink()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
+def test_an_older_longer_sequence_is_told(tmp_path: Path, plain: ComputeSettings) -> None:
+    a, b = (write(tmp_path / f"{name}.png", (1, 2, 3), "rgb24") for name in "ab")
+    over = EncodeSettings(overwrite=True)
+    assert not between(a, b, tmp_path / "m_%d.png", frames=3, encode=over, compute=plain).warnings
+    shorter = between(a, b, tmp_path / "m_%d.png", frames=2, encode=over, compute=plain)
+    assert [line for line in shorter.warnings if "m_3.png' and what follows stay from an older sequence" in line]
