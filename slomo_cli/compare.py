@@ -88,8 +88,8 @@ def compare(
     told = factor is not None or time.speed is not None
     if not told:
         factor = factor_between(left_scan, right_scan, time)
-    time = replace(time, factor=factor or Fraction(1))
-    times = make_plan(left_scan.timing, replace(time, rate=plan.rate, auto_factor=None, vfr="constant", loop=False))
+    time = TimeSettings(factor or Fraction(1), rate=plan.rate, start=time.start, end=time.end, speed=time.speed)
+    times = make_plan(left_scan.timing, time)
 
     each = max(16, width // 2 - _DIVIDER // 2 if layout == "side" else width)
     right_view = view_of(right_info, width=each, height=_HEIGHT, even=True)
