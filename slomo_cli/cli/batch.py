@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slomo_cli.cli import files, options
+from slomo_cli.cli.jobs import Job, plan_jobs
 from slomo_cli.errors import DeviceError, OutputBusy, OutputClosed, SlomoError, UsageError, lack, printable
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def run(inputs: Sequence[str], time: TimeSettings, values: options.Values, *, ta
     """
     if values["overwrite"] and values["skip_existing"]:
         raise UsageError("-y replaces what is there and -n leaves it: give one of them")
-    jobs = files.plan_jobs(inputs, output=values["output"], out_dir=values["out_dir"], tag=tag, codec=values["codec"])
+    jobs = plan_jobs(inputs, output=values["output"], out_dir=values["out_dir"], tag=tag, codec=values["codec"])
     with options.make_reporter(values) as reporter:
         batch = Batch(jobs, time, values, reporter)
         for job, replace in [(job, batch.admit(job)) for job in jobs]:
@@ -55,9 +56,7 @@ class _OfStdin:
 class Batch:
     """The jobs of one command line, what they share, and the exit codes of those that failed."""
 
-    def __init__(
-        self, jobs: Sequence[files.Job], time: TimeSettings, values: options.Values, reporter: Reporter
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], time: TimeSettings, values: options.Values, reporter: Reporter) -> None:
         from slomo_cli.values import ComputeSettings, EncodeSettings
 
         self.alone = len(jobs) == 1
@@ -73,7 +72,7 @@ class Batch:
         """0, the code all failures share, or 1."""
         return 0 if not self.failures else self.failures[0] if len(set(self.failures)) == 1 else 1
 
-    def admit(self, job: files.Job) -> bool | None:
+    def admit(self, job: Job) -> bool | None:
         """May the job run, and replace what is there? None where it may not or need not."""
         values, dry = self.values, self.values["dry_run"]
         try:
@@ -91,7 +90,7 @@ class Batch:
             self._note_stays(job)
         return replace
 
-    def _is_left(self, job: files.Job, error: SlomoError | None = None) -> bool:
+    def _is_left(self, job: Job, error: SlomoError | None = None) -> bool:
         """Whether -n leaves this output to another slomo, at work on it or done by now; that is told."""
         if self.values["dry_run"] or not self.values["skip_existing"]:
             return False
@@ -103,10 +102,10 @@ class Batch:
             self._note_stays(job)
         return there
 
-    def _note_stays(self, job: files.Job) -> None:
+    def _note_stays(self, job: Job) -> None:
         self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
 
-    def attempt(self, job: files.Job, *, replace: bool) -> None:
+    def attempt(self, job: Job, *, replace: bool) -> None:
         """Do the job; a failure is told and remembered. A bug keeps its traceback, and the other inputs their turn."""
         dry = self.values["dry_run"]
         if self._is_left(job):
@@ -131,12 +130,12 @@ class Batch:
                 traceback.print_exc()
             self._fail(job, lacking or SlomoError("a fault of slomo itself (see above)"))
 
-    def _fail(self, job: files.Job, error: SlomoError) -> None:
+    def _fail(self, job: Job, error: SlomoError) -> None:
         if not isinstance(error, OutputClosed):
             self.reporter.error(error, "" if self.alone else job.name)
         self.failures.append(error.exit_code)
 
-    def _convert(self, job: files.Job, source: Path, *, replace: bool) -> None:
+    def _convert(self, job: Job, source: Path, *, replace: bool) -> None:
         from slomo_cli import pipeline
 
         pipeline.convert(
@@ -148,7 +147,7 @@ class Batch:
             progress=self.reporter if job.source is not None else _OfStdin(self.reporter),
         )
 
-    def _show_plan(self, job: files.Job, source: Path) -> None:
+    def _show_plan(self, job: Job, source: Path) -> None:
         from slomo_cli import pipeline
         from slomo_cli.cli.plan import plan_text
 

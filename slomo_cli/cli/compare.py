@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from slomo_cli.cli import files, options
+from slomo_cli.cli import files, jobs, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import FACTOR, Number
 from slomo_cli.errors import UsageError
@@ -76,7 +76,7 @@ def command(
             raise UsageError("compare needs two files, found stdin (-)")
         if factor is not None and speed is not None:
             raise UsageError("--speed says how slow each part is: leave out --factor")
-        usual = Path(made).parent / f"{files.plain_name(Path(made))}.compare.mp4"
+        usual = Path(made).parent / f"{jobs.plain_name(Path(made))}.compare.mp4"
         target = None if output == files.STREAM else Path(output) if output else usual
         replace = files.may_make(target, (Path(source), Path(made)), overwrite=overwrite)
         if replace is None:

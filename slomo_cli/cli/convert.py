@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from slomo_cli.cli import batch, files, options
+from slomo_cli.cli import batch, jobs, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import FACTOR, RATE, Number
 from slomo_cli.errors import UsageError
@@ -81,7 +81,7 @@ def command(
         factor = Fraction(1)
     if vfr == "keep" and rate is not None:
         raise UsageError("--vfr keep writes the source's own times: leave out --rate")
-    tag = "speed" if speed is not None else "auto" if auto_factor is not None else files.tag_of_factor(factor)
+    tag = "speed" if speed is not None else "auto" if auto_factor is not None else jobs.tag_of_factor(factor)
     from slomo_cli.values import TimeSettings
 
     own = {"factor": factor, "auto_factor": auto_factor, "rate": rate, "speed": speed, "loop": loop, "vfr": vfr}

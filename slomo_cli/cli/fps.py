@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from slomo_cli.cli import batch, files, options
+from slomo_cli.cli import batch, jobs, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import RATE
 
@@ -43,4 +43,4 @@ def command(ctx: click.Context, /, inputs: tuple[str, ...], target: Fraction, **
     from slomo_cli.values import TimeSettings
 
     time = options.settings(TimeSettings, values, rate=target)
-    ctx.exit(batch.run(inputs, time, values, tag=files.tag_of_rate(target)))
+    ctx.exit(batch.run(inputs, time, values, tag=jobs.tag_of_rate(target)))
