@@ -361,11 +361,11 @@ class _Walk:
         return self.packets > 2 and self.is_even and abs(each * rate - Fraction(1, 2)) < Fraction(1, 100)
 
     def stamps_are_counters(self) -> bool:
-        """Whether stamps count pictures in a clock far finer than pictures come (raw Dirac): they tell no time."""
-        if len(self.ticks) < 3 or self.joins or not self.packet_duration:
+        """Whether stamps count pictures in a clock far finer than each says to last (raw Dirac): they tell no time."""
+        if len(self.ticks) < 3 or self.joins or not self._lasts or not self.is_even:
             return False
         steps = np.diff(ascending(np.frombuffer(self.ticks, np.int64)))
-        return len(steps) > 0 and 100 * int(np.median(steps)) < self.packet_duration
+        return len(steps) > 0 and 100 * int(np.median(steps)) < self._lasts
 
 
 def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fraction, *, stamped: bool) -> Timing:

@@ -358,8 +358,20 @@ def test_stamps_that_are_all_the_same_tell_no_time(clip: Clip) -> None:
     with PictureTrack(info.path) as picture:
         walk = _Walk(picture, info)
         walk.ticks = array("q", [7, 7, 7])
-        walk.packet_duration = 512
+        walk._lasts = 512
         assert not walk.stamps_are_counters()
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_first_picture_that_stands_for_long_leaves_the_others_their_times(
+    make: Callable[..., Path], ending: str
+) -> None:
+    """As of a screen recording that begins before anything moves; 5 s, and then 60 pictures at 30 per second."""
+    stands = r"-f lavfi -i testsrc2=size=64x48:rate=30:duration=2 -vf setpts=if(eq(N\,0)\,0\,PTS+5/TB)"
+    coded = "-fps_mode vfr -enc_time_base 1/15360 -c:v libx264 -preset ultrafast -pix_fmt yuv420p"
+    found = scan(probe(make(f"stands.{ending}", *f"{stands} {coded}".split())))
+    assert found.timing.rate is None and found.timing.nominal_rate == 30 and found.timing.duration == 7
+    assert abs(found.stamps[1] - F(151, 30)) < F(1, 1000)
 
 
 def test_joined_broadcasts_play_one_after_another(clip: Clip, tmp_path: Path) -> None:
