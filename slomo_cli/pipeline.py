@@ -140,10 +140,11 @@ def plan_conversion(
     # The mean rate: by it the reader of the finished file counts what is shown.
     plays = None if time.loop else info.plays
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames, plays=plays)
-    time_base = None
+    time_base = last = None
     if plan.vfr_keep:
         refuse_uneven(target.container, target.extension, target.codec, (seconds for _, seconds in plan.moments()))
         time_base = common_time_base(seconds for _, seconds in plan.moments())
+        last = max(seconds for _, seconds in plan.moments())
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     behind = left_over(target, plan.frames)
     join: list[str] = []
@@ -154,7 +155,14 @@ def plan_conversion(
     else:
         behind += unused(target)
         args = build_encode_args(
-            target, plan.rate, carry, ffmpeg.path, frames=plan.frames, time_base=time_base, duration=plan.duration
+            target,
+            plan.rate,
+            carry,
+            ffmpeg.path,
+            frames=plan.frames,
+            time_base=time_base,
+            duration=plan.duration,
+            last=last,
         )
     decoded = around(scanned.stamps, plan.start, plan.end, repeats=time.duplicates == "replace")
     return ConversionPlan(

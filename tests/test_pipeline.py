@@ -23,6 +23,8 @@ from tiny_network import save_tiny
 import slomo_cli
 from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
 from slomo_cli.media.decode import Decoder
+from slomo_cli.media.probe import probe
+from slomo_cli.media.scan import scan
 from slomo_cli.picture import write_png
 from slomo_cli.pipeline import convert, plan_conversion
 from slomo_cli.values import Frame, Summary, TimeSettings
@@ -166,6 +168,20 @@ def test_uneven_times_are_kept(clip: Clip, run: Convert, tmp_path: Path) -> None
     written = [f.pts_seconds for f in read(out)]
     assert len(written) == 3 * len(times)
     assert [float(t) for t in written[::3]] == pytest.approx([3 * float(t) for t in times], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.webm", "out.mp4"])
+def test_uneven_times_end_when_they_should(clip: Clip, run: Convert, tmp_path: Path, name: str) -> None:
+    """Matroska keeps what is said of every picture's length: only the last one's is told."""
+    source = clip("free.mp4")
+    done = run(source, tmp_path / name, factor=2, vfr="keep")
+    with av.open(str(tmp_path / name)) as container:
+        stream = container.streams.video[0]
+        assert stream.time_base is not None
+        lasts = [packet.duration * stream.time_base for packet in container.demux(stream) if packet.size]
+    assert max(lasts) < done.duration_out / 4
+    found = scan(probe(tmp_path / name)).timing
+    assert found.rate is None and abs(found.duration - done.duration_out) <= Fraction(1, 1000)
 
 
 def test_a_pause_of_uneven_times_is_held(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
