@@ -84,7 +84,8 @@ input_rate = option(
     type=RATE,
     metavar="FPS",
     group="Time",
-    help="Pictures per second of a folder or pattern of pictures, or a raw stream; else 30.",
+    help="Pictures per second where the source names none: a folder or pattern of pictures (else 30), a raw stream "
+    "(else 25).",
 )
 
 span = _all(

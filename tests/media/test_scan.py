@@ -362,6 +362,14 @@ def test_stamps_that_are_all_the_same_tell_no_time(clip: Clip) -> None:
         assert not walk.stamps_are_counters()
 
 
+def test_pictures_one_after_another_in_a_file_have_no_times_of_their_own(make: Callable[..., Path]) -> None:
+    """As small cameras write JPEGs."""
+    film = make("jpegs.mjpeg", *"-f lavfi -i testsrc2=size=64x48:rate=30 -frames:v 12 -c:v mjpeg".split())
+    assumed, asked = scan(probe(film)), scan(probe(film), F(10))
+    assert assumed.timing.rate == 25 and "25 per second: --input-rate" in assumed.warnings[0]
+    assert asked.timing.rate == 10 and asked.timing.duration == F(12, 10) and not asked.warnings
+
+
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_a_first_picture_that_stands_for_long_leaves_the_others_their_times(
     make: Callable[..., Path], ending: str
