@@ -237,7 +237,8 @@ class _Walk:
         """Every picture but the first, of which libav knows too little, lasts as long as the next."""
         self._lasts: int | None = None
         self.furthest = Fraction(0)
-        """The latest end of any stream, seconds on the container's clock; only where all streams were read."""
+        """The latest end that a packet names, seconds on the container's clock; of all streams where they were read."""
+        self._named_end = 0
         self.position = 0
         """Where in the file the last packet of the picture begins."""
         self.failure = ""
@@ -264,6 +265,8 @@ class _Walk:
                 self._take(packet)
         except READ_ERRORS as error:
             self.failure = why_ended(error, container.format.name)
+        # Not always the last picture's: ffmpeg counts how long one stands in decoding order, and so does the header.
+        self.furthest = max(self.furthest, self._named_end * self.picture.time_base)
         if not self.pictures_seen:
             self._decode(None)
 
@@ -302,6 +305,7 @@ class _Walk:
         if packet.pts is not None:
             self.ticks.append(packet.pts)
             self.places.append(packet.pos or 0)
+            self._named_end = max(self._named_end, packet.pts + (packet.duration or 0))
             if self.latest is None or packet.pts > self.latest:
                 self.latest, self.latest_end = packet.pts, packet.pts + (packet.duration or 0)
 
