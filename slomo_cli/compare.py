@@ -28,7 +28,7 @@ from slomo_cli.media.read.scan import Timing, scan
 from slomo_cli.media.read.view import View, view_of
 from slomo_cli.media.tracks.carry import plan_carry
 from slomo_cli.media.write.args import build_encode_args
-from slomo_cli.media.write.encode import Encoder, refuse_existing
+from slomo_cli.media.write.encode import Encoder, left_over, refuse_existing
 from slomo_cli.picture import RGB, text
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.text import decimal
@@ -88,8 +88,8 @@ def compare(
     told = factor is not None or time.speed is not None
     if not told:
         factor = factor_between(left_scan, right_scan, time)
-    time = replace(time, factor=factor or Fraction(1))
-    times = make_plan(left_scan.timing, replace(time, rate=plan.rate, auto_factor=None, vfr="constant", loop=False))
+    time = TimeSettings(factor or Fraction(1), rate=plan.rate, start=time.start, end=time.end, speed=time.speed)
+    times = make_plan(left_scan.timing, time)
 
     each = max(16, width // 2 - _DIVIDER // 2 if layout == "side" else width)
     right_view = view_of(right_info, width=each, height=_HEIGHT, even=True)
@@ -98,8 +98,8 @@ def compare(
     ffmpeg = tools(encode.ffmpeg)
     drawn = _drawn_on(canvas, right_info)
     target = choose_target(output, drawn, _PLANAR_RGB, encode, ffmpeg, plan.rate, frames=plan.frames)
-    refuse_overwriting_inputs((target.path, target.temporary), (left_info.path, right_info.path))
-    refuse_existing(target)
+    refuse_overwriting_inputs([target.path], (left_info.path, right_info.path), removed=target.temporary)
+    refuse_existing(target, plan.frames)
     progress.start(plan.frames, f"{printable(left_info.path.name)} and {printable(right_info.path.name)}")
     with plan_carry(right_info, right_scan.timing, plan, target, encode, ffmpeg) as carry:
         args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames)
@@ -114,7 +114,7 @@ def compare(
             notes.append("HDR is shown without tone mapping")
         # That a picture drawn for showing loses chroma resolution is no news.
         notes += [line for line in target.warnings if "chroma resolution" not in line]
-        notes += [*carry.notes, *carry.met]
+        notes += [*carry.notes, *carry.met, *left_over(target, plan.frames)]
         for note in notes:
             progress.note(note)
         with (

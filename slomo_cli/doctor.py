@@ -158,13 +158,17 @@ def check_av() -> Check:
 
 def check_ffmpeg(explicit: str | None) -> Iterator[Check]:
     """ffmpeg, which writes the files: where it is, what it encodes, how it stretches sound."""
-    from slomo_cli.media.ffmpeg import tools
+    from slomo_cli.media.ffmpeg import ENVIRONMENT_NAME, tools
 
     try:
         found = tools(explicit)
         _ = found.encoders, found.filters  # asks it for both
     except SlomoError as error:
-        yield Check("ffmpeg", "fail", str(error), "pip install imageio-ffmpeg, or name one with SLOMO_FFMPEG")
+        named = "--ffmpeg" if explicit else ENVIRONMENT_NAME if os.environ.get(ENVIRONMENT_NAME) else ""
+        advice = f"name another with {named}, or leave it out: then slomo looks for one"
+        if not named:
+            advice = f"pip install imageio-ffmpeg, or name one with {ENVIRONMENT_NAME}"
+        yield Check("ffmpeg", "fail", str(error), advice)
         return
     details: dict[str, Any] = {"version": found.version, "source": found.source, "path": printable(found.path)}
     yield Check("ffmpeg", "ok", f"{found.version} ({found.source}: {printable(found.path)})", details=details)

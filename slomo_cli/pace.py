@@ -85,8 +85,6 @@ def with_measured_factor(
 ) -> tuple[TimeSettings, tuple[str, ...]]:
     """The settings with the factor that ``time.auto_factor`` asks for, and lines that say what was found and chosen."""
     assert time.auto_factor is not None
-    if time.speed is not None:
-        raise UsageError("a speed curve says how slow each part is: leave out the automatic factor")
     choose_factor((), time.auto_factor, None)  # refuses nonsense before the work
     from slomo_cli.interpolate import Interpolator  # loads torch: only for those who ask
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from slomo_cli.media.read.cuts import Kind
     from slomo_cli.values import Plane
 
+    _Judged = tuple[Step[Frame], Kind, Sequence[Beside | None]]
+    """A step, what its pair is, and what is beside it."""
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -81,8 +84,8 @@ class Painter:
         """
         with closing(_ahead(frames, _DECODED_AHEAD)) as fetched:  # else its thread stays while an error is remembered
             source = self._repeats.thin(self._round(fetched) if self._plan.loop else fetched)
-            held = self._held(source)
-            yield from self._paint(schedule(self._plan, ((frame.pts_seconds, frame) for frame in held)))
+            steps = schedule(self._plan, ((frame.pts_seconds, frame) for frame in self._held(source)))
+            yield from self._painted(self._judged(steps))
             # Damage behind the last output is told as that before it, and all of it only at the source's end.
             deque(source, maxlen=0)
 
@@ -114,12 +117,12 @@ class Painter:
                 yield right
             left = right
 
-    def _paint(self, steps: Iterable[Step[Frame]]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
-        waiting: deque[tuple[tuple[Plane, ...] | Pending, Output, int]] = deque()
+    def _judged(self, steps: Iterable[Step[Frame]]) -> Iterator[_Judged]:
+        """Each step with what its pair is; without a right frame the left one stands still."""
         pair: tuple[Frame, Frame | None] | None = None
         kind: Kind = "still"
         beside: Sequence[Beside | None] = []
-        for number, step in enumerate(steps):
+        for step in steps:
             left, right = step.left, step.right
             if right is None:
                 kind = "still"
@@ -131,6 +134,12 @@ class Painter:
                 elif kind == "still":
                     _log.debug("nothing moves at %.3f s", left.pts_seconds)
             pair = (left, right)
+            yield step, kind, beside
+
+    def _painted(self, steps: Iterable[_Judged]) -> Iterator[tuple[tuple[Plane, ...], Output]]:
+        """Every picture as it is finished; those of the steps ahead are asked for before that."""
+        waiting: deque[tuple[tuple[Plane, ...] | Pending, Output, int]] = deque()
+        for number, (step, kind, beside) in enumerate(steps):
             if kind == "moving":
                 self.interpolated += sum(bool(output.t) for output in step.outputs)
             done = min(self._done, len(step.outputs))

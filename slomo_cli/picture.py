@@ -6,9 +6,7 @@ needed, so any room may draw without a plotting package.
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from slomo_cli.errors import SlomoError, printable
-from slomo_cli.whole import whole
+from slomo_cli.whole import write_whole
 
 RGB = npt.NDArray[np.uint8]
 """An 8-bit RGB picture, (height, width, 3)."""
@@ -315,14 +312,3 @@ def encode_png(picture: RGB) -> bytes:
 def write_png(path: str | Path, picture: RGB) -> None:
     """Write an RGB picture as PNG; the file appears complete or not at all. Raises SlomoError where it cannot."""
     write_whole(path, encode_png(picture))
-
-
-def write_whole(path: str | Path, data: bytes) -> None:
-    """Write a file so that it appears complete or not at all; an old one stays until then, and what led to it stays."""
-    try:
-        with whole(Path(os.path.realpath(path))) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        advice = "free some space, or choose a roomier place" if error.errno == errno.ENOSPC else "choose another place"
-        raise SlomoError(f"cannot write {printable(path)}: {reason}; {advice}") from error

@@ -43,7 +43,7 @@ from slomo_cli.painter import Painter
 from slomo_cli.pairs import around, count_between
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.settings import settled
-from slomo_cli.timeline import Plan, make_plan, with_pauses
+from slomo_cli.timeline import Plan, make_plan
 from slomo_cli.values import ComputeSettings, EncodeSettings, SourceTiming, Summary, TimeSettings, VideoInfo
 
 _log = logging.getLogger(__name__)
@@ -58,6 +58,9 @@ class ConversionPlan:
     plan: Plan
     target: Target
     carry: Carry
+    time: TimeSettings
+    """What was asked of time; an automatic factor has been measured by now."""
+    compute: ComputeSettings
     encoder_args: tuple[str, ...]
     """The ffmpeg command, program first; with ``resume``, that of the first part."""
     join_args: tuple[str, ...]
@@ -111,16 +114,17 @@ def convert(
     has been read back, or not at all. Raises the family of :mod:`slomo_cli.errors`.
     """
     begun = clock.monotonic()
-    time, encode, compute = settled(time, encode, compute, wishes)
-    plan = plan_conversion(source, output, time=time, encode=encode, compute=compute)
-    refuse_overwriting_inputs((plan.target.path, plan.target.temporary), [Path(source)])
+    plan = plan_conversion(source, output, time=time, encode=encode, compute=compute, **wishes)
+    refuse_overwriting_inputs([plan.target.path], [Path(source)], removed=plan.target.temporary)
     refuse_existing(plan.target, plan.frames_out)
     progress = progress or make_progress("none", quiet=True)
     progress.start(plan.frames_out, printable(Path(source).absolute().name))
     for note in plan.notes:
         progress.note(note)
     with plan.carry:
-        return _run(plan, time, compute, progress, begun)
+        summary = _run(plan, progress, begun)
+    progress.finish(summary)
+    return summary
 
 
 def plan_conversion(
@@ -137,61 +141,72 @@ def plan_conversion(
     ffmpeg = tools(encode.ffmpeg)
     info = probe(os.fspath(source))  # a Path of an empty name is the current folder
     scanned = scan(info, time.input_rate)
-    found: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
     if time.auto_factor is not None:
-        time, found = with_measured_factor(info, scanned, time, compute)
-    stamps = None
-    if time.vfr == "keep":
-        end = scanned.timing.duration if time.end is None else min(time.end, scanned.timing.duration)
-        stamps = with_pauses(scanned.stamps, scanned.timing, end if time.loop else None)
-    plan = make_plan(scanned.timing, time, stamps)
+        time, measured = with_measured_factor(info, scanned, time, compute)
+    plan = make_plan(scanned.timing, time, scanned.stamps)
     # The mean rate: by it the reader of the finished file counts what is shown.
     plays = None if time.loop else info.plays
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames, plays=plays)
+    time_base = last = None
     if plan.vfr_keep:
         refuse_uneven(target.container, target.extension, target.codec, (seconds for _, seconds in plan.moments()))
+        time_base = common_time_base(seconds for _, seconds in plan.moments())
+        last = max(seconds for _, seconds in plan.moments())
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
-    time_base = common_time_base(seconds for _, seconds in plan.moments()) if plan.vfr_keep else None
-    args = build_encode_args(
-        target, plan.rate, carry, ffmpeg.path, frames=plan.frames, time_base=time_base, duration=plan.duration
-    )
-    join: list[str] = []
     behind = left_over(target, plan.frames)
-    if not encode.resume:
-        behind += unused(target)
-    else:
+    join: list[str] = []
+    if encode.resume:
         refuse_unfit(target, info, plan)
         args = build_encode_args(part_target(target, 0), plan.rate, None, ffmpeg.path, frames=PART_FRAMES)
         join = build_encode_args(in_one_piece(target), plan.rate, carry, ffmpeg.path, frames=plan.frames)
-    notes = (*scanned.warnings, *found, *_source_notes(info, time), *target.warnings, *carry.notes, *behind)
+    else:
+        behind += unused(target)
+        args = build_encode_args(
+            target,
+            plan.rate,
+            carry,
+            ffmpeg.path,
+            frames=plan.frames,
+            time_base=time_base,
+            duration=plan.duration,
+            last=last,
+        )
     decoded = around(scanned.stamps, plan.start, plan.end, repeats=time.duplicates == "replace")
     return ConversionPlan(
-        info,
-        scanned.timing,
-        plan,
-        target,
-        carry,
-        tuple(args),
-        tuple(join),
-        time_base,
-        notes,
-        decoded,
-        count_between(scanned.stamps, *decoded),
+        info=info,
+        timing=scanned.timing,
+        plan=plan,
+        target=target,
+        carry=carry,
+        time=time,
+        compute=compute,
+        encoder_args=tuple(args),
+        join_args=tuple(join),
+        time_base=time_base,
+        notes=(
+            *scanned.warnings,
+            *measured,
+            *_source_notes(info, scanned.timing, time),
+            *target.warnings,
+            *carry.notes,
+            *behind,
+        ),
+        decoded=decoded,
+        promised=count_between(scanned.stamps, *decoded),
     )
 
 
-def _run(
-    job: ConversionPlan, time: TimeSettings, compute: ComputeSettings, progress: Progress, begun: float
-) -> Summary:
+def _run(job: ConversionPlan, progress: Progress, begun: float) -> Summary:
     """Every frame of the plan, from the decoder to the encoder."""
     from slomo_cli.interpolate import Interpolator  # loads torch: not before the plan stands
 
-    deinterlace = time.deinterlace == "auto"
+    deinterlace = job.time.deinterlace == "auto"
     start, end = job.decoded
     with (
-        Interpolator(**asdict(compute)) as network,
+        Interpolator(**asdict(job.compute)) as network,
         Decoder(job.info, job.timing, start=start, end=end, deinterlace=deinterlace, promised=job.promised) as decoder,
-        _writer(job, time, compute, network.sha256) as encoder,
+        _writer(job, network.sha256) as encoder,
     ):
         for note in network.notes:
             progress.note(note)
@@ -202,7 +217,7 @@ def _run(
         if done := encoder.frames_written:
             progress.note(f"{done} of {job.plan.frames} frames are there from before: only those after them are made")
             progress.advance(done)
-        painter = Painter(job.plan, job.info, job.timing, network, time, done=done)
+        painter = Painter(job.plan, job.info, job.timing, network, job.time, done=done)
         try:
             for picture, output in painter.pictures(decoder):
                 encoder.write(picture, output.seconds)
@@ -216,7 +231,7 @@ def _run(
         met = (*job.carry.met, *decoder.warnings, *encoder.warnings)
         for warning in met:
             progress.note(warning)
-        summary = Summary(
+        return Summary(
             source=job.info.path,
             output=job.target.path or Path("-"),
             frames_in=decoder.frames_decoded,
@@ -234,11 +249,9 @@ def _run(
             warnings=(*job.notes, *network.notes, *met),
             frames_kept=done,
         )
-    progress.finish(summary)
-    return summary
 
 
-def _writer(job: ConversionPlan, time: TimeSettings, compute: ComputeSettings, weights: str) -> Encoder | Parts:
+def _writer(job: ConversionPlan, weights: str) -> Encoder | Parts:
     """What takes the frames: one encoder, or one after another. ``weights``: their sha256."""
     target, frames, feeds = job.target, job.plan.frames, job.carry.feeds
     if not job.join_args:
@@ -248,11 +261,10 @@ def _writer(job: ConversionPlan, time: TimeSettings, compute: ComputeSettings, w
     def encode(part: Target, count: int) -> list[str]:
         return build_encode_args(part, job.plan.rate, None, job.encoder_args[0], frames=count)
 
-    fingerprint = _fingerprint(job, time, compute, weights)
-    return Parts(target, frames, fingerprint, encode=encode, join=job.join_args, feeds=feeds)
+    return Parts(target, frames, _fingerprint(job, weights), encode=encode, join=job.join_args, feeds=feeds)
 
 
-def _fingerprint(job: ConversionPlan, time: TimeSettings, compute: ComputeSettings, weights: str) -> str:
+def _fingerprint(job: ConversionPlan, weights: str) -> str:
     """All that decides what the frames look like before they are encoded, but for the last digits: device, batch and
     number format."""
     file = job.info.path.stat()
@@ -261,14 +273,19 @@ def _fingerprint(job: ConversionPlan, time: TimeSettings, compute: ComputeSettin
             f"slomo {__version__}, ffmpeg {job.target.ffmpeg_version}",
             f"{file.st_size} bytes of {file.st_mtime_ns}",
             repr(job.plan),
-            repr(time),
-            f"weights {weights}, proxy {compute.proxy}, motion {compute.motion}",
+            repr(job.time),
+            f"weights {weights}, proxy {job.compute.proxy}, motion {job.compute.motion}",
         )
     )
 
 
-def _source_notes(info: VideoInfo, time: TimeSettings) -> list[str]:
+def _source_notes(info: VideoInfo, timing: SourceTiming, time: TimeSettings) -> list[str]:
     notes = []
+    if timing.frames_from_packets == 1:
+        notes.append(
+            "the source is a single picture, which all frames show; those of one film are named together, by their "
+            "folder or a quoted pattern"
+        )
     if info.interlaced:
         how = "made whole (bwdif)" if time.deinterlace == "auto" else "taken as they are: expect combed motion"
         notes.append(f"the source is interlaced; its pictures are {how}")

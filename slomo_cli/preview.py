@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,24 +100,33 @@ def find_place(info: VideoInfo, scanned: Timing, at: Fraction, time: TimeSetting
         )
     index = max(0, bisect_right(stamps, at) - 1)
     start, end = around(stamps, stamps[index], stamps[min(len(stamps) - 1, index + 1)])
-    before: Pair | None = None
-    found: Pair | None = None
-    after: Pair | None = None
-    last: Pair | None = None
+    found: tuple[Pair | None, Pair, Pair | None] | None = None
     cuts: list[Fraction] = []
-    for pair in pairs(info, scanned.timing, time, start, end):
+    for before, pair, after in _with_neighbours(pairs(info, scanned.timing, time, start, end)):
         if pair.cut:
             cuts.append(pair.right.pts_seconds)
         if found is None or pair.left.pts_seconds <= at:
-            before, found, after = last, pair, None
-        elif after is None:
-            after = pair
-        last = pair
+            found = before, pair, after
+    if found is None and len(stamps) == 1:
+        raise InputError(
+            f"expected two pictures or more in '{printable(info.path)}', found one: `slomo between` takes two of such"
+        )
     if found is None:
         raise InputError(f"expected two pictures that differ around {float(at):g} s, found one: try another --at")
-    number = max(0, bisect_right(stamps, found.left.pts_seconds) - 1)
-    nearby = tuple(moment for moment in cuts if moment != found.right.pts_seconds)
-    return Place(found, number, nearby, before, after)
+    before, pair, after = found
+    number = max(0, bisect_right(stamps, pair.left.pts_seconds) - 1)
+    nearby = tuple(moment for moment in cuts if moment != pair.right.pts_seconds)
+    return Place(pair, number, nearby, before, after)
+
+
+def _with_neighbours(found: Iterable[Pair]) -> Iterator[tuple[Pair | None, Pair, Pair | None]]:
+    """Each pair, between those before and after it."""
+    before: Pair | None = None
+    here: Pair | None = None
+    for after in chain(found, (None,)):
+        if here is not None:
+            yield before, here, after
+        before, here = here, after
 
 
 # ----------------------------------------------------------------------------------------------------- the words

@@ -4,8 +4,8 @@ Everything goes to stderr; stdout is for data. Light: rich is imported only when
 
 JSON lines, one object each, keys in this order (rationals are strings such as ``"30000/1001"``, seconds are floats):
 
-    {"event": "start", "label": str, "frames": int | null}
-    {"event": "progress", "frame": int, "frames": int | null, "fps": float | null, "seconds": float,
+    {"event": "start", "label": str, "frames": int}
+    {"event": "progress", "frame": int, "frames": int, "fps": float | null, "seconds": float,
      "seconds_left": float | null}
     {"event": "note", "text": str}
     {"event": "done", "source": str, "output": str, "frames_in": int, "frames_out": int, ... every field of Summary}
@@ -25,7 +25,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TextIO, cast
 
 from slomo_cli.errors import SlomoError, printable
-from slomo_cli.text import clock_text, counted, error_text, fitted, plain, shortened, summary_text
+from slomo_cli.text import clock_text, error_text, fitted, plain, shortened, summary_text
 from slomo_cli.values import Summary
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Progress(Protocol):
     A failed conversion never comes to ``finish``; whoever made the Progress closes it.
     """
 
-    def start(self, total: int | None, label: str) -> None:
-        """A conversion begins: ``total`` frames will be written (None: unknown), ``label`` names it."""
+    def start(self, total: int, label: str) -> None:
+        """A conversion begins: ``total`` frames will be written, ``label`` names it."""
 
     def advance(self, frames_out: int) -> None:
         """``frames_out`` more frames have been written since the last call."""
@@ -66,7 +66,7 @@ class Meter:
     The speed's clock begins with the first frame: loading the network before it says nothing about the rest.
     """
 
-    def __init__(self, total: int | None, clock: Clock = time.monotonic) -> None:
+    def __init__(self, total: int, clock: Clock = time.monotonic) -> None:
         self.total = total
         self.frames = 0
         self._clock = clock
@@ -98,11 +98,9 @@ class Meter:
 
     @property
     def seconds_left(self) -> float | None:
-        """None while the total or the speed is unknown."""
+        """None while the speed is unknown."""
         fps = self.fps
-        if self.total is None or not fps:
-            return None
-        return max(0, self.total - self.frames) / fps
+        return max(0, self.total - self.frames) / fps if fps else None
 
 
 class Reporter:
@@ -115,7 +113,7 @@ class Reporter:
         self.stream = stream
         self.quiet = quiet
         self.clock = clock
-        self.meter = Meter(None, clock)
+        self.meter = Meter(0, clock)
         self.label = ""
 
     def __enter__(self) -> Self:
@@ -124,7 +122,7 @@ class Reporter:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def start(self, total: int | None, label: str) -> None:
+    def start(self, total: int, label: str) -> None:
         self.meter = Meter(total, self.clock)
         self.label = printable(label)
 
@@ -169,7 +167,7 @@ class PlainLines(Reporter):
         self.every = every
         self._due = 0.0
 
-    def start(self, total: int | None, label: str) -> None:
+    def start(self, total: int, label: str) -> None:
         super().start(total, label)
         self._due = 2.0
 
@@ -182,9 +180,7 @@ class PlainLines(Reporter):
 
     def _state(self) -> str:
         meter = self.meter
-        facts = [counted(meter.frames, "frame")]
-        if meter.total:
-            facts = [f"{meter.frames}/{meter.total} frames", f"{100 * meter.frames // meter.total} %"]
+        facts = [f"{meter.frames}/{meter.total} frames", f"{100 * meter.frames // max(1, meter.total)} %"]
         if meter.fps is not None:
             facts.append(f"{meter.fps:.1f} fps")
         if meter.seconds_left is not None:
@@ -202,7 +198,7 @@ class JsonLines(Reporter):
         self.every = every
         self._due = 0.0
 
-    def start(self, total: int | None, label: str) -> None:
+    def start(self, total: int, label: str) -> None:
         super().start(total, label)
         self._due = 0.0
         self._event("start", label=label, frames=total)
@@ -264,7 +260,7 @@ class Bar(Reporter):
 
     _bar: RichBar | None = None
 
-    def start(self, total: int | None, label: str) -> None:
+    def start(self, total: int, label: str) -> None:
         super().start(total, label)
         self.close()
         if self.quiet:
@@ -294,14 +290,10 @@ class Bar(Reporter):
 
     def _fields(self) -> dict[str, Any]:
         meter = self.meter
-        total = "" if meter.total is None else f"/{meter.total}"
-        left = (
-            f"{clock_text(meter.seconds)} so far" if meter.total is None else f"{clock_text(meter.seconds_left)} left"
-        )
         return {
-            "count": f"{meter.frames}{total}",
+            "count": f"{meter.frames}/{meter.total}",
             "speed": "" if meter.fps is None else f"{meter.fps:.1f} fps",
-            "left": left,
+            "left": f"{clock_text(meter.seconds_left)} left",
         }
 
 

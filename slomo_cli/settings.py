@@ -43,8 +43,12 @@ def settled(
     time = _filled("time", TimeSettings, time, wishes)
     if time.factor < 1:
         raise UsageError(f"factor: expected a number of 1 or more, found {time.factor}")
-    if time.speed is not None and time.factor != 1:
+    if time.factor != 1 and time.speed is not None:
         raise UsageError("a speed curve says how slow each part is: leave out the factor")
+    if time.factor != 1 and time.auto_factor is not None:
+        raise UsageError("the automatic factor is chosen by measuring: leave out the factor")
+    if time.speed is not None and time.auto_factor is not None:
+        raise UsageError("a speed curve says how slow each part is: leave out the automatic factor")
     return (
         time,
         _filled("encode", EncodeSettings, encode, wishes),

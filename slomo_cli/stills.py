@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from slomo_cli.errors import UsageError, printable
 from slomo_cli.media.ffmpeg import tools
-from slomo_cli.media.plan.target import Target, choose_target
+from slomo_cli.media.names import refuse_overwriting_inputs
+from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.still import alike, read_still
 from slomo_cli.media.write.args import build_encode_args
-from slomo_cli.media.write.encode import Encoder, refuse_existing
+from slomo_cli.media.write.encode import Encoder, left_over, refuse_existing
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.values import ComputeSettings, EncodeSettings, Frame, Summary
 
@@ -60,12 +61,14 @@ def between(
     ffmpeg = tools(encode.ffmpeg)
     layout = left.frame.layout
     target = choose_target(output, left.info, layout, encode, ffmpeg, rate, frames=frames)
-    _refuse_inputs(target, frames, (Path(first), Path(second)))
+    written = (target.image_path(k) for k in range(1, frames + 1)) if target.still else [target.path]
+    refuse_overwriting_inputs(written, (Path(first), Path(second)), removed=target.temporary)
     refuse_existing(target, frames)
     total = frames if target.still else frames + 2
     args = build_encode_args(target, rate, None, ffmpeg.path, frames=total)
     progress.start(total, f"{printable(Path(first).name)} to {printable(Path(second).name)}")
-    for note in (*notes, *target.warnings):
+    notes = (*notes, *target.warnings, *left_over(target, frames))
+    for note in notes:
         progress.note(note)
     from slomo_cli.interpolate import Interpolator  # loads torch: not before the request has proved sound
 
@@ -92,7 +95,7 @@ def between(
             seconds=clock.monotonic() - begun,
             encoder=target.encoder,
             device=network.describe(),
-            warnings=(*notes, *target.warnings, *network.notes),
+            warnings=(*notes, *network.notes),
         )
     progress.finish(summary)
     return summary
@@ -116,17 +119,3 @@ def _pictures(
         yield waiting.popleft().planes()
     if ends:
         yield right.planes
-
-
-def _refuse_inputs(target: Target, frames: int, inputs: tuple[Path, ...]) -> None:
-    """UsageError when a picture to be written would replace one of the two given."""
-    if target.path is None:
-        return
-    names = [target.image_path(k) for k in range(1, frames + 1)] if target.still else [target.path]
-    taken = {os.path.realpath(path) for path in inputs}
-    if target.temporary is not None:  # a folder of pictures, as a killed run leaves it, would be emptied
-        names.append(target.temporary)
-        taken |= {os.path.dirname(path) for path in taken}
-    for name in names:
-        if os.path.realpath(name) in taken:
-            raise UsageError(f"the output '{printable(name)}' is one of the inputs: name another with -o")

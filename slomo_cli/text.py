@@ -8,10 +8,12 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from slomo_cli.errors import SlomoError, printable
-from slomo_cli.values import Summary
+
+if TYPE_CHECKING:
+    from slomo_cli.values import Summary
 
 
 def clock_text(seconds: float | None) -> str:
@@ -36,6 +38,12 @@ def counted(count: int, one: str) -> str:
 def some(names: Sequence[object]) -> str:
     """The first three names, and how many more there are."""
     return ", ".join(map(printable, names[:3])) + f" and {len(names) - 3} more" * (len(names) > 3)
+
+
+def columns(rows: Sequence[tuple[str, str]], indent: str = "  ") -> list[str]:
+    """Name and value in two columns."""
+    width = max((len(name) for name, _ in rows), default=0) + 2
+    return [f"{indent}{name:<{width}}{value}".rstrip() for name, value in rows]
 
 
 def first_line(error: BaseException) -> str:

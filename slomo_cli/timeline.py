@@ -107,6 +107,7 @@ def make_plan(timing: SourceTiming, time: TimeSettings, stamps: Sequence[Fractio
     if time.vfr == "keep":
         if not stamps:
             raise ValueError("vfr='keep' needs the source's stamps")
+        stamps = with_pauses(stamps, timing, end if time.loop else None)
         frames = 0
         for low, high, count in _intervals(stamps, time_map, time.loop):
             inside = start <= low and high <= end
@@ -114,10 +115,10 @@ def make_plan(timing: SourceTiming, time: TimeSettings, stamps: Sequence[Fractio
         rate = timing.nominal_rate
         if time.speed is None:
             rate *= _nearest(time.factor) / time.factor
-        return Plan(start, end, time_map, rate, frames, length, True, time.loop, stamps)
+        return Plan(start, end, time_map, rate, frames, length, vfr_keep=True, loop=time.loop, stamps=stamps)
     rate = time.rate or timing.nominal_rate
     frames = max(1, ceil(length * rate))
-    return Plan(start, end, time_map, rate, frames, frames / rate, False, time.loop)
+    return Plan(start, end, time_map, rate, frames, frames / rate, loop=time.loop)
 
 
 def moves_from(left: Fraction, right: Fraction, timing: SourceTiming) -> Fraction:

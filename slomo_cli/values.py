@@ -6,7 +6,7 @@ Colour numbers are the code points of ISO/IEC 23091-2 (H.273), as FFmpeg's ``AVC
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -355,6 +355,6 @@ class Summary:
     """Wall time."""
     encoder: str = ""
     device: str = ""
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
     frames_kept: int = 0
     """Of the frames written, those that were there from a run before (``resume``)."""

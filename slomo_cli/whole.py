@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from slomo_cli.errors import SlomoError, printable
+
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -34,6 +36,17 @@ def whole(path: Path, beside: str | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # Windows knows no such thing of folders
         sync(path.parent)
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a file in this way; what a link leads to is written, the link stays. Raises SlomoError where it cannot."""
+    try:
+        with whole(Path(os.path.realpath(path))) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        advice = "free some space, or choose a roomier place" if error.errno == errno.ENOSPC else "choose another place"
+        raise SlomoError(f"cannot write {printable(path)}: {reason}; {advice}") from error
 
 
 def sync(path: Path) -> None:

@@ -261,6 +261,16 @@ def test_refusals(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "in.x4.mkv"]
 
 
+def test_any_picture_in_the_way_is_told_before_the_work(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "c_3.png").mkdir()
+    with pytest.raises(UsageError, match=r"c_3\.png' is a folder"):
+        compare(*pair, tmp_path / "c_%d.png", encode=EncodeSettings(overwrite=True))
+    (tmp_path / "c_3.png").rmdir()
+    (tmp_path / "c_17.png").touch()
+    made = compare(*pair, tmp_path / "c_%d.png", encode=EncodeSettings(overwrite=True))
+    assert [line for line in made.warnings if "c_17.png' and what follows stay from an older sequence" in line]
+
+
 def test_what_a_killed_run_left_is_not_removed_while_it_is_shown(pair: tuple[Path, Path], tmp_path: Path) -> None:
     left = tmp_path / ".side.mkv.slomo-part.mkv"
     left.write_bytes(pair[1].read_bytes())

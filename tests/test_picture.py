@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from slomo_cli.errors import SlomoError
 from slomo_cli.picture import (
     Tile,
     encode_png,
@@ -25,7 +24,6 @@ from slomo_cli.picture import (
     text,
     text_width,
     write_png,
-    write_whole,
 )
 
 
@@ -55,20 +53,6 @@ def test_write_png_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
     picture = np.full((5, 6, 3), 77, np.uint8)
     write_png(target, picture)
     np.testing.assert_array_equal(decode(target.read_bytes()), picture)
-    assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
-
-
-def test_write_where_there_is_no_folder(tmp_path: Path) -> None:
-    """A missing folder is one line, not a traceback."""
-    with pytest.raises(SlomoError, match=r"cannot write .*no/out\.png: No such file"):
-        write_whole(tmp_path / "no" / "out.png", b"")
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
-    """Where the name is a folder, nothing is lost and no temporary file stays."""
-    (tmp_path / "out.png").mkdir()
-    with pytest.raises(SlomoError, match="cannot write"):
-        write_whole(tmp_path / "out.png", b"x")
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
 
 
@@ -192,17 +176,6 @@ def test_line_plot_draws_where_the_numbers_are() -> None:
 def test_line_plot_survives_any_numbers(series: dict, log_y: bool) -> None:
     """Empty, single, flat, broken and extreme series are drawn without complaint."""
     assert line_plot(series, log_y=log_y, title="t", x_label="x", y_label="y").shape == (480, 800, 3)
-
-
-def test_what_is_replaced_keeps_its_permissions_and_the_link_to_it(tmp_path: Path) -> None:
-    real, link = tmp_path / "real.json", tmp_path / "link.json"
-    real.write_bytes(b"old")
-    real.chmod(0o600)
-    link.symlink_to(real)
-    write_whole(link, b"new")
-
-    assert link.is_symlink() and real.read_bytes() == b"new" and real.stat().st_mode & 0o777 == 0o600
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "real.json"]
 
 
 def test_line_plot_refuses_unequal_lists() -> None:

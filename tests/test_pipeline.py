@@ -24,6 +24,8 @@ from tiny_network import save_tiny
 import slomo_cli
 from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
 from slomo_cli.media.read.decode import Decoder
+from slomo_cli.media.read.probe import probe
+from slomo_cli.media.read.scan import scan
 from slomo_cli.picture import write_png
 from slomo_cli.pipeline import convert, plan_conversion
 from slomo_cli.values import Frame, Summary, TimeSettings
@@ -167,6 +169,20 @@ def test_uneven_times_are_kept(clip: Clip, run: Convert, tmp_path: Path) -> None
     written = [f.pts_seconds for f in read(out)]
     assert len(written) == 3 * len(times)
     assert [float(t) for t in written[::3]] == pytest.approx([3 * float(t) for t in times], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.webm", "out.mp4"])
+def test_uneven_times_end_when_they_should(clip: Clip, run: Convert, tmp_path: Path, name: str) -> None:
+    """Matroska keeps what is said of every picture's length: only the last one's is told."""
+    source = clip("free.mp4")
+    done = run(source, tmp_path / name, factor=2, vfr="keep")
+    with av.open(str(tmp_path / name)) as container:
+        stream = container.streams.video[0]
+        assert stream.time_base is not None
+        lasts = [packet.duration * stream.time_base for packet in container.demux(stream) if packet.size]
+    assert max(lasts) < done.duration_out / 4
+    found = scan(probe(tmp_path / name)).timing
+    assert found.rate is None and abs(found.duration - done.duration_out) <= Fraction(1, 1000)
 
 
 def test_a_pause_of_uneven_times_is_held(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
@@ -402,6 +418,18 @@ def test_what_a_killed_run_left_may_be_a_source(clip: Clip, run: Convert, tmp_pa
         run(source, tmp_path / "out.mkv")
     assert source.read_bytes() == clip("cfr.mp4").read_bytes()
     assert run(source, tmp_path / "other.mkv").frames_out
+
+
+@pytest.mark.parametrize("name", ["%d.png", "*.png", "1.png"])
+def test_pictures_a_killed_run_left_may_be_a_source(run: Convert, tmp_path: Path, name: str) -> None:
+    left = tmp_path / ".out_%d.png.slomo-part"
+    left.mkdir()
+    for number in (1, 2):
+        write_png(left / f"{number}.png", np.full((32, 32, 3), number, np.uint8))
+    with pytest.raises(UsageError, match=r"slomo-part' is the input itself"):
+        run(left / name, tmp_path / "out_%d.png", factor=2)
+    assert len(list(left.iterdir())) == 2
+    assert run(left / name, tmp_path / "other_%d.png", factor=2).frames_out
 
 
 def test_a_target_behind_a_link_is_written_and_keeps_its_mode(clip: Clip, run: Convert, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_times_outside_the_film_are_refused(pan: Path, clip: Callable[[str], Pat
         place_of(pan, F(1))
     with pytest.raises(UsageError, match="found -1"):
         place_of(pan, F(-1))
-    with pytest.raises(InputError, match="two pictures"):
+    with pytest.raises(InputError, match=r"two pictures or more .* found one: `slomo between`"):
         place_of(clip("one.mp4"), F(0))
 
 

@@ -81,6 +81,13 @@ def test_the_default_rate_is_told(shots: Path, tmp_path: Path) -> None:
     assert [note for note in plan.notes if "30 per second" in note and "--input-rate" in note]
 
 
+def test_a_single_picture_is_told(shots: Path, tmp_path: Path) -> None:
+    """As the shell makes it of a pattern that is not quoted."""
+    plan = plan_conversion(shots / "shot_8.png", tmp_path / "out.mp4", factor=2)
+    assert [note for note in plan.notes if "a single picture" in note and "quoted pattern" in note]
+    assert not [note for note in plan_conversion(shots, tmp_path / "out.mp4").notes if "single" in note]
+
+
 @pytest.mark.parametrize(
     ("ending", "codec", "pix_fmt", "values"),
     [
@@ -173,6 +180,20 @@ def test_default_names(slomo: Callable[..., Result], shots: Path, tmp_path: Path
     assert len(list(shots.glob("shot_*.x2.png"))) == 8
 
 
+@pytest.mark.parametrize(
+    ("source", "made"),
+    [("shots/*.png", "shots.*.x{}.png"), ("shots/shot_*.png", "shot.*.x{}.png"), (".", "../shots.*.x{}.png")],
+)
+def test_what_was_made_is_no_source_of_the_next_run(
+    slomo: Callable[..., Result], shots: Path, monkeypatch: pytest.MonkeyPatch, source: str, made: str
+) -> None:
+    if source == ".":
+        monkeypatch.chdir(shots)
+    for factor in (2, 4):
+        assert slomo("convert", source, "--codec", "png", "--factor", str(factor)).exit_code == 0
+        assert len(list(Path().glob(made.format(factor)))) == 4 * factor
+
+
 def test_info_of_a_sequence(slomo: Callable[..., Result], shots: Path) -> None:
     result = slomo("info", "shots")
     assert result.exit_code == 0 and "4 in 0.133 s" in result.output and "rgb24" in result.output
@@ -183,6 +204,9 @@ def test_info_of_a_sequence(slomo: Callable[..., Result], shots: Path) -> None:
     [
         (("convert", "empty"), "without pictures", InputError),
         (("convert", "shots/none_%d.png"), "does not exist", InputError),
+        (("convert", "*.mp4"), "does not exist", InputError),
+        (("convert", "films/*.MP4"), "found 2 films: name each", InputError),
+        (("convert", "films/part_%d.MP4", "-o", "o.mp4"), "found 2 films: name each", InputError),
         (("convert", "shots", "-o", "shots/shot_%d.png", "-y"), "is the input itself", UsageError),
         (("convert", "shots/shot_%d.png", "-o", "shots/shot_%d.png", "-y"), "is the input itself", UsageError),
         (("convert", "shots/shot_8.png", "shots/shot_9.png", "-o", "o.mp4"), "quote the pattern", UsageError),
@@ -192,6 +216,9 @@ def test_refusals(
     slomo: Callable[..., Result], shots: Path, arguments: tuple[str, ...], words: str, kind: type[SlomoError]
 ) -> None:
     (shots.parent / "empty").mkdir()
+    (shots.parent / "films").mkdir()
+    for number in (1, 2):
+        (shots.parent / "films" / f"part_{number}.MP4").touch()
     before = {path: path.read_bytes() for path in shots.iterdir()}
     result = slomo(*arguments)
     told = str(result.exception) + result.output

@@ -80,5 +80,7 @@ def test_groups_in_the_wrong_places_are_refused() -> None:
 
 
 def test_a_factor_beside_a_speed_curve_is_refused() -> None:
+    with pytest.raises(UsageError, match="chosen by measuring: leave out the factor"):
+        settled(TimeSettings(auto_factor=4), None, None, {"factor": 2})
     with pytest.raises(UsageError, match="leave out the factor"):
         settled(None, None, None, {"factor": 2, "speed": "0-:0.5"})

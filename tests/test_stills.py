@@ -246,11 +246,11 @@ def test_refusals_leave_nothing(tmp_path: Path, plain: ComputeSettings) -> None:
     left = write(tmp_path / ".m_%d.png.slomo-part" / "1.png", (1, 2, 3), "rgb24")  # by a run that was killed
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
     over = EncodeSettings(overwrite=True)
-    with pytest.raises(UsageError, match=r"f_1\.png' is one of the inputs"):
+    with pytest.raises(UsageError, match=r"f_1\.png' is the input itself"):
         between(a, b, tmp_path / "f_%d.png", frames=2, encode=over, compute=plain)
-    with pytest.raises(UsageError, match="one of the inputs"):
+    with pytest.raises(UsageError, match="is the input itself"):
         between(a, b, a, encode=over, compute=plain)
-    with pytest.raises(UsageError, match=r"slomo-part' is one of the inputs"):
+    with pytest.raises(UsageError, match=r"slomo-part' is the input itself"):
         between(left, b, tmp_path / "m_%d.png", frames=2, compute=plain)
     with pytest.raises(UsageError, match="pattern such as"):
         between(a, b, tmp_path / "m.png", frames=2, compute=plain)
@@ -263,3 +263,11 @@ def test_refusals_leave_nothing(tmp_path: Path, plain: ComputeSettings) -> None:
         between(a, b, tmp_path / "o_%d.png", frames=2, compute=plain)
     (tmp_path / "o_1.png").unlink()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
+def test_an_older_longer_sequence_is_told(tmp_path: Path, plain: ComputeSettings) -> None:
+    a, b = (write(tmp_path / f"{name}.png", (1, 2, 3), "rgb24") for name in "ab")
+    over = EncodeSettings(overwrite=True)
+    assert not between(a, b, tmp_path / "m_%d.png", frames=3, encode=over, compute=plain).warnings
+    shorter = between(a, b, tmp_path / "m_%d.png", frames=2, encode=over, compute=plain)
+    assert [line for line in shorter.warnings if "m_3.png' and what follows stay from an older sequence" in line]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from slomo_cli.whole import whole
+from slomo_cli.errors import SlomoError
+from slomo_cli.whole import whole, write_whole
 
 
 def test_a_file_has_its_name_when_it_is_complete(tmp_path: Path) -> None:
@@ -75,3 +76,28 @@ def test_a_disk_that_does_not_take_it_is_heard(
         with whole(path) as new:
             new.write_text("new")
     assert path.read_text() == ("old" if matters else "new") and list(tmp_path.iterdir()) == [path]
+
+
+def test_write_where_there_is_no_folder(tmp_path: Path) -> None:
+    """A missing folder is one line, not a traceback."""
+    with pytest.raises(SlomoError, match=r"cannot write .*no/out\.png: No such file"):
+        write_whole(tmp_path / "no" / "out.png", b"")
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    """Where the name is a folder, nothing is lost and no temporary file stays."""
+    (tmp_path / "out.png").mkdir()
+    with pytest.raises(SlomoError, match="cannot write"):
+        write_whole(tmp_path / "out.png", b"x")
+    assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_what_is_replaced_keeps_its_permissions_and_the_link_to_it(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    real.write_bytes(b"old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    write_whole(link, b"new")
+
+    assert link.is_symlink() and real.read_bytes() == b"new" and real.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "real.json"]

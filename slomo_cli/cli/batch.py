@@ -11,25 +11,26 @@ from typing import TYPE_CHECKING
 import click
 
 from slomo_cli.cli import files, options
+from slomo_cli.cli.jobs import Job, plan_jobs
 from slomo_cli.errors import DeviceError, OutputBusy, OutputClosed, SlomoError, UsageError, lack, printable
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Reporter
-    from slomo_cli.values import Summary
+    from slomo_cli.values import Summary, TimeSettings
 
 OUT_OF_MEMORY = "out of memory: a smaller --proxy or --batch needs less"
 
 
-def run(inputs: Sequence[str], wish: options.Settings, values: options.Values, *, tag: str) -> int:
+def run(inputs: Sequence[str], time: TimeSettings, values: options.Values, *, tag: str) -> int:
     """Convert every input and return the exit code: 0, the code all failures share, or 1.
 
     All names are checked, and all questions asked, before torch and the first file are loaded.
     """
     if values["overwrite"] and values["skip_existing"]:
         raise UsageError("-y replaces what is there and -n leaves it: give one of them")
-    jobs = files.plan_jobs(inputs, output=values["output"], out_dir=values["out_dir"], tag=tag, codec=values["codec"])
+    jobs = plan_jobs(inputs, output=values["output"], out_dir=values["out_dir"], tag=tag, codec=values["codec"])
     with options.make_reporter(values) as reporter:
-        batch = Batch(jobs, wish, values, reporter)
+        batch = Batch(jobs, time, values, reporter)
         for job, replace in [(job, batch.admit(job)) for job in jobs]:
             if replace is not None:
                 batch.attempt(job, replace=replace)
@@ -55,11 +56,13 @@ class _OfStdin:
 class Batch:
     """The jobs of one command line, what they share, and the exit codes of those that failed."""
 
-    def __init__(
-        self, jobs: Sequence[files.Job], wish: options.Settings, values: options.Values, reporter: Reporter
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], time: TimeSettings, values: options.Values, reporter: Reporter) -> None:
+        from slomo_cli.values import ComputeSettings, EncodeSettings
+
         self.alone = len(jobs) == 1
-        self.wish = wish
+        self.time = time
+        self.encode = options.settings(EncodeSettings, values)
+        self.compute = options.settings(ComputeSettings, values)
         self.values = values
         self.reporter = reporter
         self.failures: list[int] = []
@@ -69,7 +72,7 @@ class Batch:
         """0, the code all failures share, or 1."""
         return 0 if not self.failures else self.failures[0] if len(set(self.failures)) == 1 else 1
 
-    def admit(self, job: files.Job) -> bool | None:
+    def admit(self, job: Job) -> bool | None:
         """May the job run, and replace what is there? None where it may not or need not."""
         values, dry = self.values, self.values["dry_run"]
         try:
@@ -87,29 +90,25 @@ class Batch:
             self._note_stays(job)
         return replace
 
-    def _is_left(self, job: files.Job, error: SlomoError) -> bool:
+    def _is_left(self, job: Job, error: SlomoError | None = None) -> bool:
         """Whether -n leaves this output to another slomo, at work on it or done by now; that is told."""
-        if isinstance(error, OutputBusy) and self.values["skip_existing"]:
-            self.reporter.note(f"'{printable(job.target)}' is being written by another slomo and left to it")
-            return True
-        return self._is_made_elsewhere(job)
-
-    def _note_stays(self, job: files.Job) -> None:
-        self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
-
-    def _is_made_elsewhere(self, job: files.Job) -> bool:
-        """Whether another slomo has made by now what -n leaves as it is; that is told."""
         if self.values["dry_run"] or not self.values["skip_existing"]:
             return False
+        if isinstance(error, OutputBusy):
+            self.reporter.note(f"'{printable(job.target)}' is being written by another slomo and left to it")
+            return True
         there = files.may_write(job.target, overwrite=False, skip=True) is None
         if there:
             self._note_stays(job)
         return there
 
-    def attempt(self, job: files.Job, *, replace: bool) -> None:
+    def _note_stays(self, job: Job) -> None:
+        self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")
+
+    def attempt(self, job: Job, *, replace: bool) -> None:
         """Do the job; a failure is told and remembered. A bug keeps its traceback, and the other inputs their turn."""
         dry = self.values["dry_run"]
-        if self._is_made_elsewhere(job):
+        if self._is_left(job):
             return
         try:
             with files.readable(job.source) as source:
@@ -131,27 +130,26 @@ class Batch:
                 traceback.print_exc()
             self._fail(job, lacking or SlomoError("a fault of slomo itself (see above)"))
 
-    def _fail(self, job: files.Job, error: SlomoError) -> None:
+    def _fail(self, job: Job, error: SlomoError) -> None:
         if not isinstance(error, OutputClosed):
             self.reporter.error(error, "" if self.alone else job.name)
         self.failures.append(error.exit_code)
 
-    def _convert(self, job: files.Job, source: Path, *, replace: bool) -> None:
+    def _convert(self, job: Job, source: Path, *, replace: bool) -> None:
         from slomo_cli import pipeline
 
         pipeline.convert(
             source,
             job.target,
-            time=self.wish.time,
-            encode=dataclasses.replace(self.wish.encode, overwrite=replace),
-            compute=self.wish.compute,
+            time=self.time,
+            encode=dataclasses.replace(self.encode, overwrite=replace),
+            compute=self.compute,
             progress=self.reporter if job.source is not None else _OfStdin(self.reporter),
         )
 
-    def _show_plan(self, job: files.Job, source: Path) -> None:
+    def _show_plan(self, job: Job, source: Path) -> None:
         from slomo_cli import pipeline
         from slomo_cli.cli.plan import plan_text
 
-        wish = self.wish
-        plan = pipeline.plan_conversion(source, job.target, time=wish.time, encode=wish.encode, compute=wish.compute)
+        plan = pipeline.plan_conversion(source, job.target, time=self.time, encode=self.encode, compute=self.compute)
         click.echo(plan_text(job.name, job.target, plan))

@@ -122,6 +122,7 @@ def command(
 
     from slomo_cli.bench.report import print_tables, to_json
     from slomo_cli.bench.run import bench
+    from slomo_cli.values import ComputeSettings
 
     if file is not None and sizes:
         raise UsageError("--size is for clips made for the purpose: leave it out, or FILE")
@@ -131,7 +132,7 @@ def command(
     if file is not None:
         source = Path(file)
         files.check_source(source)
-    compute = options.compute_settings(cast("options.Computing", values))
+    compute = options.settings(ComputeSettings, values)
     status = Console(stderr=True)
     results = []
     for size in dict.fromkeys(sizes) or [SIZES["720p"]]:

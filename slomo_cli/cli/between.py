@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
 import click
 
@@ -12,7 +12,6 @@ from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import RATE, Number
 from slomo_cli.errors import UsageError, printable
-from slomo_cli.media import names
 
 
 @click.command(
@@ -44,28 +43,24 @@ from slomo_cli.media import names
 @options.program
 @options.compute
 @options.messages
-def command(first: str, second: str, frames: int, rate: Fraction, **values: Unpack[options.Making]) -> None:
+def command(first: str, second: str, frames: int, rate: Fraction, **values: Any) -> None:
     """Make pictures evenly spread between two still pictures.
 
     Images are numbered from 1 and hold the new pictures only; a clip (video, GIF, APNG, WebP) runs from the first
     picture through them to the second. Depth (8 or 16 bit) and transparency are kept where the format can.
     """
     with options.reporting(values) as reporter:
-        for name in (first, second):
-            if name == files.STREAM:
-                raise UsageError("between needs two files, found stdin (-)")
-            files.check_source(Path(name))
-        output = values["output"] or ""
-        target = None if output == files.STREAM else Path(output)
-        if target is not None and (not output or output.endswith("/")):
+        if files.STREAM in (first, second):
+            raise UsageError("between needs two files, found stdin (-)")
+        output = values["output"]
+        if output.endswith("/"):
             raise UsageError(f"-o expects a file name, found '{printable(output)}'")
-        files.check_target(target)
-        for name in (first, second):
-            names.refuse_overwriting_input(target, Path(name))
-        replace = files.may_write(target, overwrite=values["overwrite"])
+        target = None if output == files.STREAM else Path(output)
+        replace = files.may_make(target, (Path(first), Path(second)), overwrite=values["overwrite"])
         if replace is None:
             return
         from slomo_cli.stills import between
+        from slomo_cli.values import ComputeSettings, EncodeSettings
 
         between(
             first,
@@ -73,7 +68,7 @@ def command(first: str, second: str, frames: int, rate: Fraction, **values: Unpa
             target,
             frames=frames,
             rate=rate,
-            encode=options.encode_settings(values, overwrite=replace),
-            compute=options.compute_settings(values),
+            encode=options.settings(EncodeSettings, values, overwrite=replace),
+            compute=options.settings(ComputeSettings, values),
             progress=reporter,
         )

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal
 
 import click
 
-from slomo_cli.cli import files, options
+from slomo_cli.cli import files, jobs, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import FACTOR, Number
 from slomo_cli.errors import UsageError
-from slomo_cli.media import names
-
-
-class _Values(options.Coding, options.Telling):
-    """Options of other commands that this one shares."""
-
-    start: Fraction | None
-    end: Fraction | None
-    input_rate: Fraction | None
 
 
 @click.command(
@@ -73,7 +64,7 @@ def command(
     width: int,
     output: str | None,
     overwrite: bool,
-    **values: Unpack[_Values],
+    **values: Any,
 ) -> None:
     """Write a clip with the source on the left and the video slomo made on the right, each at the same moment.
 
@@ -85,26 +76,14 @@ def command(
             raise UsageError("compare needs two files, found stdin (-)")
         if factor is not None and speed is not None:
             raise UsageError("--speed says how slow each part is: leave out --factor")
-        for name in (source, made):
-            files.check_source(Path(name))
-        name = Path(made).stem or Path(made).resolve().name
-        usual = Path(made).parent / f"{name.replace('%', '')}.compare.mp4"
+        usual = Path(made).parent / f"{jobs.plain_name(Path(made))}.compare.mp4"
         target = None if output == files.STREAM else Path(output) if output else usual
-        files.check_target(target)
-        for name in (source, made):
-            names.refuse_overwriting_input(target, Path(name))
-        replace = files.may_write(target, overwrite=overwrite)
+        replace = files.may_make(target, (Path(source), Path(made)), overwrite=overwrite)
         if replace is None:
             return
         from slomo_cli.compare import compare
-        from slomo_cli.values import TimeSettings
+        from slomo_cli.values import EncodeSettings, TimeSettings
 
-        time = TimeSettings(
-            start=values["start"],
-            end=values["end"],
-            speed=speed,
-            input_rate=values["input_rate"],
-        )
         compare(
             source,
             made,
@@ -112,8 +91,8 @@ def command(
             layout="wipe" if wipe else "side",
             method=method,
             factor=factor,
-            time=time,
+            time=options.settings(TimeSettings, values, speed=speed),
             width=width,
-            encode=options.encode_settings(values, overwrite=replace),
+            encode=options.settings(EncodeSettings, values, overwrite=replace),
             progress=reporter,
         )

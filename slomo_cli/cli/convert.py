@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Literal, Unpack
+from typing import Any, Literal
 
 import click
 
-from slomo_cli.cli import batch, files, options
+from slomo_cli.cli import batch, jobs, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import FACTOR, RATE, Number
 from slomo_cli.errors import UsageError
@@ -58,6 +58,7 @@ from slomo_cli.errors import UsageError
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     inputs: tuple[str, ...],
     factor: Fraction,
     auto_factor: float | None,
@@ -65,7 +66,7 @@ def command(
     speed: str | None,
     loop: bool,
     vfr: Literal["constant", "keep"],
-    **values: Unpack[options.Values],
+    **values: Any,
 ) -> None:
     """Make a video slower, its frame rate kept or set by --rate.
 
@@ -73,14 +74,15 @@ def command(
     """
     if speed is not None and auto_factor is not None:
         raise UsageError("--speed says how slow each part is: leave out --auto-factor")
-    if auto_factor is not None and ctx.get_parameter_source("factor") is click.core.ParameterSource.COMMANDLINE:
-        raise UsageError("--auto-factor chooses the factor: leave out --factor")
-    if speed is not None:
+    if speed is not None or auto_factor is not None:
         if ctx.get_parameter_source("factor") is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError("--speed says how slow each part is: leave out --factor")
+            what = "--speed says how slow each part is" if speed is not None else "--auto-factor chooses the factor"
+            raise UsageError(f"{what}: leave out --factor")
         factor = Fraction(1)
     if vfr == "keep" and rate is not None:
         raise UsageError("--vfr keep writes the source's own times: leave out --rate")
-    tag = "speed" if speed is not None else "auto" if auto_factor is not None else files.tag_of_factor(factor)
-    wish = options.settings(values, factor=factor, auto_factor=auto_factor, rate=rate, speed=speed, loop=loop, vfr=vfr)
-    ctx.exit(batch.run(inputs, wish, values, tag=tag))
+    tag = "speed" if speed is not None else "auto" if auto_factor is not None else jobs.tag_of_factor(factor)
+    from slomo_cli.values import TimeSettings
+
+    own = {"factor": factor, "auto_factor": auto_factor, "rate": rate, "speed": speed, "loop": loop, "vfr": vfr}
+    ctx.exit(batch.run(inputs, options.settings(TimeSettings, values, **own), values, tag=tag))

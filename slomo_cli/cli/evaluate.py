@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -117,7 +117,7 @@ def command(
     from slomo_cli.evaluate.worst import worst_sheet
     from slomo_cli.picture import write_png
 
-    with options.reporting(cast("options.Telling", values)) as reporter, ExitStack() as stack:
+    with options.reporting(values) as reporter, ExitStack() as stack:
         written = [name for name in (json_file, csv_file, sheet_file) if name is not None]
         if not _may_write(written, paths, overwrite):
             return
@@ -168,7 +168,6 @@ def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, st
     from slomo_cli.evaluate.rivals import RIVALS, rival
     from slomo_cli.values import ComputeSettings
 
-    rest = {name: values[name] for name in ("device", "dtype", "proxy", "batch", "compile", "threads", "motion")}
     names = [] if values["weights"] == "none" else [values["weights"]]
     names += [name.strip() for name in (against or "").split(",") if name.strip()]
     methods: dict[str, Method] = {}
@@ -179,7 +178,7 @@ def _methods(values: dict[str, Any], against: str | None, ffmpeg: str | None, st
             # A file goes by its name, or by its whole path where two would be called the same.
             short = printable(Path(name).name)
             label = printable(name) if short in methods else short
-            methods[label] = stack.enter_context(Network(ComputeSettings(weights=name, **rest)))
+            methods[label] = stack.enter_context(Network(options.settings(ComputeSettings, values, weights=name)))
     if not methods:
         raise UsageError("--weights none leaves nothing to measure: name something with --against")
     return methods
@@ -199,7 +198,7 @@ def _may_write(written: list[str], paths: tuple[Path, ...], overwrite: bool) -> 
 
 
 def _write(name: str, text: str) -> None:
-    from slomo_cli.picture import write_whole
+    from slomo_cli.whole import write_whole
 
     if name == "-":
         click.echo(text, nl=False)

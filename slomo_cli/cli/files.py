@@ -1,4 +1,4 @@
-"""Names of outputs, and all that can be refused about files before anything heavy is loaded."""
+"""What can be said of files before anything heavy is loaded: whether one may be read, written, replaced."""
 
 from __future__ import annotations
 
@@ -10,130 +10,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import click
 
 from slomo_cli.cli.streams import stdout_is_closed
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
-from slomo_cli.media import containers
 from slomo_cli.media.names import first_file, refuse_overwriting_inputs
-from slomo_cli.media.plan import codecs
 
 STREAM = "-"
 """stdin as an input, stdout as the output."""
-
-_HOLD_MUCH = {"vob", "mpg", "mpeg", "ogv", "ogm", "mxf", "rm", "rmvb", "wtv"}
-"""Sources that often carry what only Matroska takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One input and where its result goes; ``None`` is stdin or stdout."""
-
-    source: Path | None
-    target: Path | None
-
-    @property
-    def name(self) -> str:
-        """What the user calls the input."""
-        return "stdin" if self.source is None else str(self.source)
-
-
-def tag_of_factor(factor: Fraction) -> str:
-    """``x8``, ``x2.5``; a ratio without a short decimal is rounded to three."""
-    return f"x{short_decimal(factor)}"
-
-
-def tag_of_rate(rate: Fraction) -> str:
-    """``240fps``, ``59.94fps``, ``23.976fps``."""
-    return f"{short_decimal(rate)}fps"
-
-
-def short_decimal(value: Fraction) -> str:
-    """At most three decimals, as few as name the number to a thousandth part of itself: 2.5, 59.94, 23.976, 8."""
-    for places in (0, 1, 2):
-        text = f"{float(value):.{places}f}"
-        # 59.94 stands for 60000/1001 = 59.94006; 23.98 would be a tenth of a frame in a minute off 23.976.
-        if abs(Fraction(text) - value) <= value / 100_000:
-            return text
-    return f"{float(value):.3f}".rstrip("0").rstrip(".")
-
-
-def default_name(source: Path, tag: str, codec: str | None) -> str:
-    """``in.x8.mp4`` for ``in.mp4``: the source's kind of file where slomo writes it and it holds the codec."""
-    ending = _ending(source.suffix.lower().removeprefix("."), codec)
-    kept = source.suffix if source.suffix.lower() == f".{ending}" else f".{ending}"
-    stem = source.stem or source.resolve().name  # "." is a folder of pictures with a name
-    if containers.BY_EXTENSION[ending].still:
-        numbered = stem if "%" in stem else stem.replace("*", "%06d", 1) if "*" in stem else f"{stem}.%06d"
-        return f"{numbered}.{tag}{kept}"
-    return f"{stem}.{tag}{kept}"
-
-
-def _ending(own: str, codec: str | None) -> str:
-    """The ending a result gets, without its dot; ``own`` is the source's."""
-    word = None if codec is None else codecs.codec_word(codec)
-    if word in containers.BY_EXTENSION:  # gif, png and the like: codec and kind of file in one
-        return word
-    if word is None:
-        return own if own in containers.BY_EXTENSION else ("mkv" if own in _HOLD_MUCH else "mp4")
-    encoder = codecs.CODECS[word][0] if word in codecs.CODECS else word
-    holds = codecs.encoder_of(encoder).codec
-    fit = [kind for kind in containers.CONTAINERS if kind.video is None or holds in kind.video]
-    for kind in fit:
-        if own in kind.extensions:
-            return own
-    return fit[0].extensions[0]
-
-
-def plan_jobs(
-    inputs: Sequence[str], *, output: str | None, out_dir: str | None, tag: str, codec: str | None
-) -> list[Job]:
-    """Where each input's result goes; UsageError where the request contradicts itself, before any of it is done."""
-    if output is not None and out_dir is not None:
-        raise UsageError("-o names one file and --out-dir a folder for all: give one of them")
-    if output is not None and len(inputs) > 1:
-        raise UsageError(f"-o names one file and there are {len(inputs)} inputs: use --out-dir DIR{_as_film(inputs)}")
-    # Names are compared as they were typed: "./-" is a file, and a Path of it would be "-".
-    sources = [None if name == STREAM else Path(name) for name in inputs]
-    jobs = [Job(source, _target(source, output, out_dir, tag, codec)) for source in sources]
-    if sum(job.source is None for job in jobs) > 1:
-        raise UsageError("stdin (-) can be read once")
-    targets: dict[str, Job] = {}
-    for job in jobs:
-        if job.target is None:
-            continue
-        other = targets.setdefault(os.path.abspath(job.target), job)
-        if other is not job:
-            if os.path.abspath(other.name) == os.path.abspath(job.name):
-                raise UsageError(f"'{printable(job.name)}' is given twice: name it once")
-            names = f"'{printable(other.name)}' and '{printable(job.name)}'"
-            raise UsageError(f"{names} would both be written to '{printable(job.target)}': give each an -o of its own")
-    refuse_overwriting_inputs((job.target for job in jobs), (job.source for job in jobs))
-    return jobs
-
-
-def _as_film(inputs: Sequence[str]) -> str:
-    """A hint for whoever let the shell take a pattern of pictures apart."""
-    endings = {Path(name).suffix.lower().removeprefix(".") for name in inputs}
-    still = all(ending in containers.BY_EXTENSION and containers.BY_EXTENSION[ending].still for ending in endings)
-    return f", or quote the pattern ('*.{min(endings)}') to take the pictures as one film" if still else ""
-
-
-def _target(source: Path | None, output: str | None, out_dir: str | None, tag: str, codec: str | None) -> Path | None:
-    if output == STREAM:
-        return None
-    if output is not None:
-        if not output or output.endswith(("/", os.sep)):
-            raise UsageError(f"-o expects a file name, found '{printable(output)}': use --out-dir for a folder")
-        return Path(output)
-    if source is None:
-        raise UsageError("reading stdin needs a name for the result: -o FILE, or -o - for stdout")
-    folder = source.parent if out_dir is None else Path(out_dir)
-    return folder / default_name(source, tag, codec)
 
 
 def check_source(source: Path | None, *, piped: bool = False) -> None:
@@ -221,6 +107,15 @@ def may_write(target: Path | None, *, overwrite: bool, skip: bool | None = None)
     if interactive():
         return True if click.confirm(f"'{printable(there)}' exists. Replace it?", err=True) else None
     raise SlomoError(f"'{printable(there)}' exists: -y replaces it{'' if skip is None else ', -n leaves it'}")
+
+
+def may_make(target: Path | None, sources: Sequence[Path], *, overwrite: bool) -> bool | None:
+    """``may_write``, after all that can be refused where one target is made of these sources."""
+    for source in sources:
+        check_source(source)
+    check_target(target)
+    refuse_overwriting_inputs([target], sources)
+    return may_write(target, overwrite=overwrite)
 
 
 def interactive() -> bool:

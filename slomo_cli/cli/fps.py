@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Unpack
+from typing import Any
 
 import click
 
-from slomo_cli.cli import batch, files, options
+from slomo_cli.cli import batch, jobs, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import RATE
 
@@ -35,10 +35,12 @@ from slomo_cli.cli.types import RATE
 @options.span
 @options.conversion
 @click.pass_context
-def command(ctx: click.Context, inputs: tuple[str, ...], target: Fraction, **values: Unpack[options.Values]) -> None:
+def command(ctx: click.Context, /, inputs: tuple[str, ...], target: Fraction, **values: Any) -> None:
     """Change a video's frame rate and keep its duration and sound.
 
     Without -o, in.mp4 becomes in.240fps.mp4 beside it. Any target will do, also one below the source's rate.
     """
-    wish = options.settings(values, rate=target)
-    ctx.exit(batch.run(inputs, wish, values, tag=files.tag_of_rate(target)))
+    from slomo_cli.values import TimeSettings
+
+    time = options.settings(TimeSettings, values, rate=target)
+    ctx.exit(batch.run(inputs, time, values, tag=jobs.tag_of_rate(target)))

@@ -26,10 +26,9 @@ import click
 from slomo_cli.cli import files
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.options import FILE
-from slomo_cli.cli.plan import columns
 from slomo_cli.errors import UsageError, printable
 from slomo_cli.media.orientation import orientation_of
-from slomo_cli.text import clock_text, decimal, plain
+from slomo_cli.text import clock_text, columns, decimal, plain
 from slomo_cli.values import HdrInfo, SourceTiming, StreamInfo, VideoInfo
 
 RANGES = {1: "limited range", 2: "full range"}

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 
 import click
 
-from slomo_cli import __version__
 from slomo_cli.cli.help import PREFIX, Lazy, LazyGroup
 from slomo_cli.cli.streams import escape_foreign_letters, hold_standard_streams
 from slomo_cli.errors import OutputClosed, SlomoError, lack
@@ -132,7 +131,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if not sys.warnoptions:
         # Libraries warn in Python's own way about things no user can change; -W brings the warnings back.
         warnings.simplefilter("ignore")
-    events = wants_events(sys.argv[1:] if arguments is None else arguments)
+    events = _wants_events(sys.argv[1:] if arguments is None else arguments)
     message = ""
     code: object
     try:
@@ -152,7 +151,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         message, code = error.format_message(), error.exit_code
     except (click.Abort, KeyboardInterrupt):  # Ctrl-C, another signal, or the end of stdin at a question
         message, code = "stopped", 128 + signals.received if signals.received else 1
-        if not events:
+        if not events and sys.stderr.isatty():
             with suppress(OSError):  # the terminal may be closed
                 click.echo(err=True)  # its ^C, or the question, keeps its line
     except OSError as error:
@@ -167,7 +166,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     code = code if isinstance(code, int) else 0
     if message:
         with suppress(OSError):
-            say(message, code if events else None)
+            _say(message, code if events else None)
     sys.exit(code)
 
 
@@ -180,14 +179,14 @@ def _here_is_gone() -> bool:
     return False
 
 
-def wants_events(words: list[str]) -> bool:
+def _wants_events(words: list[str]) -> bool:
     """Whether JSON lines are asked for: also where the options were never read to their end."""
     asked = [after for word, after in pairwise([*words, ""]) if word == "--progress"]
     asked += [word.partition("=")[2] for word in words if word.startswith("--progress=")]
     return (asked or [os.environ.get(f"{PREFIX}_PROGRESS", "")])[-1] == "json"
 
 
-def say(text: str, exit_code: int | None = None) -> None:
+def _say(text: str, exit_code: int | None = None) -> None:
     """One message on stderr, led by the program's name; with ``exit_code`` as an event."""
     if exit_code is not None:
         from slomo_cli.progress import make_progress
@@ -201,4 +200,4 @@ def say(text: str, exit_code: int | None = None) -> None:
     click.echo(fitted(f"slomo: {text}", sys.stderr), err=True)
 
 
-__all__ = ["COMMANDS", "__version__", "cli", "main", "say"]
+__all__ = ["COMMANDS", "cli", "main"]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,11 +15,14 @@ from slomo_cli.cli.types import COUNT, CRF, RATE, TIME, Device, Name, Number, Pr
 from slomo_cli.errors import OutputClosed, SlomoError
 
 if TYPE_CHECKING:
-    from slomo_cli.progress import Kind, Reporter
+    from slomo_cli.progress import Reporter
     from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
+Group = TypeVar("Group", "TimeSettings", "EncodeSettings", "ComputeSettings")
+Values = Mapping[str, Any]
+"""What the shared options hand to a command, by their names."""
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 AUDIO = ("auto", "copy", "stretch", "pitch", "drop")
@@ -82,7 +84,8 @@ input_rate = option(
     type=RATE,
     metavar="FPS",
     group="Time",
-    help="Pictures per second of a folder or pattern of pictures, or a raw stream; else 30.",
+    help="Pictures per second where the source names none: a folder or pattern of pictures (else 30), a raw stream "
+    "(else 25).",
 )
 
 span = _all(
@@ -249,130 +252,17 @@ messages = _all(
 )
 
 
-class Computing(TypedDict):
-    """What the options of the network hand to a command."""
-
-    weights: str
-    device: str
-    dtype: Literal["auto", "float32", "bfloat16", "float16"]
-    proxy: str
-    batch: int
-    compile: bool
-    threads: int
-    motion: NotRequired[Literal["curved", "straight"]]
-
-
-class Telling(TypedDict):
-    """What the options about messages hand to a command."""
-
-    progress: Kind
-    quiet: bool
-    verbose: int
-
-
-class Coding(TypedDict):
-    """What the options about codecs and ffmpeg hand to a command."""
-
-    codec: str | None
-    crf: float | None
-    preset: str | None
-    encoder_args: tuple[str, ...] | None
-    ffmpeg: str | None
-
-
-class Making(Computing, Coding, Telling):
-    """What the options of a command that makes pictures with the network hand to it."""
-
-    output: str | None
-    overwrite: bool
-
-
-class Values(Making):
-    """What the shared options of a conversion hand to its command."""
-
-    input_rate: Fraction | None
-    out_dir: str | None
-    skip_existing: bool
-    resume: bool
-    dry_run: bool
-    start: Fraction | None
-    end: Fraction | None
-    cuts: Literal["hold", "blend", "off"]
-    cut_threshold: float | None
-    duplicates: Literal["replace", "keep"]
-    deinterlace: Literal["auto", "off"]
-    audio: Literal["auto", "copy", "stretch", "pitch", "drop"]
-    faststart: bool
-
-
 conversion = _all(input_rate, output, picture, encoding, compute, motion, messages)
 """All that ``convert`` and ``fps`` share after their options of time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """One conversion's request, as the pipeline takes it."""
+def settings(kind: type[Group], values: Values, **more: Any) -> Group:
+    """One kind of settings out of a command's options, which are called as its fields are, and of ``more`` fields.
 
-    time: TimeSettings
-    encode: EncodeSettings
-    compute: ComputeSettings
-
-
-def settings(values: Values, **time: Any) -> Settings:
-    """Settings of a conversion; ``time`` holds the fields of TimeSettings that are the command's own."""
-    from slomo_cli.values import TimeSettings
-
-    return Settings(
-        time=TimeSettings(
-            start=values["start"],
-            end=values["end"],
-            cuts=values["cuts"],
-            cut_threshold=values["cut_threshold"],
-            duplicates=values["duplicates"],
-            deinterlace=values["deinterlace"],
-            input_rate=values["input_rate"],
-            **time,
-        ),
-        encode=encode_settings(
-            values,
-            overwrite=values["overwrite"],
-            audio=values["audio"],
-            faststart=values["faststart"],
-            resume=values["resume"],
-        ),
-        compute=compute_settings(values),
-    )
-
-
-def encode_settings(values: Coding, *, overwrite: bool, **more: Any) -> EncodeSettings:
-    """How pictures are encoded, and by which ffmpeg; ``more`` holds the fields that some commands alone have."""
-    from slomo_cli.values import EncodeSettings
-
-    return EncodeSettings(
-        codec=values["codec"],
-        crf=values["crf"],
-        preset=values["preset"],
-        encoder_args=values["encoder_args"] or (),
-        overwrite=overwrite,
-        ffmpeg=values["ffmpeg"],
-        **more,
-    )
-
-
-def compute_settings(values: Computing) -> ComputeSettings:
-    """Where and how the network runs."""
-    from slomo_cli.values import ComputeSettings
-
-    return ComputeSettings(
-        weights=values["weights"],
-        device=values["device"],
-        dtype=values["dtype"],
-        proxy=values["proxy"],
-        batch=values["batch"],
-        compile=values["compile"],
-        threads=values["threads"],
-        motion=values.get("motion", "curved"),
-    )
+    What was not given (None) is left to the field's own default.
+    """
+    given = {field.name: values[field.name] for field in fields(kind) if values.get(field.name) is not None}
+    return kind(**{**given, **more})
 
 
 class _Notes(logging.Handler):
@@ -387,7 +277,7 @@ class _Notes(logging.Handler):
 
 
 @contextlib.contextmanager
-def reporting(values: Telling) -> Iterator[Reporter]:
+def reporting(values: Values) -> Iterator[Reporter]:
     """The reporter of a command with one thing to do, which tells its failure too; leaves with the failure's code."""
     with make_reporter(values) as reporter:
         try:
@@ -399,7 +289,7 @@ def reporting(values: Telling) -> Iterator[Reporter]:
             raise click.exceptions.Exit(error.exit_code) from None
 
 
-def make_reporter(values: Telling) -> Reporter:
+def make_reporter(values: Values) -> Reporter:
     """The reporter the message options ask for; ``-v`` adds the package's log to it, ``-vv`` its details."""
     from slomo_cli.progress import make_progress
 

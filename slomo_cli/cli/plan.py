@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from slomo_cli.errors import printable
-from slomo_cli.text import counted, decimal
+from slomo_cli.text import columns, counted, decimal
+
+if TYPE_CHECKING:
+    from slomo_cli.pipeline import ConversionPlan
 
 
-class Plan(Protocol):
-    """What this text needs of the pipeline's plan."""
-
-    @property
-    def frames_in(self) -> int: ...
-    @property
-    def frames_out(self) -> int: ...
-    @property
-    def duration_in(self) -> Fraction: ...
-    @property
-    def duration_out(self) -> Fraction: ...
-    @property
-    def rate_out(self) -> Fraction: ...
-    @property
-    def encoder_args(self) -> Sequence[str]: ...
-    @property
-    def join_args(self) -> Sequence[str]: ...
-    @property
-    def notes(self) -> Sequence[str]: ...
-
-
-def plan_text(name: str, target: Path | None, plan: Plan) -> str:
+def plan_text(name: str, target: Path | None, plan: ConversionPlan) -> str:
     """The plan in two columns under the input's name."""
     exact = f" ({plan.rate_out})" if plan.rate_out.denominator != 1 else ""
     made = counted(plan.frames_out, "frame")
@@ -46,9 +26,3 @@ def plan_text(name: str, target: Path | None, plan: Plan) -> str:
         *([("join", printable(shlex.join(plan.join_args)))] if plan.join_args else []),
     ]
     return "\n".join([printable(name), *columns(rows)])
-
-
-def columns(rows: Sequence[tuple[str, str]], indent: str = "  ") -> list[str]:
-    """Name and value in two columns."""
-    width = max((len(name) for name, _ in rows), default=0) + 2
-    return [f"{indent}{name:<{width}}{value}".rstrip() for name, value in rows]

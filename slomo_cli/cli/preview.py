@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any
 
 import click
 
@@ -14,17 +15,6 @@ from slomo_cli.cli import files, options
 from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.types import TIME, Number
 from slomo_cli.errors import UsageError, printable
-from slomo_cli.media import names
-
-
-class _Values(options.Computing):
-    """Options of other commands that this one shares."""
-
-    cuts: Literal["hold", "blend", "off"]
-    cut_threshold: float | None
-    duplicates: Literal["replace", "keep"]
-    deinterlace: Literal["auto", "off"]
-    input_rate: Fraction | None
 
 
 @click.command(
@@ -55,9 +45,7 @@ class _Values(options.Computing):
 @options.picture
 @options.compute
 @options.motion
-def command(
-    file: str, at: Fraction, frames: int, output: str | None, overwrite: bool, **values: Unpack[_Values]
-) -> None:
+def command(file: str, at: Fraction, frames: int, output: str | None, overwrite: bool, **values: Any) -> None:
     """Draw the two pictures around a time, the pictures slomo makes between them, both flows and the visibility.
 
     Says how far things move, and whether a cut or a repeated picture was found there. Flows are coloured by direction
@@ -66,29 +54,20 @@ def command(
     source = Path(file)
     if file == files.STREAM:
         raise UsageError("preview needs a file it can seek in, found stdin (-)")
-    files.check_source(source)
     # Beside the folder where a pattern names pictures in it: the sheet must not become one of them.
-    named = source.parent if re.search(r"[%*?]", source.name) and not source.exists() else source
+    named = source.parent if re.search(r"[%*?]", source.name) and not os.path.exists(source) else source
     named = named if named.name else named.resolve()
     target = None if output == files.STREAM else Path(output or named.parent / f"{named.stem}.preview.png")
     if target is not None and target.suffix.lower() != ".png":
         raise UsageError(f"the sheet is written as PNG: expected a name ending in .png, found '{printable(target)}'")
-    files.check_target(target)
-    names.refuse_overwriting_input(target, source)
-    if files.may_write(target, overwrite=overwrite) is None:
+    if files.may_make(target, [source], overwrite=overwrite) is None:
         return
     from slomo_cli.picture import encode_png, write_png
     from slomo_cli.preview import preview
-    from slomo_cli.values import TimeSettings
+    from slomo_cli.values import ComputeSettings, TimeSettings
 
-    time = TimeSettings(
-        cuts=values["cuts"],
-        cut_threshold=values["cut_threshold"],
-        duplicates=values["duplicates"],
-        deinterlace=values["deinterlace"],
-        input_rate=values["input_rate"],
-    )
-    drawn = preview(source, at, frames=frames, time=time, compute=options.compute_settings(values))
+    time, compute = options.settings(TimeSettings, values), options.settings(ComputeSettings, values)
+    drawn = preview(source, at, frames=frames, time=time, compute=compute)
     if target is None:
         sys.stdout.buffer.write(encode_png(drawn.picture))
         return

@@ -199,7 +199,7 @@ def command(ctx: click.Context, /, out: Path | None, **values: Any) -> None:
     record.json. One of --steps and --minutes sets the length. Several GPUs: torchrun --nproc-per-node N -m slomo_cli
     train ...
     """
-    with options.reporting(values) as reporter:  # type: ignore[arg-type]
+    with options.reporting(values) as reporter:
         if out is None:
             raise UsageError("--out is missing: name the folder of the run")
         training = bool(values["data"] or values["photos"])

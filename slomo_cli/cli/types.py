@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slomo_cli import errors
+from slomo_cli.times import parse_number, parse_rate, parse_time
 
 if TYPE_CHECKING:
     ExactType = click.ParamType[Fraction]
@@ -25,21 +26,18 @@ else:
 
 
 class Exact(ExactType):
-    """An exact rational, read by one of the parsers of ``slomo_cli.times`` (imported at the first value)."""
+    """An exact rational, read by one of the parsers of ``slomo_cli.times``."""
 
-    def __init__(self, name: str, parser: str, *, minimum: Fraction | None = None) -> None:
+    def __init__(self, name: str, parse: Callable[[str], Fraction], *, minimum: Fraction | None = None) -> None:
         self.name = name
-        self.parser = parser
+        self.parse = parse
         self.minimum = minimum
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
         if isinstance(value, Fraction):
             return value
-        from slomo_cli import times
-
-        parse: Callable[[str], Fraction] = getattr(times, self.parser)
         try:
-            number = parse(str(value))
+            number = self.parse(str(value))
         except errors.UsageError as error:
             self.fail(str(error), param, ctx)
         if self.minimum is not None and number < self.minimum:
@@ -124,9 +122,9 @@ class Number(NumberType):
 
 COUNT = Number(int, 0, 4096)
 CRF = Number(float, 0, 255)
-FACTOR = Exact("factor", "parse_number", minimum=Fraction(1))
-RATE = Exact("rate", "parse_rate")
-TIME = Exact("time", "parse_time")
+FACTOR = Exact("factor", parse_number, minimum=Fraction(1))
+RATE = Exact("rate", parse_rate)
+TIME = Exact("time", parse_time)
 
 
 def whole_numbers(flag: str, text: str, low: int, high: int) -> tuple[int, ...]:

@@ -15,9 +15,9 @@ import click
 from slomo_cli.cli import files
 from slomo_cli.cli.help import Group, option
 from slomo_cli.cli.options import FILE
-from slomo_cli.cli.plan import columns
 from slomo_cli.errors import UsageError, WeightsError, printable
 from slomo_cli.media import names
+from slomo_cli.text import columns
 
 if TYPE_CHECKING:
     from slomo_cli.net.weights import Released

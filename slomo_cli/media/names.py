@@ -15,6 +15,7 @@ from pathlib import Path
 
 from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media import containers
+from slomo_cli.text import counted
 
 NUMBERED = re.compile(r"%(0\d{1,2})?d")
 """What stands for the number in the name of a sequence of pictures."""
@@ -24,6 +25,8 @@ _EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".tga", ".dpx", ".exr", ".jp2", ".ppm", ".pgm", ".pam"}
     | {".qoi", ".sgi", ".gif", ".pbm", ".pfm", ".phm", ".hdr", ".pcx", ".j2k", ".jxl", ".avif"}
 )
+_FILMS = frozenset("mp4 m4v mov qt mkv webm avi ts m2ts mts mpg mpeg vob wmv flv 3gp ogv mxf nut".split())
+"""Endings that no picture has."""
 
 
 def numbered(path: Path, number: int) -> Path:
@@ -56,7 +59,7 @@ def first_file(path: Path) -> Path:
 def sequence_files(path: str | os.PathLike[str]) -> tuple[Path, ...] | None:
     """The pictures a name stands for, in their numbers' order; None when it names one file (or nothing).
 
-    Raises InputError for a folder without pictures, or with pictures of several kinds.
+    Raises InputError for a folder without pictures, or with pictures of several kinds, and for a pattern of films.
     """
     place = Path(path)
     if not os.fspath(path):
@@ -68,17 +71,28 @@ def sequence_files(path: str | os.PathLike[str]) -> tuple[Path, ...] | None:
             return None
     except (OSError, ValueError):
         return None
+    files = _matching(place)
+    if films := [file for file in files if file.suffix.lower().removeprefix(".") in _FILMS]:
+        raise InputError(
+            f"expected pictures of one film by the name '{printable(place)}', found {counted(len(films), 'film')}: "
+            "name each, as the shell does with a pattern that is not quoted"
+        )
+    return files or None
+
+
+def _matching(place: Path) -> tuple[Path, ...]:
+    """The files that a pattern means, in their numbers' order."""
     if match := re.fullmatch(r"(.*?)%(?:0?(\d+))?d(.*)", place.name, re.DOTALL):
         digits = rf"(\d{{{match[2]},}})" if match[2] else r"(\d+)"
         pattern = re.compile(re.escape(match[1]) + digits + re.escape(match[3]), re.DOTALL)
         found = [(int(hit[1]), file) for file in place.parent.iterdir() if (hit := pattern.fullmatch(file.name))]
-        return tuple(file for _, file in sorted(found)) or None
+        return tuple(file for _, file in sorted(found))
     if re.search(r"[*?]", place.name):
         # Square brackets are names' own. What systems hide beside pictures is meant only where it is asked for.
         there = place.parent.glob(place.name.replace("[", "[[]"))
         files = [file for file in there if place.name.startswith(".") or not file.name.startswith(".")]
-        return tuple(sorted(files, key=by_number)) or None
-    return None
+        return tuple(sorted(files, key=by_number))
+    return ()
 
 
 def _folder(folder: Path) -> tuple[Path, ...]:
@@ -119,14 +133,21 @@ def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
     refuse_overwriting_inputs([target], [source])
 
 
-def refuse_overwriting_inputs(targets: Iterable[Path | None], sources: Iterable[Path | None]) -> None:
-    """The same for every target and every source; looks at each name once, as there may be thousands."""
+def refuse_overwriting_inputs(
+    targets: Iterable[Path | None], sources: Iterable[Path | None], *, removed: Path | None = None
+) -> None:
+    """The same for every target and every source; looks at each name once, as there may be thousands.
+
+    ``removed``: what a killed run left and this one removes, of pictures a folder; no source may be it or be in it.
+    """
     inputs: set[object] = set()
     sequences: dict[str, list[Path]] = {}
     """By the folders their pictures are in."""
     for source in sources:
         if source is not None:
             inputs.add(_identity(source))
+            if removed is not None and _identity(removed) in (_identity(source), _identity(source.parent)):
+                raise UsageError(f"the output '{printable(removed)}' is the input itself: name another")
             whole = os.path.isdir(source)  # False also where that may not be known
             if whole or re.search(r"[%*?]", source.name):
                 sequences.setdefault(os.path.abspath(source if whole else source.parent), []).append(source)

@@ -18,10 +18,10 @@ from slomo_cli.devices import DTYPES
 from slomo_cli.errors import UsageError, WeightsError, printable
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
-from slomo_cli.picture import write_whole
 from slomo_cli.text import first_line
 from slomo_cli.train.checkpoint import join_parts, read_checkpoint, split_file, under
 from slomo_cli.train.loop import CHECKPOINT
+from slomo_cli.whole import write_whole
 
 RECORD = "record.json"
 WEIGHTS = "weights.safetensors"

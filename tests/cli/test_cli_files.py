@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from slomo_cli.cli import files
+from slomo_cli.cli import files, jobs
 from slomo_cli.cli.main import cli
 from slomo_cli.errors import InputError, SlomoError, UsageError
 from slomo_cli.media import containers
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [("8", "x8"), ("2.5", "x2.5"), ("5/2", "x2.5"), ("10/3", "x3.333"), ("30000/1001", "x29.97"), ("1.25", "x1.25")],
 )
 def test_tag_of_factor(factor: str, tag: str) -> None:
-    assert files.tag_of_factor(Fraction(factor)) == tag
+    assert jobs.tag_of_factor(Fraction(factor)) == tag
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_tag_of_factor(factor: str, tag: str) -> None:
     ],
 )
 def test_tag_of_rate(rate: str, tag: str) -> None:
-    assert files.tag_of_rate(Fraction(rate)) == tag
+    assert jobs.tag_of_rate(Fraction(rate)) == tag
 
 
 @pytest.mark.parametrize(
@@ -72,32 +72,51 @@ def test_tag_of_rate(rate: str, tag: str) -> None:
         ("in.mov", "av1", "in.x8.mp4"),
         ("in.mp4", "gif", "in.x8.gif"),
         ("in.mp4", "png", "in.%06d.x8.png"),
+        ("100%.mp4", "png", "100%.%06d.x8.png"),
         ("in.gif", None, "in.x8.gif"),
         ("shot_%04d.png", None, "shot_%04d.x8.png"),
-        ("shot_*.png", None, "shot_%06d.x8.png"),
+        ("shot_*.png", None, "shot.%06d.x8.png"),
+        ("shot_??.png", None, "shot.%06d.x8.png"),
+        ("some/where/*.png", None, "where.%06d.x8.png"),
+        ("shot_??_*.png", None, "shot.%06d.x8.png"),
+        ("shot_%04d.png", "h264", "shot.x8.mp4"),
+        ("shot_*.png", "h264", "shot.x8.mp4"),
+        ("some/where/*.jpg", "h264", "where.x8.mp4"),
         ("frames/", None, "frames.x8.mp4"),
     ],
 )
 def test_default_name(source: str, codec: str | None, name: str) -> None:
-    assert files.default_name(Path(source), "x8", codec) == name
+    assert jobs.default_name(Path(source), "x8", codec) == name
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("out_%05d.png", "out"), ("some/where/*.jpg", "where"), ("a.b.mp4", "a.b"), ("of/", "of")]
+)
+def test_plain_name(source: str, name: str) -> None:
+    assert jobs.plain_name(Path(source)) == name
+
+
+def test_default_name_of_a_file_called_like_a_pattern(tmp_path: Path) -> None:
+    (tmp_path / "what?.mp4").touch()
+    assert jobs.default_name(tmp_path / "what?.mp4", "x8", None) == "what?.x8.mp4"
 
 
 def test_default_names_are_in_containers_slomo_writes() -> None:
     for ending in (*containers.BY_EXTENSION, "flv", "3gp", "vob", "nonsense", ""):
-        name = files.default_name(Path(f"in.{ending}" if ending else "in"), "x8", None)
+        name = jobs.default_name(Path(f"in.{ending}" if ending else "in"), "x8", None)
         assert name.rpartition(".")[2] in containers.BY_EXTENSION
 
 
 def plan(
     *inputs: str, output: str | None = None, out_dir: str | None = None, codec: str | None = None
-) -> list[files.Job]:
-    return files.plan_jobs(inputs, output=output, out_dir=out_dir, tag="x8", codec=codec)
+) -> list[jobs.Job]:
+    return jobs.plan_jobs(inputs, output=output, out_dir=out_dir, tag="x8", codec=codec)
 
 
 def test_results_go_beside_their_sources_or_into_the_folder() -> None:
     assert [job.target for job in plan("a/in.mp4", "in.mp4")] == [Path("a/in.x8.mp4"), Path("in.x8.mp4")]
     assert [job.target for job in plan("a/in.mp4", out_dir="slow")] == [Path("slow/in.x8.mp4")]
-    assert plan("-", output="-") == [files.Job(None, None)]
+    assert plan("-", output="-") == [jobs.Job(None, None)]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +127,13 @@ def test_results_go_beside_their_sources_or_into_the_folder() -> None:
         (["a.mp4"], "slow/", None, "-o expects a file name, found 'slow/': use --out-dir for a folder"),
         (["a.mp4"], "", None, "-o expects a file name, found '': use --out-dir for a folder"),
         (["-"], None, None, "reading stdin needs a name for the result: -o FILE, or -o - for stdout"),
+        (
+            ["-", "in.mp4"],
+            None,
+            "slow",
+            "stdin (-) is converted by itself, with -o: found 2 inputs, leave out the others",
+        ),
+        (["-", "-"], "-", None, "stdin (-) is converted by itself, with -o: found 2 inputs, leave out the others"),
         (["-"], None, "slow", "reading stdin needs a name for the result: -o FILE, or -o - for stdout"),
         (
             ["a/in.mp4", "b/in.mp4"],

@@ -81,8 +81,7 @@ def test_signals_clean_up_and_end_with_128_and_their_number(name: str, code: int
 
     assert run.returncode == code
     assert Path("cleaned").exists()
-    assert err.splitlines()[-1] == "slomo: stopped"
-    assert "Traceback" not in err
+    assert err.splitlines() == ["slomo: stopped"]  # but on a terminal, where ^C keeps its line
 
 
 def test_a_signal_is_an_event_where_events_are_asked_for() -> None:

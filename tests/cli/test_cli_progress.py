@@ -100,21 +100,21 @@ def test_meter_judges_speed_by_the_last_seconds() -> None:
     assert meter.seconds_left == pytest.approx(77)
 
 
-def test_meter_without_total_knows_no_end() -> None:
+def test_meter_s_clock_begins_with_the_first_frame() -> None:
     clock = Clock()
-    meter = Meter(None, clock)
+    meter = Meter(17, clock)
     clock.now += 50  # the network is loaded
     meter.add(1)
     assert meter.fps is None
     clock.now += 2
     meter.add(8)
 
-    assert (meter.fps, meter.seconds_left) == (4.0, None)
+    assert (meter.fps, meter.seconds_left) == (4.0, 2.0)
 
 
 def test_meter_memory_does_not_grow_with_length() -> None:
     clock = Clock()
-    meter = Meter(None, clock)
+    meter = Meter(10_000, clock)
     for _ in range(10_000):
         clock.now += 0.01
         meter.add(1)
@@ -136,18 +136,6 @@ def test_plain_lines_come_after_two_seconds_and_then_every_ten() -> None:
         "in.mp4: 192/240 frames, 80 %, 16.0 fps, 0:03 left",
         SUMMARY_LINE,
     ]
-
-
-def test_plain_lines_without_total() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = PlainLines(stream, clock=clock)
-    progress.start(None, "stdin")
-    clock.now += 1
-    progress.advance(1)
-    clock.now += 4
-    progress.advance(8)
-
-    assert stream.getvalue() == "stdin: 9 frames, 2.0 fps\n"
 
 
 def test_json_lines_have_the_documented_keys() -> None:
@@ -231,7 +219,7 @@ def test_bar_is_taken_down_and_notes_stand_on_lines_of_their_own(monkeypatch: py
 def test_bar_is_taken_down_by_an_exception() -> None:
     stream = Terminal()
     with pytest.raises(KeyboardInterrupt), make_progress("bar", stream) as progress:
-        progress.start(None, "in.mp4")
+        progress.start(10, "in.mp4")
         progress.advance(1)
         raise KeyboardInterrupt
 
@@ -268,11 +256,11 @@ def test_auto_is_plain_off_a_terminal_and_on_a_dumb_one(monkeypatch: pytest.Monk
 def test_names_are_printed_escaped() -> None:
     stream, clock = io.StringIO(), Clock()
     progress = PlainLines(stream, clock=clock)
-    progress.start(None, "a\nb\x1b[2J.mp4")
+    progress.start(10, "a\nb\x1b[2J.mp4")
     clock.now += 3
     progress.advance(1)
 
-    assert stream.getvalue().startswith("a\\nb\\x1b[2J.mp4: 1 frame")
+    assert stream.getvalue().startswith("a\\nb\\x1b[2J.mp4: 1/10 frames")
 
 
 def test_only_terminals_get_broken_lines(monkeypatch: pytest.MonkeyPatch) -> None:

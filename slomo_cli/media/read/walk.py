@@ -92,7 +92,8 @@ class Walk:
         """Every picture but the first, of which libav knows too little, lasts as long as the next."""
         self._lasts: int | None = None
         self.furthest = Fraction(0)
-        """The latest end of any stream, seconds on the container's clock; only where all streams were read."""
+        """The latest end that a packet names, seconds on the container's clock; of all streams where they were read."""
+        self._named_end = 0
         self.failure = ""
         self.by_decoding = stamps_are_of_decoding(info.container, info.codec)
         self.order_is_untold = bool(self.stream.codec_context.has_b_frames)
@@ -118,6 +119,8 @@ class Walk:
                 self._take(packet)
         except READ_ERRORS as error:
             self.failure = why_ended(error, container.format.name)
+        # Not always the last picture's: ffmpeg counts how long one stands in decoding order, and so does the header.
+        self.furthest = max(self.furthest, self._named_end * self.time_base)
         if not self.pictures_seen:
             self._decode(None)
         # Where clocks may jump, a picture whose stamp is damaged passes for a recording of its own, and is in its place
@@ -159,6 +162,7 @@ class Walk:
         if packet.pts is not None:
             self.ticks.append(packet.pts)
             self.places.append(packet.pos or 0)
+            self._named_end = max(self._named_end, packet.pts + (packet.duration or 0))
             if self.latest is None or packet.pts > self.latest:
                 self.latest, self.latest_end = packet.pts, packet.pts + (packet.duration or 0)
 
@@ -209,8 +213,8 @@ class Walk:
         return self.packets > 2 and self.is_even and abs(each * rate - Fraction(1, 2)) < Fraction(1, 100)
 
     def stamps_are_counters(self) -> bool:
-        """Whether stamps count pictures in a clock far finer than pictures come (raw Dirac): they tell no time."""
-        if len(self.ticks) < 3 or self.joins or not self.packet_duration:
+        """Whether stamps count pictures in a clock far finer than each says to last (raw Dirac): they tell no time."""
+        if len(self.ticks) < 3 or self.joins or not self._lasts or not self.is_even:
             return False
         steps = np.diff(ascending(np.frombuffer(self.ticks, np.int64)))
-        return len(steps) > 0 and 100 * int(np.median(steps)) < self.packet_duration
+        return len(steps) > 0 and 100 * int(np.median(steps)) < self._lasts

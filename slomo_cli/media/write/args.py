@@ -31,6 +31,7 @@ def build_encode_args(
     frames: int | None = None,
     time_base: Fraction | None = None,
     duration: Fraction | None = None,
+    last: Fraction | None = None,
 ) -> list[str]:
     """The whole command: raw planes of ``target.feed`` on standard input, the target's temporary file as output.
 
@@ -39,6 +40,7 @@ def build_encode_args(
     frames: how many will be written, if known (chooses how a GIF's palette is made).
     time_base: given for frames with stamps of their own, which then arrive as NUT in this clock.
     duration: seconds of the output, needed with ``time_base``: how long the last of such frames is shown.
+    last: when it begins, in seconds; without it Matroska does not tell how long.
 
     A target whose encoder is ``copy`` takes frames that are encoded already, at a constant rate, as NUT too.
     """
@@ -62,7 +64,7 @@ def build_encode_args(
     if time_base is not None:
         if duration is None:
             raise ValueError("frames with stamps of their own need the output's duration")
-        ours += _last_duration(target, delay + duration, time_base)
+        ours += _last_duration(target, delay + duration, None if last is None else delay + last, time_base)
     elif copied:
         ours += _even_duration(target, rate)
     options = merge_options(ours, target.user_options)
@@ -134,12 +136,12 @@ def _clock(target: Target, rate: Fraction, time_base: Fraction | None) -> list[t
     return clock
 
 
-def _last_duration(target: Target, end: Fraction, time_base: Fraction) -> list[tuple[str, str]]:
+def _last_duration(target: Target, end: Fraction, last: Fraction | None, time_base: Fraction) -> list[tuple[str, str]]:
     """NUT does not say how long its last frame lasts, and in mp4 a frame of no duration is not shown at all.
 
-    Which packet is the last to be shown is not known when it passes, so each is said to last to the end. Muxers take
-    the time between two frames from their stamps; only the end of the track comes from the durations. EncoderError
-    where ffmpeg is too old to be told.
+    The last to be decoded need not be the last to be shown, so each is said to last to the end. Muxers take the time
+    between two frames from their stamps; only the end of the track comes from the durations. But Matroska keeps every
+    duration it is told, so it is told that of the frame that begins at ``last``. EncoderError where ffmpeg is too old.
     """
     ends = f"{float(end)!r}/TB"
     if target.ffmpeg_version < (6, 1):
@@ -153,7 +155,10 @@ def _last_duration(target: Target, end: Fraction, time_base: Fraction) -> list[t
         # Older versions count in the track's clock here, but call it by another name.
         ends = str(round(end / time_base))
     # Commas part filters of a chain, so they are escaped.
-    return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration=max(1\\,round({ends}-PTS))")]
+    lasts = f"max(1\\,round({ends}-PTS))"
+    if target.container in ("matroska", "webm"):
+        lasts = "0" if last is None else f"if(gte(PTS+0.5\\,{float(last)!r}/TB)\\,{lasts}\\,0)"
+    return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration={lasts}")]
 
 
 def _even_duration(target: Target, rate: Fraction) -> list[tuple[str, str]]:

@@ -158,12 +158,13 @@ class FakePacket(bytes):
 
 
 def test_stamps_that_merely_count_are_no_times() -> None:
-    def walk(stored: list[int], duration: int) -> Walk:
+    def walk(stored: list[int], duration: int, *, even: bool = True) -> Walk:
         made = Walk.__new__(Walk)
-        made.ticks, made.packet_duration, made.joins = array("q", stored), duration, []
+        made.ticks, made._lasts, made.is_even, made.joins = array("q", stored), duration, even, []
         return made
 
     assert walk(list(range(30)), 40000).stamps_are_counters()
+    assert not walk(list(range(30)), 40000, even=False).stamps_are_counters(), "some stand longer than others"
     assert not walk([1800 * k for k in range(30)], 1800).stamps_are_counters()
 
 

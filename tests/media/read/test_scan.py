@@ -359,8 +359,29 @@ def test_stamps_that_are_all_the_same_tell_no_time(clip: Clip) -> None:
     with PictureTrack(info.path) as picture:
         walk = Walk(picture, info)
         walk.ticks = array("q", [7, 7, 7])
-        walk.packet_duration = 512
+        walk._lasts = 512
         assert not walk.stamps_are_counters()
+
+
+def test_pictures_one_after_another_in_a_file_have_no_times_of_their_own(make: Callable[..., Path]) -> None:
+    """As small cameras write JPEGs."""
+    film = make("jpegs.mjpeg", *"-f lavfi -i testsrc2=size=64x48:rate=30 -frames:v 12 -c:v mjpeg".split())
+    assumed, asked = scan(probe(film)), scan(probe(film), F(10))
+    assert assumed.timing.rate == 25 and "25 per second: --input-rate" in assumed.warnings[0]
+    assert asked.timing.rate == 10 and asked.timing.duration == F(12, 10) and not asked.warnings
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_first_picture_that_stands_for_long_leaves_the_others_their_times(
+    make: Callable[..., Path], ending: str
+) -> None:
+    """As of a screen recording that begins before anything moves; 5 s, and then 60 pictures at 30 per second."""
+    stands = r"-f lavfi -i testsrc2=size=64x48:rate=30:duration=2 -vf setpts=if(eq(N\,0)\,0\,PTS+5/TB)"
+    coded = "-fps_mode vfr -enc_time_base 1/15360 -c:v libx264 -pix_fmt yuv420p"
+    found = scan(probe(make(f"stands.{ending}", *f"{stands} {coded}".split())))
+    assert found.timing.rate is None and found.timing.nominal_rate == 30 and found.timing.duration == 7
+    assert not found.warnings
+    assert abs(found.stamps[1] - F(151, 30)) < F(1, 1000)
 
 
 def test_joined_broadcasts_play_one_after_another(clip: Clip, tmp_path: Path) -> None:
