@@ -31,10 +31,10 @@ def test_programs_that_use_slomo_see_its_types() -> None:
     assert (ROOT / "slomo_cli" / "py.typed").is_file(), "PEP 561: without it type checkers take the package as untyped"
 
 
-MEDIA = [f"slomo_cli.media.{part}" for part in ("read", "plan", "tracks", "write")]
+PACKAGES = "cli train evaluate bench net media media.read media.plan media.tracks media.write"
 
 
-@pytest.mark.parametrize("package", ["slomo_cli", "slomo_cli.media", *MEDIA, "slomo_cli.net", "slomo_cli.train"])
+@pytest.mark.parametrize("package", ["slomo_cli", *(f"slomo_cli.{name}" for name in PACKAGES.split())])
 def test_every_room_is_on_its_package_s_map(package: str) -> None:
     module = importlib.import_module(package)
     assert module.__doc__ is not None

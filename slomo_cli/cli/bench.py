@@ -14,6 +14,7 @@ from slomo_cli.cli.help import Command, option
 from slomo_cli.cli.streams import table_console
 from slomo_cli.cli.types import FACTOR
 from slomo_cli.errors import UsageError, printable
+from slomo_cli.text import decimal
 
 if TYPE_CHECKING:
     SizeType = click.ParamType[tuple[int, int]]
@@ -127,7 +128,7 @@ def command(
     if file is not None and sizes:
         raise UsageError("--size is for clips made for the purpose: leave it out, or FILE")
     if factor < 2 or factor.denominator != 1:
-        raise UsageError(f"--factor: expected a whole number from 2, found {factor}")
+        raise UsageError(f"--factor: expected a whole number from 2, found {decimal(factor)}")
     source = None
     if file is not None:
         source = Path(file)
