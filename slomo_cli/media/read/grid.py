@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, overload
 
@@ -36,6 +37,20 @@ _RHYTHM = 8
 """Intervals that make a rhythm."""
 _COARSEST = 4
 """Ticks from picture to picture up to which unevenness is not laid to rounding: 2, 3, 2, 3 is a telecine."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The times at which a film's pictures lie."""
+
+    rate: Fraction
+    """Points of it a second."""
+    constant: bool
+    """Every point is taken: no picture is missing."""
+    first_moved: int = 0
+    """Ticks by which the first picture must move to lie on it too."""
+    is_film: bool = False
+    """Its pictures are shown for two and three fields of video in turn, and move by up to a field to lie on it."""
 
 
 class Stamps(Sequence[Fraction]):
@@ -84,13 +99,13 @@ def joined(parts: Sequence[Ticks], interval: int) -> list[Ticks]:
 
 def find_grid(
     ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction], packet_duration: int = 0
-) -> tuple[Fraction | None, bool]:
-    """The rate on whose grid all stamps lie, up to the container's rounding, and whether every point of it is taken.
+) -> Grid | None:
+    """The grid on which all stamps lie, up to the container's rounding; None where no grid explains them.
 
     ticks: ascending, distinct. A stamp lies on the grid when it is less than one tick from it (both ends of a
     difference are rounded, by up to half a tick each). Where stamps were copied from a file with a coarser clock, as
-    from Matroska to mp4, that clock's ticks count. Returns (None, False) where no grid explains the stamps. A single
-    picture is constant at the rate the header names, or at its own duration where that is longer.
+    from Matroska to mp4, that clock's ticks count. A single picture is constant at the rate the header names, or at its
+    own duration where that is longer.
     """
     if len(ticks) < 2:
         rates = list(header_rates)
@@ -100,33 +115,33 @@ def find_grid(
             common = _nearest_common(own)
             rates = [rate for rate in rates if abs(1 / (rate * time_base) - packet_duration) < 1]
             rates.append(common if abs(common - own) <= own / 1000 else own)
-        return (rates[0], True) if rates else (None, False)
-    grid, constant = _found(ticks, time_base, header_rates)
-    coarse = 1 if constant else int(np.gcd.reduce(np.diff(ticks)))
+        return Grid(rates[0], constant=True) if rates else None
+    grid = _found(ticks, time_base, header_rates)
+    coarse = 1 if grid and grid.constant else int(np.gcd.reduce(np.diff(ticks)))
     if coarse == 1:
-        return grid, constant
-    copied, even = _found((ticks - ticks[0]) // coarse, time_base * coarse, header_rates)
-    if copied is None or 1 / (copied * time_base * coarse) <= _COARSEST:
-        return grid, constant
-    return (copied, even) if even or grid is None else (grid, constant)
+        return grid
+    copied = _found((ticks - ticks[0]) // coarse, time_base * coarse, header_rates)
+    if copied is None or 1 / (copied.rate * time_base * coarse) <= _COARSEST:
+        return grid
+    return copied if copied.constant or grid is None else grid
 
 
-def _found(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> tuple[Fraction | None, bool]:
+def _found(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> Grid | None:
     """As ``find_grid``, of two stamps or more on this very clock."""
-    gapped: Fraction | None = None
+    gapped: Grid | None = None
     for rate in _candidates(ticks, time_base, header_rates):
         steps = _fit(ticks, time_base, rate)
         if steps is None:
             continue
         if (steps == 1).all():
-            return rate, True
+            return Grid(rate, constant=True)
         # With gaps a coarse clock proves nothing: ask for a fine one and some neighbours, or for the header's word.
         interval = 1 / (rate * time_base)
         often = 10 * int((steps == 1).sum()) >= len(steps)
         trusted = interval >= 8 or (interval.denominator == 1 and rate in header_rates)
         if gapped is None and often and trusted:
-            gapped = rate
-    return gapped, False
+            gapped = Grid(rate, constant=False)
+    return gapped
 
 
 def _candidates(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> list[Fraction]:
@@ -170,28 +185,25 @@ def _fit(ticks: Ticks, time_base: Fraction, rate: Fraction) -> Ticks | None:
     return steps if (steps >= 1).all() else None
 
 
-def even_but_first(
-    ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]
-) -> tuple[Fraction, int, bool] | None:
-    """The grid of all pictures but the first, by how many ticks that one must move to lie on it too, and whether every
-    point of the grid is taken.
+def even_but_first(ticks: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> Grid | None:
+    """The grid of all pictures but the first, which must move to lie on it too.
 
     ticks: as in ``find_grid``. Writers of fragments put the first picture where the first sound begins, which its
     encoder starts some milliseconds early. None where others are on no grid, or it would move by an interval or more.
     """
     if len(ticks) < _EVEN + 2:
         return None
-    rate, constant = find_grid(ticks[1:], time_base, header_rates)
-    if rate is None:
+    grid = find_grid(ticks[1:], time_base, header_rates)
+    if grid is None:
         return None
-    interval = 1 / (rate * time_base)
+    interval = 1 / (grid.rate * time_base)
     step = int(ticks[1] - ticks[0])
-    late = step - interval * (1 if constant else max(1, int(step / interval)))
-    return (rate, round(late), constant) if abs(late) < interval else None
+    late = step - interval * (1 if grid.constant else max(1, int(step / interval)))
+    return replace(grid, first_moved=round(late)) if abs(late) < interval else None
 
 
-def film_rate(ticks: Ticks, time_base: Fraction) -> Fraction | None:
-    """The rate of film that is shown for two and three fields of video in turn (3:2 pulldown); None of anything else.
+def film_grid(ticks: Ticks, time_base: Fraction) -> Grid | None:
+    """The grid of film that is shown for two and three fields of video in turn (3:2 pulldown); None of anything else.
 
     ticks: ascending, distinct. Made even, no picture moves by more than a field (1/60 s).
     """
@@ -207,7 +219,7 @@ def film_rate(ticks: Ticks, time_base: Fraction) -> Fraction | None:
         rhythmic = {2, 3} == set(fields.tolist()) and float(np.abs(steps - fields * field).max()) <= rounded
         away = np.abs(ticks - ticks[0] - np.arange(len(ticks)) * interval)
         if rhythmic and field >= 8 and float(away.max()) <= field + rounded:
-            return rate
+            return Grid(rate, constant=True, is_film=True)
     return None
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import av.error
 import numpy as np
@@ -23,10 +24,11 @@ from slomo_cli.media.matroska import is_ordered
 from slomo_cli.media.names import missing
 from slomo_cli.media.read.edits import begun_before, odd_edits
 from slomo_cli.media.read.grid import (
+    Grid,
     Stamps,
     ascending,
     even_but_first,
-    film_rate,
+    film_grid,
     find_grid,
     joined,
     last_length,
@@ -38,6 +40,9 @@ from slomo_cli.media.read.source import RAW_STREAMS
 from slomo_cli.media.read.walk import Walk
 from slomo_cli.text import counted
 from slomo_cli.values import SourceTiming, VideoInfo
+
+if TYPE_CHECKING:
+    from slomo_cli.media.read.grid import Ticks
 
 _TIMED_BY_HAND = ("gif", "apng", "webp_anim")
 """Codecs of pictures whose lengths their makers choose one by one."""
@@ -107,63 +112,44 @@ def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fra
 
 
 def _stamped(walk: Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timing:
+    """A source with stamps: its recordings one after another, their pictures on one grid where there is one."""
     time_base = walk.time_base
-    warnings = []
+    warnings: list[str] = []
     parts = [ascending(part) for part in np.split(np.frombuffer(walk.ticks, np.int64), walk.joins) if len(part)]
+    continuous = len(parts) == 1
     earliest = int(parts[0][0])
-    first = walk.pictures_seen[0]
-    if first is not None and 0 < (late := int((parts[0] < first).sum())) < len(parts[0]):
-        parts[0] = parts[0][late:]
-        which, after = ("picture leans", "it") if late == 1 else (f"{late} pictures lean", "them")
-        warnings.append(f"the first {which} on others that are missing or damaged; the film begins after {after}")
-    nominal: Fraction | None = None
-    if len(parts) > 1:
-        nominal = pace(np.concatenate([np.diff(part) for part in parts]), time_base, header_rates)
-        parts = joined(parts, round(1 / (nominal * time_base)))
+    parts[0] = _from_first_seen(parts[0], walk.pictures_seen[0], warnings)
+    usual = pace(np.concatenate([np.diff(part) for part in parts]), time_base, header_rates)
+    ticks = ascending(np.concatenate(joined(parts, round(1 / (usual * time_base)))))
+    if not continuous:
         warnings.append("the time stamps jump where recordings were joined; the parts were set one after another")
-    ticks = ascending(np.concatenate(parts))
-    repeated = len(walk.ticks) - len(np.unique(np.frombuffer(walk.ticks, np.int64)))
-    if repeated and len(parts) == 1:
+    elif repeated := len(walk.ticks) - len(np.unique(np.frombuffer(walk.ticks, np.int64))):
         warnings.append(f"{counted(repeated, 'picture')} left out: the time stamp is that of another")
-    grid, constant = find_grid(ticks, time_base, header_rates, walk.packet_duration)
-    first_moved = Fraction(0)
-    found = None
-    if grid is None and len(parts) == 1 and info.codec not in _TIMED_BY_HAND:
-        found = even_but_first(ticks, time_base, header_rates)
-    if found is not None:
-        grid, moved, constant = found
-        ticks = np.concatenate([ticks[:1] + moved, ticks[1:]])
-        first_moved = moved * time_base
-        evenly = f"evenly, at {float(grid):.5g} per second{'' if constant else ' with gaps'}"
-        way = f"{abs(float(first_moved)):.3f} s {'later' if first_moved > 0 else 'earlier'}"
-        warnings.append(
-            f"the first picture's time does not fit the others, which come {evenly}: it is taken to come {way}"
-        )
-    film = None if constant else film_rate(ticks, time_base)
-    if film is not None:
-        grid, constant = film, True
-        warnings.append(
-            f"the source is film shown for two and three fields in turn (3:2 pulldown): its pictures are taken to come "
-            f"evenly, at {float(film):.5g} per second"
-        )
-    rate = grid if constant else None
-    nominal = nominal or rate or grid or pace(np.diff(ticks), time_base, header_rates)
-    told = 0 if rate and walk.lasts_are_of_fields(rate) else walk.latest_end - (walk.latest or 0)
-    last = 1 / film if film else last_length(told, ticks, time_base, grid, nominal)
+
+    grid = find_grid(ticks, time_base, header_rates, walk.packet_duration)
+    if grid is None and continuous and info.codec not in _TIMED_BY_HAND:
+        grid = even_but_first(ticks, time_base, header_rates)
+    grid = grid or film_grid(ticks, time_base)
+    first_moved = grid.first_moved if grid else 0
+    ticks[0] += first_moved
+    warnings += _moved(grid, first_moved * time_base)
+
+    nominal = grid.rate if grid and continuous else usual
     stamps_late = _stamps_late(walk, info, nominal)
+    points = grid.rate if grid else None
     timing = SourceTiming(
         frames_from_packets=len(ticks),
         first_seconds=int(ticks[0]) * time_base + stamps_late,
-        duration=snapped(int(ticks[-1] - ticks[0]), time_base, grid) + last,
-        rate=rate,
+        duration=snapped(int(ticks[-1] - ticks[0]), time_base, points) + _last_length(walk, ticks, grid, nominal),
+        rate=points if grid and grid.constant else None,
         nominal_rate=nominal,
-        grid=grid,
-        continuous=len(parts) == 1,
+        grid=points,
+        continuous=continuous,
         by_number=walk.by_decoding or (walk.order_is_untold and _comes_out_of_order(info, walk.strays)),
-        first_moved=first_moved,
+        first_moved=first_moved * time_base,
         stamps_late=stamps_late,
         pausing=walk.pausing,
-        astray=walk.astray if len(parts) == 1 else (),
+        astray=walk.astray if continuous else (),
         strays=tuple(walk.strays.items()),
     )
     warnings += _shortfall(walk, info, timing, (int(ticks[0]) - earliest) * time_base)
@@ -171,7 +157,40 @@ def _stamped(walk: Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timin
     if walk.strays:
         count = counted(len(walk.strays), "time stamp")
         warnings.append(f"{count} left out: far from those around, at whose pace the pictures are shown")
-    return Timing(timing, Stamps(ticks, time_base, grid), tuple(warnings))
+    return Timing(timing, Stamps(ticks, time_base, points), tuple(warnings))
+
+
+def _from_first_seen(part: Ticks, seen: int | None, warnings: list[str]) -> Ticks:
+    """The first recording without the pictures before the first that decodes."""
+    lost = 0 if seen is None else int((part < seen).sum())
+    if not 0 < lost < len(part):
+        return part
+    which, after = ("picture leans", "it") if lost == 1 else (f"{lost} pictures lean", "them")
+    warnings.append(f"the first {which} on others that are missing or damaged; the film begins after {after}")
+    return part[lost:]
+
+
+def _moved(grid: Grid | None, first: Fraction) -> list[str]:
+    """A line where pictures were moved to lie on the grid; ``first``: seconds by which the first one was."""
+    if grid and first:
+        evenly = f"evenly, at {float(grid.rate):.5g} per second{'' if grid.constant else ' with gaps'}"
+        way = f"{abs(float(first)):.3f} s {'later' if first > 0 else 'earlier'}"
+        return [f"the first picture's time does not fit the others, which come {evenly}: it is taken to come {way}"]
+    if grid and grid.is_film:
+        return [
+            "the source is film shown for two and three fields in turn (3:2 pulldown): its pictures are taken to come "
+            f"evenly, at {float(grid.rate):.5g} per second"
+        ]
+    return []
+
+
+def _last_length(walk: Walk, ticks: Ticks, grid: Grid | None, nominal: Fraction) -> Fraction:
+    """Seconds the last picture stands."""
+    if grid and grid.is_film:
+        return 1 / grid.rate
+    without_word = grid and grid.constant and walk.lasts_are_of_fields(grid.rate)
+    told = 0 if without_word else walk.latest_end - (walk.latest or 0)
+    return last_length(told, ticks, walk.time_base, grid.rate if grid else None, nominal)
 
 
 def _stamps_late(walk: Walk, info: VideoInfo, nominal: Fraction) -> Fraction:

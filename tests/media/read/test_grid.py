@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slomo_cli.media.read.grid import (
+    Grid,
     Stamps,
     ascending,
     even_but_first,
-    film_rate,
+    film_grid,
     find_grid,
     joined,
     last_length,
@@ -38,7 +39,7 @@ def stored(times: list[F], clock: F) -> np.ndarray:
 def test_a_constant_rate_is_recognised_through_any_rounding(rate: F, clock: F, count: int, start: F) -> None:
     ticks = stored([start + k / rate for k in range(count)], clock)
 
-    assert find_grid(ticks, clock, [rate]) == (rate, True)
+    assert find_grid(ticks, clock, [rate]) == Grid(rate, constant=True)
     assert [snapped(int(tick - ticks[0]), clock, rate) for tick in ticks] == [k / rate for k in range(count)]
 
 
@@ -47,14 +48,14 @@ def test_a_long_film_needs_no_header(rate: F, clock: F) -> None:
     # Over 20 s the rounding of a millisecond can no longer be mistaken for the step between 24 and 24000/1001.
     ticks = stored([k / rate for k in range(int(20 * rate))], clock)
 
-    assert find_grid(ticks, clock, []) == (rate, True)
+    assert find_grid(ticks, clock, []) == Grid(rate, constant=True)
 
 
 @given(st.sampled_from(RATES), st.sampled_from(CLOCKS))
 def test_a_header_that_is_wrong_is_not_believed(rate: F, clock: F) -> None:
     ticks = stored([k / rate for k in range(int(20 * rate))], clock)
 
-    assert find_grid(ticks, clock, [rate * F(1000, 1001), rate * 2, rate / 2, F(90000)]) == (rate, True)
+    assert find_grid(ticks, clock, [rate * F(1000, 1001), rate * 2, rate / 2, F(90000)]) == Grid(rate, constant=True)
 
 
 @given(st.sampled_from(RATES[:-5]), st.sampled_from([F(1, 1000), F(1, 90000)]), st.data())
@@ -65,7 +66,7 @@ def test_missing_pictures_leave_the_grid_but_not_the_constancy(rate: F, clock: F
     kept = [k for k in range(60) if k not in gone]
     ticks = stored([k / rate for k in kept], clock)
 
-    assert find_grid(ticks, clock, [rate]) == (rate, False)
+    assert find_grid(ticks, clock, [rate]) == Grid(rate, constant=False)
 
 
 @given(st.sampled_from(RATES), st.integers(30, 300), st.sampled_from([F(1, 16000), F(1, 90000), F(1, 1_000_000)]))
@@ -73,10 +74,10 @@ def test_milliseconds_copied_to_a_finer_clock_are_still_milliseconds(rate: F, co
     scale = int(F(1, 1000) / clock)
     ticks = stored([k / rate for k in range(count)], F(1, 1000)) * scale
 
-    assert find_grid(ticks, clock, [rate]) == (rate, True)
+    assert find_grid(ticks, clock, [rate]) == Grid(rate, constant=True)
     if rate <= 120:
         gone = np.delete(ticks, [5, 6, 11])
-        assert find_grid(gone, clock, [rate]) == (rate, False)
+        assert find_grid(gone, clock, [rate]) == Grid(rate, constant=False)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +91,13 @@ def test_milliseconds_copied_to_a_finer_clock_are_still_milliseconds(rate: F, co
     ],
 )
 def test_of_few_pictures_a_common_rate_is_likelier_than_any_other(ticks, clock, headers, rate) -> None:
-    assert find_grid(np.array(ticks, np.int64), clock, headers) == (rate, True)
+    assert find_grid(np.array(ticks, np.int64), clock, headers) == Grid(rate, constant=True)
 
 
 def test_a_telecine_is_not_taken_for_rounding() -> None:
     ticks = np.cumsum([0, *(2, 3) * 40]).astype(np.int64) * 1500  # of 1/60 s
 
-    assert find_grid(ticks, F(1, 90000), [F(60), F(24)]) == (None, False)
+    assert find_grid(ticks, F(1, 90000), [F(60), F(24)]) is None
 
 
 @pytest.mark.parametrize("clock", [90_000, 1000])
@@ -106,7 +107,7 @@ def test_film_in_a_telecine_is_even(clock: int, rhythm: tuple[int, ...], film: F
     fields = np.cumsum([0, *rhythm * 100])
     ticks = np.array([round(int(k) * clock / (film * F(5, 2))) for k in fields], np.int64)
 
-    assert film_rate(ticks, F(1, clock)) == film
+    assert film_grid(ticks, F(1, clock)) == Grid(film, constant=True, is_film=True)
     even = Stamps(ticks, F(1, clock), film)
     assert list(even) == [k / film for k in range(len(ticks))]
 
@@ -114,14 +115,14 @@ def test_film_in_a_telecine_is_even(clock: int, rhythm: tuple[int, ...], film: F
 def test_a_field_more_at_the_end_of_a_telecine_does_not_change_its_rate() -> None:
     ticks = np.cumsum([0, *(2, 3) * 15, 3]).astype(np.int64) * 1500  # as libav tells the last one of a raw stream
 
-    assert film_rate(ticks, F(1, 90000)) == 24
+    assert film_grid(ticks, F(1, 90000)) == Grid(F(24), constant=True, is_film=True)
 
 
 @pytest.mark.parametrize("fields", [(2,), (2, 3, 2, 3, 2, 2, 2, 2), (1, 4), (2, 3, 5)])
 def test_what_is_no_telecine_is_no_film(fields: tuple[int, ...]) -> None:
     ticks = np.cumsum([0, *fields * 20]).astype(np.int64) * 1500
 
-    assert film_rate(ticks, F(1, 90000)) is None
+    assert film_grid(ticks, F(1, 90000)) is None
 
 
 @pytest.mark.parametrize(
@@ -131,14 +132,16 @@ def test_what_is_no_telecine_is_no_film(fields: tuple[int, ...]) -> None:
 def test_the_first_alone_may_be_uneven(first: int, moved: int | None) -> None:
     steps = [first, *[512] * 4]
     found = even_but_first(np.cumsum([40, *steps]), F(1, 12800), [F(30)])
-    assert found == (None if moved is None else (F(25), moved, True))
+    assert found == (None if moved is None else Grid(F(25), constant=True, first_moved=moved))
 
 
 @pytest.mark.parametrize(("first", "moved"), [(786, 274), (530, 18), (500, -12), (1400, 376)])
 def test_the_first_alone_may_be_uneven_where_others_are_missing(first: int, moved: int) -> None:
     steps = [first, *[512] * 5, 1024, *[512] * 9, 1536, *[512] * 3]
 
-    assert even_but_first(np.cumsum([0, *steps]), F(1, 12800), [F(25)]) == (F(25), moved, False)
+    assert even_but_first(np.cumsum([0, *steps]), F(1, 12800), [F(25)]) == Grid(
+        F(25), constant=False, first_moved=moved
+    )
 
 
 @pytest.mark.parametrize("steps", [[786, *[512] * 3], [786, *[512] * 4, 700, *[512] * 8]])
@@ -150,28 +153,28 @@ def test_stamps_on_no_grid_have_none() -> None:
     random = np.random.default_rng(1)
     ticks = np.cumsum(random.integers(2000, 4000, 100)).astype(np.int64)
 
-    assert find_grid(ticks, F(1, 90000), [F(30)]) == (None, False)
+    assert find_grid(ticks, F(1, 90000), [F(30)]) is None
 
 
 def test_a_coarse_clock_is_no_proof() -> None:
     # AVI and Ogg count in pictures: every whole number would lie "within a tick" of any rate near 30.
     ticks = np.arange(200, dtype=np.int64)
 
-    assert find_grid(ticks, F(1, 30), [F(2999, 100)]) == (F(30), True)
+    assert find_grid(ticks, F(1, 30), [F(2999, 100)]) == Grid(F(30), constant=True)
 
 
 def test_gaps_on_a_clock_that_counts_pictures() -> None:
     ticks = np.array([0, 1, 3, 4, 7, 8], np.int64)
 
-    assert find_grid(ticks, F(1, 30), [F(30)]) == (F(30), False)
+    assert find_grid(ticks, F(1, 30), [F(30)]) == Grid(F(30), constant=False)
 
 
 def test_one_picture_has_the_rate_its_header_or_its_own_length_says() -> None:
     one = np.array([7], np.int64)
 
-    assert find_grid(one, F(1, 1000), [F(24)]) == (F(24), True)
-    assert find_grid(one, F(1, 1000), [], 40) == (F(25), True)
-    assert find_grid(one, F(1, 1000), []) == (None, False)
+    assert find_grid(one, F(1, 1000), [F(24)]) == Grid(F(24), constant=True)
+    assert find_grid(one, F(1, 1000), [], 40) == Grid(F(25), constant=True)
+    assert find_grid(one, F(1, 1000), []) is None
 
 
 @pytest.mark.parametrize(
@@ -186,13 +189,13 @@ def test_one_picture_has_the_rate_its_header_or_its_own_length_says() -> None:
     ],
 )
 def test_one_picture_that_stands_longer_than_its_header_says(clock: F, duration: int, header: F, rate: F) -> None:
-    assert find_grid(np.array([0]), clock, [header], duration) == (rate, True)
+    assert find_grid(np.array([0]), clock, [header], duration) == Grid(rate, constant=True)
 
 
 def test_numbers_too_large_for_the_arithmetic_are_passed_over() -> None:
     ticks = np.array([0, 1 << 61], np.int64)
 
-    assert find_grid(ticks, F(1, 1_000_000_000), [F(30000, 1001)]) == (None, False)
+    assert find_grid(ticks, F(1, 1_000_000_000), [F(30000, 1001)]) is None
 
 
 @pytest.mark.parametrize(
