@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
 from slomo_cli.errors import SlomoError, printable
-from slomo_cli.media.tracks.jobs import Job
 from slomo_cli.media.tracks.soundfeed import Feed
+
+Job = Callable[[], object]
+"""Writes a temporary file that ffmpeg needs to take a track along."""
 
 
 @dataclass(frozen=True)

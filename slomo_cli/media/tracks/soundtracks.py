@@ -9,14 +9,12 @@ from slomo_cli.errors import UsageError
 from slomo_cli.media.read.source import PAUSING_FORMATS
 from slomo_cli.media.read.walk import HEARD
 from slomo_cli.media.tracks import sound, stretch, tags
-from slomo_cli.media.tracks.draft import Draft
+from slomo_cli.media.tracks.draft import PRIMING, Draft
 from slomo_cli.media.tracks.samples import silence, stretched
 from slomo_cli.media.tracks.soundcopy import PacketFeed, can_be_handed
 from slomo_cli.media.tracks.soundfeed import SoundFeed
 from slomo_cli.values import StreamInfo
 
-PRIMING = Fraction(1, 10)
-"""Sound this much ahead of the picture is a decoder's priming or a rounding, not an offset someone made."""
 _HIDING = ("mp4", "mov", "matroska", "webm")
 """Muxers that can keep sound in the file which is not to be heard; elsewhere a copy brings it all back."""
 AT_ONCE = ("avi",)
@@ -30,11 +28,8 @@ _PACKETS = "pipe:packets"
 class SoundTracks:
     """Puts the tracks of sound into a draft."""
 
-    def __init__(self, draft: Draft, source: int, delay: Fraction) -> None:
-        """``source``: the number of the input they come from; ``delay``: the picture's, in seconds."""
+    def __init__(self, draft: Draft) -> None:
         self._draft = draft
-        self._source = source
-        self._delay = delay
         self._is_bent = sound.is_bent(draft.plan)
         self._stretched_input: int | None = None
         self._packets_input: int | None = None
@@ -59,7 +54,7 @@ class SoundTracks:
             elif not self._encoded(track, number, why):
                 continue
             draft.tags += tags.stream_tags(
-                "a", number, self._source, track, draft.target.container, fresh=why is not None
+                "a", number, draft.source, track, draft.target.container, fresh=why is not None
             )
             draft.notes += tags.losses(track, draft.target.container, draft.target.extension)
             number += 1
@@ -113,13 +108,13 @@ class SoundTracks:
         thread of ours that lets each begin with its picture."""
         inputs = self._draft.inputs
         if self._draft.timing.continuous:
-            return inputs.use(self._source, track)
+            return inputs.use(self._draft.source, track)
         if not can_be_handed(track):
             name = tags.label(track)
             self._draft.notes.append(f"{name} may come later with every join: its recordings are set end to end")
-            return inputs.use(self._source, track)
+            return inputs.use(self._draft.source, track)
         if self._packets_input is None:
-            self._packets_input = inputs.packets(_PACKETS, self._source)
+            self._packets_input = inputs.packets(_PACKETS, self._draft.source)
         inputs.use(self._packets_input, track)
         self._handed.append(track)
         return f"{self._packets_input}:{len(self._handed) - 1}"
@@ -128,7 +123,7 @@ class SoundTracks:
         """Seconds of silence before the track that the target cannot say; 0 where it says when a track begins."""
         if self._draft.target.container not in AT_ONCE or track.start_seconds is None:
             return Fraction(0)
-        return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + self._delay)
+        return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + self._draft.delay)
 
     def _is_astray(self, track: StreamInfo) -> bool:
         """Whether a copy would carry damaged stamps along, which can be told here only."""
@@ -172,7 +167,7 @@ class SoundTracks:
         apart = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
         if draft.changed or apart or self._is_astray(track):
             self._bent(track, number, codec)
-            if apart and self._delay and not self._is_astray(track):
+            if apart and draft.delay and not self._is_astray(track):
                 left_out = "without what sounds before the first picture"
                 why = f"becomes {codec}, {left_out}: .{draft.target.extension} does not hold it as it is"
         else:
@@ -228,7 +223,7 @@ class SoundTracks:
         draft = self._draft
         word = f"pipe:sound{number}"
         info, timing, plan, rate = draft.info, draft.timing, draft.plan, track.sample_rate
-        lead = round(self._delay * rate)
+        lead = round(draft.delay * rate)
         draft.feeds.append(
             SoundFeed(
                 word,

@@ -1,4 +1,4 @@
-"""Subtitles and chapter marks on the picture's new time, written to files that ffmpeg then reads beside the picture.
+"""Subtitles on the picture's new time, written to files that ffmpeg then reads beside the picture.
 
 ffmpeg can scale when a subtitle starts but not how long it stays, so the packets are rewritten here: both ends go
 through the plan's map.
@@ -6,7 +6,8 @@ through the plan's map.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.read.joins import JoinedClock
 from slomo_cli.media.read.opening import open_container
 from slomo_cli.media.tracks.innerclock import with_inner_clock
+from slomo_cli.text import counted
 from slomo_cli.timeline import Plan
-from slomo_cli.values import Chapter, SourceTiming, VideoInfo
+from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
 
 MATROSKA_HOLDS = frozenset(
     ("subrip", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "hdmv_text_subtitle", "dvd_subtitle", "dvb_subtitle")
@@ -41,64 +43,70 @@ _BLANK = {
 """Per codec, a packet that shows nothing; for codecs of plain text, a blank."""
 
 
+@dataclass
+class Met:
+    """What was met in a track."""
+
+    outside: int = 0
+    """Captions that are left out."""
+    foreign: int = 0
+    """Captions read as Windows-1252."""
+
+
 def retime(
-    info: VideoInfo,
-    timing: SourceTiming,
-    result: Path,
-    streams: Sequence[int],
-    plan: Plan | None,
-    codecs: Mapping[int, str],
-) -> tuple[dict[int, int], dict[int, int]]:
-    """Copies these subtitle streams (container indices) to ``result`` with starts and durations on the output's clock.
+    info: VideoInfo, timing: SourceTiming, result: Path, tracks: Sequence[StreamInfo], plan: Plan | None
+) -> dict[int, Met]:
+    """Copies these subtitle tracks to ``result`` with starts and durations on the output's clock.
 
     What ends before the range or begins after it is left out; what reaches into it is cut to it. ``plan`` None: time
     stays as it is. Where recordings were joined, they go on with the picture. Text that is no UTF-8 is read as Windows'
-    Western European, and becomes UTF-8: ffmpeg converts no other. Returns for each stream how many captions are left
-    out, and how many were read so. Raises InputError when the source cannot be read.
+    Western European, and becomes UTF-8: ffmpeg converts no other. Returns what was met, by the tracks' container
+    indices. Raises InputError when the source cannot be read.
     """
     with open_container(info.path) as origin, av.open(literal(result), "w") as target:
-        outputs: dict[int, Any] = {i: target.add_stream_from_template(origin.streams[i]) for i in streams}
-        written: dict[int, int] = dict.fromkeys(streams, -1)
-        outside: dict[int, int] = dict.fromkeys(streams, 0)
-        foreign: dict[int, int] = dict.fromkeys(streams, 0)
+        outputs: dict[int, Any] = {t.index: target.add_stream_from_template(origin.streams[t.index]) for t in tracks}
+        codecs = {track.index: track.codec for track in tracks}
+        written = dict.fromkeys(outputs, -1)
+        met = {index: Met() for index in outputs}
         try:
             target.start_encoding()
             film = JoinedClock(origin, info, timing)
-            wanted = [origin.streams[index] for index in streams]
+            wanted = [origin.streams[index] for index in outputs]
             for packet in origin.demux(wanted if timing.continuous else [*wanted, film.picture]):
                 index = packet.stream_index
                 if index == info.stream_index:
                     film.follow(packet.dts)
                     continue
-                data, codec = bytes(packet), codecs.get(index, "")
+                data, codec = bytes(packet), codecs[index]
                 if packet.pts is None or not data or _fills_a_gap(data, codec):
                     continue
                 base = Fraction(packet.time_base)
                 begin = packet.pts * base - timing.first_seconds + film.seconds
                 lasts = packet.duration * base if packet.duration else None
-                moved = _moved(begin, lasts, plan)
+                moved = shown_part(begin, lasts, plan)
                 if moved is None:
-                    outside[index] += not _clears(data, codec)
+                    met[index].outside += not _clears(data, codec)
                     continue
                 if plan is not None:
                     data = with_inner_clock(data, codec, plan, begin, lasts, moved[1], packet.pts * base)
                 mended = _as_utf8(data, codec) if codec in TEXT else data
-                foreign[index] += mended != data
+                met[index].foreign += mended != data
                 # Stamps of one stream must not run backwards; two captions may begin together.
                 fresh = _packet(mended, outputs[index], *moved, earliest=written[index])
                 for kind in filter(packet.has_sidedata, _BESIDE_TEXT):
                     fresh.set_sidedata(packet.get_sidedata(kind))
                 written[index] = fresh.pts
                 target.mux(fresh)
-            if max(written.values()) < 0 and codecs.get(streams[0]) != "mov_text":
+            first = tracks[0]
+            if max(written.values()) < 0 and first.codec != "mov_text":
                 # A Matroska file without a single packet cannot be opened: one caption that shows nothing keeps it.
-                nothing = _BLANK.get(codecs.get(streams[0], ""), b" ")
-                target.mux(_packet(nothing, outputs[streams[0]], Fraction(0), Fraction(1, 1000)))
+                nothing = _BLANK.get(first.codec, b" ")
+                target.mux(_packet(nothing, outputs[first.index], Fraction(0), Fraction(1, 1000)))
         except av.error.FFmpegError as error:
             raise InputError(
                 f"the subtitles of '{printable(info.path)}' cannot be copied: {printable(error)}"
             ) from None
-    return outside, foreign
+    return met
 
 
 def _packet(data: bytes, stream: Any, start: Fraction, length: Fraction | None, earliest: int = 0) -> Any:
@@ -136,7 +144,7 @@ def _clears(data: bytes, codec: str) -> bool:
     return codec == "hdmv_pgs_subtitle" and data[13:14] == b"\0"
 
 
-def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan | None) -> tuple[Fraction, Fraction | None] | None:
+def shown_part(begin: Fraction, lasts: Fraction | None, plan: Plan | None) -> tuple[Fraction, Fraction | None] | None:
     """(start, duration) on the output's clock, cut to the range; None when nothing of it is left."""
     if plan is None:
         start = max(Fraction(0), begin)
@@ -154,39 +162,7 @@ def _moved(begin: Fraction, lasts: Fraction | None, plan: Plan | None) -> tuple[
     return (start, end - start) if end > start else None
 
 
-def moved_chapters(chapters: Iterable[Chapter], plan: Plan, first_seconds: Fraction) -> list[Chapter]:
-    """Chapters on the output's clock, cut to the range; those outside it are left out."""
-    found = []
-    for chapter in chapters:
-        moved = _moved(
-            chapter.start_seconds - first_seconds,
-            max(Fraction(1, 1000), chapter.end_seconds - chapter.start_seconds),
-            plan,
-        )
-        if moved is not None and moved[1] is not None:
-            found.append(Chapter(moved[0], moved[0] + moved[1], chapter.metadata))
-    return found
-
-
-def later_chapters(chapters: Iterable[Chapter], seconds: Fraction) -> list[Chapter]:
-    """Chapters moved by so much; what comes before zero is cut off."""
-    moved = [
-        Chapter(max(Fraction(0), chapter.start_seconds + seconds), chapter.end_seconds + seconds, chapter.metadata)
-        for chapter in chapters
-    ]
-    return [chapter for chapter in moved if chapter.end_seconds > chapter.start_seconds]
-
-
-def chapter_file(chapters: Iterable[Chapter]) -> str:
-    """An ffmetadata file of these chapters, in microseconds."""
-    lines = [";FFMETADATA1"]
-    for chapter in chapters:
-        start, end = (round(moment * 1_000_000) for moment in (chapter.start_seconds, chapter.end_seconds))
-        lines += ["[CHAPTER]", "TIMEBASE=1/1000000", f"START={start}", f"END={end}"]
-        lines += [f"{_escaped(key)}={_escaped(value)}" for key, value in chapter.metadata]
-    return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    """Backslashes before what the format reads as its own: = ; # backslash and line ends."""
-    return "".join(f"\\{character}" if character in "=;#\\\n" else character for character in text)
+def left_out(count: int, what: str) -> str:
+    """A line on captions or chapters of which nothing is shown."""
+    lies = "it lies" if count == 1 else "they lie"
+    return f"{counted(count, what)} left out: {lies} outside the pictures that are shown"

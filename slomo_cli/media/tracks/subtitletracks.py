@@ -1,0 +1,86 @@
+"""The source's subtitles beside the new picture: copied, converted to the text its container holds, or moved."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from slomo_cli.media.containers import TEXT_SUBTITLES
+from slomo_cli.media.tracks import subtitles, tags
+from slomo_cli.media.tracks.draft import Draft
+from slomo_cli.text import counted
+from slomo_cli.values import StreamInfo
+
+
+class SubtitleTracks:
+    """Puts the tracks of subtitles into a draft."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        # Where recordings were joined, ffmpeg mends the clocks of sound only, or not at all.
+        self._are_moved = draft.changed or not draft.timing.continuous
+
+    def add(self) -> None:
+        """All of them."""
+        draft = self._draft
+        kept = [(track, codec) for track in draft.of("subtitle") if (codec := self._codec(track)) is not None]
+        places = self._rewritten([track for track, codec in kept if self._is_rewritten(track, codec)])
+        for number, (track, codec) in enumerate(kept):
+            draft.maps += ["-map", places.get(track.index) or draft.inputs.use(draft.source, track)]
+            draft.codecs += [f"-c:s:{number}", codec]
+            fresh = codec != "copy" or track.index in places
+            draft.tags += tags.stream_tags("s", number, draft.source, track, draft.target.container, fresh)
+            draft.notes += tags.losses(track, draft.target.container, draft.target.extension)
+
+    def _codec(self, track: StreamInfo) -> str | None:
+        """'copy', the codec it is converted to, or None with a note."""
+        draft, label, ending = self._draft, tags.label(track), self._draft.target.extension
+        text = draft.container.text_subtitles
+        if draft.changed and not _can_be_retimed(track):
+            draft.notes.append(f"{label} dropped: its times cannot be changed")
+            return None
+        if track.codec in draft.container.subtitles:
+            return "copy"
+        if track.codec in TEXT_SUBTITLES and text in draft.tools.encoders:
+            draft.notes.append(f"{label} becomes {text}: .{ending} does not hold it as it is")
+            return text
+        draft.notes.append(f"{label} dropped: .{ending} does not hold it")
+        return None
+
+    def _is_rewritten(self, track: StreamInfo, codec: str) -> bool:
+        """Whether ffmpeg gets it from a temporary file: also text that it is to convert, which it does with UTF-8
+        only."""
+        converted = codec != "copy" and track.codec in subtitles.TEXT
+        return _can_be_retimed(track) and (self._are_moved or converted)
+
+    def _rewritten(self, tracks: list[StreamInfo]) -> dict[int, str]:
+        """Temporary files of the tracks, on the new time: source index -> map specifier of the track there."""
+        draft = self._draft
+        places: dict[int, str] = {}
+        for ending, demuxer in (("mkv", "matroska"), ("mp4", "mov")):
+            held = [track for track in tracks if (track.codec == "mov_text") == (ending == "mp4")]
+            if held:
+                path = draft.folder / f"subtitles.{ending}"
+                draft.jobs.append(partial(self._rewrite, path, held))
+                at = draft.inputs.file(path, demuxer, draft.delay)
+                places |= {track.index: f"{at}:{place}" for place, track in enumerate(held)}
+        return places
+
+    def _rewrite(self, path: Path, tracks: list[StreamInfo]) -> None:
+        """The job of writing one of them."""
+        draft = self._draft
+        met = subtitles.retime(draft.info, draft.timing, path, tracks, draft.plan if self._are_moved else None)
+        draft.met += [
+            f"{tags.label(track)}: {subtitles.left_out(met[track.index].outside, 'caption')}"
+            for track in tracks
+            if met[track.index].outside
+        ]
+        draft.met += [
+            f"{tags.label(track)}: {counted(count, 'caption')} in no UTF-8, read as Windows-1252: letters may be wrong"
+            for track in tracks
+            if (count := met[track.index].foreign)
+        ]
+
+
+def _can_be_retimed(track: StreamInfo) -> bool:
+    return track.codec in subtitles.MATROSKA_HOLDS or track.codec == "mov_text"
