@@ -325,7 +325,6 @@ class _Clock:
         """The stored stamp of the first picture."""
         self._interval = 1 / timing.nominal_rate
         self._joins = Joins(info.container, 1 / time_base)
-        self._previous: int | None = None
         self._moved = 0
         self._last: Fraction | None = None
         self._last_ticks: int | None = None
@@ -358,9 +357,6 @@ class _Clock:
 
     def _shift(self, ticks: int) -> int:
         """By how much stamps are moved since the last join of two recordings."""
-        if not self._timing.continuous and self._previous is not None:
-            jump = ticks - self._previous
-            if self._joins.at(jump):
-                self._moved += round(self._interval / self._time_base) - jump
-        self._previous = ticks
+        if not self._timing.continuous and (jump := self._joins.jump(ticks)):
+            self._moved += round(self._interval / self._time_base) - jump
         return self._moved

@@ -24,10 +24,18 @@ class Joins:
         """``container``: libav's name of it; ``second``: its ticks."""
         self._back = BACKWARD_JUMP * second
         self._ahead = _FORWARD_JUMP * second if container in JUMPING_FORMATS else None
+        self._previous: int | None = None
 
     def at(self, step: int | Fraction) -> bool:
         """Whether this step leads into another recording."""
         return step < -self._back or (self._ahead is not None and step > self._ahead)
+
+    def jump(self, stamp: int) -> int:
+        """The step to this stamp from the one asked for before it, where it leads into another recording; 0
+        elsewhere."""
+        step = 0 if self._previous is None else stamp - self._previous
+        self._previous = stamp
+        return step if self.at(step) else 0
 
 
 class JoinedClock:
@@ -41,13 +49,9 @@ class JoinedClock:
         self._time_base = Fraction(self.picture.time_base or 1)
         self._interval = 1 / timing.nominal_rate
         self._joins = Joins(info.container, 1 / self._time_base)
-        self._previous: int | None = None
 
     def follow(self, order: int | None) -> None:
         """The picture's next packet, by its time of decoding."""
-        if order is None:
-            return
-        if self._previous is not None and self._joins.at(step := order - self._previous):
-            self.seconds += self._interval - step * self._time_base
+        if order is not None and (jump := self._joins.jump(order)):
+            self.seconds += self._interval - jump * self._time_base
             self.met += 1
-        self._previous = order

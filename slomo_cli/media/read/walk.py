@@ -108,7 +108,6 @@ class Walk:
         self.reads_all = self.counts_all or bool(sounds)
         self._joins = Joins(info.container, 1 / self.time_base)
         self._may_jump = info.container in JUMPING_FORMATS
-        self._previous: int | None = None
         self._is_vp8 = info.codec == "vp8"
 
     def run(self) -> None:
@@ -158,23 +157,17 @@ class Walk:
             self.is_even = self.is_even and packet.duration == self._lasts
         self.order_is_untold = self.order_is_untold and packet.pts == packet.dts
         self.packet_duration = self.packet_duration or packet.duration or 0
-        self._notice_join(packet.dts)
+        # Stamps of decoding only ever grow within one recording; Matroska's first packets have none, and those of
+        # presentation, which jump about, must not stand for them.
+        if packet.dts is not None and self._joins.jump(packet.dts):
+            self.joins.append(len(self.ticks))
+            self.latest = None
         if packet.pts is not None:
             self.ticks.append(packet.pts)
             self.places.append(packet.pos or 0)
             self._named_end = max(self._named_end, packet.pts + (packet.duration or 0))
             if self.latest is None or packet.pts > self.latest:
                 self.latest, self.latest_end = packet.pts, packet.pts + (packet.duration or 0)
-
-    def _notice_join(self, order: int | None) -> None:
-        """Stamps of decoding only ever grow within one recording; Matroska's first packets have none, and those of
-        presentation, which jump about, must not stand for them."""
-        if order is None:
-            return
-        if self._previous is not None and self._joins.at(order - self._previous):
-            self.joins.append(len(self.ticks))
-            self.latest = None
-        self._previous = order
 
     def _decode(self, packet: Any) -> None:
         try:
