@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_UPRIGHT: tuple[str, ...] = ()
 # Shown picture for (counter-clockwise quarter turns, horizontal flip after turning), as ffmpeg filters. 'vflip' alone
 # has the rows read upwards, which some encoders do not survive (x265, SVT-AV1): a copy follows it.
 _TURNS: dict[tuple[int, bool], tuple[str, ...]] = {
-    (0, False): _UPRIGHT,
+    (0, False): (),
     (1, False): ("transpose=cclock",),
     (2, False): ("hflip", "vflip"),
     (3, False): ("transpose=clock",),
@@ -62,14 +61,17 @@ class Orientation:
         return (*args, "-display_hflip:v:0") if self.flipped else tuple(args)
 
 
+UPRIGHT = Orientation(0, False)
+
+
 def orientation_of(matrix: tuple[int, ...] | None) -> Orientation:
     """The rotation and flip of a display matrix; upright when there is none or it is degenerate."""
     if matrix is None:
-        return Orientation(0, False)
+        return UPRIGHT
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     determinant = a * d - b * c
     if determinant == 0:
-        return Orientation(0, False)
+        return UPRIGHT
     flipped = determinant < 0
     # Undo the flip of the first column, then read the angle from what is a plain rotation.
     cosine = -a if flipped else a

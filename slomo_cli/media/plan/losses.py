@@ -72,9 +72,9 @@ def of_range(pixels: Conformed, container: Container, encoder: EncoderInfo, exte
     ]
 
 
-def of_orientation(extension: str, orientation: Orientation, as_tag: bool) -> list[str]:
-    """as_tag: the file says how it is to be turned."""
-    if as_tag or orientation.is_upright:
+def of_orientation(extension: str, orientation: Orientation) -> list[str]:
+    """orientation: of which the file has no mark."""
+    if orientation.is_upright:
         return []
     if orientation.is_right_angled:
         return [f"the picture is turned upright: .{extension} written by this ffmpeg has no mark for orientation"]

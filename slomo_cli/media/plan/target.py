@@ -18,7 +18,7 @@ from slomo_cli.media import formats
 from slomo_cli.media.containers import Container
 from slomo_cli.media.ffmpeg import Tools, literal, try_encoder
 from slomo_cli.media.names import numbered
-from slomo_cli.media.orientation import orientation_of
+from slomo_cli.media.orientation import UPRIGHT, orientation_of
 from slomo_cli.media.plan import losses
 from slomo_cli.media.plan.choose import (
     alternatives,
@@ -135,9 +135,7 @@ def choose_target(
     Raises UsageError for a request that contradicts itself (a container that cannot hold the codec, a bad ``--crf``)
     and EncoderError when the encoder is not there or refuses its trial.
     """
-    target_path = None if path is None or os.fspath(path) == "-" else Path(path)
-    if target_path is not None and target_path.is_symlink():
-        target_path = Path(os.path.realpath(target_path))  # the link stays, what it leads to is written
+    target_path = _written(path)
     container, extension = container_of(target_path)
     if target_path is not None:
         check_pattern(target_path, container, frames)
@@ -151,32 +149,18 @@ def choose_target(
     if encoder.hardware and (complaint := try_encoder(tools, encoder.name, choice.pix_fmt)) is not None:
         raise EncoderError(f"{encoder.name} does not work here: {complaint}; {alternatives(encoder, tools)}")
 
-    version = tools.release
     orientation = orientation_of(info.display_matrix)
-    as_tag = container.display_matrix is not None and version >= container.display_matrix
-    turned = () if as_tag else orientation.filters
-    swapped = bool(turned) and orientation.swaps_sides
-    pad = _padding(encoder, choice, info.width, info.height, swapped)
+    has_tag = container.display_matrix is not None and tools.release >= container.display_matrix
+    by_tag, by_filters = (orientation, UPRIGHT) if has_tag else (UPRIGHT, orientation)
+    pad = _padding(encoder, choice, info.width, info.height, by_filters.swaps_sides)
     width, height = info.width + pad[0], info.height + pad[1]
     refuse_size(encoder, width, height)
     refuse_rate(container.muxer, extension, encoder, rate, user_options)
     hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
-    warnings = [
-        *pixels.warnings,
-        *losses.of_source(info),
-        *losses.of_orientation(extension, orientation, as_tag),
-        *losses.of_marks(info, container, encoder, extension),
-        *losses.of_range(pixels, container, encoder, extension),
-        *losses.by_padding(encoder, info, pad),
-        *hdr_warnings,
-        *losses.of_speed(encoder, rate),
-    ]
-    options: list[tuple[str, str]] = [("pix_fmt:v:0", choice.pix_fmt)] if encoder.codec != "gif" else []
-    options += _specified(encoder.fixed)
-    options += _specified(quality_options(encoder, settings.crf, settings.preset))
-    options += _codec_options(encoder, choice, settings)
+    options = _picture_options(encoder, choice, settings)
     options = _joined(options, _specified(hdr_said))
     options += _container_options(container, encoder, settings, plays)
+    filters = (pixels.tagging, *by_filters.filters, *pixels.converting, _shape(info, by_filters.swaps_sides))
     return Target(
         path=target_path,
         container=container.muxer,
@@ -188,17 +172,34 @@ def choose_target(
         width=width,
         height=height,
         pad=pad,
-        filters=tuple(text for text in (pixels.tagging, *turned, *pixels.converting, _shape(info, swapped)) if text),
+        filters=tuple(text for text in filters if text),
         options=tuple(options),
         user_options=user_options,
-        input_args=_location_args(info.color, pixels.feed) + (orientation.input_args if as_tag else ()),
-        warnings=tuple(warnings),
+        input_args=_location_args(info.color, pixels.feed) + by_tag.input_args,
+        warnings=(
+            *pixels.warnings,
+            *losses.of_source(info),
+            *losses.of_orientation(extension, by_filters),
+            *losses.of_marks(info, container, encoder, extension),
+            *losses.of_range(pixels, container, encoder, extension),
+            *losses.by_padding(encoder, info, pad),
+            *hdr_warnings,
+            *losses.of_speed(encoder, rate),
+        ),
         rate=rate,
         still=container.still,
         mark_full_range=pixels.mark_full_range,
         overwrite=settings.overwrite,
-        ffmpeg_version=version,
+        ffmpeg_version=tools.release,
     )
+
+
+def _written(path: str | os.PathLike[str] | None) -> Path | None:
+    """The file to write, None for standard output. A link stays, what it leads to is written."""
+    if path is None or os.fspath(path) == "-":
+        return None
+    written = Path(path)
+    return Path(os.path.realpath(written)) if written.is_symlink() else written
 
 
 # --------------------------------------------------------------------------------------------------- sizes and tags
@@ -249,9 +250,11 @@ def _joined(options: list[tuple[str, str]], more: list[tuple[str, str]]) -> list
     return result
 
 
-def _codec_options(encoder: EncoderInfo, choice: formats.Choice, settings: EncodeSettings) -> list[tuple[str, str]]:
-    """What follows from the pixel format."""
-    options: list[tuple[str, str]] = []
+def _picture_options(encoder: EncoderInfo, choice: formats.Choice, settings: EncodeSettings) -> list[tuple[str, str]]:
+    """Pixel format, quality, and what follows from them."""
+    options = [("pix_fmt:v:0", choice.pix_fmt)] if encoder.codec != "gif" else []
+    options += _specified(encoder.fixed)
+    options += _specified(quality_options(encoder, settings.crf, settings.preset))
     if encoder.codec == "prores" and settings.preset is None:
         options.append(("profile:v:0", "3" if "422" in choice.pix_fmt else "4"))
     if encoder.name in ("libvpx", "libvpx-vp9") and choice.layout.alpha:
