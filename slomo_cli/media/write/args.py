@@ -16,10 +16,10 @@ import ffmpeg as ffmpeg_python
 from slomo_cli.errors import EncoderError
 from slomo_cli.media.clocks import MOST_REORDERED, ratio_text, seconds_text, track_timescale
 from slomo_cli.media.plan.wishes import UserOption, merge_options
+from slomo_cli.media.tracks.carried import Carry
 
 if TYPE_CHECKING:
     from slomo_cli.media.plan.target import Target
-    from slomo_cli.media.tracks.carried import Carry
 
 
 def build_encode_args(
@@ -44,36 +44,19 @@ def build_encode_args(
 
     A target whose encoder is ``copy`` takes frames that are encoded already, at a constant rate, as NUT too.
     """
-    copied = target.encoder == COPY
-    if copied or time_base is not None:
-        source: dict[str, Any] = {"f": "nut"}
-    else:
-        source = {
-            "f": "rawvideo",
-            "pixel_format": target.feed.name,
-            "video_size": (target.width, target.height),  # a tuple: text is taken apart letter by letter
-            "framerate": ratio_text(rate),
-        }
-    picture = ffmpeg_python.input("pipe:0", **source)["v:0"]
-    delay = carry.picture_delay if carry else Fraction(0)
-    ours: list[tuple[str, str]] = [("c:v:0", target.encoder)]
-    if target.filters:
-        ours.append(("filter:v:0", ",".join(target.filters)))
-    ours += [(name, value) for name, value in target.options]
-    ours += _clock(target, rate, time_base)
+    carry = carry or Carry()
+    delay = carry.picture_delay
+    clock = _clock(target, rate, time_base)
     if time_base is not None:
         if duration is None:
             raise ValueError("frames with stamps of their own need the output's duration")
-        ours += _last_duration(target, delay + duration, None if last is None else delay + last, time_base)
-    elif copied:
-        ours += _even_duration(target, rate)
-    options = merge_options(ours, target.user_options)
-    if palette := _palette(target, frames):  # last: what the user's own filters did after it would need another
-        if not any(name == "filter:v:0" for name, _ in options):
-            options.append(("filter:v:0", "null"))
-        options = [(name, f"{text},{','.join(palette)}" if name == "filter:v:0" else text) for name, text in options]
+        clock += _last_duration(target, delay + duration, None if last is None else delay + last, time_base)
+    elif target.encoder == COPY:
+        clock += _even_duration(target, rate)
     compiled: list[str] = ffmpeg_python.compile(
-        ffmpeg_python.output(picture, "output", f=target.container), cmd=ffmpeg, overwrite_output=False
+        ffmpeg_python.output(_picture(target, rate, time_base), "output", f=target.container),
+        cmd=ffmpeg,
+        overwrite_output=False,
     )
     # compiled: exe, input options, -i pipe:0, -map 0:v:0, -f muxer, output; the package takes names in UTF-8 only
     at = compiled.index("-i")
@@ -81,18 +64,36 @@ def build_encode_args(
     command += target.input_args
     if delay:
         command += ["-itsoffset", seconds_text(delay)]
-    command += compiled[1 : at + 2]
-    if carry:
-        command += carry.input_args
-    command += compiled[at + 2 : -1]
-    if carry:
-        command += carry.map_args
-    for name, value in options:
+    command += [*compiled[1 : at + 2], *carry.input_args, *compiled[at + 2 : -1], *carry.map_args]
+    for name, value in _options(target, clock, frames):
         command += [f"-{name}"] if value is None else [f"-{name}", value]
-    if carry:
-        command += _unless_said(carry.output_args, target.user_options)
-    command.append(target.ffmpeg_output)
-    return command
+    return [*command, *_unless_said(carry.output_args, target.user_options), target.ffmpeg_output]
+
+
+def _picture(target: Target, rate: Fraction, time_base: Fraction | None) -> Any:
+    """The pipe's picture, as ffmpeg-python has it."""
+    source: dict[str, Any] = {"f": "nut"}
+    if target.encoder != COPY and time_base is None:
+        source = {
+            "f": "rawvideo",
+            "pixel_format": target.feed.name,
+            "video_size": (target.width, target.height),  # a tuple: text is taken apart letter by letter
+            "framerate": ratio_text(rate),
+        }
+    return ffmpeg_python.input("pipe:0", **source)["v:0"]
+
+
+def _options(target: Target, clock: Iterable[tuple[str, str]], frames: int | None) -> list[UserOption]:
+    """Ours, among them those of the clock, and the user's own, which win."""
+    ours: list[tuple[str, str]] = [("c:v:0", target.encoder)]
+    if target.filters:
+        ours.append(("filter:v:0", ",".join(target.filters)))
+    options = merge_options([*ours, *target.options, *clock], target.user_options)
+    if palette := _palette(target, frames):  # last: what the user's own filters did after it would need another
+        if not any(name == "filter:v:0" for name, _ in options):
+            options.append(("filter:v:0", "null"))
+        options = [(name, f"{text},{','.join(palette)}" if name == "filter:v:0" else text) for name, text in options]
+    return options
 
 
 def _unless_said(ours: Sequence[str], theirs: Iterable[UserOption]) -> list[str]:
