@@ -49,8 +49,8 @@ def _moved(chapters: Iterable[Chapter], plan: Plan, first_seconds: Fraction) -> 
             max(Fraction(1, 1000), chapter.end_seconds - chapter.start_seconds),
             plan,
         )
-        if moved is not None and moved[1] is not None:
-            found.append(Chapter(moved[0], moved[0] + moved[1], chapter.metadata))
+        if moved is not None and moved.lasts is not None:
+            found.append(Chapter(moved.start, moved.start + moved.lasts, chapter.metadata))
     return found
 
 

@@ -43,79 +43,92 @@ _BLANK = {
 """Per codec, a packet that shows nothing; for codecs of plain text, a blank."""
 
 
-@dataclass
-class Met:
-    """What was met in a track."""
-
-    outside: int = 0
-    """Captions that are left out."""
-    foreign: int = 0
-    """Captions read as Windows-1252."""
-
-
 def retime(
     info: VideoInfo, timing: SourceTiming, result: Path, tracks: Sequence[StreamInfo], plan: Plan | None
-) -> dict[int, Met]:
+) -> list[Retimed]:
     """Copies these subtitle tracks to ``result`` with starts and durations on the output's clock.
 
     What ends before the range or begins after it is left out; what reaches into it is cut to it. ``plan`` None: time
     stays as it is. Where recordings were joined, they go on with the picture. Text that is no UTF-8 is read as Windows'
-    Western European, and becomes UTF-8: ffmpeg converts no other. Returns what was met, by the tracks' container
-    indices. Raises InputError when the source cannot be read.
+    Western European, and becomes UTF-8: ffmpeg converts no other. Returns what was met in each track. Raises InputError
+    when the source cannot be read.
     """
     with open_container(info.path) as origin, av.open(literal(result), "w") as target:
-        outputs: dict[int, Any] = {t.index: target.add_stream_from_template(origin.streams[t.index]) for t in tracks}
-        codecs = {track.index: track.codec for track in tracks}
-        written = dict.fromkeys(outputs, -1)
-        met = {index: Met() for index in outputs}
+        copies = [Retimed(track, target.add_stream_from_template(origin.streams[track.index])) for track in tracks]
+        by_index = {copy.track.index: copy for copy in copies}
         try:
             target.start_encoding()
             film = JoinedClock(origin, info, timing)
-            wanted = [origin.streams[index] for index in outputs]
+            wanted = [origin.streams[index] for index in by_index]
             for packet in origin.demux(wanted if timing.continuous else [*wanted, film.picture]):
-                index = packet.stream_index
-                if index == info.stream_index:
+                if packet.stream_index == info.stream_index:
                     film.follow(packet.dts)
-                    continue
-                data, codec = bytes(packet), codecs[index]
-                if packet.pts is None or not data or _fills_a_gap(data, codec):
-                    continue
-                base = Fraction(packet.time_base)
-                begin = packet.pts * base - timing.first_seconds + film.seconds
-                lasts = packet.duration * base if packet.duration else None
-                moved = shown_part(begin, lasts, plan)
-                if moved is None:
-                    met[index].outside += not _clears(data, codec)
-                    continue
-                if plan is not None:
-                    data = with_inner_clock(data, codec, plan, begin, lasts, moved[1], packet.pts * base)
-                mended = _as_utf8(data, codec) if codec in TEXT else data
-                met[index].foreign += mended != data
-                # Stamps of one stream must not run backwards; two captions may begin together.
-                fresh = _packet(mended, outputs[index], *moved, earliest=written[index])
-                for kind in filter(packet.has_sidedata, _BESIDE_TEXT):
-                    fresh.set_sidedata(packet.get_sidedata(kind))
-                written[index] = fresh.pts
-                target.mux(fresh)
-            first = tracks[0]
-            if max(written.values()) < 0 and first.codec != "mov_text":
+                elif packet.pts is not None:
+                    fresh = by_index[packet.stream_index].take(packet, film.seconds - timing.first_seconds, plan)
+                    if fresh is not None:
+                        target.mux(fresh)
+            if all(copy.is_empty for copy in copies) and copies[0].track.codec != "mov_text":
                 # A Matroska file without a single packet cannot be opened: one caption that shows nothing keeps it.
-                nothing = _BLANK.get(first.codec, b" ")
-                target.mux(_packet(nothing, outputs[first.index], Fraction(0), Fraction(1, 1000)))
+                target.mux(copies[0].blank())
         except av.error.FFmpegError as error:
             raise InputError(
                 f"the subtitles of '{printable(info.path)}' cannot be copied: {printable(error)}"
             ) from None
-    return met
+    return copies
 
 
-def _packet(data: bytes, stream: Any, start: Fraction, length: Fraction | None, earliest: int = 0) -> Any:
+class Retimed:
+    """A track on the output's clock, and what was met in it."""
+
+    def __init__(self, track: StreamInfo, stream: Any) -> None:
+        """``stream``: where it is written."""
+        self.track = track
+        self.outside = 0
+        """Captions that are left out."""
+        self.foreign = 0
+        """Captions read as Windows-1252."""
+        self._stream = stream
+        self._latest = -1
+
+    @property
+    def is_empty(self) -> bool:
+        return self._latest < 0
+
+    def take(self, packet: Any, shift: Fraction, plan: Plan | None) -> Any:
+        """The source's next packet as it is written, None where it is not. ``shift``: from its clock to the film's, in
+        seconds."""
+        data, codec, base = bytes(packet), self.track.codec, Fraction(packet.time_base)
+        if not data or _fills_a_gap(data, codec):
+            return None
+        begin = packet.pts * base + shift
+        lasts = packet.duration * base if packet.duration else None
+        moved = shown_part(begin, lasts, plan)
+        if moved is None:
+            self.outside += not _clears(data, codec)
+            return None
+        if plan is not None:
+            data = with_inner_clock(data, codec, plan, begin, lasts, moved.lasts, packet.pts * base)
+        mended = _as_utf8(data, codec) if codec in TEXT else data
+        self.foreign += mended != data
+        # Stamps of one stream must not run backwards; two captions may begin together.
+        fresh = _packet(mended, self._stream, moved, earliest=self._latest)
+        for kind in filter(packet.has_sidedata, _BESIDE_TEXT):
+            fresh.set_sidedata(packet.get_sidedata(kind))
+        self._latest = fresh.pts
+        return fresh
+
+    def blank(self) -> Any:
+        """A caption that shows nothing."""
+        return _packet(_BLANK.get(self.track.codec, b" "), self._stream, Part(Fraction(0), Fraction(1, 1000)))
+
+
+def _packet(data: bytes, stream: Any, shown: Part, earliest: int = 0) -> Any:
     """A caption of its own, in milliseconds; not before ``earliest``."""
     packet: Any = av.Packet(data)
     packet.stream, packet.time_base = stream, Fraction(1, 1000)
-    packet.pts = packet.dts = max(round(start * 1000), earliest)
-    if length is not None:
-        packet.duration = max(1, round((start + length) * 1000) - packet.pts)
+    packet.pts = packet.dts = max(round(shown.start * 1000), earliest)
+    if shown.lasts is not None:
+        packet.duration = max(1, round((shown.start + shown.lasts) * 1000) - packet.pts)
     packet.is_keyframe = True
     return packet
 
@@ -144,22 +157,31 @@ def _clears(data: bytes, codec: str) -> bool:
     return codec == "hdmv_pgs_subtitle" and data[13:14] == b"\0"
 
 
-def shown_part(begin: Fraction, lasts: Fraction | None, plan: Plan | None) -> tuple[Fraction, Fraction | None] | None:
-    """(start, duration) on the output's clock, cut to the range; None when nothing of it is left."""
+@dataclass(frozen=True)
+class Part:
+    """When something is shown, in seconds on the output's clock."""
+
+    start: Fraction
+    lasts: Fraction | None
+    """None: until the next."""
+
+
+def shown_part(begin: Fraction, lasts: Fraction | None, plan: Plan | None) -> Part | None:
+    """What is shown of it, cut to the range; None when nothing is left. ``begin``, ``lasts``: in the source."""
     if plan is None:
         start = max(Fraction(0), begin)
-        return (start, lasts and begin + lasts - start) if lasts is None or begin + lasts > 0 else None
+        return Part(start, lasts and begin + lasts - start) if lasts is None or begin + lasts > 0 else None
     if lasts is None:
         # A bitmap set without a length holds until the next: those before the range follow each other at its start,
         # and the last of them stays.
         if begin >= plan.end:
             return None
-        return plan.time_map.output_at(max(begin, plan.start)), None
+        return Part(plan.time_map.output_at(max(begin, plan.start)), None)
     if begin >= plan.end or begin + lasts <= plan.start:
         return None
     start = plan.time_map.output_at(max(begin, plan.start))
     end = plan.time_map.output_at(min(begin + lasts, plan.end))
-    return (start, end - start) if end > start else None
+    return Part(start, end - start) if end > start else None
 
 
 def left_out(count: int, what: str) -> str:

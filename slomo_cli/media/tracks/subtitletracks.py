@@ -69,16 +69,17 @@ class SubtitleTracks:
     def _rewrite(self, path: Path, tracks: list[StreamInfo]) -> None:
         """The job of writing one of them."""
         draft = self._draft
-        met = subtitles.retime(draft.info, draft.timing, path, tracks, draft.plan if self._are_moved else None)
+        copies = subtitles.retime(draft.info, draft.timing, path, tracks, draft.plan if self._are_moved else None)
         draft.met += [
-            f"{tags.label(track)}: {subtitles.left_out(met[track.index].outside, 'caption')}"
-            for track in tracks
-            if met[track.index].outside
+            f"{tags.label(copy.track)}: {subtitles.left_out(copy.outside, 'caption')}"
+            for copy in copies
+            if copy.outside
         ]
         draft.met += [
-            f"{tags.label(track)}: {counted(count, 'caption')} in no UTF-8, read as Windows-1252: letters may be wrong"
-            for track in tracks
-            if (count := met[track.index].foreign)
+            f"{tags.label(copy.track)}: {counted(copy.foreign, 'caption')} in no UTF-8, read as Windows-1252: letters "
+            "may be wrong"
+            for copy in copies
+            if copy.foreign
         ]
 
 

@@ -92,7 +92,7 @@ def _options(target: Target, clock: Iterable[tuple[str, str]], frames: int | Non
     if palette := _palette(target, frames):  # last: what the user's own filters did after it would need another
         if not any(name == "filter:v:0" for name, _ in options):
             options.append(("filter:v:0", "null"))
-        options = [(name, f"{text},{','.join(palette)}" if name == "filter:v:0" else text) for name, text in options]
+        options = [(name, f"{text},{palette}" if name == "filter:v:0" else text) for name, text in options]
     return options
 
 
@@ -183,14 +183,15 @@ _PALETTE_MEMORY = 256 * 2**20
 """Bytes ffmpeg may hold while it looks at a whole clip for one palette."""
 
 
-def _palette(target: Target, frames: int | None) -> list[str]:
-    """One palette for the whole of a short clip; one for each frame where holding the clip would cost too much."""
+def _palette(target: Target, frames: int | None) -> str:
+    """The filter that chooses a GIF's colours, '' of others: one palette for the whole of a short clip; one for each
+    frame where holding the clip would cost too much."""
     if target.encoder != "gif":
-        return []
+        return ""
     transparent = int(target.feed.alpha)
     if frames is not None and frames * target.width * target.height * 4 <= _PALETTE_MEMORY:
         # A frame's colours are counted when the next one differs: one behind the last has the last one's counted too.
         seen, made, used = "tpad=stop=1:color=magenta,", "stats_mode=diff", "dither=sierra2_4a:diff_mode=rectangle"
     else:
         seen, made, used = "", "stats_mode=single", "new=1:dither=bayer:bayer_scale=3"
-    return [f"split[a][b];[a]{seen}palettegen={made}:reserve_transparent={transparent}[p];[b][p]paletteuse={used}"]
+    return f"split[a][b];[a]{seen}palettegen={made}:reserve_transparent={transparent}[p];[b][p]paletteuse={used}"
