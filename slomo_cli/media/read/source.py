@@ -127,29 +127,15 @@ class PictureTrack:
     ) -> None:
         """``by_number``, ``strays``: as in ``SourceTiming``; the first is known without it of containers that are
         always so."""
-        self._shown = shown = f"'{printable(os.fspath(path))}'"
+        self._shown = f"'{printable(os.fspath(path))}'"
         self.container = open_container(path)
         try:
-            if stream_index is None:
-                self.stream = picture_stream(self.container, shown)
-            else:
-                self.stream = next(s for s in self.container.streams.video if s.index == stream_index)
-            if "enc_key_id" in self.stream.metadata:  # libav's word for what Matroska and WebM say of the key
-                raise self._encrypted()
+            self.stream = self._found(stream_index)
             self.context = _decoder(self.stream)
             self.is_theora = self.context.name == "theora"
             """A file may hold several films, each with headers among the packets, which frame threads do not take."""
             if not self.context.is_open:
-                # Margins that the codec hides at the left are else left there, where samples lie better in memory.
-                self.context.flags |= Flags.unaligned
-                if self.context.name == "mjpeg" and self.container.format.name in _SINGLE_JPEG:
-                    # libav's decoder else fills in grey what is missing of a file cut off, and says nothing.
-                    self.context.options = {"err_detect": "explode"}
-                self.context.thread_type = "AUTO" if frame_threads and not self.is_theora else "SLICE"
-                self.context.thread_count = threads
-        except StopIteration:
-            self.container.close()
-            raise InputError(f"{shown} has changed: its picture stream {stream_index} is gone") from None
+                self._set_up(threads, frame_threads and not self.is_theora)
         except BaseException:
             self.container.close()
             raise
@@ -168,6 +154,28 @@ class PictureTrack:
         self._farthest = _LONGEST_DELAY / self.time_base
         self._counts = self.container.format.name in _COUNTING
         self._may_jump = self.container.format.name in JUMPING_FORMATS
+
+    def _found(self, index: int | None) -> VideoStream:
+        """The stream of that index; None chooses. Raises InputError where it cannot be read."""
+        if index is None:
+            stream = picture_stream(self.container, self._shown)
+        elif index in (known := {stream.index: stream for stream in self.container.streams.video}):
+            stream = known[index]
+        else:
+            raise InputError(f"{self._shown} has changed: its picture stream {index} is gone")
+        if "enc_key_id" in stream.metadata:  # libav's word for what Matroska and WebM say of the key
+            raise self._encrypted()
+        return stream
+
+    def _set_up(self, threads: int, frame_threads: bool) -> None:
+        """Tells the decoder how to work."""
+        # Margins that the codec hides at the left are else left there, where samples lie better in memory.
+        self.context.flags |= Flags.unaligned
+        if self.context.name == "mjpeg" and self.container.format.name in _SINGLE_JPEG:
+            # libav's decoder else fills in grey what is missing of a file cut off, and says nothing.
+            self.context.options = {"err_detect": "explode"}
+        self.context.thread_type = "AUTO" if frame_threads else "SLICE"
+        self.context.thread_count = threads
 
     @property
     def sample_aspect(self) -> Fraction:
