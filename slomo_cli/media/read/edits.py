@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import dropwhile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from slomo_cli.media.read.opening import READ_ERRORS, open_container
 
@@ -22,17 +23,34 @@ _NOTHING = -1
 """The place in the media of an edit that shows nothing."""
 
 
-def odd_edits(path: Path) -> tuple[list[Fraction], bool]:
-    """Speeds other than 1 at which the file's edits play, 0 being a still; and whether a track of picture or sound
-    shows nothing for a while after it has begun. Neither of what cannot be read."""
+@dataclass(frozen=True)
+class OddEdits:
+    """What libav reads over in a file's edits."""
+
+    speeds: tuple[Fraction, ...] = ()
+    """Speeds other than 1 at which they play, 0 being a still."""
+    pauses: bool = False
+    """A track of picture or sound shows nothing for a while after it has begun."""
+
+
+class _Edit(NamedTuple):
+    """As it is stored, in ticks of the film and of the track."""
+
+    length: int
+    first: int
+    speed: int
+
+
+def odd_edits(path: Path) -> OddEdits:
+    """None of what cannot be read."""
     speeds: set[int] = set()
     pauses = False
     with contextlib.suppress(OSError):
         for is_heard_or_seen, edits in _edits(path):
-            speeds.update(speed for _, first, speed in edits if first != _NOTHING)
-            begun = dropwhile(lambda edit: edit[1] == _NOTHING, edits)
-            pauses |= is_heard_or_seen and any(length > 0 and first == _NOTHING for length, first, _ in begun)
-    return sorted(Fraction(speed, _NORMAL) for speed in speeds - {_NORMAL}), pauses
+            speeds.update(edit.speed for edit in edits if edit.first != _NOTHING)
+            begun = dropwhile(lambda edit: edit.first == _NOTHING, edits)
+            pauses |= is_heard_or_seen and any(edit.length > 0 and edit.first == _NOTHING for edit in begun)
+    return OddEdits(tuple(Fraction(speed, _NORMAL) for speed in sorted(speeds - {_NORMAL})), pauses)
 
 
 def begun_before(path: Path, stream_index: int, place: int) -> int | None:
@@ -47,8 +65,8 @@ def begun_before(path: Path, stream_index: int, place: int) -> int | None:
     return None
 
 
-def _edits(path: Path) -> Iterator[tuple[bool, list[tuple[int, int, int]]]]:
-    """Of each track: whether it is picture or sound, and (length, first in the media, speed) of its edits."""
+def _edits(path: Path) -> Iterator[tuple[bool, list[_Edit]]]:
+    """Of each track: whether it is picture or sound, and its edits."""
     with open(path, "rb") as file:
         for begin, stop in _found(file, 0, file.seek(0, 2), (b"moov", b"trak")):
             handlers = [_content(file, *box)[8:12] for box in _found(file, begin, stop, (b"mdia", b"hdlr"))]
@@ -56,7 +74,8 @@ def _edits(path: Path) -> Iterator[tuple[bool, list[tuple[int, int, int]]]]:
                 data = _content(file, *box)
                 entry = ">QqI" if data[:1] == b"\1" else ">IiI"
                 whole = 8 + (len(data) - 8) // struct.calcsize(entry) * struct.calcsize(entry)
-                yield b"vide" in handlers or b"soun" in handlers, list(struct.iter_unpack(entry, data[8:whole]))
+                edits = [_Edit(*row) for row in struct.iter_unpack(entry, data[8:whole])]
+                yield b"vide" in handlers or b"soun" in handlers, edits
 
 
 def _found(file: BinaryIO, at: int, end: int, path: tuple[bytes, ...]) -> Iterator[tuple[int, int]]:

@@ -230,13 +230,14 @@ def _odd_edits(info: VideoInfo) -> list[str]:
     if "mov" not in info.container:
         return []
     lines = []
-    speeds, pauses = odd_edits(info.path)
-    if speeds:
-        shown = " and ".join(f"at {float(speed):.4g} times their speed" if speed else "as a still" for speed in speeds)
+    odd = odd_edits(info.path)
+    if odd.speeds:
+        ways = [f"at {float(speed):.4g} times their speed" if speed else "as a still" for speed in odd.speeds]
         lines.append(
-            f"the source's edit list plays parts {shown}; they are taken at normal speed: their times may be wrong"
+            f"the source's edit list plays parts {' and '.join(ways)}; they are taken at normal speed: their times may "
+            "be wrong"
         )
-    if pauses:
+    if odd.pauses:
         lines.append(
             "the source's edit list holds pauses in which nothing is shown or heard; they are filled with its beginning"
         )

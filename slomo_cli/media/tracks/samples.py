@@ -45,7 +45,7 @@ def stretched(
     """The track on the output's clock: exactly as many samples as the output lasts."""
     source_at = clock(plan, rate)
     start = int(np.floor(source_at(0)))
-    source = Source(decoded(info, track, timing, start, rate, track.channels, damage), track.channels, start)
+    source = Source(decoded(info, track, timing, start, rate, damage), track.channels, start)
     total = round(plan.duration * rate)
 
     def output_at(sample: float) -> float:
@@ -70,7 +70,7 @@ def clock(plan: Plan, rate: int) -> Callable[[float], float]:
 
 
 def decoded(
-    info: VideoInfo, track: StreamInfo, timing: SourceTiming, start: int, rate: int, channels: int, damage: Damage
+    info: VideoInfo, track: StreamInfo, timing: SourceTiming, start: int, rate: int, damage: Damage
 ) -> Iterator[Samples]:
     """The track's samples from index ``start`` on, (channels, n) float32 in [-1, 1], without gaps.
 
@@ -78,6 +78,7 @@ def decoded(
     counted in ``damage``. Where recordings were joined, as the picture tells it, the sound goes on as the picture does.
     Layout and rate may change on the way. Raises InputError when the file cannot be opened.
     """
+    channels = track.channels
     with open_container(info.path) as container:
         stream: Any = container.streams[track.index]
         film = None if timing.continuous else JoinedClock(container, info, timing)

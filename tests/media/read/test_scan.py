@@ -18,7 +18,7 @@ from film import read
 
 from slomo_cli.errors import InputError
 from slomo_cli.media.read.decode import Decoder
-from slomo_cli.media.read.edits import odd_edits
+from slomo_cli.media.read.edits import OddEdits, odd_edits
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import Timing, _shortfall, scan
 from slomo_cli.media.read.source import PictureTrack
@@ -619,12 +619,12 @@ def test_a_list_of_64_bit_edits_is_read(tmp_path: Path) -> None:
     media = struct.pack(">I4sQ", 1, b"mdat", 20) + bytes(4)
     index = box(b"moov", box(b"mvhd"), box(b"trak", box(b"tkhd"), box(b"edts", box(b"elst", edits))))
     (tmp_path / "a.mp4").write_bytes(media + index)
-    assert odd_edits(tmp_path / "a.mp4")[0] == [2]
+    assert odd_edits(tmp_path / "a.mp4").speeds == (2,)
     for length in range(len(media), len(media + index)):  # cut off anywhere
         (tmp_path / "a.mp4").write_bytes((media + index)[:length])
-        assert odd_edits(tmp_path / "a.mp4")[0] == []
+        assert odd_edits(tmp_path / "a.mp4").speeds == ()
 
 
 def test_a_file_that_cannot_be_read_any_more_has_no_edits(tmp_path: Path) -> None:
     """Whoever reads its pictures says why."""
-    assert odd_edits(tmp_path / "gone.mp4") == ([], False)
+    assert odd_edits(tmp_path / "gone.mp4") == OddEdits()

@@ -161,9 +161,9 @@ class TestDecoded:
         info = probe(path)
         track = next(stream for stream in info.streams if stream.kind == "audio")
         timing = scan(info).timing
-        return np.concatenate(
-            [*decoded(info, track, timing, start, rate, 1, Damage()), np.zeros((1, 1), np.float32)], 1
-        )[0]
+        return np.concatenate([*decoded(info, track, timing, start, rate, Damage()), np.zeros((1, 1), np.float32)], 1)[
+            0
+        ]
 
     @pytest.fixture
     def counting(self, make: Callable[..., Path]) -> Callable[..., Path]:
@@ -247,7 +247,7 @@ class TestDecoded:
         )
         track = next(stream for stream in probe(path).streams if stream.kind == "audio")
         damage = Damage()
-        blocks = list(decoded(probe(path), track, scan(probe(path)).timing, 0, 48_000, 1, damage))
+        blocks = list(decoded(probe(path), track, scan(probe(path)).timing, 0, 48_000, damage))
         assert damage == Damage()
         assert sum(block.shape[1] for block in blocks) == 48_000
 
@@ -262,7 +262,6 @@ class TestDecoded:
                     SourceTiming(60, Fraction(0), Fraction(2), None, Fraction(30)),
                     0,
                     48_000,
-                    1,
                     Damage(),
                 )
             )
