@@ -9,8 +9,8 @@ Nothing here knows what will be written:
     scan         the pictures' true times; it asks:
     walk         what is met on a way over packets grid         exact times out of rounded ones
     fields       packets that hold a second field  mpeg4        packets that hold two pictures, or none
-    strays       stamps damaged on the way         joins        where recordings were joined
-    edits        edit lists that change the speed
+    stamps       stamps mended one by one          strays       stamps damaged on the way
+    joins        where recordings were joined      edits        edit lists that change the speed
     decode       pictures in order, as planes      uniform      every picture as the first one is
     deinterlace  whole pictures out of fields      cuts         cuts and repeats
     view, still  pictures as people see them; still ones

@@ -5,12 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from slomo_cli.media.read.source import JUMPING_FORMATS
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
+JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
+"""Containers of broadcasts, whose clock may jump."""
 BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
 _FORWARD_JUMP = Fraction(10)

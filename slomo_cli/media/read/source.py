@@ -15,6 +15,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.read.fields import SecondFields
 from slomo_cli.media.read.mpeg4 import Mpeg4Packets
 from slomo_cli.media.read.opening import READ_ERRORS, open_container, tell_lack
+from slomo_cli.media.read.stamps import StampMender, stamps_are_of_decoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,15 +26,9 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-_COUNTING = ("avi", "gxf")
-"""Containers that count pictures as they are stored, the first as the one shown at the beginning."""
 _SINGLE_JPEG = ("jpeg_pipe", "image2")
 """What libav calls the container of a JPEG that is no film."""
 
-JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
-"""Containers of broadcasts, whose clock may jump."""
-_LONGEST_DELAY = 10
-"""Seconds a picture of theirs may wait between decoding and showing (ITU-T H.222.0, 2.14.3)."""
 RAW_STREAMS = frozenset(
     "h264 hevc vvc evc m4v mpegvideo h261 h263 cavsvideo avs2 avs3 vc1 mjpeg mjpeg_2000 mpjpeg obu dnxhd dirac".split()
 )
@@ -97,17 +92,6 @@ def seconds(ticks: int | None, time_base: Any) -> Fraction | None:
     return ticks * Fraction(time_base)
 
 
-def stamps_are_of_decoding(container: str, codec: str) -> bool:
-    """Whether packets carry the times of decoding alone, while pictures are shown in another order.
-
-    AVI, ASF and GXF know no other stamps, and libav's own guess follows the pictures out of order: the n-th picture
-    shown has the n-th stamp. So it is in MXF, whose index may not say in which order they are shown.
-    """
-    if container == "gxf":
-        return codec in ("mpeg1video", "mpeg2video")
-    return container in ("avi", "asf", "mxf") and codec in ("h264", "hevc", "vc1", "wmv3")
-
-
 class PictureTrack:
     """A container opened for its picture stream, with the decoder chosen; decodes packet by packet.
 
@@ -145,15 +129,10 @@ class PictureTrack:
         """Of the packets whose pictures are still to come."""
         self._mpeg4: Mpeg4Packets | None = None
         self._fields = self._new_fields()
-        self._strays = strays or {}
         self.stands = False
         """Whether no picture of its own belongs to the packet received last: it is empty, or a second field."""
-        self._delay: int | None = None
-        self._lead: int | None = None
         self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
-        self._farthest = _LONGEST_DELAY / self.time_base
-        self._counts = self.container.format.name in _COUNTING
-        self._may_jump = self.container.format.name in JUMPING_FORMATS
+        self._mender = StampMender(self.container.format.name, self.time_base, strays or {})
 
     def _found(self, index: int | None) -> VideoStream:
         """The stream of that index; None chooses. Raises InputError where it cannot be read."""
@@ -196,10 +175,7 @@ class PictureTrack:
     def receive(self, packet: Packet[VideoStream]) -> None:
         """What every packet of the picture must pass, by whomever it is read: mends its stamp.
 
-        Where stamps are of decoding alone: as far behind them as the first, not as libav guesses at the end. AVI and
-        GXF count pictures from the beginning, where libav lets the first wait for those it may lean on. In broadcasts a
-        stamp may be damaged on the way: then there is none. Raises InputError when it is encrypted: some decoders make
-        pictures of that too.
+        Raises InputError when it is encrypted: some decoders make pictures of that too.
         """
         if packet.has_sidedata("encryption_info"):
             raise self._encrypted()
@@ -211,21 +187,7 @@ class PictureTrack:
                 if self._mpeg4.packed and self.container.format.name == "avi":
                     self._stamps = deque()
             self.stands = self._mpeg4.none_in(packet)
-        if self._counts and packet.pts is not None and packet.dts is not None:
-            if self._lead is None:
-                self._lead = packet.pts - packet.dts
-            packet.pts -= self._lead
-        if self._stamps is not None and packet.dts is not None:
-            if self._delay is None:
-                # Without B-frames there is none, though libav guesses one.
-                waits = self.stream.codec_context.has_b_frames
-                self._delay = packet.pts - packet.dts if waits and packet.pts is not None else 0
-            packet.pts = packet.dts + self._delay
-        if packet.pts is None:
-            return
-        packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
-        if self._may_jump and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest:
-            packet.pts = None
+        self._mender.mend(packet, of_decoding=self._stamps is not None)
 
     def _encrypted(self) -> InputError:
         return InputError(f"{self._shown} is encrypted (DRM) and cannot be read; expected a video that is not")

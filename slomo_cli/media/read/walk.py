@@ -13,15 +13,10 @@ import av.error
 import numpy as np
 
 from slomo_cli.media.read.grid import ascending
-from slomo_cli.media.read.joins import BACKWARD_JUMP, Joins
+from slomo_cli.media.read.joins import BACKWARD_JUMP, JUMPING_FORMATS, Joins
 from slomo_cli.media.read.opening import READ_ERRORS, why_ended
-from slomo_cli.media.read.source import (
-    JUMPING_FORMATS,
-    LENGTHLESS,
-    PAUSING_FORMATS,
-    THEORA_HEADER,
-    stamps_are_of_decoding,
-)
+from slomo_cli.media.read.source import LENGTHLESS, PAUSING_FORMATS, THEORA_HEADER
+from slomo_cli.media.read.stamps import stamps_are_of_decoding
 from slomo_cli.media.read.strays import mended
 
 if TYPE_CHECKING:
