@@ -30,44 +30,43 @@ def mark_full_range(path: Path) -> bool:
     """Sets the first picture track's Range to full; False when the file has no such element to set."""
     with open(path, "r+b") as file:
         head = bytearray(file.read(_HEAD))
-        tracks = _inside(head, (0, len(head)), _SEGMENT, _TRACKS)
+        tracks = _inside(head, slice(0, len(head)), _SEGMENT, _TRACKS)
         found = tracks and _inside(head, tracks, _TRACK_ENTRY, _VIDEO, _COLOUR, _RANGE)
-        if not tracks or not found or found[1] - found[0] < 1:
+        if not tracks or not found or found.stop <= found.start:
             return False
-        start, end = found
-        head[start:end] = _FULL.to_bytes(end - start, "big")
+        head[found] = _FULL.to_bytes(found.stop - found.start, "big")
         checksum = _inside(head, tracks, _CRC)
         if checksum:
             # The sum covers what follows it in the same element, and is written the other way round.
-            head[checksum[0] : checksum[1]] = zlib.crc32(head[checksum[1] : tracks[1]]).to_bytes(4, "little")
+            head[checksum] = zlib.crc32(head[checksum.stop : tracks.stop]).to_bytes(4, "little")
         file.seek(0)
-        file.write(head[: tracks[1]])
+        file.write(head[: tracks.stop])
     return True
 
 
 def picture_number(head: bytes, *path: int) -> int:
     """The number that the first picture track's Video element holds at this path; 0 where there is none."""
-    found = _inside(head, (0, len(head)), _SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO, *path)
-    return int.from_bytes(head[slice(*found)], "big") if found else 0
+    found = _inside(head, slice(0, len(head)), _SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO, *path)
+    return int.from_bytes(head[found], "big") if found else 0
 
 
 def is_ordered(path: Path) -> bool:
     """Whether the file's chapters tell which of its parts, or of other files', are played, and in which order."""
     with open(path, "rb") as file:
         head = file.read(_HEAD)
-    found = _inside(head, (0, len(head)), _SEGMENT, _CHAPTERS, _EDITION, _ORDERED)
-    return found is not None and any(head[slice(*found)])
+    found = _inside(head, slice(0, len(head)), _SEGMENT, _CHAPTERS, _EDITION, _ORDERED)
+    return found is not None and any(head[found])
 
 
-def _inside(data: bytes | bytearray, place: tuple[int, int], *path: int) -> tuple[int, int] | None:
+def _inside(data: bytes | bytearray, place: slice, *path: int) -> slice | None:
     """Where the content of the first element at this path lies; every element of each name is tried in turn."""
-    at, end = place
+    at, end = place.start, place.stop
     while at < end:
         name, at = _number(data, at, keep_marker=True)
         size, at = _number(data, at, keep_marker=False)
         if name < 0 or size < 0 or at > len(data):
             return None
-        inner = (at, min(end, at + size))
+        inner = slice(at, min(end, at + size))
         if name == path[0]:
             found = inner if len(path) == 1 else _inside(data, inner, *path[1:])
             if found:

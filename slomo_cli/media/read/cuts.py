@@ -23,7 +23,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
 from math import inf, log2, sqrt
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -101,8 +101,16 @@ class _Look:
         self.levels: Floats = np.sort(self.image, axis=None)
 
 
-def _border(image: Floats) -> tuple[int, int, int, int]:
-    """Rows of black bars at the top and bottom, columns at the left and right (letterbox, pillarbox)."""
+class _Border(NamedTuple):
+    """Rows and columns of black bars (letterbox, pillarbox)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def _border(image: Floats) -> _Border:
     sides = []
     for lines in (image, image[::-1], image.T, image.T[::-1]):
         black = (lines.max(axis=1) < _BLACK) & (np.ptp(lines, axis=1) < 4)
@@ -110,12 +118,13 @@ def _border(image: Floats) -> tuple[int, int, int, int]:
         # A bar ends in a straight edge: most of the line after the next is picture. Not so a dark picture's margin.
         inside = lines[min(bar + 1, len(lines) - 1)]
         sides.append(bar if 0 < bar < len(lines) and np.mean(inside > lines[0].max() + 4) > 0.6 else 0)
-    return sides[0], sides[1], sides[2], sides[3]
+    return _Border(*sides)
 
 
 @lru_cache(maxsize=64)
-def _grid(height: int, width: int, top: int, bottom: int, left: int, right: int) -> tuple[npt.NDArray[np.intp], Floats]:
+def _grid(height: int, width: int, border: _Border) -> tuple[npt.NDArray[np.intp], Floats]:
     """Indices of the blocks to look for, and for each a penalty (0 or -2) on every place out of reach."""
+    top, bottom, left, right = border
     ys = np.arange(top + (height - bottom - top - 1) % _STEP // 2, height - bottom, _STEP)
     xs = np.arange(left + (width - right - left - 1) % _STEP // 2, width - right, _STEP)
     chosen = (ys[:, None] * width + xs).ravel()
@@ -125,21 +134,22 @@ def _grid(height: int, width: int, top: int, bottom: int, left: int, right: int)
     return chosen, np.where(near & inside, np.float32(0), np.float32(-2))
 
 
-def _found(one: _Look, other: _Look, border: tuple[int, int, int, int]) -> tuple[float, float]:
+def _found(one: _Look, other: _Look, border: _Border) -> tuple[float, float]:
     """How well the blocks of one picture are found in the other (1: all of them), and their mean contrast in levels."""
-    chosen, penalty = _grid(*one.shape, *border)
+    chosen, penalty = _grid(*one.shape, border)
     match = (one.blocks[chosen] @ other.blocks.T + penalty).max(axis=1)
     weight = np.minimum(one.contrast[chosen], np.float32(_RICH))
     return float((weight * match).sum() / max(float((weight * one.best[chosen]).sum()), 1e-6)), float(weight.mean())
 
 
-def _unlikeness(left: _Look, right: _Look) -> tuple[float, bool]:
-    """0 (the same things, moved) .. 1 (nothing in common), and whether one of the two is too flat to tell."""
-    top, bottom, west, east = (min(a, b) for a, b in zip(left.border, right.border, strict=True))
-    border = (top, bottom, west, east) if top + bottom < left.shape[0] and west + east < left.shape[1] else (0, 0, 0, 0)
+def _unlikeness(left: _Look, right: _Look) -> float | None:
+    """0 (the same things, moved) .. 1 (nothing in common); None where one of the two is too flat to tell."""
+    border = _Border(*map(min, left.border, right.border))
+    if border.top + border.bottom >= left.shape[0] or border.left + border.right >= left.shape[1]:
+        border = _Border(0, 0, 0, 0)
     (forth, contrast_left), (back, contrast_right) = _found(left, right, border), _found(right, left, border)
     if min(contrast_left, contrast_right) < _FLAT:
-        return 0.0, True
+        return None
     # Motion keeps the distribution of light: its change (earth mover's distance, levels) is evidence of its own.
     light = float(np.abs(left.levels - right.levels).mean())
     unlike = 1 - (forth + back) / 2 + min(_LIGHT_MOST, _LIGHT_SHARE * log2((1 + light) / 8))
@@ -150,7 +160,7 @@ def _unlikeness(left: _Look, right: _Look) -> tuple[float, bool]:
     dark, bright = sorted((left, right), key=lambda look: look.mean)
     if bright.levels[len(bright.levels) // 2] > _WHITE:
         unlike = min(unlike, 1 - _burnt_alike(dark, bright))
-    return min(1.0, max(0.0, unlike)), False
+    return min(1.0, max(0.0, unlike))
 
 
 def _burnt_alike(dark: _Look, bright: _Look) -> float:
@@ -199,8 +209,9 @@ class CutDetector:
             return True
         change = float(np.sqrt(np.mean((left.image - right.image) ** 2)))
         self.limit = self.threshold + _CALM_SHARE * max((past for past, _ in self._recent), default=_UNKNOWN)
-        unlike, flat = _unlikeness(left, right) if change >= _SEEN else (0.0, False)
-        if flat:
+        unlike = _unlikeness(left, right) if change >= _SEEN else 0.0
+        flat = unlike is None
+        if unlike is None:
             unlike = self._flat(left, right, change)
         self.unlikeness = unlike
         cut = unlike > self.limit
@@ -219,7 +230,7 @@ class CutDetector:
             return 0.0
         before, self._before_white = self._before_white, self._before_white if right.flat else None
         if before is not None and not right.flat:
-            return _unlikeness(before, right)[0]
+            return _unlikeness(before, right) or 0.0
         return 1.0 if sudden else 0.0
 
 

@@ -8,7 +8,7 @@ A frame's packet and a field's look alike from outside; the slice header says wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 _HEADER_BYTES = 512
 """More than any parameter set or slice header that is read here needs."""
@@ -21,6 +21,11 @@ _PLAIN_PROFILES = (66, 77, 88)
 """Baseline, main and extended: 4:2:0 of 8 bits, of which the parameters need not speak."""
 
 
+class _Field(NamedTuple):
+    frame_number: int
+    is_bottom: bool
+
+
 class SecondFields:
     """Reads one stream's packets in stored order; the first field of a picture waits for its second."""
 
@@ -30,8 +35,8 @@ class SecondFields:
         self._length_bytes = (data[4] & 3) + 1 if data[:1] == b"\1" and len(data) > 8 else 0
         self._has_fields = False
         self._frame_number_bits = 4
-        self._waiting: tuple[int, bool] | None = None
-        """Frame number and parity of a first field."""
+        self._waiting: _Field | None = None
+        """A first field."""
         # The set lies behind six bytes of the MP4 record and two of its length.
         for unit in [data[8:]] if self._length_bytes else _units(data, 0):
             if unit[0] & 31 == _PARAMETERS:
@@ -42,13 +47,16 @@ class SecondFields:
         if not self._has_fields and not packet.is_keyframe:
             return False
         first, self._waiting = self._waiting, self._field_in(bytes(packet))
-        if first is None or self._waiting is None or first[0] != self._waiting[0] or first[1] == self._waiting[1]:
+        second = self._waiting
+        if first is None or second is None or first.frame_number != second.frame_number:
+            return False
+        if first.is_bottom == second.is_bottom:
             return False
         self._waiting = None
         return True
 
-    def _field_in(self, data: bytes) -> tuple[int, bool] | None:
-        """Frame number and whether it is the bottom one, of the field that a packet begins with; None for a frame."""
+    def _field_in(self, data: bytes) -> _Field | None:
+        """The field that a packet begins with; None for a frame."""
         for unit in _units(data, self._length_bytes):
             kind = unit[0] & 31
             if kind == _PARAMETERS:
@@ -59,7 +67,7 @@ class SecondFields:
                 bits = _Bits(unit[:32])
                 bits.skip(3)  # first macroblock, type, picture parameters
                 number, is_field = bits.take(self._frame_number_bits), bits.take(1)
-                return (number, bool(bits.take(1))) if is_field else None
+                return _Field(number, bool(bits.take(1))) if is_field else None
         return None
 
     def _read_parameters(self, unit: bytes) -> None:
