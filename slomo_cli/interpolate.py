@@ -57,7 +57,6 @@ _FRAMES, _PAIRS, _STEADY = 3, 2, 3
 """Remembered of a walk through a film: a pair and the one after it, with their frames, and what is steady in these two
 and in the one before."""
 
-
 _DROPPED = "the interpolator was closed before the picture was made"
 
 
@@ -305,10 +304,12 @@ class Interpolator:
             state = self._state(left, right)
             gaps = [float(beside[1]) if beside and self._tells(beside[1]) else None for beside in (before, after)]
             pairs = [before and (before[0], left), after and (right, after[0])]
-            found = [self._sure(*pair) for pair, gap in zip(pairs, gaps, strict=True) if pair and gap is not None]
-            if not found:
+            beside = [pair for pair, gap in zip(pairs, gaps, strict=True) if pair and gap is not None]
+            if not beside:
                 return self._after([state], lambda state: _Way(state, None))
-            return self._after([state, self._sure(left, right), *found], lambda *found: _bent_way(gaps, *found))
+            # The pair itself first, while its flows are remembered: those beside it may take their place.
+            found = [self._sure(*pair) for pair in ((left, right), *beside)]
+            return self._after([state, *found], lambda *found: _bent_way(gaps, *found))
 
         return self._ways.of(left, right, before, after, make=make)
 

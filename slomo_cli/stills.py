@@ -49,7 +49,7 @@ def between(
     As images (a name such as ``out_%03d.png``; a plain name if ``frames`` is 1) only the new ones are written, numbered
     from 1. As a clip (any video or animation; None or ``-`` is Matroska on standard output) the first picture, the new
     ones and the second are shown at ``rate``. Depth and alpha are kept where the format can; pictures that differ are
-    made alike (``media.still.alike``). Nothing appears before all is written. Raises the family of
+    made alike (``media.read.still.alike``). Nothing appears before all is written. Raises the family of
     :mod:`slomo_cli.errors`.
     """
     begun = clock.monotonic()

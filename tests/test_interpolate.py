@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -139,8 +139,9 @@ def test_the_frames_beside_a_pair_bend_its_motion() -> None:
     assert all(np.array_equal(picture, alone) for picture in made.values())
 
 
-def test_a_walk_finds_each_flow_once(net: Interpolator) -> None:
-    """Though each pair is beside two others."""
+@pytest.mark.parametrize("asked", [range(5), range(1, 5), (1, 3), (1, 4)], ids=str)
+def test_a_walk_finds_each_flow_once(net: Interpolator, asked: Iterable[int]) -> None:
+    """Though each pair is beside two others; wherever it begins, and where it shows nothing of some."""
     frames = [frame(seed, YUV420) for seed in range(6)]
     found = 0
     flow = net._net.pair
@@ -152,7 +153,7 @@ def test_a_walk_finds_each_flow_once(net: Interpolator) -> None:
 
     net._net.pair = counted  # type: ignore[method-assign]
     try:
-        for k in range(5):
+        for k in asked:
             before = (frames[k - 1], 1) if k else None
             net.frames(frames[k], frames[k + 1], [0.25, 0.75], before, (frames[k + 2], 1) if k < 4 else None)
     finally:

@@ -91,8 +91,10 @@ def carried(sure: Tensor, motion: Tensor, t: Tensor) -> Carried:
 def carried_among(sure: Tensor, motion: Tensor, t: Tensor, among: Tensor) -> Carried | None:
     """As ``carried`` for one time, looking at the cells ``among`` alone; None where nothing is lost."""
     cells = _cells(sure, t).of(among)
-    cells = cells.of(_lost(cells, _found(motion, cells.place))[0, 0].nonzero()[:, 0])
-    landed = _landed(cells, sure, motion, t)
+    lost = _lost(cells, _found(motion, cells.place))[0, 0].nonzero()[:, 0]
+    if not len(lost):
+        return None
+    landed = _landed(cells.of(lost), sure, motion, t)
     rows, columns = landed[0, 3].nonzero(as_tuple=True)
     if not len(rows):
         return None

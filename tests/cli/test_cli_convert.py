@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from slomo_cli.cli import convert
 from slomo_cli.cli.main import main
 from slomo_cli.errors import EncoderError, InputError, OutputBusy, OutputClosed, UsageError
 from slomo_cli.values import ComputeSettings, EncodeSettings, Summary, TimeSettings
@@ -133,7 +134,7 @@ def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> No
     line = """
     convert in.mp4 -o out.mov -y --resume
     --factor 30000/1001 --rate 59.94 --start 1:30 --end 00:02:00.5 --loop --vfr constant
-    --cuts blend --cut-threshold 0.35 --duplicates keep --deinterlace off
+    --cuts blend --cut-threshold 0.35 --duplicates keep --deinterlace off --input-rate 24
     --codec hevc --crf 20 --preset slow --audio pitch --no-faststart --ffmpeg /opt/ffmpeg
     --encoder-args "-tune film -metadata 'title=a b'"
     --weights my.safetensors --device cuda:1 --dtype bfloat16 --proxy 540 --batch 4 --compile --threads 3
@@ -152,6 +153,7 @@ def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> No
         cut_threshold=0.35,
         duplicates="keep",
         deinterlace="off",
+        input_rate=Fraction(24),
     )
     assert fake.calls[0].encode == EncodeSettings(
         codec="hevc",
@@ -167,6 +169,15 @@ def test_every_option_reaches_the_pipeline(fake: FakePipeline, slomo: Any) -> No
     assert fake.calls[0].compute == ComputeSettings(
         "my.safetensors", "cuda:1", "bfloat16", "540", 4, True, 3, "straight"
     )
+
+
+def test_options_are_called_as_the_settings_they_become() -> None:
+    """In every command that shares them: ``options.settings`` passes over other names."""
+    kinds = (TimeSettings, EncodeSettings, ComputeSettings)
+    settings = {one.name for kind in kinds for one in fields(kind)}
+    others = {"inputs", "output", "out_dir", "skip_existing", "dry_run", "progress", "quiet", "verbose"}
+
+    assert {param.name for param in convert.command.params} == settings | others
 
 
 def test_speed_replaces_the_factor(fake: FakePipeline, slomo: Any) -> None:
