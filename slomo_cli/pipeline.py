@@ -11,6 +11,7 @@ import logging
 import os
 import shlex
 import time as clock
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +28,7 @@ from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.tracks.carry import Carry, plan_carry
-from slomo_cli.media.write.args import build_encode_args
+from slomo_cli.media.write.args import OwnTimes, build_encode_args
 from slomo_cli.media.write.encode import Encoder, left_over, refuse_existing
 from slomo_cli.media.write.parts import (
     PART_FRAMES,
@@ -65,8 +66,8 @@ class ConversionPlan:
     """The ffmpeg command, program first; with ``resume``, that of the first part."""
     join_args: tuple[str, ...]
     """With ``resume``, the command that makes one film of the parts; else empty."""
-    time_base: Fraction | None
-    """Clock of the output's own stamps, for ``vfr="keep"``."""
+    times: OwnTimes | None
+    """Those of the output's own stamps, for ``vfr="keep"``."""
     notes: tuple[str, ...]
     """What will be converted, dropped or guessed, one line each."""
     decoded: tuple[Fraction, Fraction]
@@ -148,11 +149,7 @@ def plan_conversion(
     # The mean rate: by it the reader of the finished file counts what is shown.
     plays = None if time.loop else info.plays
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames, plays=plays)
-    time_base = last = None
-    if plan.vfr_keep:
-        refuse_uneven(target.container, target.extension, target.codec, (seconds for _, seconds in plan.moments()))
-        time_base = common_time_base(seconds for _, seconds in plan.moments())
-        last = max(seconds for _, seconds in plan.moments())
+    times = _own_times(plan, target) if plan.vfr_keep else None
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     behind = left_over(target, plan.frames)
     join: list[str] = []
@@ -162,16 +159,7 @@ def plan_conversion(
         join = build_encode_args(in_one_piece(target), plan.rate, carry, ffmpeg.path, frames=plan.frames)
     else:
         behind += unused(target)
-        args = build_encode_args(
-            target,
-            plan.rate,
-            carry,
-            ffmpeg.path,
-            frames=plan.frames,
-            time_base=time_base,
-            duration=plan.duration,
-            last=last,
-        )
+        args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames, times=times)
     decoded = around(scanned.stamps, plan.start, plan.end, repeats=time.duplicates == "replace")
     return ConversionPlan(
         info=info,
@@ -183,7 +171,7 @@ def plan_conversion(
         compute=compute,
         encoder_args=tuple(args),
         join_args=tuple(join),
-        time_base=time_base,
+        times=times,
         notes=(
             *scanned.warnings,
             *measured,
@@ -195,6 +183,16 @@ def plan_conversion(
         decoded=decoded,
         promised=count_between(scanned.stamps, *decoded),
     )
+
+
+def _own_times(plan: Plan, target: Target) -> OwnTimes:
+    """When its frames are shown; UsageError where the target does not keep such times."""
+
+    def moments() -> Iterator[Fraction]:  # as often as they are asked for: there may be millions
+        return (seconds for _, seconds in plan.moments())
+
+    refuse_uneven(target.container, target.extension, target.codec, moments())
+    return OwnTimes(common_time_base(moments()), last=max(moments()), end=plan.duration)
 
 
 def _run(job: ConversionPlan, progress: Progress, begun: float) -> Summary:
@@ -256,7 +254,8 @@ def _writer(job: ConversionPlan, weights: str) -> Encoder | Parts:
     target, frames, feeds = job.target, job.plan.frames, job.carry.feeds
     if not job.join_args:
         remove_left_over(target)
-        return Encoder(job.encoder_args, target, frames, time_base=job.time_base, feeds=feeds)
+        time_base = job.times.time_base if job.times else None
+        return Encoder(job.encoder_args, target, frames, time_base=time_base, feeds=feeds)
 
     def encode(part: Target, count: int) -> list[str]:
         return build_encode_args(part, job.plan.rate, None, job.encoder_args[0], frames=count)

@@ -15,7 +15,7 @@ from slomo_cli.media.ffmpeg import Tools, tools
 from slomo_cli.media.pixels import layout_of
 from slomo_cli.media.plan.codecs import ENCODERS
 from slomo_cli.media.plan.target import Target, choose_target
-from slomo_cli.media.write.args import build_encode_args
+from slomo_cli.media.write.args import OwnTimes, build_encode_args
 from slomo_cli.media.write.encode import Encoder
 from slomo_cli.values import ColorInfo, EncodeSettings, HdrInfo, PixelLayout, VideoInfo
 
@@ -97,7 +97,8 @@ def write(
     found = tools()
     chosen = EncodeSettings(**settings)
     target = choose_target(path, info, info.layout, chosen, found, rate, frames=len(frames))
-    args = build_encode_args(target, rate, None, found.path, frames=len(frames), time_base=time_base, duration=duration)
+    times = OwnTimes(time_base, last=seconds[-1], end=duration) if seconds and time_base and duration else None
+    args = build_encode_args(target, rate, None, found.path, frames=len(frames), times=times)
     with Encoder(args, target, len(frames), time_base=time_base) as encoder:
         for number, frame in enumerate(frames):
             encoder.write(frame, seconds[number] if seconds else None)

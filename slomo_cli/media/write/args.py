@@ -8,6 +8,7 @@ means replacing ``build_encode_args`` alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
     from slomo_cli.media.plan.target import Target
 
 
+@dataclass(frozen=True, slots=True)
+class OwnTimes:
+    """Of frames with stamps of their own, which arrive as NUT; seconds of the output."""
+
+    time_base: Fraction
+    """The clock of the stamps."""
+    last: Fraction
+    """When the last frame is shown first."""
+    end: Fraction
+    """Until when it is shown."""
+
+
 def build_encode_args(
     target: Target,
     rate: Fraction,
@@ -29,32 +42,26 @@ def build_encode_args(
     ffmpeg: str,
     *,
     frames: int | None = None,
-    time_base: Fraction | None = None,
-    duration: Fraction | None = None,
-    last: Fraction | None = None,
+    times: OwnTimes | None = None,
 ) -> list[str]:
     """The whole command: raw planes of ``target.feed`` on standard input, the target's temporary file as output.
 
-    rate: frames per second, constant; nominal when ``time_base`` is given.
+    rate: frames per second, constant; nominal when ``times`` are given.
     carry: what comes along from the source; None writes the picture alone.
     frames: how many will be written, if known (chooses how a GIF's palette is made).
-    time_base: given for frames with stamps of their own, which then arrive as NUT in this clock.
-    duration: seconds of the output, needed with ``time_base``: how long the last of such frames is shown.
-    last: when it begins, in seconds; without it Matroska does not tell how long.
+    times: given for frames with stamps of their own.
 
     A target whose encoder is ``copy`` takes frames that are encoded already, at a constant rate, as NUT too.
     """
     carry = carry or Carry()
     delay = carry.picture_delay
-    clock = _clock(target, rate, time_base)
-    if time_base is not None:
-        if duration is None:
-            raise ValueError("frames with stamps of their own need the output's duration")
-        clock += _last_duration(target, delay + duration, None if last is None else delay + last, time_base)
+    clock = _clock(target, rate, times)
+    if times is not None:
+        clock += _last_duration(target, replace(times, last=delay + times.last, end=delay + times.end))
     elif target.encoder == COPY:
         clock += _even_duration(target, rate)
     compiled: list[str] = ffmpeg_python.compile(
-        ffmpeg_python.output(_picture(target, rate, time_base), "output", f=target.container),
+        ffmpeg_python.output(_picture(target, rate, times), "output", f=target.container),
         cmd=ffmpeg,
         overwrite_output=False,
     )
@@ -70,10 +77,10 @@ def build_encode_args(
     return [*command, *_unless_said(carry.output_args, target.user_options), target.ffmpeg_output]
 
 
-def _picture(target: Target, rate: Fraction, time_base: Fraction | None) -> Any:
+def _picture(target: Target, rate: Fraction, times: OwnTimes | None) -> Any:
     """The pipe's picture, as ffmpeg-python has it."""
     source: dict[str, Any] = {"f": "nut"}
-    if target.encoder != COPY and time_base is None:
+    if target.encoder != COPY and times is None:
         source = {
             "f": "rawvideo",
             "pixel_format": target.feed.name,
@@ -110,9 +117,10 @@ _MPEG4_TICKS = 65_535
 """Ticks of a second in MPEG-4 Part 2 at most."""
 
 
-def _clock(target: Target, rate: Fraction, time_base: Fraction | None) -> list[tuple[str, str]]:
+def _clock(target: Target, rate: Fraction, times: OwnTimes | None) -> list[tuple[str, str]]:
     """Options that keep every stamp as it is given: no frame dropped, none repeated."""
     old = target.ffmpeg_version < (5, 1)
+    time_base = times.time_base if times else None
     clock = [("vsync", "passthrough")] if old else [("fps_mode:v:0", "passthrough")]
     # The input's own clock: left alone, ffmpeg takes that of a rate it knows near this one, 120 for 120000/1001.
     if target.encoder == COPY:
@@ -137,14 +145,14 @@ def _clock(target: Target, rate: Fraction, time_base: Fraction | None) -> list[t
     return clock
 
 
-def _last_duration(target: Target, end: Fraction, last: Fraction | None, time_base: Fraction) -> list[tuple[str, str]]:
+def _last_duration(target: Target, times: OwnTimes) -> list[tuple[str, str]]:
     """NUT does not say how long its last frame lasts, and in mp4 a frame of no duration is not shown at all.
 
     The last to be decoded need not be the last to be shown, so each is said to last to the end. Muxers take the time
     between two frames from their stamps; only the end of the track comes from the durations. But Matroska keeps every
-    duration it is told, so it is told that of the frame that begins at ``last``. EncoderError where ffmpeg is too old.
+    duration it is told, so it is told that of the last frame alone. EncoderError where ffmpeg is too old.
     """
-    ends = f"{float(end)!r}/TB"
+    ends = f"{float(times.end)!r}/TB"
     if target.ffmpeg_version < (6, 1):
         if target.container not in ("mp4", "mov"):
             return []
@@ -154,11 +162,11 @@ def _last_duration(target: Target, end: Fraction, last: Fraction | None, time_ba
                 "the last picture lasts: leave out --vfr keep, write .mkv, or use ffmpeg 5.1 or newer"
             )
         # Older versions count in the track's clock here, but call it by another name.
-        ends = str(round(end / time_base))
+        ends = str(round(times.end / times.time_base))
     # Commas part filters of a chain, so they are escaped.
     lasts = f"max(1\\,round({ends}-PTS))"
     if target.container in ("matroska", "webm"):
-        lasts = "0" if last is None else f"if(gte(PTS+0.5\\,{float(last)!r}/TB)\\,{lasts}\\,0)"
+        lasts = f"if(gte(PTS+0.5\\,{float(times.last)!r}/TB)\\,{lasts}\\,0)"
     return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration={lasts}")]
 
 

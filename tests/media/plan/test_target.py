@@ -23,7 +23,7 @@ from slomo_cli.media.orientation import orientation_of
 from slomo_cli.media.pixels import layout_of
 from slomo_cli.media.plan.codecs import ENCODERS, encoder_of
 from slomo_cli.media.plan.wishes import merge_options, parse_encoder_args
-from slomo_cli.media.write.args import build_encode_args
+from slomo_cli.media.write.args import OwnTimes, build_encode_args
 from slomo_cli.values import ColorInfo, HdrInfo
 
 HDR = HdrInfo(
@@ -54,13 +54,11 @@ def command(name: str | None, info=None, **settings) -> str:
     rate = settings.pop("rate", NTSC)
     frames = settings.pop("frames", None)
     time_base = settings.pop("time_base", None)
-    duration = None if time_base is None else Fraction(7, 2)
+    times = None if time_base is None else OwnTimes(time_base, last=Fraction(3), end=Fraction(7, 2))
     tools = settings.pop("tools", None)
     path = None if name is None else Path("/out") / name
     target = target_for(path, info, tools, rate, frames, **settings)
-    return " ".join(
-        build_encode_args(target, rate, None, "ffmpeg", frames=frames, time_base=time_base, duration=duration)
-    )
+    return " ".join(build_encode_args(target, rate, None, "ffmpeg", frames=frames, times=times))
 
 
 class TestCommand:

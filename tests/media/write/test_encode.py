@@ -29,7 +29,7 @@ from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.pixels import layout_of
 from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write import place
-from slomo_cli.media.write.args import build_encode_args
+from slomo_cli.media.write.args import OwnTimes, build_encode_args
 from slomo_cli.media.write.encode import Encoder
 from slomo_cli.values import ColorInfo, EncodeSettings, Frame, HdrInfo
 
@@ -1040,7 +1040,8 @@ class TestStopping:
         monkeypatch.setattr("slomo_cli.media.write.encode.RawNut", interrupted)
         target = target_for(tmp_path / "o.mkv", video_info(), tools())
         base = Fraction(1, 25)
-        args = build_encode_args(target, NTSC, None, tools().path, time_base=base, duration=Fraction(1))
+        times = OwnTimes(base, last=Fraction(0), end=Fraction(1))
+        args = build_encode_args(target, NTSC, None, tools().path, times=times)
         with pytest.raises(KeyboardInterrupt):
             Encoder(args, target, 1, time_base=base)
         assert only_files(tmp_path) == []
