@@ -21,7 +21,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.clocks import MOST_REORDERED
 from slomo_cli.media.matroska import is_ordered
 from slomo_cli.media.names import missing
-from slomo_cli.media.read.edits import begun_before, odd_edits
+from slomo_cli.media.read.edits import begun_before, odd_edits, only_edit
 from slomo_cli.media.read.grid import (
     Stamps,
     ascending,
@@ -149,6 +149,7 @@ def _stamped(walk: Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timin
     rate = grid if constant else None
     nominal = nominal or rate or grid or pace(np.diff(ticks), time_base, header_rates)
     told = 0 if rate and walk.lasts_are_of_fields(rate) else walk.latest_end - (walk.latest or 0)
+    told = _told_by_edit(walk, info, grid) or told
     last = 1 / film if film else last_length(told, ticks, time_base, grid, nominal)
     stamps_late = _stamps_late(walk, info, nominal)
     timing = SourceTiming(
@@ -185,6 +186,28 @@ def _stamps_late(walk: Walk, info: VideoInfo, nominal: Fraction) -> Fraction:
         if exact is not None and 0 < (late := (exact - walk.ticks[opening]) * walk.time_base) < 1 / nominal:
             return late
     return Fraction(0)
+
+
+def _told_by_edit(walk: Walk, info: VideoInfo, grid: Fraction | None) -> int:
+    """How many ticks the last picture of MP4 and MOV stands by the edit list; 0 where that tells no more than packets.
+
+    Packets there last until the next one is decoded: where the last picture is stored before others, no word on it.
+    """
+    stored = np.frombuffer(walk.ticks, np.int64)
+    if "mov" not in info.container or walk.hidden or walk.joins or walk.failure or stored.argmax() == len(stored) - 1:
+        return 0
+    edit = only_edit(info.path, info.stream_index)
+    if edit is None:
+        return 0
+    time_base, latest = walk.time_base, int(stored.max())
+    longer = edit.end - walk.latest_end * time_base
+    # Some writers count what the edit leaves out at the beginning.
+    if -2 * edit.tick <= longer <= edit.first * time_base + 2 * edit.tick or edit.end <= latest * time_base:
+        return 0
+    lasts = edit.end - latest * time_base
+    if grid and (points := round(lasts * grid)) and abs(points / grid - lasts) <= 2 * edit.tick:
+        lasts = points / grid
+    return round(lasts / time_base)
 
 
 def _comes_out_of_order(info: VideoInfo, strays: dict[tuple[int, int], int]) -> bool:

@@ -604,6 +604,29 @@ def test_pauses_that_an_edit_list_holds_are_told(clip: Clip, tmp_path: Path) -> 
     assert told in timed(paused).warnings
 
 
+def test_the_edit_list_tells_how_long_a_last_picture_stands(make: Callable[..., Path]) -> None:
+    """Where it is stored before others, what packets say is the time until the next one is decoded."""
+    film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libx264 -bf 2 -pix_fmt yuv420p".split()
+    lasts = r"setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\,0.96)\,5/TB\,DURATION)"
+    assert timed(make("stands.mp4", *film, "-bsf:v", lasts)).timing.duration == F(29, 30) + 5
+
+
+def test_the_edit_list_tells_how_short_a_last_picture_stands(make: Callable[..., Path]) -> None:
+    """Else it seems to stand through the pause before the picture that is stored behind it."""
+    film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libx264 -bf 2 -pix_fmt yuv420p".split()
+    pause = r"-vf setpts=if(gte(N\,27)\,PTS+3/TB\,PTS) -fps_mode passthrough".split()
+    lasts = r"setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\,3)\,1/30/TB\,DURATION)"
+    found = timed(make("short.mp4", *film, *pause, "-bsf:v", lasts))
+    assert found.timing.duration == 4 and found.timing.frames_from_packets == 30
+
+
+@pytest.mark.parametrize("length", [1000, 1067])
+def test_an_edit_list_that_counts_otherwise_makes_no_picture_longer(length: int, clip: Clip, tmp_path: Path) -> None:
+    """Some writers count what the edit leaves out."""
+    edited = with_edits(clip("cfr.mov"), tmp_path / "edited.mov", (length, 1024))
+    assert timed(edited).timing.duration == 1
+
+
 def test_an_edit_list_that_hides_every_picture_is_told(clip: Clip, tmp_path: Path) -> None:
     hidden = with_edits(clip("cfr.mov"), tmp_path / "hidden.mov", (1000, 1 << 24))
     with pytest.raises(InputError, match="edit list that hides every picture"):
