@@ -215,7 +215,12 @@ def pace(steps: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) ->
     """The common rate nearest to the middle one of the intervals: what a source of variable rate is written at."""
     if not len(steps):
         return header_rates[0] if header_rates else _DEFAULT_RATE
-    middle = 1 / (int(np.sort(steps)[len(steps) // 2]) * time_base)
+    usual = int(np.sort(steps)[len(steps) // 2])
+    if usual >= _COARSEST:  # what a coarse clock rounds: 8, 8 and 9 ms are 120 a second
+        alike = steps[np.abs(steps - usual) <= 1]
+        middle = len(alike) / (int(alike.sum()) * time_base)
+    else:
+        middle = 1 / (usual * time_base)
     near = _nearest_common(middle)
     if abs(near - middle) <= middle / 40:
         return near
