@@ -201,8 +201,9 @@ def _told_by_edit(walk: Walk, info: VideoInfo, grid: Fraction | None) -> int:
         return 0
     time_base, latest = walk.time_base, int(stored.max())
     longer = edit.end - walk.latest_end * time_base
-    # Some writers count what the edit leaves out at the beginning.
-    if -2 * edit.tick <= longer <= edit.first * time_base + 2 * edit.tick or edit.end <= latest * time_base:
+    # Some writers count what the edit leaves out at the beginning; of a copy, ffmpeg takes the packets' words for it.
+    says_no_more = -2 * edit.tick <= longer <= edit.first * time_base + 2 * edit.tick
+    if says_no_more or abs(edit.end - walk.furthest) <= 2 * edit.tick or edit.end <= latest * time_base:
         return 0
     lasts = edit.end - latest * time_base
     if grid and (points := round(lasts * grid)) and abs(points / grid - lasts) <= 2 * edit.tick:
@@ -267,6 +268,7 @@ def _shortfall(walk: Walk, info: VideoInfo, timing: SourceTiming, lead: Fraction
     if declared is None or walk.hidden or not timing.continuous:
         return []
     reached = timing.duration + lead
+    reached = max(reached, walk.decoded * walk.time_base)
     if walk.furthest:
         reached = max(reached, walk.furthest - min(info.container_start_seconds, timing.first_seconds))
     if declared - reached > max(Fraction(1, 4), 3 / timing.nominal_rate, declared / 100):

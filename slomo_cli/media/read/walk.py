@@ -88,6 +88,10 @@ class Walk:
         self.latest: int | None = None
         self.latest_end = 0
         self.packet_duration = 0
+        self.decoded = 0
+        """Ticks from the first decoding to the end of the last, which MP4 counts: where pictures are stored out of
+        order, a pause is met sooner there."""
+        self._first_decoded: int | None = None
         self.is_even = True
         """Every picture but the first, of which libav knows too little, lasts as long as the next."""
         self._lasts: int | None = None
@@ -158,6 +162,9 @@ class Walk:
             self.is_even = self.is_even and packet.duration == self._lasts
         self.order_is_untold = self.order_is_untold and packet.pts == packet.dts
         self.packet_duration = self.packet_duration or packet.duration or 0
+        if packet.dts is not None:
+            self._first_decoded = packet.dts if self._first_decoded is None else self._first_decoded
+            self.decoded = max(self.decoded, packet.dts + (packet.duration or 0) - self._first_decoded)
         self._notice_join(packet.dts)
         if packet.pts is not None:
             self.ticks.append(packet.pts)

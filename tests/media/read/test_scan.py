@@ -47,7 +47,7 @@ def timed(path: Path) -> Timing:
 )
 def test_how_much_may_be_missing_of_what_a_header_names(rate: F, length: F, missing: F, told: bool) -> None:
     """Headers round, and count what sound comes after the picture."""
-    walk: Any = SimpleNamespace(failure="", hidden=0, furthest=F(0))
+    walk: Any = SimpleNamespace(failure="", hidden=0, furthest=F(0), decoded=0, time_base=F(1, 1000))
     info: Any = SimpleNamespace(container="mov,mp4", duration_from_header=length)
     there = SourceTiming(1, F(0), length - missing, rate, rate)
     lines = _shortfall(walk, info, there, F(0))
@@ -618,6 +618,22 @@ def test_the_edit_list_tells_how_short_a_last_picture_stands(make: Callable[...,
     lasts = r"setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\,3)\,1/30/TB\,DURATION)"
     found = timed(make("short.mp4", *film, *pause, "-bsf:v", lasts))
     assert found.timing.duration == 4 and found.timing.frames_from_packets == 30
+
+
+def test_a_copy_across_a_pause_is_as_long_as_its_pictures(make: Callable[..., Path]) -> None:
+    """ffmpeg copies how long pictures last until the next is decoded, and ends the edit list by it."""
+    film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libx264 -bf 2 -pix_fmt yuv420p".split()
+    pause = r"-vf setpts=if(gte(N\,26)\,PTS+3/TB\,PTS) -fps_mode passthrough".split()
+    copy = make("copy.mp4", "-i", str(make("paused.mp4", *film, *pause)), "-c", "copy")
+    assert timed(copy).timing.duration == 4 and not timed(copy).warnings
+
+
+def test_a_pause_right_after_a_key_frame_is_no_missing_picture(make: Callable[..., Path]) -> None:
+    """It is met sooner in the order of decoding, by which MP4 counts its length."""
+    film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libx264 -bf 2 -g 12 -pix_fmt yuv420p".split()
+    pause = r"-vf setpts=if(gte(N\,11)\,PTS+3/TB\,PTS) -fps_mode passthrough".split()
+    copy = make("copy.mp4", "-ss", "0.5", "-i", str(make("paused.mp4", *film, *pause)), "-c", "copy")
+    assert timed(copy).timing.frames_from_packets == 18 and not timed(copy).warnings
 
 
 @pytest.mark.parametrize("length", [1000, 1067])
