@@ -211,6 +211,18 @@ def film_rate(ticks: Ticks, time_base: Fraction) -> Fraction | None:
     return None
 
 
+def rate_of_lengths(ticks: Ticks, time_base: Fraction) -> Fraction | None:
+    """The common rate of pictures that all last as long as one at that rate, rounded to a tick; None of others.
+
+    Where lengths are rounded, and not stamps, as libav does it with APNG, the error adds up.
+    """
+    steps = np.diff(ticks)
+    if not len(steps) or (steps != steps[0]).any():
+        return None
+    rate = _nearest_common(1 / (int(steps[0]) * time_base))
+    return rate if round(1 / (rate * time_base)) == steps[0] else None
+
+
 def pace(steps: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> Fraction:
     """The common rate nearest to the middle one of the intervals: what a source of variable rate is written at."""
     if not len(steps):

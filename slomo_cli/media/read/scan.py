@@ -31,6 +31,7 @@ from slomo_cli.media.read.grid import (
     joined,
     last_length,
     pace,
+    rate_of_lengths,
     snapped,
 )
 from slomo_cli.media.read.sequence import DEFAULT_RATE, ImageSequence, open_picture
@@ -87,6 +88,8 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     if 2 * len(walk.ticks) < walk.packets or made_up:
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
     found = _stamped(walk, info, header_rates)
+    if info.codec == "apng":
+        found = _with_even_lengths(found, walk)
     if rate is not None:
         kept = "the source has times of its own and keeps them; an input rate is for pictures and streams without any"
         found = replace(found, warnings=(*found.warnings, kept))
@@ -173,6 +176,18 @@ def _stamped(walk: Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timin
         count = counted(len(walk.strays), "time stamp")
         warnings.append(f"{count} left out: far from those around, at whose pace the pictures are shown")
     return Timing(timing, Stamps(ticks, time_base, grid), tuple(warnings))
+
+
+def _with_even_lengths(found: Timing, walk: Walk) -> Timing:
+    """Pictures that are shown equally long come evenly, whatever their rounded lengths add up to."""
+    ticks = ascending(np.frombuffer(walk.ticks, np.int64))
+    rate = rate_of_lengths(ticks, walk.time_base)
+    if rate is None:
+        return found
+    last = last_length(walk.latest_end - int(ticks[-1]), ticks, walk.time_base, rate, rate)
+    duration = (len(ticks) - 1) / rate + last
+    timing = replace(found.timing, duration=duration, rate=rate, nominal_rate=rate, grid=rate, stamped=False)
+    return replace(found, timing=timing, stamps=Stamps(range(len(ticks)), 1 / rate, None))
 
 
 def _stamps_late(walk: Walk, info: VideoInfo, nominal: Fraction) -> Fraction:

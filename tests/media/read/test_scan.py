@@ -154,6 +154,15 @@ def test_pictures_hidden_by_an_edit_list_do_not_count(clip: Clip) -> None:
     assert found.warnings == ()
 
 
+@pytest.mark.parametrize("rate", [F(60), F(30), FILM])
+def test_an_animated_png_has_the_rate_it_was_written_at(make: Callable[..., Path], rate: F) -> None:
+    """libav rounds how long each picture is shown to 1/100000 s."""
+    path = make("even.apng", "-f", "lavfi", "-i", f"testsrc2=size=16x16:rate={rate}", "-frames:v", "120")
+    found = timed(path)
+    assert found.timing.rate == rate and found.timing.duration == 120 / rate and not found.warnings
+    assert [frame.pts_seconds for frame in read(path)] == list(found.stamps) == [N / rate for N in range(120)]
+
+
 def test_film_in_a_telecine_is_even_and_told(make: Callable[..., Path]) -> None:
     stamps = "settb=1/90000,setpts=trunc(N*2.5+0.5)*1001/60000/TB"  # a picture stands for two fields or three
     film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=24:duration=1", "-vf", stamps, "-c:v", "libx264")
