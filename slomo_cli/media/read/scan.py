@@ -206,13 +206,15 @@ def _stamps_late(walk: Walk, info: VideoInfo, nominal: Fraction) -> Fraction:
 def _told_by_edit(walk: Walk, info: VideoInfo, grid: Fraction | None) -> int:
     """How many ticks the last picture of MP4 and MOV stands by the edit list; 0 where that tells no more than packets.
 
-    Packets there last until the next one is decoded: where the last picture is stored before others, no word on it.
+    Packets there last until the next one is decoded: where the last picture is stored before others, no word on it. Of
+    the last VP9 packet libav does not heed it.
     """
-    stored = np.frombuffer(walk.ticks, np.int64)
-    if "mov" not in info.container or walk.hidden or walk.joins or walk.failure or stored.argmax() == len(stored) - 1:
+    if "mov" not in info.container or walk.joins or walk.packets != walk.promised:
         return 0
     edit = only_edit(info.path, info.stream_index)
-    if edit is None:
+    stored = np.frombuffer(walk.ticks, np.int64)
+    is_last = stored.argmax() == len(stored) - 1
+    if edit is None or (is_last and abs(edit.end - (info.duration_from_header or 0)) > 2 * edit.tick):
         return 0
     time_base, latest = walk.time_base, int(stored.max())
     longer = edit.end - walk.latest_end * time_base

@@ -77,6 +77,8 @@ class Walk:
         """Indices into ``ticks`` where a new recording begins."""
         self.strays: dict[tuple[int, int], int] = {}
         """As in ``SourceTiming``; in ``ticks`` they are mended."""
+        self.promised = self.stream.frames
+        """Packets of which the header tells, 0 where it does not."""
         self.packets = 0
         """Packets whose picture will be shown."""
         self.hidden = 0

@@ -617,7 +617,19 @@ def test_the_edit_list_tells_how_long_a_last_picture_stands(make: Callable[..., 
     """Where it is stored before others, what packets say is the time until the next one is decoded."""
     film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libx264 -bf 2 -pix_fmt yuv420p".split()
     lasts = r"setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\,0.96)\,5/TB\,DURATION)"
-    assert timed(make("stands.mp4", *film, "-bsf:v", lasts)).timing.duration == F(29, 30) + 5
+    path = make("stands.mp4", *film, "-bsf:v", lasts, "-movflags", "+faststart")
+    assert timed(path).timing.duration == F(29, 30) + 5 and not timed(path).warnings
+    whole, part = path.read_bytes(), path.with_name("part.mp4")
+    for end in range(len(whole) - 600, len(whole), 20):  # cut off, its list of edits whole
+        part.write_bytes(whole[:end])
+        assert timed(part).timing.duration <= 1
+
+
+def test_vp9_in_mp4_whose_last_picture_stands_is_no_incomplete_file(make: Callable[..., Path]) -> None:
+    film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libvpx-vp9 -pix_fmt yuv420p".split()
+    lasts = r"setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\,0.96)\,5/TB\,DURATION)"
+    found = timed(make("vp9.mp4", *film, "-bsf:v", lasts))
+    assert found.timing.duration == F(29, 30) + 5 and not found.warnings
 
 
 def test_the_edit_list_tells_how_short_a_last_picture_stands(make: Callable[..., Path]) -> None:
