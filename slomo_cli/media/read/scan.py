@@ -285,7 +285,8 @@ def _shortfall(walk: Walk, info: VideoInfo, timing: SourceTiming, lead: Fraction
     if declared is None or walk.hidden or not timing.continuous:
         return []
     reached = timing.duration + lead
-    reached = max(reached, walk.decoded * walk.time_base)
+    if "mov" in info.container:
+        reached = max(reached, walk.decoded * walk.time_base)
     if walk.furthest:
         reached = max(reached, walk.furthest - min(info.container_start_seconds, timing.first_seconds))
     if declared - reached > max(Fraction(1, 4), 3 / timing.nominal_rate, declared / 100):
