@@ -252,7 +252,8 @@ class SourceTiming:
     continuous: bool = True
     """False where the stored stamps jump (joined broadcasts): they are mended in playing order, nothing is sought."""
     stamped: bool = True
-    """False for raw streams without stamps: pictures are taken to follow each other at ``nominal_rate``."""
+    """False for raw streams without stamps, and where stamps only add up rounded lengths: pictures are taken to follow
+    each other at ``nominal_rate``."""
     by_number: bool = False
     """The stored stamps tell when pictures are decoded, not in which order they are shown: the n-th has the n-th."""
     first_moved: Fraction = Fraction(0)

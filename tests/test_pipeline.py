@@ -26,6 +26,7 @@ from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
+from slomo_cli.media.webp import read_animation
 from slomo_cli.picture import write_png
 from slomo_cli.pipeline import convert, plan_conversion
 from slomo_cli.values import Frame, Summary, TimeSettings
@@ -216,6 +217,18 @@ def test_uneven_times_as_webp_and_not_as_avi(make: Callable[..., Path], run: Con
     with pytest.raises(UsageError, match="leave out --vfr keep"):
         run(source, tmp_path / "out.avi", factor=2, vfr="keep")
     assert leftovers(tmp_path, "out.webp") == []
+
+
+def test_pauses_as_webp(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    """Whose encoder joins pictures that are equal, and lets the last one stand as long as others do on the average."""
+    paused = r"testsrc2=s=64x48:r=25,trim=end_frame=20,setpts=if(gte(N\,9)\,PTS+3/TB\,PTS)"
+    lasts = r"setts=duration=if(gte(PTS*TB\,3.7)\,2/TB\,DURATION)"
+    made = "-fps_mode passthrough -pix_fmt yuv420p -c:v ffv1".split()
+    source = make("paused.mkv", "-f", "lavfi", "-i", paused, *made, "-bsf:v", lasts)
+
+    assert run(source, tmp_path / "out.webp", factor=2, vfr="keep").duration_out == Fraction("11.52")
+    shown = read_animation(tmp_path / "out.webp")
+    assert shown is not None and sum(shown.lengths) == 11520 and shown.lengths[-1] > 3900
 
 
 def test_times_that_the_target_would_change(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:

@@ -14,4 +14,5 @@ And what they all stand on:
     containers   what each file type holds         matroska     marks in such files
     pixels       any pixel format as planes        formats      the nearest format, and colours' names
     orientation  turned and mirrored pictures      plays        how often an animation is shown
+    webp         how long its pictures stand
 """

@@ -1,5 +1,5 @@
 """What libav reads over in MP4 and MOV: edits that play a part of a track at another speed, as a still, or not at all,
-and that one may begin amid a picture.
+that one may begin amid a picture, and when the last one ends.
 
 The index is walked box by box (ISO/IEC 14496-12, 4.2); of all that it holds only the edit lists (8.6.6) are read.
 """
@@ -65,17 +65,53 @@ def begun_before(path: Path, stream_index: int, place: int) -> int | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class OnlyEdit:
+    """The only part of a track that is played, at its own speed."""
+
+    end: Fraction
+    """Seconds on the film's clock."""
+    tick: Fraction
+    """The smallest step of that clock, in seconds."""
+    first: int
+    """Where in the track the part begins, in ticks of the track."""
+
+
+def only_edit(path: Path, stream_index: int) -> OnlyEdit | None:
+    """The edit of a track that has no other; None where it has none or several."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        size = file.seek(0, 2)
+        heads = [_content(file, *box) for box in _found(file, 0, size, (b"moov", b"mvhd"))]
+        tracks = list(_found(file, 0, size, (b"moov", b"trak")))
+        if not heads or stream_index >= len(tracks):
+            return None
+        at = 20 if heads[0][:1] == b"\1" else 12
+        scale = int.from_bytes(heads[0][at : at + 4], "big")
+        edits = _edits_of(file, *tracks[stream_index])
+        played = [place for place, edit in enumerate(edits) if edit.length and edit.first != _NOTHING]
+        if scale and len(played) == 1 and edits[played[0]].speed == _NORMAL:
+            end = sum(edit.length for edit in edits[: played[0] + 1])
+            return OnlyEdit(Fraction(end, scale), Fraction(1, scale), edits[played[0]].first)
+    return None
+
+
 def _edits(path: Path) -> Iterator[tuple[bool, list[_Edit]]]:
     """Of each track: whether it is picture or sound, and its edits."""
     with open(path, "rb") as file:
         for begin, stop in _found(file, 0, file.seek(0, 2), (b"moov", b"trak")):
             handlers = [_content(file, *box)[8:12] for box in _found(file, begin, stop, (b"mdia", b"hdlr"))]
-            for box in _found(file, begin, stop, (b"edts", b"elst")):
-                data = _content(file, *box)
-                entry = ">QqI" if data[:1] == b"\1" else ">IiI"
-                whole = 8 + (len(data) - 8) // struct.calcsize(entry) * struct.calcsize(entry)
-                edits = [_Edit(*row) for row in struct.iter_unpack(entry, data[8:whole])]
-                yield b"vide" in handlers or b"soun" in handlers, edits
+            yield b"vide" in handlers or b"soun" in handlers, _edits_of(file, begin, stop)
+
+
+def _edits_of(file: BinaryIO, begin: int, stop: int) -> list[_Edit]:
+    """The edits of the track that lies between the two places."""
+    edits: list[_Edit] = []
+    for box in _found(file, begin, stop, (b"edts", b"elst")):
+        data = _content(file, *box)
+        entry = ">QqI" if data[:1] == b"\1" else ">IiI"
+        whole = 8 + (len(data) - 8) // struct.calcsize(entry) * struct.calcsize(entry)
+        edits += [_Edit(*row) for row in struct.iter_unpack(entry, data[8:whole])]
+    return edits
 
 
 def _found(file: BinaryIO, at: int, end: int, path: tuple[bytes, ...]) -> Iterator[tuple[int, int]]:

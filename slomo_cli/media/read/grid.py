@@ -223,11 +223,28 @@ def film_grid(ticks: Ticks, time_base: Fraction) -> Grid | None:
     return None
 
 
+def rate_of_lengths(ticks: Ticks, time_base: Fraction) -> Fraction | None:
+    """The common rate of pictures that all last as long as one at that rate, rounded to a tick; None of others.
+
+    Where lengths are rounded, and not stamps, as libav does it with APNG, the error adds up.
+    """
+    steps = np.diff(ticks)
+    if not len(steps) or (steps != steps[0]).any():
+        return None
+    rate = _nearest_common(1 / (int(steps[0]) * time_base))
+    return rate if round(1 / (rate * time_base)) == steps[0] else None
+
+
 def pace(steps: Ticks, time_base: Fraction, header_rates: Sequence[Fraction]) -> Fraction:
     """The common rate nearest to the middle one of the intervals: what a source of variable rate is written at."""
     if not len(steps):
         return header_rates[0] if header_rates else _DEFAULT_RATE
-    middle = 1 / (int(np.sort(steps)[len(steps) // 2]) * time_base)
+    usual = int(np.sort(steps)[len(steps) // 2])
+    if usual >= _COARSEST:  # what a coarse clock rounds: 8, 8 and 9 ms are 120 a second
+        alike = steps[np.abs(steps - usual) <= 1]
+        middle = len(alike) / (int(alike.sum()) * time_base)
+    else:
+        middle = 1 / (usual * time_base)
     near = _nearest_common(middle)
     if abs(near - middle) <= middle / 40:
         return near

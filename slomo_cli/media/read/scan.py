@@ -22,7 +22,7 @@ from slomo_cli.errors import InputError, printable
 from slomo_cli.media.clocks import MOST_REORDERED
 from slomo_cli.media.matroska import is_ordered
 from slomo_cli.media.names import missing
-from slomo_cli.media.read.edits import begun_before, odd_edits
+from slomo_cli.media.read.edits import begun_before, odd_edits, only_edit
 from slomo_cli.media.read.grid import (
     Grid,
     Stamps,
@@ -33,6 +33,7 @@ from slomo_cli.media.read.grid import (
     joined,
     last_length,
     pace,
+    rate_of_lengths,
     snapped,
 )
 from slomo_cli.media.read.sequence import DEFAULT_RATE, ImageSequence, open_picture
@@ -92,6 +93,8 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     if 2 * len(walk.ticks) < walk.packets or made_up:
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
     found = _stamped(walk, info, header_rates)
+    if info.codec == "apng":
+        found = _with_even_lengths(found, walk)
     if rate is not None:
         kept = "the source has times of its own and keeps them; an input rate is for pictures and streams without any"
         found = replace(found, warnings=(*found.warnings, kept))
@@ -140,7 +143,7 @@ def _stamped(walk: Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timin
     timing = SourceTiming(
         frames_from_packets=len(ticks),
         first_seconds=int(ticks[0]) * time_base + stamps_late,
-        duration=snapped(int(ticks[-1] - ticks[0]), time_base, points) + _last_length(walk, ticks, grid, nominal),
+        duration=snapped(int(ticks[-1] - ticks[0]), time_base, points) + _last_length(walk, info, ticks, grid, nominal),
         rate=points if grid and grid.constant else None,
         nominal_rate=nominal,
         grid=points,
@@ -184,13 +187,26 @@ def _moved(grid: Grid | None, first: Fraction) -> list[str]:
     return []
 
 
-def _last_length(walk: Walk, ticks: Ticks, grid: Grid | None, nominal: Fraction) -> Fraction:
+def _last_length(walk: Walk, info: VideoInfo, ticks: Ticks, grid: Grid | None, nominal: Fraction) -> Fraction:
     """Seconds the last picture stands."""
     if grid and grid.is_film:
         return 1 / grid.rate
     without_word = grid and grid.constant and walk.lasts_are_of_fields(grid.rate)
     told = 0 if without_word else walk.latest_end - (walk.latest or 0)
-    return last_length(told, ticks, walk.time_base, grid.rate if grid else None, nominal)
+    points = grid.rate if grid else None
+    return last_length(_told_by_edit(walk, info, points) or told, ticks, walk.time_base, points, nominal)
+
+
+def _with_even_lengths(found: Timing, walk: Walk) -> Timing:
+    """Pictures that are shown equally long come evenly, whatever their rounded lengths add up to."""
+    ticks = ascending(np.frombuffer(walk.ticks, np.int64))
+    rate = rate_of_lengths(ticks, walk.time_base)
+    if rate is None:
+        return found
+    last = last_length(walk.latest_end - int(ticks[-1]), ticks, walk.time_base, rate, rate)
+    duration = (len(ticks) - 1) / rate + last
+    timing = replace(found.timing, duration=duration, rate=rate, nominal_rate=rate, grid=rate, stamped=False)
+    return replace(found, timing=timing, stamps=Stamps(range(len(ticks)), 1 / rate, None))
 
 
 def _stamps_late(walk: Walk, info: VideoInfo, nominal: Fraction) -> Fraction:
@@ -204,6 +220,31 @@ def _stamps_late(walk: Walk, info: VideoInfo, nominal: Fraction) -> Fraction:
         if exact is not None and 0 < (late := (exact - walk.ticks[opening]) * walk.time_base) < 1 / nominal:
             return late
     return Fraction(0)
+
+
+def _told_by_edit(walk: Walk, info: VideoInfo, grid: Fraction | None) -> int:
+    """How many ticks the last picture of MP4 and MOV stands by the edit list; 0 where that tells no more than packets.
+
+    Packets there last until the next one is decoded: where the last picture is stored before others, no word on it. Of
+    the last VP9 packet libav does not heed it.
+    """
+    if "mov" not in info.container or walk.joins or walk.packets != walk.promised:
+        return 0
+    edit = only_edit(info.path, info.stream_index)
+    stored = np.frombuffer(walk.ticks, np.int64)
+    is_last = stored.argmax() == len(stored) - 1
+    if edit is None or (is_last and abs(edit.end - (info.duration_from_header or 0)) > 2 * edit.tick):
+        return 0
+    time_base, latest = walk.time_base, int(stored.max())
+    longer = edit.end - walk.latest_end * time_base
+    # Some writers count what the edit leaves out at the beginning; of a copy, ffmpeg takes the packets' words for it.
+    says_no_more = -2 * edit.tick <= longer <= edit.first * time_base + 2 * edit.tick
+    if says_no_more or abs(edit.end - walk.furthest) <= 2 * edit.tick or edit.end <= latest * time_base:
+        return 0
+    lasts = edit.end - latest * time_base
+    if grid and (points := round(lasts * grid)) and abs(points / grid - lasts) <= 2 * edit.tick:
+        lasts = points / grid
+    return round(lasts / time_base)
 
 
 def _comes_out_of_order(info: VideoInfo, strays: dict[tuple[int, int], int]) -> bool:
@@ -264,6 +305,8 @@ def _shortfall(walk: Walk, info: VideoInfo, timing: SourceTiming, lead: Fraction
     if declared is None or walk.hidden or not timing.continuous:
         return []
     reached = timing.duration + lead
+    if "mov" in info.container:
+        reached = max(reached, walk.decoded * walk.time_base)
     if walk.furthest:
         reached = max(reached, walk.furthest - min(info.container_start_seconds, timing.first_seconds))
     if declared - reached > max(Fraction(1, 4), 3 / timing.nominal_rate, declared / 100):

@@ -72,6 +72,8 @@ class Walk:
         """Indices into ``ticks`` where a new recording begins."""
         self.strays: dict[tuple[int, int], int] = {}
         """As in ``SourceTiming``; in ``ticks`` they are mended."""
+        self.promised = self.stream.frames
+        """Packets of which the header tells, 0 where it does not."""
         self.packets = 0
         """Packets whose picture will be shown."""
         self.hidden = 0
@@ -83,6 +85,10 @@ class Walk:
         self.latest: int | None = None
         self.latest_end = 0
         self.packet_duration = 0
+        self.decoded = 0
+        """Ticks from the first decoding to the end of the last, which MP4 counts: where pictures are stored out of
+        order, a pause is met sooner there."""
+        self._first_decoded: int | None = None
         self.is_even = True
         """Every picture but the first, of which libav knows too little, lasts as long as the next."""
         self._lasts: int | None = None
@@ -152,6 +158,9 @@ class Walk:
             self.is_even = self.is_even and packet.duration == self._lasts
         self.order_is_untold = self.order_is_untold and packet.pts == packet.dts
         self.packet_duration = self.packet_duration or packet.duration or 0
+        if packet.dts is not None:
+            self._first_decoded = packet.dts if self._first_decoded is None else self._first_decoded
+            self.decoded = max(self.decoded, packet.dts + (packet.duration or 0) - self._first_decoded)
         # Stamps of decoding only ever grow within one recording; Matroska's first packets have none, and those of
         # presentation, which jump about, must not stand for them.
         if packet.dts is not None and self._joins.jump(packet.dts):

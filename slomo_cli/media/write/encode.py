@@ -161,7 +161,8 @@ class Encoder:
         if self.target.path is None:
             return
         self._place.refuse_gone()
-        found = self._place.count(self.frames_written)
+        last = self._nut.last if isinstance(self._nut, RawNut) else None
+        found = self._place.count(self.frames_written, last)
         if found != self.frames_written:
             words = self._words()
             raise EncoderError(
@@ -171,6 +172,8 @@ class Encoder:
         try:
             if self.target.mark_full_range:
                 self._place.mark_full_range()
+            if self.target.container == "webp" and last is not None:
+                self._place.end_animation(self.frames_written / self.target.rate)
             if self._place.path is not None:
                 sealed(self._place.path)
             self._place.commit()

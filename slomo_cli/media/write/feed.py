@@ -74,6 +74,11 @@ class RawNut(Nut):
         stream.codec_context.time_base = time_base
         self._stream = stream
 
+    @property
+    def last(self) -> Fraction | None:
+        """When the last frame is shown, in seconds; None before there is one."""
+        return None if self._last is None else self._last * self._time_base
+
     def write(self, data: bytes, seconds: Fraction) -> None:
         ticks = round(seconds / self._time_base)
         if self._last is not None and ticks <= self._last:

@@ -9,11 +9,13 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 from slomo_cli.errors import EncoderError, OutputBusy, UsageError, printable
 from slomo_cli.media.matroska import mark_full_range
 from slomo_cli.media.plan.target import Target
+from slomo_cli.media.webp import end_animation
 from slomo_cli.media.write.reread import count_pictures
 from slomo_cli.whole import sync
 
@@ -93,10 +95,15 @@ class Place:
         if self.path is not None and not os.path.lexists(self.path):
             raise EncoderError(f"'{printable(self.path)}' was removed or renamed while it was written: nothing is kept")
 
-    def count(self, written: int) -> int:
-        """Pictures found there."""
+    def count(self, written: int, last: Fraction | None) -> int:
+        """Pictures found there; see ``count_pictures``."""
         assert self.path is not None
-        return count_pictures(self.path, self._target, written)
+        return count_pictures(self.path, self._target, written, last)
+
+    def end_animation(self, end: Fraction) -> None:
+        """Lets the last picture of the finished WebP stand until then, in seconds."""
+        assert self.path is not None
+        end_animation(self.path, end)
 
     def mark_full_range(self) -> None:
         """Says in the finished Matroska file that its samples use their full range."""

@@ -13,6 +13,7 @@ import av.error
 from slomo_cli.errors import EncoderError, printable
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.read.opening import ANY_TAGS, tell_lack
+from slomo_cli.media.webp import read_animation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
     from slomo_cli.media.plan.target import Target
 
 
-def count_pictures(path: Path, target: Target, written: int) -> int:
+def count_pictures(path: Path, target: Target, written: int, last: Fraction | None = None) -> int:
     """Pictures found in the temporary file, or image files in the temporary folder; ``written`` is what was sent.
 
+    last: when the last of them is shown, in seconds from the first; None where they follow each other evenly.
     Raises EncoderError when the file cannot be read back at all, or not to its end.
     """
     if target.still:
         return _count_images(path, target.extension)
     if target.container == "webp":
-        return _count_webp(path, target.rate, written)
+        return _count_webp(path, (written - 1) / target.rate if last is None else last, written)
     return _count_packets(path, target.container)
 
 
@@ -106,29 +108,18 @@ def _count_images(folder: Path, extension: str) -> int:
     return count
 
 
-def _count_webp(path: Path, rate: Fraction, written: int) -> int:
+def _count_webp(path: Path, last: Fraction, written: int) -> int:
     """Pictures an animated WebP shows: libav at hand may not read it, so its chunks are walked.
 
     The encoder joins equal neighbours into one longer picture, so the time they are shown is what counts: within one
-    picture's time of what was written, it is all there. Equal pictures alone become a still image without any time.
-
-    Layout: RIFF size WEBP, then chunks of a 4-byte name, a little-endian 32-bit size and data padded to even length;
-    in ANMF the duration in milliseconds is the 3 bytes from 12 (WebP Container Specification).
+    picture's time of what was written, it is all there. It lets the last one, shown from ``last`` on, stand as long as
+    those before it do on the average. Equal pictures alone become a still image without any time.
     """
-    pictures, milliseconds, stills = 0, 0, 0
-    with open(path, "rb") as file:
-        header = file.read(12)
-        if header[:4] != b"RIFF" or header[8:12] != b"WEBP":
-            raise EncoderError("what ffmpeg wrote is not a WebP file: nothing is kept")
-        while len(chunk := file.read(8)) == 8:
-            size = int.from_bytes(chunk[4:], "little")
-            after = file.tell() + size + size % 2
-            if chunk[:4] == b"ANMF":
-                pictures += 1
-                milliseconds += int.from_bytes(file.read(15)[12:15], "little")
-            stills += chunk[:4] in (b"VP8 ", b"VP8L")
-            file.seek(after)
+    found = read_animation(path)
+    if found is None:
+        raise EncoderError("what ffmpeg wrote is not a WebP file: nothing is kept")
+    pictures = len(found.lengths)
     if not pictures:
-        return written if stills == 1 else 0
-    shown = Fraction(milliseconds, 1000) * rate
+        return written if found.stills == 1 else 0
+    shown = Fraction(sum(found.lengths), 1000) * (written - 1) / last if last else Fraction(pictures)
     return written if abs(shown - written) <= 1 and pictures <= written else pictures

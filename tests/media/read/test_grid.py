@@ -209,6 +209,19 @@ def test_a_variable_rate_is_called_by_its_middle_interval(interval: F, expected:
     assert pace(steps, F(1, 90000), [F(600)]) == expected
 
 
+@pytest.mark.parametrize(
+    ("clock", "steps", "expected"),
+    [
+        (F(1, 1000), [8, 8, 9] * 5 + [500], F(120)),
+        (F(1, 1000), [4, 4, 4, 4, 4, 5] * 5 + [500], F(240)),
+        (F(1, 600), [12, 13] * 9 + [500], F(48)),
+        (F(1, 30), [1, 1, 2] * 5, F(30)),  # nothing is rounded here
+    ],
+)
+def test_a_variable_rate_is_not_what_a_coarse_clock_rounds_it_to(clock: F, steps: list[int], expected: F) -> None:
+    assert pace(np.array(steps), clock, []) == expected
+
+
 def test_pace_without_intervals() -> None:
     nothing = np.array([], np.int64)
 

@@ -47,7 +47,7 @@ def timed(path: Path) -> Timing:
 )
 def test_how_much_may_be_missing_of_what_a_header_names(rate: F, length: F, missing: F, told: bool) -> None:
     """Headers round, and count what sound comes after the picture."""
-    walk: Any = SimpleNamespace(failure="", hidden=0, furthest=F(0))
+    walk: Any = SimpleNamespace(failure="", hidden=0, furthest=F(0), decoded=0, time_base=F(1, 1000))
     info: Any = SimpleNamespace(container="mov,mp4", duration_from_header=length)
     there = SourceTiming(1, F(0), length - missing, rate, rate)
     lines = _shortfall(walk, info, there, F(0))
@@ -152,6 +152,15 @@ def test_pictures_hidden_by_an_edit_list_do_not_count(clip: Clip) -> None:
     assert found.timing.frames_from_packets == 15
     assert found.timing.duration == F(1, 2)
     assert found.warnings == ()
+
+
+@pytest.mark.parametrize("rate", [F(60), F(30), FILM])
+def test_an_animated_png_has_the_rate_it_was_written_at(make: Callable[..., Path], rate: F) -> None:
+    """libav rounds how long each picture is shown to 1/100000 s."""
+    path = make("even.apng", "-f", "lavfi", "-i", f"testsrc2=size=16x16:rate={rate}", "-frames:v", "120")
+    found = timed(path)
+    assert found.timing.rate == rate and found.timing.duration == 120 / rate and not found.warnings
+    assert [frame.pts_seconds for frame in read(path)] == list(found.stamps) == [N / rate for N in range(120)]
 
 
 def test_film_in_a_telecine_is_even_and_told(make: Callable[..., Path]) -> None:
@@ -602,6 +611,57 @@ def test_pauses_that_an_edit_list_holds_are_told(clip: Clip, tmp_path: Path) -> 
     assert told not in timed(late).warnings
     paused = with_edits(clip("cfr.mov"), tmp_path / "paused.mov", (500, 1024), (500, -1), (500, 1024))
     assert told in timed(paused).warnings
+
+
+def test_the_edit_list_tells_how_long_a_last_picture_stands(make: Callable[..., Path]) -> None:
+    """Where it is stored before others, what packets say is the time until the next one is decoded."""
+    film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libx264 -bf 2 -pix_fmt yuv420p".split()
+    lasts = r"setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\,0.96)\,5/TB\,DURATION)"
+    path = make("stands.mp4", *film, "-bsf:v", lasts, "-movflags", "+faststart")
+    assert timed(path).timing.duration == F(29, 30) + 5 and not timed(path).warnings
+    whole, part = path.read_bytes(), path.with_name("part.mp4")
+    for end in range(len(whole) - 600, len(whole), 20):  # cut off, its list of edits whole
+        part.write_bytes(whole[:end])
+        assert timed(part).timing.duration <= 1
+
+
+def test_vp9_in_mp4_whose_last_picture_stands_is_no_incomplete_file(make: Callable[..., Path]) -> None:
+    film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libvpx-vp9 -pix_fmt yuv420p".split()
+    lasts = r"setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\,0.96)\,5/TB\,DURATION)"
+    found = timed(make("vp9.mp4", *film, "-bsf:v", lasts))
+    assert found.timing.duration == F(29, 30) + 5 and not found.warnings
+
+
+def test_the_edit_list_tells_how_short_a_last_picture_stands(make: Callable[..., Path]) -> None:
+    """Else it seems to stand through the pause before the picture that is stored behind it."""
+    film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libx264 -bf 2 -pix_fmt yuv420p".split()
+    pause = r"-vf setpts=if(gte(N\,27)\,PTS+3/TB\,PTS) -fps_mode passthrough".split()
+    lasts = r"setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\,3)\,1/30/TB\,DURATION)"
+    found = timed(make("short.mp4", *film, *pause, "-bsf:v", lasts))
+    assert found.timing.duration == 4 and found.timing.frames_from_packets == 30
+
+
+def test_a_copy_across_a_pause_is_as_long_as_its_pictures(make: Callable[..., Path]) -> None:
+    """ffmpeg copies how long pictures last until the next is decoded, and ends the edit list by it."""
+    film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libx264 -bf 2 -pix_fmt yuv420p".split()
+    pause = r"-vf setpts=if(gte(N\,26)\,PTS+3/TB\,PTS) -fps_mode passthrough".split()
+    copy = make("copy.mp4", "-i", str(make("paused.mp4", *film, *pause)), "-c", "copy")
+    assert timed(copy).timing.duration == 4 and not timed(copy).warnings
+
+
+def test_a_pause_right_after_a_key_frame_is_no_missing_picture(make: Callable[..., Path]) -> None:
+    """It is met sooner in the order of decoding, by which MP4 counts its length."""
+    film = "-f lavfi -i testsrc2=size=64x48:rate=30:duration=1 -c:v libx264 -bf 2 -g 12 -pix_fmt yuv420p".split()
+    pause = r"-vf setpts=if(gte(N\,11)\,PTS+3/TB\,PTS) -fps_mode passthrough".split()
+    copy = make("copy.mp4", "-ss", "0.5", "-i", str(make("paused.mp4", *film, *pause)), "-c", "copy")
+    assert timed(copy).timing.frames_from_packets == 18 and not timed(copy).warnings
+
+
+@pytest.mark.parametrize("length", [1000, 1067])
+def test_an_edit_list_that_counts_otherwise_makes_no_picture_longer(length: int, clip: Clip, tmp_path: Path) -> None:
+    """Some writers count what the edit leaves out."""
+    edited = with_edits(clip("cfr.mov"), tmp_path / "edited.mov", (length, 1024))
+    assert timed(edited).timing.duration == 1
 
 
 def test_an_edit_list_that_hides_every_picture_is_told(clip: Clip, tmp_path: Path) -> None:
