@@ -324,6 +324,9 @@ class _Clock:
         self._opening = round((first - timing.first_moved) / time_base)
         """The stored stamp of the first picture."""
         self._interval = 1 / timing.nominal_rate
+        stills = info.container == "mjpeg" or info.container.endswith("_pipe")
+        self._assumed = info.rate_from_header if stills else None
+        """At which rate libav stamps stills one after another in a file: those are numbered so, damaged ones too."""
         self._joins = Joins(info.container, 1 / time_base)
         self._moved = 0
         self._last: Fraction | None = None
@@ -343,6 +346,8 @@ class _Clock:
     def time_of(self, ticks: int | None) -> Fraction | None:
         """The time of the next picture; None when it comes no later than the one before and must be left out."""
         if not self._timing.stamped:
+            if self._assumed is not None and ticks is not None:
+                self._count = max(self._count, round(ticks * self._time_base * self._assumed))
             time = self._count * self._interval
         elif ticks is None:
             time = Fraction(0) if self._last is None else self._last + self._interval

@@ -669,3 +669,20 @@ def test_memory_does_not_grow_with_length(clip: Clip) -> None:
         tracemalloc.stop()
 
     assert peak < 40 * size
+
+
+@pytest.mark.parametrize("lost", [0, 4, 11])
+def test_a_damaged_picture_in_a_row_of_jpegs_leaves_the_others_their_times(
+    lost: int, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    film = make("row.mjpeg", *"-f lavfi -i testsrc2=size=64x48:rate=30 -frames:v 12 -c:v mjpeg".split())
+    first, *others = film.read_bytes().split(b"\xff\xd8")
+    row = [first, *map(bytearray, others)]
+    table = row[1 + lost].index(b"\xff\xc4") + 4  # of Huffman codes, behind its length
+    row[1 + lost][table : table + 36] = b"\x7f" * 36
+    damaged = tmp_path / "damaged.mjpeg"
+    damaged.write_bytes(b"\xff\xd8".join(row))
+    info = probe(damaged)
+    with Decoder(info, scan(info, F(10)).timing) as decoder:
+        assert [frame.pts_seconds for frame in decoder] == [F(at, 10) for at in range(12) if at != lost]
+    assert decoder.warnings[0].startswith("1 of 12 pictures could not be decoded")
