@@ -281,10 +281,8 @@ def _fingerprint(job: ConversionPlan, weights: str) -> str:
 def _source_notes(info: VideoInfo, timing: SourceTiming, time: TimeSettings) -> list[str]:
     notes = []
     if timing.frames_from_packets == 1:
-        notes.append(
-            "the source is a single picture, which all frames show; those of one film are named together, by their "
-            "folder or a quoted pattern"
-        )
+        together = "; those of one film are named together, by their folder or a quoted pattern"
+        notes.append(f"the source is a single picture, which all frames show{together if info.is_of_stills else ''}")
     if info.interlaced:
         how = "made whole (bwdif)" if time.deinterlace == "auto" else "taken as they are: expect combed motion"
         notes.append(f"the source is interlaced; its pictures are {how}")

@@ -232,6 +232,11 @@ class VideoInfo:
     """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic',
     'colour profile' (one that says other colours than sRGB), 'alpha' (stored apart)."""
 
+    @property
+    def is_of_stills(self) -> bool:
+        """Whether the pictures are stills: one alone, several in a row in a file, or each in a file of its own."""
+        return self.container == "image2" or self.container.endswith("_pipe")
+
 
 @dataclass(frozen=True, slots=True)
 class SourceTiming:

@@ -88,6 +88,12 @@ def test_a_single_picture_is_told(shots: Path, tmp_path: Path) -> None:
     assert not [note for note in plan_conversion(shots, tmp_path / "out.mp4").notes if "single" in note]
 
 
+def test_a_film_of_a_single_picture_is_told(make: Callable[..., Path], tmp_path: Path) -> None:
+    film = make("one.mp4", *"-f lavfi -i testsrc2=size=64x48:rate=10 -frames:v 1".split())
+    plan = plan_conversion(film, tmp_path / "out.mp4", factor=2)
+    assert "the source is a single picture, which all frames show" in plan.notes
+
+
 @pytest.mark.parametrize(
     ("ending", "codec", "pix_fmt", "values"),
     [

@@ -324,8 +324,7 @@ class _Clock:
         self._opening = round((first - timing.first_moved) / time_base)
         """The stored stamp of the first picture."""
         self._interval = 1 / timing.nominal_rate
-        stills = info.container == "mjpeg" or info.container.endswith("_pipe")
-        self._assumed = info.rate_from_header if stills else None
+        self._assumed = info.rate_from_header if info.container == "mjpeg" or info.is_of_stills else None
         """At which rate libav stamps stills one after another in a file: those are numbered so, damaged ones too."""
         self._joins = Joins(info.container, 1 / time_base)
         self._moved = 0

@@ -70,7 +70,8 @@ def open_container(path: str | os.PathLike[str], **options: str) -> InputContain
         container: InputContainer = av.open(literal(path), "r", container_options=options, **ANY_TAGS)
         return container
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        tell_lack(error)
+        if getattr(error, "errno", None) != errno.ENOMEM:
+            tell_lack(error)
         raise InputError(f"{shown} {_why_not(head, error)}") from None
 
 
@@ -106,6 +107,8 @@ def _why_not(head: bytes, error: Exception) -> str:
     """What to say of a file that libav could not open."""
     if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
         return f"cannot be read: {error.strerror}"
+    if getattr(error, "errno", None) == errno.ENOMEM:  # headers are small, and memory seldom so short
+        return "names a size beyond all memory: it is damaged, or this machine's memory is used up"
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         return "is an MP4 or MOV without a readable index (moov): an unfinished recording or an incomplete download"
     if head[4:8] in (b"styp", b"sidx", b"moof"):

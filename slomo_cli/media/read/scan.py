@@ -88,7 +88,7 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     # Raw MPEG-2 may say of pictures that they stand longer (3:2 pulldown).
     raw = info.container in RAW_STREAMS and (info.container != "mpegvideo" or walk.is_even)
     # Stills one after another in a file, as cameras write JPEGs, have their stamps of libav too.
-    raw = raw or (info.container.endswith("_pipe") and walk.packets > 1)
+    raw = raw or (info.is_of_stills and walk.packets > 1)
     made_up = raw or walk.stamps_are_counters()
     if 2 * len(walk.ticks) < walk.packets or made_up:
         return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)

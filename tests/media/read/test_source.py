@@ -318,6 +318,17 @@ def test_a_demuxer_that_should_be_asked_again_lacks_no_threads() -> None:
     assert why_ended(av.error.BlockingIOError(errno.EAGAIN, "ask again"), "avi") == "ask again"
 
 
+def test_a_size_beyond_all_memory_is_told_of_the_file(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a bit that has flipped in a header makes one."""
+
+    def opened(*_: object, **__: object) -> None:
+        raise av.error.MemoryError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(av, "open", opened)
+    with pytest.raises(InputError, match=r"cfr\.mp4' names a size beyond all memory: it is damaged"):
+        open_container(clip("cfr.mp4"))
+
+
 def test_a_limit_of_open_files_is_no_damage(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(*_: object, **__: object) -> None:
         raise av.error.OSError(errno.EMFILE, os.strerror(errno.EMFILE))
