@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from math import lcm
+from typing import Any
 
 MOST_REORDERED = 16
 """Pictures that a codec may store before those that are shown before them (ITU-T H.264, A.3.1)."""
+
+
+def exact(ratio: Any) -> Fraction:
+    """A ratio of PyAV's, whose type depends on its version; 0 where there is none."""
+    return Fraction(ratio or 0)
 
 
 def common_time_base(seconds: Iterable[Fraction], limit: int = 2**31 - 1) -> Fraction:

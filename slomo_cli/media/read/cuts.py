@@ -23,7 +23,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
 from math import inf, log2, sqrt
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -72,7 +72,8 @@ def shrink(frame: Frame, factor: int, rows: int) -> Floats:
     plane = frame.planes[0]
     height, width = plane.shape[0] // factor, plane.shape[1] // factor
     part = plane[: height * factor].reshape(height, factor, -1)[:, :: max(1, factor // rows), : width * factor]
-    sums = part.sum(axis=1, dtype=np.uint16 if plane.dtype == np.uint8 else np.uint32)
+    wide: Any = np.uint16 if plane.dtype == np.uint8 else np.uint32
+    sums = part.sum(axis=1, dtype=wide)
     cells = sums.reshape(height, width, factor).sum(axis=2, dtype=np.uint32).astype(np.float32)
     mean: Floats = cells / np.float32(part.shape[1] * factor << (frame.layout.bits - 8))
     return mean

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from slomo_cli.media.clocks import exact
 from slomo_cli.values import SourceTiming, VideoInfo
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class JoinedClock:
         self.seconds = Fraction(0)
         self.met = 0
         """Joins passed by now."""
-        self._time_base = Fraction(self.picture.time_base or 1)
+        self._time_base = exact(self.picture.time_base) or Fraction(1)
         self._interval = 1 / timing.nominal_rate
         self._joins = Joins(info.container, 1 / self._time_base)
 

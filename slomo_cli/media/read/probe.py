@@ -19,6 +19,7 @@ import av.error
 from av.filter import Graph
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.clocks import exact
 from slomo_cli.media.pixels import is_full_range_name, is_opaque, layout_of
 from slomo_cli.media.plays import plays_of
 from slomo_cli.media.read.beside import chapters_of, other_streams, pairs, stream_duration
@@ -56,7 +57,7 @@ def probe(path: str | Path) -> VideoInfo:
         header = track_header(stream)
         context = stream.codec_context
         codec = context.codec.canonical_name
-        opened = Fraction(context.sample_aspect_ratio or 0)
+        opened = exact(context.sample_aspect_ratio)
         frame = first_picture(picture, shown)
         if frame.width < 1 or frame.height < 1:
             raise InputError(f"{shown} has a video stream without a picture size")
@@ -269,17 +270,17 @@ def _sample_aspect(stream: VideoStream, opened: Fraction) -> Fraction:
     Containers that tell the width to show it at (MP4 without ``pasp``, Matroska) round it to whole pixels. opened: the
     codec's word when the file was opened, 0 if none, for which libav may have looked into pictures that come later.
     """
-    told = [Fraction(ratio or 0) for ratio in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)]
-    shown, exact = (max(ratio, Fraction(0)) for ratio in told)
-    if exact and (shown == opened or abs(shown - exact) * stream.codec_context.width < 1):
-        return exact
+    told = [exact(ratio) for ratio in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)]
+    shown, told_exactly = (max(ratio, Fraction(0)) for ratio in told)
+    if told_exactly and (shown == opened or abs(shown - told_exactly) * stream.codec_context.width < 1):
+        return told_exactly
     return shown or Fraction(1)
 
 
 def _header_rate(stream: VideoStream) -> Fraction | None:
     for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate):
-        if rate and rate > 0:
-            return Fraction(rate)
+        if exact(rate) > 0:
+            return exact(rate)
     return None
 
 
@@ -302,7 +303,7 @@ def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction
     if own is None and container.duration is not None:
         own = Fraction(container.duration, _MICROSECONDS)
     if container.format.name == "avi" and stream.frames:  # of files cut off libav tells a length by their size
-        own = max(own or Fraction(0), stream.frames * Fraction(stream.time_base or 0))
+        own = max(own or Fraction(0), stream.frames * exact(stream.time_base))
     return own if own is not None and own > 0 else None
 
 

@@ -19,7 +19,7 @@ import av.error
 import numpy as np
 
 from slomo_cli.errors import InputError, printable
-from slomo_cli.media.clocks import MOST_REORDERED
+from slomo_cli.media.clocks import MOST_REORDERED, exact
 from slomo_cli.media.matroska import is_ordered
 from slomo_cli.media.names import missing
 from slomo_cli.media.read.edits import begun_before, odd_edits, only_edit
@@ -79,7 +79,7 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
         walk = Walk(picture, info)
         walk.run()
         stream = picture.stream
-        header_rates = [Fraction(rate) for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
+        header_rates = [exact(rate) for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
     if not walk.pictures_seen or not walk.packets:
         shown = f"'{printable(os.fspath(info.path))}'"
         raise InputError(f"{shown} has a video stream in which no picture can be decoded: the file is damaged")

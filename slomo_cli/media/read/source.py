@@ -12,6 +12,7 @@ import av.error
 from av.codec.context import CodecContext, Flags
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.clocks import exact
 from slomo_cli.media.read.fields import SecondFields
 from slomo_cli.media.read.mpeg4 import Mpeg4Packets
 from slomo_cli.media.read.opening import READ_ERRORS, open_container, tell_lack
@@ -89,7 +90,7 @@ def seconds(ticks: int | None, time_base: Any) -> Fraction | None:
     """Ticks of a time base in seconds; None when either is unknown."""
     if ticks is None or not time_base:
         return None
-    return ticks * Fraction(time_base)
+    return ticks * exact(time_base)
 
 
 class PictureTrack:
@@ -131,7 +132,7 @@ class PictureTrack:
         self._fields = self._new_fields()
         self.stands = False
         """Whether no picture of its own belongs to the packet received last: it is empty, or a second field."""
-        self.time_base = Fraction(self.stream.time_base or Fraction(1, 1_000_000))
+        self.time_base = exact(self.stream.time_base) or Fraction(1, 1_000_000)
         self._mender = StampMender(self.container.format.name, self.time_base, strays or {})
 
     def _found(self, index: int | None) -> VideoStream:
@@ -159,7 +160,7 @@ class PictureTrack:
     @property
     def sample_aspect(self) -> Fraction:
         """The shape of samples by the codec's word, 1 if unsaid: of the picture decoded last; before, of the first."""
-        return Fraction(self.context.sample_aspect_ratio or 1)
+        return exact(self.context.sample_aspect_ratio) or Fraction(1)
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """The picture's packets in stored order, without the empty one at the end; a read error ends them."""

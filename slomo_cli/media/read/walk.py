@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import av.error
 import numpy as np
 
+from slomo_cli.media.clocks import exact
 from slomo_cli.media.read.grid import ascending
 from slomo_cli.media.read.joins import BACKWARD_JUMP, JUMPING_FORMATS, Joins
 from slomo_cli.media.read.opening import READ_ERRORS, why_ended
@@ -104,7 +105,7 @@ class Walk:
         undeclared = not own and "DURATION" not in dict(info.picture_metadata)
         self.counts_all = undeclared and len(picture.container.streams) > 1
         sounds = [s.index for s in info.streams if s.kind == "audio" and info.container in PAUSING_FORMATS]
-        bases = {index: Fraction(picture.container.streams[index].time_base or 1) for index in sounds}
+        bases = {index: exact(picture.container.streams[index].time_base) or Fraction(1) for index in sounds}
         self._sounds = {index: _Sound(info.container, base) for index, base in bases.items()}
         self.reads_all = self.counts_all or bool(sounds)
         self._joins = Joins(info.container, 1 / self.time_base)
