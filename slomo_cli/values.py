@@ -92,6 +92,11 @@ class ColorInfo:
         return self.range == 1 or (self.range == 0 and layout.family == "yuv")
 
 
+def holds_stills(container: str) -> bool:
+    """Whether FFmpeg's name of a container is that of pictures of which each is a file in itself."""
+    return container == "image2" or container.endswith("_pipe")
+
+
 def usual_matrix(height: int) -> int:
     """The matrix of a picture that names none: BT.709 above 576 lines, else BT.601, as players guess."""
     return 1 if height > 576 else 6
@@ -235,7 +240,7 @@ class VideoInfo:
     @property
     def is_of_stills(self) -> bool:
         """Whether the pictures are stills: one alone, several in a row in a file, or each in a file of its own."""
-        return self.container == "image2" or self.container.endswith("_pipe")
+        return holds_stills(self.container)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ from slomo_cli.media.read.header import chroma_location, crop, dolby_profile, tr
 from slomo_cli.media.read.icc import is_other_than_srgb, stored_profile
 from slomo_cli.media.read.opening import as_text, is_foreign
 from slomo_cli.media.read.sequence import CONTAINER, ImageSequence, open_picture
-from slomo_cli.media.read.source import RAW_STREAMS, PictureTrack, disposition_of, first_picture, seconds
-from slomo_cli.values import ColorInfo, HdrInfo, PixelLayout, VideoInfo
+from slomo_cli.media.read.source import RAW_STREAMS, PictureTrack, disposition_of, first_picture, header_rates, seconds
+from slomo_cli.values import ColorInfo, HdrInfo, PixelLayout, VideoInfo, holds_stills
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -85,7 +85,7 @@ def probe(path: str | Path) -> VideoInfo:
             pix_fmt=frame.format.name,
             color=color,
             hdr=_hdr(data, str(context.codec_tag or "").strip("\0 "), dolby_profile(header)),
-            rate_from_header=_header_rate(stream),
+            rate_from_header=next(iter(header_rates(stream)), None),
             duration_from_header=length,
             container_start_seconds=_container_start(container),
             bit_rate=(context.bit_rate or container.bit_rate) or None,
@@ -226,7 +226,7 @@ def _has_alpha_apart(container: InputContainer) -> bool:
 def _profile_extra(data: dict[str, bytes], path: str | Path, container: InputContainer) -> tuple[str, ...]:
     """The word for a colour profile without which colours look otherwise; () where there is none, or it says sRGB."""
     profile = data.get("ICC_PROFILE", b"")
-    if not profile and _is_still(container):
+    if not profile and holds_stills(container.format.name):
         profile = stored_profile(path)
     return ("colour profile",) if is_other_than_srgb(profile) else ()
 
@@ -277,24 +277,11 @@ def _sample_aspect(stream: VideoStream, opened: Fraction) -> Fraction:
     return shown or Fraction(1)
 
 
-def _header_rate(stream: VideoStream) -> Fraction | None:
-    for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate):
-        if exact(rate) > 0:
-            return exact(rate)
-    return None
-
-
 def _rate_is_real(container: InputContainer, stream: VideoStream) -> bool:
     """False for still pictures and for raw streams whose headers name no rate: libav then says 25."""
-    if _is_still(container):
+    if holds_stills(container.format.name):
         return False
     return not (container.format.name in RAW_STREAMS and not stream.codec_context.framerate)
-
-
-def _is_still(container: InputContainer) -> bool:
-    """Whether it is the file of one picture."""
-    name = container.format.name
-    return name == "image2" or name.endswith("_pipe")
 
 
 def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:

@@ -19,7 +19,7 @@ import av.error
 import numpy as np
 
 from slomo_cli.errors import InputError, printable
-from slomo_cli.media.clocks import MOST_REORDERED, exact
+from slomo_cli.media.clocks import MOST_REORDERED
 from slomo_cli.media.matroska import is_ordered
 from slomo_cli.media.names import missing
 from slomo_cli.media.read.edits import begun_before, odd_edits, only_edit
@@ -37,7 +37,7 @@ from slomo_cli.media.read.grid import (
     snapped,
 )
 from slomo_cli.media.read.sequence import DEFAULT_RATE, ImageSequence, open_picture
-from slomo_cli.media.read.source import RAW_STREAMS
+from slomo_cli.media.read.source import RAW_STREAMS, header_rates
 from slomo_cli.media.read.walk import Walk
 from slomo_cli.text import counted
 from slomo_cli.values import SourceTiming, VideoInfo
@@ -78,21 +78,20 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
             return replace(found, warnings=(*found.warnings, *(skipped if gaps else ())))
         walk = Walk(picture, info)
         walk.run()
-        stream = picture.stream
-        header_rates = [exact(rate) for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
+        rates = header_rates(picture.stream)
     if not walk.pictures_seen or not walk.packets:
         shown = f"'{printable(os.fspath(info.path))}'"
         raise InputError(f"{shown} has a video stream in which no picture can be decoded: the file is damaged")
     if info.rate_from_header is not None:
-        header_rates.insert(0, info.rate_from_header)
+        rates.insert(0, info.rate_from_header)
     # Raw MPEG-2 may say of pictures that they stand longer (3:2 pulldown).
     raw = info.container in RAW_STREAMS and (info.container != "mpegvideo" or walk.is_even)
     # Stills one after another in a file, as cameras write JPEGs, have their stamps of libav too.
     raw = raw or (info.is_of_stills and walk.packets > 1)
     made_up = raw or walk.stamps_are_counters()
     if 2 * len(walk.ticks) < walk.packets or made_up:
-        return _unstamped(walk.packets, rate, info, next(iter(header_rates), DEFAULT_RATE), stamped=False)
-    found = _stamped(walk, info, header_rates)
+        return _unstamped(walk.packets, rate, info, next(iter(rates), DEFAULT_RATE), stamped=False)
+    found = _stamped(walk, info, rates)
     if info.codec == "apng":
         found = _with_even_lengths(found, walk)
     if rate is not None:
@@ -114,7 +113,7 @@ def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fra
     return Timing(timing, Stamps(range(count), 1 / rate, None), warnings)
 
 
-def _stamped(walk: Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timing:
+def _stamped(walk: Walk, info: VideoInfo, rates: list[Fraction]) -> Timing:
     """A source with stamps: its recordings one after another, their pictures on one grid where there is one."""
     time_base = walk.time_base
     warnings: list[str] = []
@@ -122,16 +121,16 @@ def _stamped(walk: Walk, info: VideoInfo, header_rates: list[Fraction]) -> Timin
     continuous = len(parts) == 1
     earliest = int(parts[0][0])
     parts[0] = _from_first_seen(parts[0], walk.pictures_seen[0], warnings)
-    usual = pace(np.concatenate([np.diff(part) for part in parts]), time_base, header_rates)
+    usual = pace(np.concatenate([np.diff(part) for part in parts]), time_base, rates)
     ticks = ascending(np.concatenate(joined(parts, round(1 / (usual * time_base)))))
     if not continuous:
         warnings.append("the time stamps jump where recordings were joined; the parts were set one after another")
     elif repeated := len(walk.ticks) - len(np.unique(np.frombuffer(walk.ticks, np.int64))):
         warnings.append(f"{counted(repeated, 'picture')} left out: the time stamp is that of another")
 
-    grid = find_grid(ticks, time_base, header_rates, walk.packet_duration)
+    grid = find_grid(ticks, time_base, rates, walk.packet_duration)
     if grid is None and continuous and info.codec not in _TIMED_BY_HAND:
-        grid = even_but_first(ticks, time_base, header_rates)
+        grid = even_but_first(ticks, time_base, rates)
     grid = grid or film_grid(ticks, time_base)
     first_moved = grid.first_moved if grid else 0
     ticks[0] += first_moved
@@ -216,8 +215,8 @@ def _stamps_late(walk: Walk, info: VideoInfo, nominal: Fraction) -> Fraction:
         return (walk.ahead - 1) / nominal
     if "mov" in info.container and walk.hidden and not walk.joins:
         opening = int(np.argmin(walk.ticks))
-        exact = begun_before(info.path, info.stream_index, walk.places[opening])
-        if exact is not None and 0 < (late := (exact - walk.ticks[opening]) * walk.time_base) < 1 / nominal:
+        begun = begun_before(info.path, info.stream_index, walk.places[opening])
+        if begun is not None and 0 < (late := (begun - walk.ticks[opening]) * walk.time_base) < 1 / nominal:
             return late
     return Fraction(0)
 

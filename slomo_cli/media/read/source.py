@@ -75,6 +75,12 @@ def picture_stream(container: InputContainer, shown: str) -> VideoStream:
     return chosen
 
 
+def header_rates(stream: VideoStream) -> list[Fraction]:
+    """Pictures per second that the headers claim or libav guesses, the best guess first."""
+    told = (stream.guessed_rate, stream.average_rate, stream.base_rate)
+    return [rate for rate in map(exact, told) if rate > 0]
+
+
 def is_cover(stream: Stream) -> bool:
     """Whether a video stream is a picture about the file (cover art, thumbnails), not the film."""
     return bool(disposition_of(stream) & (_ATTACHED_PIC | _TIMED_THUMBNAILS))
