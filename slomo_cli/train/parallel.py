@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+import torch.distributed.nn  # before any group is made: imported later, its defaults would hold the group for good
+from torch import nn
 
 from slomo_cli.devices import choose_device
 from slomo_cli.errors import DeviceError, UsageError
@@ -22,7 +23,6 @@ class Team:
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
-        self._flat: Tensor | None = None
         # Decisions are numbers on the host: sent over GPUs, every step would wait for the one before.
         self._talk = dist.new_group(backend="gloo", timeout=PATIENCE) if size > 1 else None
 
@@ -57,7 +57,7 @@ class Team:
             grad.copy_(flat[start : start + grad.numel()].view_as(grad))
             start += grad.numel()
 
-    def share(self, tensors: Iterable[Tensor]) -> None:
+    def share(self, tensors: Iterable[torch.Tensor]) -> None:
         """The leader's values, everywhere."""
         if self.size > 1:
             for tensor in tensors:
@@ -66,6 +66,9 @@ class Team:
     def leave(self) -> None:
         """Say goodbye; after this the processes are on their own."""
         if self.size > 1 and dist.is_initialized():
+            # Groups end, and their threads are waited for, when nothing holds them: one that puts a tensor down
+            # while the interpreter is being taken apart aborts the process.
+            self._talk = None
             dist.destroy_process_group()
 
 

@@ -39,6 +39,8 @@ team.average_gradients([empty, lone])
     json.dumps([team.size, run.record["windows"], numbers, lone.grad.flatten().tolist()])
 )
 team.leave()
+names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
+assert not [name for name in names if "gloo" in name], names  # one still at work as Python ends aborts the process
 """
 
 
