@@ -64,6 +64,8 @@ def _is_rate_of_mpeg(codec: str, rate: Fraction) -> bool:
 
 def refuse_uneven(muxer: str, extension: str, codec: str, times: Iterable[Fraction]) -> None:
     """UsageError where pictures at these times, in seconds, would not be kept at them."""
+    if muxer == "image2":
+        raise UsageError("pictures in files of their own have no times: leave out --vfr keep, or write .mkv or .mp4")
     if muxer == "avi":
         raise UsageError("pictures in .avi all last equally long: leave out --vfr keep, or write .mkv or .mp4")
     if codec in _MPEG:
