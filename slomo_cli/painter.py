@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from slomo_cli.media.read.cuts import LONGEST_RUN, CutDetector, DuplicateFilter, PairKinds
+from slomo_cli.cuts import CutDetector, PairKinds
+from slomo_cli.repeats import LONGEST_RUN, DuplicateFilter
 from slomo_cli.timeline import Output, Plan, Step, moves_from, schedule
 from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 
 if TYPE_CHECKING:
+    from slomo_cli.cuts import Kind
     from slomo_cli.interpolate import Beside, Interpolator, Pending
-    from slomo_cli.media.read.cuts import Kind
     from slomo_cli.values import Plane
 
     _Judged = tuple[Step[Frame], Kind, Sequence[Beside | None]]

@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from slomo_cli.media.read.cuts import CutDetector, DuplicateFilter, same
+from slomo_cli.cuts import CutDetector, same
 from slomo_cli.media.read.decode import Decoder
+from slomo_cli.repeats import DuplicateFilter
 from slomo_cli.timeline import moves_from
 from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from slomo_cli.cuts import CutDetector
 from slomo_cli.errors import DeviceError
-from slomo_cli.media.read.cuts import CutDetector
 from slomo_cli.painter import Painter
 from slomo_cli.timeline import make_plan
 from slomo_cli.values import ColorInfo, Frame, PixelLayout, SourceTiming, TimeSettings

@@ -17,8 +17,8 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from slomo_cli.cuts import CutDetector, PairKinds
 from slomo_cli.evaluate.clips import Window
-from slomo_cli.media.read.cuts import CutDetector, PairKinds
 from slomo_cli.picture import RGB
 from slomo_cli.values import ComputeSettings, Frame
 

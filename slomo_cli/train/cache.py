@@ -276,11 +276,12 @@ def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, bool, npt.N
     down so that the short side is at most ``short_side``."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
-    from slomo_cli.media.read.cuts import CutDetector, DuplicateFilter
+    from slomo_cli.cuts import CutDetector
     from slomo_cli.media.read.decode import Decoder
     from slomo_cli.media.read.probe import probe
     from slomo_cli.media.read.scan import scan
     from slomo_cli.media.read.view import to_libav
+    from slomo_cli.repeats import DuplicateFilter
 
     info = probe(video)
     scale = min(1.0, short_side / min(info.width, info.height))

@@ -23,7 +23,7 @@ Part = Literal["train", "held-out"]
 
 STILL_CHANGE = 0.02
 """Mean luma change, 0..255, below which a frame shows the picture before it still. Decoding has left out repeats amid
-motion (``media.read.cuts.DuplicateFilter``); what stands still for longer, and the last frame before a cut, is left to
+motion (``repeats.DuplicateFilter``); what stands still for longer, and the last frame before a cut, is left to
 it."""
 UNEVEN = 1.75
 """A window whose longest frame step is more than so many times its shortest has lost frames and is left out."""

@@ -129,8 +129,8 @@ def test_help_takes_less_than_a_third_of_a_second() -> None:
 
 
 def test_defaults_that_are_decided_elsewhere_are_told_as_they_are() -> None:
+    from slomo_cli.cuts import CUT_THRESHOLD
     from slomo_cli.media.plan.codecs import CODECS, encoder_of
-    from slomo_cli.media.read.cuts import CUT_THRESHOLD
 
     text = " ".join(CliRunner().invoke(cli, ["convert", "--help"], terminal_width=80).output.split())
     h264, hevc, av1, vp9 = (encoder_of(CODECS[name][0]).crf for name in ("h264", "hevc", "av1", "vp9"))

@@ -12,6 +12,5 @@ Nothing here knows what will be written:
     stamps       stamps mended one by one          strays       stamps damaged on the way
     joins        where recordings were joined      edits        edit lists that change the speed
     decode       pictures in order, as planes      uniform      every picture as the first one is
-    deinterlace  whole pictures out of fields      cuts         cuts and repeats
-    view, still  pictures as people see them; still ones
+    deinterlace  whole pictures out of fields      view, still  pictures as people see them; still ones
 """

@@ -1,0 +1,156 @@
+"""Is this frame a repeat? Judged on small luma pictures as the frames stream by, a few of them ahead.
+
+A repeat is a frame that differs from the one before only as two encodings of the same picture differ, while the frames
+around it move: little change in absolute terms, and much less than the change on both sides nearby. What moves slowly
+between faster moments changes as little, but its steps add up; those of encoding do not.
+
+Differences are in 8-bit levels whatever the depth.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from math import inf
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slomo_cli.cuts import CutDetector, shrink
+from slomo_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from slomo_cli.cuts import Floats
+    from slomo_cli.values import Frame
+
+DUPLICATE_TOLERANCE = 3.0
+"""Levels the most changed parts of a repeat may differ by: what H.264 leaves at crf 23."""
+LONGEST_RUN = 5
+"""Repeats in a row that are still taken for a lower rate; more are a still picture."""
+LONGEST_HOLD = Fraction(1, 4)
+"""Seconds a picture may be shown to be taken for one of a lower rate; longer is a still picture."""
+
+_ADDS_UP = 0.5  # how much of the smaller of two steps is seen across both where something moves
+
+
+def difference(left: Floats, right: Floats) -> float:
+    """How much two small pictures differ where they differ most: levels, the mean over the four most changed blocks."""
+    if left.shape != right.shape:
+        return inf
+    apart = np.abs(left - right)
+    high, wide = min(8, apart.shape[0]), min(8, apart.shape[1])
+    rows, columns = apart.shape[0] // high, apart.shape[1] // wide
+    blocks = apart[: rows * high, : columns * wide].reshape(rows, high, columns, wide).mean(axis=(1, 3)).ravel()
+    most = min(4, len(blocks))
+    return float(np.partition(blocks, -most)[-most:].mean())
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A frame that waits for what comes after it, or (without its picture) one that was passed on or dropped."""
+
+    frame: Frame | None
+    seconds: Fraction
+    change: float
+    """From the frame before, as ``difference`` counts; infinite for the first frame."""
+    moves: bool = False
+    """Whether what changes from the frame before to this one, and from this one to the next, adds up."""
+
+
+class DuplicateFilter:
+    """Drops frames that repeat the one before, so that motion is spread over the time between distinct frames.
+
+    Cartoons drawn on twos and threes, 24 frames per second carried at 30, slow programs in a fast screen capture: a
+    repeat stands between changes much larger than its own, no more than ``max_run`` repeats follow each other, and
+    their picture stands no longer than LONGEST_HOLD. A longer run is a still picture and stays whole, so that it is
+    held and then moves. Slow even motion stays too (no change is much larger than the others), and the first and last
+    frame, and the last frame before a cut, so that the cut keeps its time.
+    """
+
+    def __init__(
+        self,
+        *,
+        enabled: bool = True,
+        tolerance: float = DUPLICATE_TOLERANCE,
+        max_run: int = LONGEST_RUN,
+        cut_threshold: float | None = None,
+        counted: tuple[Fraction, Fraction] | None = None,
+    ) -> None:
+        """``tolerance``: levels by which a repeat may differ (see ``difference``), if that is at most 2/5 of the
+        changes around it; where those are large, up to 8/3 of the tolerance and 4/25 of them. 0 knows exact repeats
+        only. Not ``enabled``, nothing is dropped. ``cut_threshold``: as CutDetector has it. ``counted``: from when to
+        before when repeats are counted; None: all. UsageError for negative numbers."""
+        if tolerance < 0 or max_run < 0:
+            raise UsageError(f"expected a duplicate tolerance and run of 0 or more, found {tolerance} and {max_run}")
+        self.enabled = enabled
+        self.tolerance = tolerance
+        self.max_run = max_run
+        self.count = 0
+        """Repeats dropped so far."""
+        self._counted = counted
+        self._cuts = CutDetector(cut_threshold)
+
+    def thin(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The frames that are no repeats, in order; up to ``max_run`` frames are read ahead and held."""
+        if not self.enabled or self.max_run == 0:
+            yield from frames
+            return
+        past: deque[_Seen] = deque(maxlen=self.max_run)
+        ahead: deque[_Seen] = deque()
+        before: Floats | None = None
+        last: Floats | None = None
+        for frame in frames:
+            small = shrink(frame, max(1, round(min(frame.planes[0].shape) / 180)), rows=3)
+            change = inf if last is None else difference(last, small)
+            if before is not None:
+                ahead[-1].moves = self._adds_up(ahead[-1].change, change, difference(before, small))
+            before, last = last, small
+            ahead.append(_Seen(frame, frame.pts_seconds, change))
+            if len(ahead) > self.max_run:
+                yield from self._pass(past, ahead)
+        while ahead:
+            yield from self._pass(past, ahead)
+
+    def _pass(self, past: deque[_Seen], ahead: deque[_Seen]) -> Iterator[Frame]:
+        """Move the first of the waiting frames to the past: onwards, or dropped."""
+        seen = ahead.popleft()
+        assert seen.frame is not None
+        if self._repeats(past, seen, ahead):
+            self.count += self._counted is None or self._counted[0] <= seen.seconds < self._counted[1]
+        else:
+            yield seen.frame
+        seen.frame = None
+        past.append(seen)
+
+    def _repeats(self, past: deque[_Seen], seen: _Seen, ahead: deque[_Seen]) -> bool:
+        if not ahead or not past or seen.change > self.tolerance * 8 / 3:
+            return False
+        back = forth = 0  # repeats (or the like) before and after this one, up to the changes that bound the run
+        while not self._outdoes(past[-1 - back].change, seen.change):
+            back += 1
+            if back == len(past):
+                return False
+        while forth < len(ahead) and not self._outdoes(ahead[forth].change, seen.change):
+            forth += 1
+        run = (*islice(reversed(past), back), seen, *islice(ahead, forth))
+        if len(run) > self.max_run or any(each.moves for each in run):
+            return False
+        if forth == len(ahead) and past[-1 - back].change == inf:
+            return False  # begin and end of a film are no changes: all of it moves as little
+        if ahead[min(forth, len(ahead) - 1)].seconds - past[-1 - back].seconds > LONGEST_HOLD:
+            return False
+        following = ahead[0].frame
+        assert seen.frame is not None and following is not None
+        return forth > 0 or not self._cuts.is_cut(seen.frame, following)
+
+    def _adds_up(self, first: float, second: float, both: float) -> bool:
+        """Whether two changes in a row, and the change across both, are those of something that moves."""
+        return max(first, second) > self.tolerance and both - max(first, second) > _ADDS_UP * min(first, second)
+
+    def _outdoes(self, change: float, repeat: float) -> bool:
+        """Whether a change is so much larger than another that it is motion and the other none."""
+        allowed = min(self.tolerance * 8 / 3, max(min(self.tolerance, change * 0.4), change * 0.16))
+        return change > repeat and repeat <= allowed
