@@ -245,6 +245,24 @@ def test_times_that_the_target_would_change(make: Callable[..., Path], run: Conv
     assert run(source, tmp_path / "out.mp4", vfr="keep", factor=1).frames_out == 6
 
 
+def test_pauses_in_a_transport_stream(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    """Long ones are shown as joins of recordings."""
+    near, far = (
+        make(
+            f"{pause}.mkv",
+            *("-f", "lavfi", "-i", rf"testsrc2=s=64x48:r=25,trim=end_frame=12,setpts=PTS+gte(N\,6)*{pause}/TB"),
+            *("-fps_mode", "passthrough", "-c:v", "ffv1"),
+        )
+        for pause in (9, 11)
+    )
+
+    run(near, tmp_path / "out.ts", vfr="keep", factor=2)
+    timing = scan(probe(tmp_path / "out.ts")).timing
+    assert timing.frames_from_packets == 24 and float(timing.duration) == pytest.approx(18.96, abs=0.1)
+    with pytest.raises(UsageError, match=r"more than 10 seconds in \.ts.*or write \.mp4"):
+        run(far, tmp_path / "out.ts", vfr="keep", factor=2)
+
+
 def test_uneven_times_in_mpeg_4(clip: Clip, run: Convert, tmp_path: Path) -> None:
     """It counts at most 65535 ticks of a second."""
     source, out = clip("free.mp4"), tmp_path / "out.mp4"

@@ -13,6 +13,8 @@ from slomo_cli.media.plan.wishes import UserOption
 _MILLISECOND = Fraction(1, 1000)
 _MILLISECONDS = frozenset({"matroska", "webm", "webp", "avi"})
 """Muxers that lay pictures nearer than a millisecond upon each other, or (AVI) show them slower."""
+_LONGEST_PAUSE_IN_TS = Fraction(10)
+"""Seconds; a longer one is taken for a join of two recordings, by FFmpeg as by slomo."""
 _GIF_RATE = 100
 """GIF counts in hundredths of a second."""
 _MPEG = frozenset({"mpeg1video", "mpeg2video"})
@@ -73,5 +75,10 @@ def refuse_uneven(muxer: str, extension: str, codec: str, times: Iterable[Fracti
     if muxer in _MILLISECONDS and any(after - before < _MILLISECOND for before, after in pairwise(times)):
         raise UsageError(
             f"pictures in .{extension} lie a millisecond apart at least, and some here are nearer: "
+            "leave out --vfr keep, or write .mp4"
+        )
+    if muxer == "mpegts" and any(after - before > _LONGEST_PAUSE_IN_TS for before, after in pairwise(times)):
+        raise UsageError(
+            f"a pause of more than {_LONGEST_PAUSE_IN_TS} seconds in .{extension} is taken for a join of recordings: "
             "leave out --vfr keep, or write .mp4"
         )
