@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import pairwise
@@ -13,8 +14,11 @@ from slomo_cli.media.plan.wishes import UserOption
 _MILLISECOND = Fraction(1, 1000)
 _MILLISECONDS = frozenset({"matroska", "webm", "webp", "avi"})
 """Muxers that lay pictures nearer than a millisecond upon each other, or (AVI) show them slower."""
-_LONGEST_PAUSE_IN_TS = Fraction(10)
-"""Seconds; a longer one is taken for a join of two recordings, by FFmpeg as by slomo."""
+_LONGEST_DELAY_IN_TS = Fraction(10)
+"""Seconds a picture may wait between decoding and showing (ITU-T H.222.0, 2.14.3). A longer step of the clock is a join
+of two recordings, for FFmpeg too."""
+_REORDERED = 9
+"""Pictures that are shown between the decoding and the showing of one: found with x265 at its slowest, x264 has 5."""
 _GIF_RATE = 100
 """GIF counts in hundredths of a second."""
 _MPEG = frozenset({"mpeg1video", "mpeg2video"})
@@ -77,8 +81,18 @@ def refuse_uneven(muxer: str, extension: str, codec: str, times: Iterable[Fracti
             f"pictures in .{extension} lie a millisecond apart at least, and some here are nearer: "
             "leave out --vfr keep, or write .mp4"
         )
-    if muxer == "mpegts" and any(after - before > _LONGEST_PAUSE_IN_TS for before, after in pairwise(times)):
+    if muxer == "mpegts" and _longest(times, _REORDERED) > _LONGEST_DELAY_IN_TS:
         raise UsageError(
-            f"a pause of more than {_LONGEST_PAUSE_IN_TS} seconds in .{extension} is taken for a join of recordings: "
+            f"pauses of more than {_LONGEST_DELAY_IN_TS} seconds in .{extension} are taken for joins of recordings: "
             "leave out --vfr keep, or write .mp4"
         )
+
+
+def _longest(times: Iterable[Fraction], steps: int) -> Fraction:
+    """The longest time that so many steps in a row take."""
+    longest = Fraction(0)
+    last: deque[Fraction] = deque(maxlen=steps + 1)
+    for time in times:
+        last.append(time)
+        longest = max(longest, time - last[0])
+    return longest
