@@ -107,6 +107,19 @@ def test_frames_in_natural_order(tmp_path: Path) -> None:
         np.testing.assert_array_equal(picture, moving(index))
 
 
+def test_missing_numbers_are_missing_frames(tmp_path: Path) -> None:
+    """A truth beside a gap is measured at its own time, not half way, and the gap is told."""
+    numbers = [1, 2, 4, 5, 6]
+    write_pictures(tmp_path, *map(moving, numbers), names=[f"f{number}.png" for number in numbers])
+
+    dataset = open_dataset(tmp_path)
+
+    first, second = dataset.windows()
+    assert (first.timesteps, second.timesteps) == ((Fraction(1, 3),), (HALF,))
+    assert first.after is not None and first.after[1] == Fraction(2, 3)
+    assert len(dataset.notes) == 1 and "leave out 1 (3); times go by the numbers" in dataset.notes[0]
+
+
 def test_a_window_knows_the_pictures_given_beside_it(tmp_path: Path) -> None:
     """Those of the windows before and after; what is left over at the end is given to nobody."""
     write_pictures(tmp_path, *[moving(i) for i in range(9)], names=[f"{i}.png" for i in range(9)])
