@@ -217,11 +217,14 @@ def test_scores_are_told_before_a_sheet_that_cannot_be_drawn(
     assert "set: 2 triplets" in result.stdout and json.loads((tmp_path / "out.json").read_text())["sets"]
 
 
-@pytest.mark.parametrize("damage", ["another size", "no picture"])
+@pytest.mark.parametrize("damage", ["another size", "no picture", "too small"])
 def test_one_bad_triplet_is_told_and_left_out(triplets: Path, tmp_path: Path, damage: str) -> None:
     bad = triplets / "1" / "frame_02.png"
     if damage == "another size":
         write_pictures(bad.parent, moving(0, size=(30, 48)), names=[bad.name])
+    elif damage == "too small":  # for SSIM
+        names = ["frame_00.png", "frame_01_gt.png", bad.name]
+        write_pictures(bad.parent, *[moving(k, size=(8, 48)) for k in range(3)], names=names)
     else:
         bad.write_bytes(b"nothing")
     options = ["--weights", "none", "--against", "blend", "--json", tmp_path / "out.json", "--progress", "json"]
