@@ -217,14 +217,11 @@ def test_scores_are_told_before_a_sheet_that_cannot_be_drawn(
     assert "set: 2 triplets" in result.stdout and json.loads((tmp_path / "out.json").read_text())["sets"]
 
 
-@pytest.mark.parametrize("damage", ["another size", "no picture", "too small"])
+@pytest.mark.parametrize("damage", ["another size", "no picture"])
 def test_one_bad_triplet_is_told_and_left_out(triplets: Path, tmp_path: Path, damage: str) -> None:
     bad = triplets / "1" / "frame_02.png"
     if damage == "another size":
         write_pictures(bad.parent, moving(0, size=(30, 48)), names=[bad.name])
-    elif damage == "too small":  # for SSIM
-        names = ["frame_00.png", "frame_01_gt.png", bad.name]
-        write_pictures(bad.parent, *[moving(k, size=(8, 48)) for k in range(3)], names=names)
     else:
         bad.write_bytes(b"nothing")
     options = ["--weights", "none", "--against", "blend", "--json", tmp_path / "out.json", "--progress", "json"]
@@ -235,6 +232,13 @@ def test_one_bad_triplet_is_told_and_left_out(triplets: Path, tmp_path: Path, da
     assert [failure["clip"] for failure in scored["failures"]] == ["1"]
     errors = [json.loads(line) for line in result.stderr.splitlines() if '"error"' in line]
     assert errors[0]["text"].startswith(scored["failures"][0]["text"][:20]) and "1 of 2 clips" in errors[1]["text"]
+
+
+def test_a_pair_too_small_for_ssim_is_not_counted(triplets: Path) -> None:
+    names = ["frame_00.png", "frame_01_gt.png", "frame_02.png"]
+    write_pictures(triplets / "1", *[moving(k, size=(8, 48)) for k in range(3)], names=names)
+    result = run(triplets, "--weights", "none", "--against", "blend")
+    assert result.exit_code == 3 and "set: 1 triplet" in result.stdout and "1: SSIM needs pictures" in result.stderr
 
 
 def test_a_sequence_that_changes_its_size_is_measured_until_there(tmp_path: Path) -> None:
