@@ -134,7 +134,7 @@ def evaluate(
 def _measure(
     clip: Clip, share: int, runs: Sequence[_Run], advance: Callable[[int], None]
 ) -> tuple[int, list[SlomoError]]:
-    """Every run on the first ``share`` windows of a clip: how many were measured, and what ended it, or a run, early."""
+    """Every run on the first ``share`` windows of a clip: how many were measured; what ended it, or a run, early."""
     able = list(runs)
     measured = 0
     met: list[SlomoError] = []
