@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.pixels import copy_planes, layout_of
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from slomo_cli.values import Plane
 
 
+_EXACT = (
+    Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
+)
+"""How libav makes RGB of YUV: as decoders of JPEG do. By its own choice it repeats colours in blocks, a level too dark."""
+
+
 def read_picture(path: Path) -> RGB:
     """A still as (height, width, 3) ``uint8``; transparency is left out. InputError where it is none."""
     try:
@@ -35,7 +41,7 @@ def read_picture(path: Path) -> RGB:
     layout = layout_of(frame.format.name)
     if _is_deep(layout):
         return _rounded(copy_planes(frame, layout), layout)
-    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    return np.asarray(frame.reformat(format="rgb24", interpolation=_EXACT).to_ndarray(), np.uint8)
 
 
 def _is_deep(layout: PixelLayout) -> bool:
@@ -76,7 +82,7 @@ class VideoPictures:
                 if _is_deep(frame.layout) and not frame.color.is_limited(frame.layout):
                     picture = _rounded(frame.planes, frame.layout)
                 else:
-                    shown = reformatter.reformat(to_libav(frame), format="rgb24").to_ndarray()
-                    picture = np.asarray(shown, np.uint8)
+                    shown = reformatter.reformat(to_libav(frame), format="rgb24", interpolation=_EXACT)
+                    picture = np.asarray(shown.to_ndarray(), np.uint8)
                 yield frame.pts_seconds, picture
             self._met = tuple(decoder.warnings)

@@ -333,6 +333,31 @@ def test_yuv_video_that_states_no_matrix_is_read_as_a_conversion_reads_it(
     assert np.abs(picture.astype(int) - color).max() <= 2
 
 
+@pytest.mark.parametrize("read", ["still", "video"])
+def test_colours_of_coarser_chroma_run_on_between_its_samples(tmp_path: Path, read: str) -> None:
+    """In 4:2:0 no row repeats another, and no channel is darker than the formula of BT.601 has it."""
+    luma, ramp = np.full((48, 32), 120, np.uint8), np.arange(80, 176, 4, dtype=np.uint8)[:, None]
+    chroma = ramp.repeat(16, 1)
+    frame = av.VideoFrame.from_ndarray(np.concatenate((luma, chroma.reshape(12, 32), chroma.reshape(12, 32))), "yuv420p")
+    frame.colorspace, frame.color_range, frame.pts = 5, 2, 0
+    path = tmp_path / ("c.jpg" if read == "still" else "c.mkv")
+    with av.open(str(path), "w", format="image2" if read == "still" else "matroska") as container:
+        stream = container.add_stream("mjpeg" if read == "still" else "ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.color_range, stream.codec_context.colorspace = 2, 5
+        stream.codec_context.qmin = stream.codec_context.qmax = 1
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+
+    picture = read_picture(path) if read == "still" else next(iter(VideoPictures(path)))[1]
+
+    rows = (np.arange(2, 46) - 0.5) / 2  # whose places among those of the chroma lie between two of them
+    colour = np.interp(rows, np.arange(24), ramp[:, 0]) - 128
+    expected = 120 + np.stack((1.402 * colour, -(0.344136 + 0.714136) * colour, 1.772 * colour), axis=-1)
+    off = picture[2:46, 16] - expected
+    assert np.abs(off).max() <= 1.5 and np.abs(off.mean(0)).max() <= 0.3
+
+
 def test_still_pictures_of_other_kinds(tmp_path: Path) -> None:
     """A name with a pattern in it is one file; gray pictures become RGB."""
     path = tmp_path / "a%03d.png"
