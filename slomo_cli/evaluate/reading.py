@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _EXACT = (
     Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
 )
-"""How libav makes RGB of YUV: as decoders of JPEG do. By its own choice it repeats colours in blocks, a level too dark."""
+"""How libav makes RGB of YUV: as decoders of JPEG do. Left to itself it repeats colours in blocks, a level too dark."""
 
 
 def read_picture(path: Path) -> RGB:

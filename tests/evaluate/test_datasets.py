@@ -337,8 +337,8 @@ def test_yuv_video_that_states_no_matrix_is_read_as_a_conversion_reads_it(
 def test_colours_of_coarser_chroma_run_on_between_its_samples(tmp_path: Path, read: str) -> None:
     """In 4:2:0 no row repeats another, and no channel is darker than the formula of BT.601 has it."""
     luma, ramp = np.full((48, 32), 120, np.uint8), np.arange(80, 176, 4, dtype=np.uint8)[:, None]
-    chroma = ramp.repeat(16, 1)
-    frame = av.VideoFrame.from_ndarray(np.concatenate((luma, chroma.reshape(12, 32), chroma.reshape(12, 32))), "yuv420p")
+    chroma = ramp.repeat(16, 1).reshape(12, 32)
+    frame = av.VideoFrame.from_ndarray(np.concatenate((luma, chroma, chroma)), "yuv420p")
     frame.colorspace, frame.color_range, frame.pts = 5, 2, 0
     path = tmp_path / ("c.jpg" if read == "still" else "c.mkv")
     with av.open(str(path), "w", format="image2" if read == "still" else "matroska") as container:
