@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.media.pixels import copy_planes, layout_of
@@ -17,7 +17,7 @@ from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.source import PictureTrack, first_picture
-from slomo_cli.media.read.view import to_libav
+from slomo_cli.media.read.view import EXACT, to_libav
 from slomo_cli.picture import RGB
 from slomo_cli.values import PixelLayout
 
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from slomo_cli.values import Plane
 
 
-_EXACT = (
-    Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
-)
-"""How libav makes RGB of YUV: as decoders of JPEG do. Left to itself it repeats colours in blocks, a level too dark."""
+_BILINEAR = 2
+"""SWS_BILINEAR: colours between samples as decoders of JPEG have them."""
 
 
 def read_picture(path: Path) -> RGB:
@@ -41,7 +39,7 @@ def read_picture(path: Path) -> RGB:
     layout = layout_of(frame.format.name)
     if _is_deep(layout):
         return _rounded(copy_planes(frame, layout), layout)
-    return np.asarray(frame.reformat(format="rgb24", interpolation=_EXACT).to_ndarray(), np.uint8)
+    return np.asarray(frame.reformat(format="rgb24", interpolation=_BILINEAR | EXACT).to_ndarray(), np.uint8)
 
 
 def _is_deep(layout: PixelLayout) -> bool:
@@ -82,7 +80,7 @@ class VideoPictures:
                 if _is_deep(frame.layout) and not frame.color.is_limited(frame.layout):
                     picture = _rounded(frame.planes, frame.layout)
                 else:
-                    shown = reformatter.reformat(to_libav(frame), format="rgb24", interpolation=_EXACT)
+                    shown = reformatter.reformat(to_libav(frame), format="rgb24", interpolation=_BILINEAR | EXACT)
                     picture = np.asarray(shown.to_ndarray(), np.uint8)
                 yield frame.pts_seconds, picture
             self._met = tuple(decoder.warnings)
