@@ -449,7 +449,9 @@ def _single_thread() -> None:
 
 
 def _times(timesteps: Iterable[Fraction | float]) -> list[float]:
-    """Every timestep as a float; UsageError for one that is no time between two pictures."""
+    """Every timestep as a float; UsageError for one that is no time between two pictures, and for no row of them."""
+    if not isinstance(timesteps, Iterable):
+        raise UsageError(f"expected timesteps such as [0.25, 0.5], found {timesteps!r}")
     times = []
     for t in timesteps:
         try:

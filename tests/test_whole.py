@@ -57,6 +57,18 @@ def test_what_a_killed_process_left_under_the_name_of_its_own_is_replaced(tmp_pa
     assert (tmp_path / "a").read_text() == "new" and list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
+def test_what_a_killed_process_left_goes_with_the_files_of_its_writer(tmp_path: Path) -> None:
+    """safetensors writes to a file of its own, beside the one it is told, by a name that nobody knows."""
+    (tmp_path / "a.part").mkdir()
+    (tmp_path / "a.part" / ".tmpX9q").write_text("half of it")
+
+    with whole(tmp_path / "a", "a.part") as new:
+        (new.parent / ".tmpB2k").write_text("new")
+        os.replace(new.parent / ".tmpB2k", new)
+
+    assert (tmp_path / "a").read_text() == "new" and list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
 @pytest.mark.parametrize(("number", "matters"), [(errno.EIO, True), (errno.ENOSPC, True), (errno.EINVAL, False)])
 def test_a_disk_that_does_not_take_it_is_heard(
     tmp_path: Path, number: int, matters: bool, monkeypatch: pytest.MonkeyPatch

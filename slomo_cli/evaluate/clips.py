@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from slomo_cli.errors import InputError, printable
+from slomo_cli.media.names import missing, numbers_of
 from slomo_cli.picture import RGB
 
 
@@ -83,20 +84,26 @@ class TripletClip:
 
 @dataclass(frozen=True)
 class FramesClip:
-    """Consecutive frames, one file each."""
+    """Frames at an even pace, one file each; where numbers are missing among those of the files, so are frames."""
 
     name: str
     files: tuple[Path, ...]
     factor: int
-    notes: ClassVar[tuple[str, ...]] = ()
 
     def __len__(self) -> int:
         return max(0, len(self.files) - 1) // self.factor
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As ``Clip.notes``."""
+        gaps = missing(self.files)
+        return (f"the numbers of the pictures leave out {gaps}; times go by the numbers",) if gaps else ()
+
     def windows(self) -> Iterator[Window]:
         from slomo_cli.evaluate.reading import read_picture
 
-        frames = ((Fraction(i), read_picture(path)) for i, path in enumerate(self.files))
+        times = numbers_of(self.files) if missing(self.files) else range(len(self.files))
+        frames = ((Fraction(time), read_picture(path)) for time, path in zip(times, self.files, strict=True))
         yield from cut_windows(self.name, frames, self.factor)
 
 

@@ -17,12 +17,16 @@ from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.source import PictureTrack, first_picture
-from slomo_cli.media.read.view import to_libav
+from slomo_cli.media.read.view import EXACT, to_libav
 from slomo_cli.picture import RGB
 from slomo_cli.values import PixelLayout
 
 if TYPE_CHECKING:
     from slomo_cli.values import Plane
+
+
+_BILINEAR = 2
+"""SWS_BILINEAR: colours between samples as decoders of JPEG have them."""
 
 
 def read_picture(path: Path) -> RGB:
@@ -35,7 +39,7 @@ def read_picture(path: Path) -> RGB:
     layout = layout_of(frame.format.name)
     if _is_deep(layout):
         return _rounded(copy_planes(frame, layout), layout)
-    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    return np.asarray(frame.reformat(format="rgb24", interpolation=_BILINEAR | EXACT).to_ndarray(), np.uint8)
 
 
 def _is_deep(layout: PixelLayout) -> bool:
@@ -76,7 +80,7 @@ class VideoPictures:
                 if _is_deep(frame.layout) and not frame.color.is_limited(frame.layout):
                     picture = _rounded(frame.planes, frame.layout)
                 else:
-                    shown = reformatter.reformat(to_libav(frame), format="rgb24").to_ndarray()
-                    picture = np.asarray(shown, np.uint8)
+                    shown = reformatter.reformat(to_libav(frame), format="rgb24", interpolation=_BILINEAR | EXACT)
+                    picture = np.asarray(shown.to_ndarray(), np.uint8)
                 yield frame.pts_seconds, picture
             self._met = tuple(decoder.warnings)

@@ -124,8 +124,8 @@ def evaluate(
         pairs = 0
         failures: list[tuple[str, SlomoError]] = [*dataset.closed]
         for clip, share in dataset.shares(limit):
-            read, met = _measure(clip, share, runs, advance)
-            pairs += read
+            measured, met = _measure(clip, share, runs, advance)
+            pairs += measured
             failures += [(clip.name, error) for error in met]
         results.append(SetResult(dataset, pairs, [run.result() for run in runs], failures))
     return results
@@ -134,13 +134,12 @@ def evaluate(
 def _measure(
     clip: Clip, share: int, runs: Sequence[_Run], advance: Callable[[int], None]
 ) -> tuple[int, list[SlomoError]]:
-    """Every run on the first ``share`` windows of a clip: how many were read, and what ended it, or a run, early."""
+    """Every run on the first ``share`` windows of a clip: how many were measured; what ended it, or a run, early."""
     able = list(runs)
-    read = 0
+    measured = 0
     met: list[SlomoError] = []
     try:
         for window in islice(clip.windows(), share):
-            read += 1
             for run in runs:
                 try:
                     if run in able:
@@ -149,9 +148,10 @@ def _measure(
                     met.append(error)
                     able.remove(run)
                 advance(len(window.timesteps))
+            measured += 1
     except InputError as error:
         met.append(error)
-    return read, met
+    return measured, met
 
 
 def score_method(method: Method, dataset: Dataset, limit: int | None = None) -> Scores:

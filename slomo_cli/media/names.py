@@ -110,22 +110,26 @@ def _folder(folder: Path) -> tuple[Path, ...]:
 def missing(files: tuple[Path, ...]) -> str:
     """Numbers left out between the first and the last, as words such as ``3 (7, 9 to 10)``; '' when there are none.
 
-    The number is the only part of the names that changes. Names without one, or whose numbers leap so far that they
-    count something else (time stamps), miss nothing.
+    Names without one number, or whose numbers leap so far that they count something else (time stamps), miss nothing.
     """
-    names = [re.split(r"(\d+)", file.name) for file in files]
-    if len({len(parts) for parts in names}) != 1:
-        return ""
-    changing = [place for place, column in enumerate(zip(*names, strict=True)) if len(set(column)) > 1]
-    if len(changing) != 1 or changing[0] % 2 == 0:
-        return ""
-    numbers = sorted(int(parts[changing[0]]) for parts in names)
+    numbers = sorted(numbers_of(files))
     gaps = [(low + 1, high - 1) for low, high in itertools.pairwise(numbers) if high > low + 1]
     count = sum(high - low + 1 for low, high in gaps)
     if not gaps or count > len(files):
         return ""
     shown = [f"{low}" if low == high else f"{low} to {high}" for low, high in gaps[:_GAPS_SHOWN]]
     return f"{count} ({', '.join(shown)}{', ...' * (len(gaps) > _GAPS_SHOWN)})"
+
+
+def numbers_of(files: tuple[Path, ...]) -> tuple[int, ...]:
+    """The number of every file that is the only part of the names that changes; () where there is none."""
+    names = [re.split(r"(\d+)", file.name) for file in files]
+    if len({len(parts) for parts in names}) != 1:
+        return ()
+    changing = [place for place, column in enumerate(zip(*names, strict=True)) if len(set(column)) > 1]
+    if len(changing) != 1 or changing[0] % 2 == 0:
+        return ()
+    return tuple(int(parts[changing[0]]) for parts in names)
 
 
 def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:

@@ -173,7 +173,7 @@ def _read_header(path: Path) -> dict[str, Any]:
             header = json.loads(file.read(length))
     except OSError as error:
         raise WeightsError(f"cannot read the weights {shown}: {error.strerror or error}") from error
-    except ValueError as error:  # not JSON, not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, braces beyond all sense
         raise WeightsError(f"expected a safetensors file, found a broken header in {shown}: {error}") from error
     if not isinstance(header, dict):
         raise WeightsError(f"expected a safetensors file, found a broken header in {shown}")
@@ -195,7 +195,7 @@ def _network_of(path: Path, header: Mapping[str, Any]) -> tuple[str, dict[str, A
     try:
         said = json.loads(text)
         preset, config, record = said["preset"], said["config"], said["record"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"the header of {printable(path)} is damaged ({error!r}): get it again") from error
     if not (isinstance(preset, str) and isinstance(config, dict) and isinstance(record, dict)):
         raise WeightsError(f"the header of {printable(path)} is damaged: preset, config or record is of another kind")

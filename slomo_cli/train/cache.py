@@ -208,7 +208,8 @@ def _load(video: Path, picture_file: Path, record_file: Path, short_side: int, s
         if shape[0] and picture_file.stat().st_size != shape[0] * shape[1] * shape[2]:
             raise ValueError("the pictures are cut short")
         frames = np.memmap(picture_file, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    # RuntimeError: damage that looks to `zipfile` like what it knows and cannot read, such as encryption.
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise SlomoError(
             f"the training cache {printable(record_file)} is damaged ({error}); remove it to decode the video again"
         ) from error

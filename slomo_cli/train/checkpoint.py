@@ -25,7 +25,7 @@ from slomo_cli.text import first_line
 from slomo_cli.whole import whole
 
 _PART = re.compile(r"\.part-(\d+)-of-(\d+)")
-_UNREADABLE = (OSError, SafetensorError, KeyError, ValueError)
+_UNREADABLE = (OSError, SafetensorError, KeyError, ValueError, RecursionError)
 
 
 def save_checkpoint(

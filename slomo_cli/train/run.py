@@ -25,7 +25,7 @@ from slomo_cli.train.loop import CHECKPOINT, Run
 from slomo_cli.train.parallel import Team, join
 from slomo_cli.train.perceptual import Input, PerceptualFeatures, load_features
 from slomo_cli.train.record import WEIGHTS, export, machine, write_record
-from slomo_cli.train.settings import TrainSettings, check
+from slomo_cli.train.settings import PRESETS, TrainSettings, check
 from slomo_cli.train.store import Place
 
 
@@ -206,9 +206,9 @@ def _loaded(request: Request, init: str) -> tuple[nn.Module, dict[str, Any]]:
     """The network of the weights to begin with, and its config."""
     loaded = weights.load(init)
     if loaded.preset != request.settings.preset:
-        raise UsageError(
-            f"--init: {printable(init)} is a network of preset {loaded.preset}; use --preset {loaded.preset}"
-        )
+        trained = loaded.preset in PRESETS
+        advice = f"use --preset {loaded.preset}" if trained else f"slomo trains {' and '.join(PRESETS)} only"
+        raise UsageError(f"--init: {printable(init)} is a network of preset {loaded.preset}; {advice}")
     if request.config and dict(request.config) != dict(loaded.config):
         raise UsageError(f"--init: {printable(init)} has its own sizes {dict(loaded.config)}; leave out --net")
     return loaded.model.train().requires_grad_(True), dict(loaded.config)

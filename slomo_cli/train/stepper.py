@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,28 @@ def _enlarged(flow: Tensor, cell: int) -> Tensor:
 def can_leave_out(device: torch.device) -> bool:
     """Whether the fused optimizer leaves a step out there when told to; MPS has one that did not hear it for years."""
     return device.type in ("cpu", "cuda")
+
+
+@contextmanager
+def in_one_order(device: torch.device) -> Iterator[None]:
+    """Have torch add up gradients in one order on a CPU, so that the same step gives the same bits again.
+
+    Threads that share the work of going back through an indexing add to one place as they come: where a window with
+    three targets or more fell to two threads, the last bits were left to chance. GPUs have no such way back through a
+    warp.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    beside: Any = torch.utils.deterministic
+    before, filling = torch.are_deterministic_algorithms_enabled(), beside.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    beside.fill_uninitialized_memory = False  # takes time, and is for finding mistakes
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        beside.fill_uninitialized_memory = filling
 
 
 class Stepper:
@@ -154,7 +177,8 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         try:
             total, parts = self._forward(batch, magnify)
-            total.backward()
+            with in_one_order(self.device):
+                total.backward()
         except torch.OutOfMemoryError:
             raise
         except Exception as error:

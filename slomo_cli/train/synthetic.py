@@ -39,6 +39,7 @@ def load_photos(paths: Sequence[Path], short_side: int = 512) -> dict[Path, npt.
     from av.video.reformatter import Interpolation
 
     from slomo_cli.media.read.source import PictureTrack, first_picture
+    from slomo_cli.media.read.view import EXACT
 
     photos = {}
     for path in paths:
@@ -47,7 +48,7 @@ def load_photos(paths: Sequence[Path], short_side: int = 512) -> dict[Path, npt.
                 frame = first_picture(source, printable(path))
                 scale = min(1.0, short_side / min(frame.width, frame.height))
                 size = max(2, round(frame.width * scale)), max(2, round(frame.height * scale))
-                array = frame.reformat(*size, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
+                array = frame.reformat(*size, "rgb24", interpolation=Interpolation.AREA | EXACT).to_ndarray()
         except (InputError, ValueError):
             continue
         if min(array.shape[:2]) >= 64:

@@ -107,6 +107,19 @@ def test_frames_in_natural_order(tmp_path: Path) -> None:
         np.testing.assert_array_equal(picture, moving(index))
 
 
+def test_missing_numbers_are_missing_frames(tmp_path: Path) -> None:
+    """A truth beside a gap is measured at its own time, not half way, and the gap is told."""
+    numbers = [1, 2, 4, 5, 6]
+    write_pictures(tmp_path, *map(moving, numbers), names=[f"f{number}.png" for number in numbers])
+
+    dataset = open_dataset(tmp_path)
+
+    first, second = dataset.windows()
+    assert (first.timesteps, second.timesteps) == ((Fraction(1, 3),), (HALF,))
+    assert first.after is not None and first.after[1] == Fraction(2, 3)
+    assert len(dataset.notes) == 1 and "leave out 1 (3); times go by the numbers" in dataset.notes[0]
+
+
 def test_a_window_knows_the_pictures_given_beside_it(tmp_path: Path) -> None:
     """Those of the windows before and after; what is left over at the end is given to nobody."""
     write_pictures(tmp_path, *[moving(i) for i in range(9)], names=[f"{i}.png" for i in range(9)])
@@ -318,6 +331,31 @@ def test_yuv_video_that_states_no_matrix_is_read_as_a_conversion_reads_it(
     assert probe(path).color.matrix == 2
     ((_, picture),) = list(VideoPictures(path))
     assert np.abs(picture.astype(int) - color).max() <= 2
+
+
+@pytest.mark.parametrize("read", ["still", "video"])
+def test_colours_of_coarser_chroma_run_on_between_its_samples(tmp_path: Path, read: str) -> None:
+    """In 4:2:0 no row repeats another, and no channel is darker than the formula of BT.601 has it."""
+    luma, ramp = np.full((48, 32), 120, np.uint8), np.arange(80, 176, 4, dtype=np.uint8)[:, None]
+    chroma = ramp.repeat(16, 1).reshape(12, 32)
+    frame = av.VideoFrame.from_ndarray(np.concatenate((luma, chroma, chroma)), "yuv420p")
+    frame.colorspace, frame.color_range, frame.pts = 5, 2, 0
+    path = tmp_path / ("c.jpg" if read == "still" else "c.mkv")
+    with av.open(str(path), "w", format="image2" if read == "still" else "matroska") as container:
+        stream = container.add_stream("mjpeg" if read == "still" else "ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.color_range, stream.codec_context.colorspace = 2, 5
+        stream.codec_context.qmin = stream.codec_context.qmax = 1
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+
+    picture = read_picture(path) if read == "still" else next(iter(VideoPictures(path)))[1]
+
+    rows = (np.arange(2, 46) - 0.5) / 2  # whose places among those of the chroma lie between two of them
+    colour = np.interp(rows, np.arange(24), ramp[:, 0]) - 128
+    expected = 120 + np.stack((1.402 * colour, -(0.344136 + 0.714136) * colour, 1.772 * colour), axis=-1)
+    off = picture[2:46, 16] - expected
+    assert np.abs(off).max() <= 1.5 and np.abs(off.mean(0)).max() <= 0.3
 
 
 def test_still_pictures_of_other_kinds(tmp_path: Path) -> None:

@@ -234,6 +234,13 @@ def test_one_bad_triplet_is_told_and_left_out(triplets: Path, tmp_path: Path, da
     assert errors[0]["text"].startswith(scored["failures"][0]["text"][:20]) and "1 of 2 clips" in errors[1]["text"]
 
 
+def test_a_pair_too_small_for_ssim_is_not_counted(triplets: Path) -> None:
+    names = ["frame_00.png", "frame_01_gt.png", "frame_02.png"]
+    write_pictures(triplets / "1", *[moving(k, size=(8, 48)) for k in range(3)], names=names)
+    result = run(triplets, "--weights", "none", "--against", "blend")
+    assert result.exit_code == 3 and "set: 1 triplet" in result.stdout and "1: SSIM needs pictures" in result.stderr
+
+
 def test_a_sequence_that_changes_its_size_is_measured_until_there(tmp_path: Path) -> None:
     sizes = [(32, 48)] * 5 + [(30, 48)]
     pictures = [moving(k, size=size) for k, size in enumerate(sizes)]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty": (_bytes(b""), "expected a safetensors file, found 0 bytes"),
     "text": (_bytes(b"weights are heavy\n" * 9), "expected a safetensors file, found 162 bytes of something else"),
     "not json": (_bytes(struct.pack("<Q", 4) + b"abcd" * 9), "broken header"),
+    "braces without end": (_bytes(struct.pack("<Q", 99999) + b"[" * 99999), "broken header"),
     "not a table": (_bytes(struct.pack("<Q", 4) + b"1234" * 9), "broken header"),
     "truncated": (_truncate, "truncated or damaged .* get it again"),
     "cut in header": (_cut_in_header, "expected a safetensors file"),
@@ -235,6 +237,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         _rewrite_tensors(lambda tensors: tensors.__delitem__(BIAS)),
         "it lacks flow.head.bias",
     ),
+    "depths": (_header("[" * 99999), "the header of .* is damaged"),
     "foreign": (lambda path: save_file(tiny().state_dict(), path, {"format": "pt"}), "does not say which network"),
     "training": (lambda path: save_file(tiny().state_dict(), path, {"record": "{}"}), "is a checkpoint of training"),
     "no header": (lambda path: save_file(tiny().state_dict(), path), "does not say which network"),
@@ -277,6 +280,16 @@ def test_saving_is_all_or_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) 
         weights.save(saved, tiny(), "superslomo", CONFIG, {})
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
+def test_what_a_link_leads_to_is_written(saved: Path) -> None:
+    link = saved.with_name("link.safetensors")
+    link.symlink_to(saved.name)
+
+    sha256 = weights.save(link, tiny(), "superslomo", CONFIG, {"epoch": 9})
+
+    assert link.is_symlink() and weights.sum_of(saved) == sha256
 
 
 def test_saving_refuses_what_could_not_be_loaded(tmp_path: Path) -> None:

@@ -197,3 +197,17 @@ def test_drawing_and_stepping_ask_the_device_for_nothing(preset: str, monkeypatc
     assert {value.device.type for value in parts.values()} == {"meta"}
     assert {"flow", "census", "warping", "skipped"} < set(parts)
     assert ("ladder" in parts) == (preset == "fast")
+
+
+def test_gradients_are_added_up_in_one_order_on_a_cpu() -> None:
+    """Several threads add those of an indexing as they come, unless torch is told otherwise; and only meanwhile."""
+    settings = tiny_settings()
+    one = stepper(TinyNet(), settings)
+    told = []
+    for parameter in one.net.parameters():
+        parameter.register_hook(lambda grad: told.append(torch.are_deterministic_algorithms_enabled()))
+
+    one.step(batch(settings), 1e-3, 0)
+
+    assert told and all(told) and not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory

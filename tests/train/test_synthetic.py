@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -171,6 +173,21 @@ def test_quantised_blocks_keep_flat_pictures_and_lose_detail() -> None:
     assert torch.allclose(quantise(flat, step * 1e-6), flat, atol=1e-5)
     noise = flat + 0.01 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
     assert quantise(noise, step * 4).std() < noise.std() / 4
+
+
+def test_colours_of_photos_run_on_between_their_samples(tmp_path: Path) -> None:
+    """JPEG of 4:2:0, as cameras write it: no row repeats the colours of another."""
+    ramp = np.arange(64, 192, 4, dtype=np.uint8)[:, None].repeat(32, 1).reshape(16, 64)
+    frame = av.VideoFrame.from_ndarray(np.concatenate((np.full((64, 64), 120, np.uint8), ramp, ramp)), "yuvj420p")
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 64, "yuvj420p", Fraction(1)
+    encoder.qmin = encoder.qmax = 1
+    (tmp_path / "a.jpg").write_bytes(b"".join(bytes(p) for p in [*encoder.encode(frame), *encoder.encode(None)]))
+
+    (only,) = load_photos([tmp_path / "a.jpg"]).values()
+
+    steps = np.diff(only[:, 2:62, 32].astype(int), axis=1) * [[1], [-1], [1]]
+    assert steps.min() >= 1 and steps.max() <= 5
 
 
 def test_photos_are_found_read_and_scaled(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from train_helpers import moving_clip, photo, write_video
 from slomo_cli.cli.main import cli
 from slomo_cli.errors import DeviceError, InputError, SlomoError, UsageError, WeightsError
 from slomo_cli.net import weights
+from slomo_cli.net.presets import build
 from slomo_cli.picture import write_png
 from slomo_cli.train.lock import hold
 from slomo_cli.train.settings import LossWeights, check
@@ -109,8 +110,13 @@ def test_a_network_begins_with_given_weights(files: Path, tmp_path: Path) -> Non
     assert "has its own sizes" in refused(UsageError, *common, *SMALL[:2], *init, "--out", tmp_path / "c")
     large = ["--preset", "superslomo", "--loss", "perceptual=0"]
     assert "use --preset fast" in refused(UsageError, *common, *large, *init, "--out", tmp_path / "d")
+    published = {"widths": [4, 6, 8, 8, 8, 8], "kernels": [3] * 6}
+    weights.save(tmp_path / "p.safetensors", build("avinash20", published), "avinash20", published, {})
+    init = ["--init", tmp_path / "p.safetensors"]
+    assert "slomo trains fast and superslomo only" in refused(UsageError, *common, *init, "--out", tmp_path / "e")
 
     # Going on, with --init and --net or without: the run knows what it began with.
+    init = ["--init", tmp_path / "a" / "weights.safetensors"]
     common += ["--steps", 2, "--out", tmp_path / "b"]
     assert "was begun with {'encoder'" in refused(UsageError, *common, "--net", "hidden=9")
     assert "--preset: " in refused(UsageError, *common, *large)

@@ -461,7 +461,14 @@ def test_what_a_killed_process_left_in_the_cache_is_removed_in_time(tmp_path: Pa
 def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", moving_clip(4, height=64, width=64))
     load_clips([video], tmp_path / "cache")
-    (pictures,) = (tmp_path / "cache").glob("*.yuv")
+    (pictures,), (record,) = ((tmp_path / "cache").glob(f"*.{ending}") for ending in ("yuv", "npz"))
+    whole = record.read_bytes()
+    entry = whole.index(b"PK\x01\x02")  # the first of the directory of a ZIP file
+    for flags in (0x01, 0x20, 0x40):  # encrypted, patched, encrypted strongly
+        record.write_bytes(whole[: entry + 8] + bytes([flags]) + whole[entry + 9 :])
+        with pytest.raises(SlomoError, match=r"cache .* is damaged .*remove it"):
+            load_clips([video], tmp_path / "cache")
+    record.write_bytes(whole)
     pictures.write_bytes(pictures.read_bytes()[:-1])
 
     with pytest.raises(SlomoError, match=r"cache .* is damaged .*remove it"):
