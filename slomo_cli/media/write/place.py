@@ -205,7 +205,7 @@ def refuse_existing(target: Target, frames: int = 1) -> None:
         return
     for path in map(target.image_path, range(1, frames + 1)) if target.still else [target.path]:
         if words := _in_the_way(path, target.overwrite):
-            how = "" if path.is_dir() else "overwrite it with -y (overwrite=True in Python) or "
+            how = "" if path.is_dir() else "overwrite it with -y or "
             raise UsageError(f"{words}: {how}choose another -o")
 
 
