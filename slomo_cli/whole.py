@@ -41,7 +41,7 @@ def whole(path: Path, beside: str | None = None) -> Iterator[Path]:
 def write_whole(path: str | Path, data: bytes) -> None:
     """Write a file in this way; what a link leads to is written, the link stays. Raises SlomoError where it cannot."""
     try:
-        with whole(Path(os.path.realpath(path))) as temporary:
+        with whole(Path(os.path.realpath(path) if os.path.islink(path) else path)) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
         reason = error.strerror or str(error)
