@@ -35,6 +35,7 @@ from slomo_cli.media.write.parts import (
     Parts,
     in_one_piece,
     part_target,
+    refuse_in_use,
     refuse_unfit,
     remove_left_over,
     unused,
@@ -281,6 +282,7 @@ def _writer(job: ConversionPlan, weights: str) -> Encoder | Parts:
     """What takes the frames: one encoder, or one after another. ``weights``: their sha256."""
     target, frames, feeds = job.target, job.plan.frames, job.carry.feeds
     if not job.join_args:
+        refuse_in_use(target)
         remove_left_over(target)
         time_base = job.times.time_base if job.times else None
         return Encoder(job.encoder_args, target, frames, time_base=time_base, feeds=feeds)

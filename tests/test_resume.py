@@ -384,8 +384,9 @@ def test_a_second_run_on_the_same_output_harms_nothing(
         write(self, *args)
         if not tried:
             tried.append(1)
-            with pytest.raises(EncoderError, match="another slomo"):
-                run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
+            for resume in (True, False):
+                with pytest.raises(EncoderError, match="another slomo"):
+                    run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=resume)
 
     monkeypatch.setattr(parts.Parts, "write", meanwhile)
     assert run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True).frames_out == len(read(tmp_path / "out.mp4"))

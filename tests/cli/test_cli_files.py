@@ -317,6 +317,15 @@ def test_a_file_that_only_another_may_replace(monkeypatch: pytest.MonkeyPatch) -
     files.check_target(Path("shared/out.mp4"))
 
 
+def test_a_file_that_is_mounted_by_itself_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `docker run -v out.mp4:/out.mp4` has it: to rename another file there fails, when all is made."""
+    Path("out.mp4").write_bytes(b"")
+    monkeypatch.setattr(os.path, "ismount", lambda name: os.fspath(name).endswith("out.mp4"))
+    with pytest.raises(SlomoError, match=r"'out\.mp4' is mounted by itself .*: mount its folder"):
+        files.check_target(Path("out.mp4"))
+    files.check_target(Path("other.mp4"))
+
+
 def test_out_dir_is_made_only_for_real_runs() -> None:
     files.check_target(Path("new/er/out.mp4"), create=True, dry=True)
     assert not Path("new").exists()

@@ -150,6 +150,18 @@ def remove_left_over(target: Target) -> None:
             os.close(lock)
 
 
+def refuse_in_use(target: Target) -> None:
+    """OutputBusy where another run is at work on parts of this output, which a film made in one piece would meet."""
+    if target.parts_folder is None:
+        return
+    with contextlib.suppress(OSError):
+        lock = os.open(target.parts_folder / _CONVERSION, os.O_RDWR)
+        free = locked(lock)
+        os.close(lock)
+        if not free:
+            raise busy()
+
+
 def _remove(folder: Path, lock: int) -> None:
     """Removes the folder and closes its lock: until it is gone, no other run may begin in it."""
     if os.name == "nt":  # where an open file cannot be removed
