@@ -273,8 +273,8 @@ def _changed(job: ConversionPlan) -> list[str]:
     if state is None:  # who has opened a file keeps it
         return []
     return [
-        f"'{name}' has changed while it was converted: what came later is not in the result; if it was still being "
-        "written, convert it again when it is whole"
+        f"'{name}' has changed while it was converted: the result shows what was there at first, with sound that may "
+        "be of what came later; convert it again once nothing writes to it"
     ]
 
 
