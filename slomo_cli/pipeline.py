@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from slomo_cli import __version__
-from slomo_cli.errors import printable
+from slomo_cli.errors import InputError, printable
 from slomo_cli.media.clocks import common_time_base
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.names import refuse_overwriting_inputs
@@ -35,6 +35,7 @@ from slomo_cli.media.write.parts import (
     Parts,
     in_one_piece,
     part_target,
+    refuse_in_use,
     refuse_unfit,
     remove_left_over,
     unused,
@@ -55,6 +56,8 @@ class ConversionPlan:
     """All that is known before the first frame is decoded; nothing has been written."""
 
     info: VideoInfo
+    source_state: tuple[int, int] | None
+    """Size and last change of the source before it was looked at, see ``_state``."""
     timing: SourceTiming
     plan: Plan
     target: Target
@@ -140,6 +143,7 @@ def plan_conversion(
     """What ``convert`` would do, to the frame and to the encoder's last argument. Writes no output."""
     time, encode, compute = settled(time, encode, compute, wishes)
     ffmpeg = tools(encode.ffmpeg)
+    state = _state(source)
     info = probe(os.fspath(source))  # a Path of an empty name is the current folder
     scanned = scan(info, time.input_rate)
     measured: tuple[str, ...] = ()
@@ -163,6 +167,7 @@ def plan_conversion(
     decoded = around(scanned.stamps, plan.start, plan.end, repeats=time.duplicates == "replace")
     return ConversionPlan(
         info=info,
+        source_state=state,
         timing=scanned.timing,
         plan=plan,
         target=target,
@@ -220,13 +225,14 @@ def _run(job: ConversionPlan, progress: Progress, begun: float) -> Summary:
             for picture, output in painter.pictures(decoder):
                 encoder.write(picture, output.seconds)
                 progress.advance(1)
+            changed = _changed(job)
             encoder.finish()
         except BaseException:
             if isinstance(encoder, Parts) and (kept := encoder.frames_kept):
                 where = f"'{printable(encoder.folder)}'"
                 progress.note(f"{kept} of {job.plan.frames} frames are kept in {where}: the same command goes on there")
             raise
-        met = (*job.carry.met, *decoder.warnings, *encoder.warnings)
+        met = (*changed, *job.carry.met, *decoder.warnings, *encoder.warnings)
         for warning in met:
             progress.note(warning)
         return Summary(
@@ -249,10 +255,34 @@ def _run(job: ConversionPlan, progress: Progress, begun: float) -> Summary:
         )
 
 
+def _state(source: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Size of the file in bytes and its last change in nanoseconds; None where there is no file of that name."""
+    return (os.stat(source).st_size, os.stat(source).st_mtime_ns) if os.path.isfile(source) else None
+
+
+def _changed(job: ConversionPlan) -> list[str]:
+    """A note where the source was written to since it was looked at.
+
+    InputError where a film is to be made of parts: its sound, which is read only now, might be another film's.
+    """
+    state, name = _state(job.info.path), printable(job.info.path)
+    if state == job.source_state:
+        return []
+    if job.join_args:
+        raise InputError(f"'{name}' was changed, replaced or removed meanwhile: put back what it was, and go on")
+    if state is None:  # who has opened a file keeps it
+        return []
+    return [
+        f"'{name}' has changed while it was converted: the result shows what was there at first, with sound that may "
+        "be of what came later; convert it again once nothing writes to it"
+    ]
+
+
 def _writer(job: ConversionPlan, weights: str) -> Encoder | Parts:
     """What takes the frames: one encoder, or one after another. ``weights``: their sha256."""
     target, frames, feeds = job.target, job.plan.frames, job.carry.feeds
     if not job.join_args:
+        refuse_in_use(target)
         remove_left_over(target)
         time_base = job.times.time_base if job.times else None
         return Encoder(job.encoder_args, target, frames, time_base=time_base, feeds=feeds)
@@ -266,11 +296,12 @@ def _writer(job: ConversionPlan, weights: str) -> Encoder | Parts:
 def _fingerprint(job: ConversionPlan, weights: str) -> str:
     """All that decides what the frames look like before they are encoded, but for the last digits: device, batch and
     number format."""
-    file = job.info.path.stat()
+    assert job.source_state is not None
+    size, changed = job.source_state
     return "\n".join(
         (
             f"slomo {__version__}, ffmpeg {job.target.ffmpeg_version}",
-            f"{file.st_size} bytes of {file.st_mtime_ns}",
+            f"{size} bytes of {changed}",
             repr(job.plan),
             repr(job.time),
             f"weights {weights}, proxy {job.compute.proxy}, motion {job.compute.motion}",

@@ -25,7 +25,8 @@ def whole(path: Path, beside: str | None = None) -> Iterator[Path]:
     name of a folder for it, for what is large and has one writer: with that folder goes what a killed process left,
     also of files that the writer makes for itself. None: a file that is nobody else's. Raises OSError.
     """
-    path = Path(os.path.realpath(path))
+    if path.is_symlink():  # others keep their names: below a closed folder no way leads there from the root
+        path = Path(os.path.realpath(path))
     place = path.with_name(beside or f".slomo-{secrets.token_hex(6)}.part")
     temporary = place / path.name if beside else place
     try:

@@ -27,6 +27,7 @@ from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.webp import read_animation
+from slomo_cli.media.write.encode import Encoder
 from slomo_cli.picture import write_png
 from slomo_cli.pipeline import convert, plan_conversion
 from slomo_cli.values import Frame, Summary, TimeSettings
@@ -440,6 +441,27 @@ def test_the_source_is_never_the_target(clip: Clip, run: Convert, tmp_path: Path
         run(source, target, factor=2, overwrite=True)
 
     assert source.read_bytes() == before
+
+
+def test_a_source_that_grows_meanwhile_is_told(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "recording.ts"
+    whole = clip("cfr.ts").read_bytes()
+    source.write_bytes(whole)
+    assert not [text for text in run(source, tmp_path / "whole.mp4", factor=2).warnings if "changed" in text]
+    write = Encoder.write
+
+    def meanwhile(self: Encoder, *args: Any) -> None:
+        write(self, *args)
+        if source.stat().st_size == len(whole):
+            with source.open("ab") as file:
+                file.write(whole)
+
+    monkeypatch.setattr(Encoder, "write", meanwhile)
+    notes = run(source, tmp_path / "part.mp4", factor=2).warnings
+    assert [text for text in notes if "recording.ts' has changed while it was converted" in text]
+    assert len(read(tmp_path / "part.mp4")) == len(read(tmp_path / "whole.mp4"))
 
 
 def test_what_a_killed_run_left_may_be_a_source(clip: Clip, run: Convert, tmp_path: Path) -> None:

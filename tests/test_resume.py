@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 from film import read
 from tiny_network import save_tiny
 
-from slomo_cli.errors import EncoderError, SlomoError, UsageError
+from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.write import parts
 from slomo_cli.media.write.args import build_encode_args
@@ -308,6 +309,32 @@ def test_a_changed_source_is_another_conversion(
         run(source, tmp_path / "out.mp4", resume=True)
 
 
+@pytest.mark.parametrize("becomes", ["another", "nothing"])
+def test_sound_of_another_film_is_not_taken(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, becomes: str
+) -> None:
+    """Sound is read when the parts are joined, hours after the first picture perhaps."""
+    source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    shutil.copy2(clip("cfr.mp4"), source)
+    write = parts.Parts.write
+
+    def meanwhile(self: parts.Parts, *args: Any) -> None:
+        write(self, *args)
+        source.unlink(missing_ok=True)
+        if becomes == "another":
+            shutil.copy(clip("ntsc.mkv"), source)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.Parts, "write", meanwhile)
+        with pytest.raises(InputError, match=r"in\.mp4' was changed, replaced or removed meanwhile"):
+            run(source, out, resume=True)
+    assert not out.exists()
+
+    shutil.copy2(clip("cfr.mp4"), source)
+    monkeypatch.setattr(parts.Parts, "write", None)  # every frame is there
+    assert run(source, out, resume=True).frames_out == len(read(out))
+
+
 def test_a_part_that_was_tampered_with_is_told(
     clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,8 +384,9 @@ def test_a_second_run_on_the_same_output_harms_nothing(
         write(self, *args)
         if not tried:
             tried.append(1)
-            with pytest.raises(EncoderError, match="another slomo"):
-                run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True)
+            for resume in (True, False):
+                with pytest.raises(EncoderError, match="another slomo"):
+                    run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=resume)
 
     monkeypatch.setattr(parts.Parts, "write", meanwhile)
     assert run(clip("cfr.mp4"), tmp_path / "out.mp4", resume=True).frames_out == len(read(tmp_path / "out.mp4"))

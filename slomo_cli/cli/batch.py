@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from slomo_cli.cli import files, options
 from slomo_cli.cli.jobs import Job, plan_jobs
 from slomo_cli.errors import DeviceError, OutputBusy, OutputClosed, SlomoError, UsageError, lack, printable
+from slomo_cli.media.names import first_file
 
 if TYPE_CHECKING:
     from slomo_cli.progress import Reporter
@@ -80,7 +82,8 @@ class Batch:
                 raise UsageError("--resume needs a file: stdin cannot be read a second time")
             files.check_source(job.source, piped=True)
             files.check_target(job.target, create=values["out_dir"] is not None, dry=dry)
-            if dry:
+            if dry and not values["skip_existing"]:
+                self._note_there(job)
                 return True
             replace = files.may_write(job.target, overwrite=values["overwrite"], skip=values["skip_existing"])
         except SlomoError as error:
@@ -101,6 +104,13 @@ class Batch:
         if there:
             self._note_stays(job)
         return there
+
+    def _note_there(self, job: Job) -> None:
+        """Tell where a run that is no dry one will ask, or be refused."""
+        if job.target is None or self.values["overwrite"]:
+            return
+        if os.path.lexists(there := first_file(job.target)):
+            self.reporter.note(f"'{printable(there)}' exists: -y replaces it, -n leaves it")
 
     def _note_stays(self, job: Job) -> None:
         self.reporter.note(f"'{printable(job.target)}' exists and stays as it is")

@@ -76,6 +76,9 @@ def check_target(target: Path | None, *, create: bool = False, dry: bool = False
         raise SlomoError(f"cannot write '{name}': {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SlomoError(f"no permission to write in the folder '{printable(folder)}'")
+    if os.path.ismount(there := os.path.realpath(target)):
+        where = printable(os.path.dirname(there))
+        raise SlomoError(f"'{name}' is mounted by itself and cannot be replaced: mount its folder '{where}' instead")
     if _is_anothers(target):
         raise SlomoError(f"'{name}' belongs to another user, who alone may replace it there: choose another name")
 

@@ -81,6 +81,9 @@ def cli() -> None:
     """Slow motion and frame rate conversion: makes the frames between a video's frames."""
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE, errno.EIO)
+"""Errors of standard output that is full (also by a quota, or by ``ulimit -f``), closed or broken."""
+
 GRACE_SECONDS = 0.5
 """Signals that follow the first one sooner are the same request."""
 
@@ -155,7 +158,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             with suppress(OSError):  # the terminal may be closed
                 click.echo(err=True)  # its ^C, or the question, keeps its line
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO):
+        if error.errno not in _FULL:
             raise
         message, code = f"cannot write: {error.strerror}", SlomoError.exit_code
     except (MemoryError, RuntimeError, ImportError) as error:

@@ -25,7 +25,7 @@ class _Closed(io.RawIOBase):
 
 def hold_standard_streams() -> None:
     """Give the numbers of closed standard streams to the null device. Writing to a closed stdout fails; messages to a
-    closed stderr go nowhere.
+    closed stderr go nowhere. Both wait for their readers.
 
     Else the next file that is opened has such a number, and what a library or a child process prints ends up in it.
     """
@@ -35,6 +35,8 @@ def hold_standard_streams() -> None:
         except OSError:
             # The lowest number that is free is this one; children get it too, for the same reason.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if number and os.name == "posix":
+            os.set_blocking(number, True)  # else what a full pipe has no room for is lost without a word
     if sys.stdout is None:
         sys.stdout = io.TextIOWrapper(_Closed(), "utf-8", write_through=True)
     if sys.stderr is None:

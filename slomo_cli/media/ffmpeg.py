@@ -71,7 +71,10 @@ def literal(path: str | os.PathLike[str]) -> str:
     A file that is named by a number under which it is open (``/dev/stdin``) has another number in ffmpeg, or none:
     there it is called by its own name.
     """
-    name = os.path.abspath(os.fspath(path))
+    given = os.fspath(path)
+    name = os.path.abspath(given)
+    if not os.path.isabs(given) and not os.path.isdir(os.getcwd()):
+        name = given  # what lies here can be reached from here alone, as after `sudo -u` in a folder of one's own
     if name.startswith(("/dev/", "/proc/")) and os.path.isfile(own := os.path.realpath(name)):
         name = own
     return f"file:{name}"

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -142,32 +143,38 @@ def refuse_overwriting_inputs(
 ) -> None:
     """The same for every target and every source; looks at each name once, as there may be thousands.
 
-    ``removed``: what a killed run left and this one removes, of pictures a folder; no source may be it or be in it.
+    None is standard output or input, which may be redirected to a file. ``removed``: what a killed run left and this
+    one removes, of pictures a folder; no source may be it or be in it.
     """
     inputs: set[object] = set()
     sequences: dict[str, list[Path]] = {}
     """By the folders their pictures are in."""
     for source in sources:
+        inputs.add(_identity(0 if source is None else source))
         if source is not None:
-            inputs.add(_identity(source))
             if removed is not None and _identity(removed) in (_identity(source), _identity(source.parent)):
                 raise UsageError(f"the output '{printable(removed)}' is the input itself: name another")
             whole = os.path.isdir(source)  # False also where that may not be known
             if whole or re.search(r"[%*?]", source.name):
                 sequences.setdefault(os.path.abspath(source if whole else source.parent), []).append(source)
     for target in targets:
-        if target is not None:
+        if target is None:
+            if _identity(1) in inputs:
+                raise UsageError("standard output is the input itself: redirect it to another file")
+        else:
             beside = sequences.get(os.path.abspath(target.parent), ())
             if _identity(target) in inputs or any(_among_pictures(target, source) for source in beside):
                 raise UsageError(f"the output '{printable(target)}' is the input itself: name another")
 
 
-def _identity(path: Path) -> object:
-    """Equal for names that lead to one file."""
+def _identity(path: Path | int) -> object:
+    """Equal for names, and numbers of standard streams, that lead to one file."""
     try:
         about = os.stat(path)
     except OSError:  # it does not exist
-        return os.path.abspath(path)
+        return path if isinstance(path, int) else os.path.abspath(path)
+    if isinstance(path, int) and not stat.S_ISREG(about.st_mode):  # one terminal may be both
+        return path
     return about.st_dev, about.st_ino
 
 

@@ -569,7 +569,7 @@ def test_names_are_printed_escaped(slomo: Any) -> None:
 
 def test_dry_run_prints_the_plan_and_writes_nothing(fake: FakePipeline, slomo: Any) -> None:
     Path("out.mp4").write_bytes(b"old")
-    done = slomo("convert", "in.mp4", "-o", "out.mp4", "--dry-run", "--crf", "20")
+    done = slomo("convert", "in.mp4", "-o", "out.mp4", "--dry-run", "--crf", "20", "-y")
 
     assert (done.code, done.err) == (0, "")
     assert done.out == (
@@ -585,6 +585,10 @@ def test_dry_run_prints_the_plan_and_writes_nothing(fake: FakePipeline, slomo: A
 
     in_parts = slomo("convert", "in.mp4", "-o", "out.mp4", "--dry-run", "--crf", "20", "--resume")
     assert in_parts.out == done.out + "  join     ffmpeg -c copy\n"
+    assert in_parts.err == "note: 'out.mp4' exists: -y replaces it, -n leaves it\n"
+
+    left = slomo("convert", "in.mp4", "-o", "out.mp4", "--dry-run", "-n")
+    assert (left.code, left.out, left.err) == (0, "", "note: 'out.mp4' exists and stays as it is\n")
 
 
 def test_plans_that_nobody_reads_any_more_are_no_fault(

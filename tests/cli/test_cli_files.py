@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import os
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -171,6 +174,27 @@ def test_output_is_never_the_input(folder: Path, link: str) -> None:
     assert Path("in.mp4").read_bytes() == b"video"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="redirects with the shell's own words")
+@pytest.mark.parametrize(
+    "words",
+    [
+        '"$0" -m slomo_cli convert in.mkv -o - >> in.mkv',
+        '"$0" -m slomo_cli convert - -o in.mkv -y < in.mkv',
+        '"$0" -m slomo_cli convert - -o - < in.mkv >> in.mkv',
+        '"$0" -m slomo_cli preview in.mkv --at 0.2 -o - >> in.mkv',
+    ],
+)
+def test_redirected_output_is_never_the_input(clip: Callable[[str], Path], words: str) -> None:
+    """A film grew by its own slow motion, and by what was made of that."""
+    before = clip("rich.mkv").read_bytes()
+    Path("in.mkv").write_bytes(before)
+    environment = {**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[2])}
+    done = subprocess.run(["sh", "-c", words, sys.executable], capture_output=True, text=True, env=environment)
+
+    assert done.returncode == 2 and "is the input itself: " in done.stderr
+    assert Path("in.mkv").read_bytes() == before
+
+
 def test_output_is_never_another_input_of_the_batch() -> None:
     for name in ("in.mp4", "in.x8.mp4"):
         Path(name).write_bytes(b"video")
@@ -291,6 +315,15 @@ def test_a_file_that_only_another_may_replace(monkeypatch: pytest.MonkeyPatch) -
     files.check_target(Path("shared/new.mp4"))
     Path("shared").chmod(0o777)
     files.check_target(Path("shared/out.mp4"))
+
+
+def test_a_file_that_is_mounted_by_itself_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `docker run -v out.mp4:/out.mp4` has it: to rename another file there fails, when all is made."""
+    Path("out.mp4").write_bytes(b"")
+    monkeypatch.setattr(os.path, "ismount", lambda name: os.fspath(name).endswith("out.mp4"))
+    with pytest.raises(SlomoError, match=r"'out\.mp4' is mounted by itself .*: mount its folder"):
+        files.check_target(Path("out.mp4"))
+    files.check_target(Path("other.mp4"))
 
 
 def test_out_dir_is_made_only_for_real_runs() -> None:

@@ -208,6 +208,30 @@ def test_closed_stdout_is_quiet() -> None:
     assert (run.returncode, err) == (141, "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes wait, and files have no limits")
+def test_a_pipe_that_does_not_wait_loses_nothing() -> None:
+    script = "import click\nclick.echo = lambda *a, echo=click.echo, **k: echo('x' * 1_000_000, **k)\n"
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with os.fdopen(writer, "w") as hasty:
+        run = start(script + RUN, "completion", "bash", stdout=hasty)
+    time.sleep(2)  # until the pipe is full
+    with os.fdopen(reader, "rb") as slow:
+        assert len(slow.read()) == 1_000_001
+    assert run.wait(timeout=20) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sets limits by the shell")
+def test_a_limit_on_the_size_of_files_is_told_in_a_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0; "$0" -m slomo_cli --help > help.txt', sys.executable],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert (done.returncode, done.stderr) == (1, "slomo: cannot write: File too large\n")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a folder in use cannot be removed")
 def test_a_current_folder_that_is_gone_is_told(clip: Callable[[str], Path], tmp_path: Path) -> None:
     source, gone = clip("cfr.mp4"), tmp_path / "gone"

@@ -41,6 +41,17 @@ def test_a_name_becomes_an_absolute_local_file(monkeypatch: pytest.MonkeyPatch, 
         assert literal(Path(name)) == f"file:{tmp_path / name}"
 
 
+def test_what_cannot_be_reached_from_the_root_is_named_from_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another user, in a folder of one's own: the folders above may not be entered, what lies here can be read."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "getcwd", lambda: f"{tmp_path}/closed/here")
+
+    assert literal("in.mp4") == "file:in.mp4"
+    assert literal(tmp_path / "in.mp4") == f"file:{tmp_path / 'in.mp4'}"
+
+
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="open files have no names here")
 def test_a_file_named_by_its_number_is_called_by_its_own_name(tmp_path: Path) -> None:
     """ffmpeg has other files, or none, open under these numbers."""

@@ -50,7 +50,7 @@ def refuse_rate(
         )
     if encoder.codec == "gif" and rate > _GIF_RATE:
         raise UsageError(
-            f"GIF holds at most {_GIF_RATE} frames per second, found {float(rate):.6g}: use --rate 50 or less"
+            f"GIF holds at most {_GIF_RATE} frames per second, found {float(rate):.6g}: ask for 50 or less"
         )
     lenient = any(name.partition(":")[0] == "strict" for name, _ in user_options)
     if encoder.codec in _MPEG and not lenient and not _is_rate_of_mpeg(encoder.codec, rate):

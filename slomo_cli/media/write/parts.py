@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from slomo_cli.errors import EncoderError, UsageError, printable
+from slomo_cli.errors import UsageError, printable
 from slomo_cli.media.clocks import ratio_text
 from slomo_cli.media.plan.target import Target
 from slomo_cli.media.plan.wishes import filters_alike, is_filter, is_for_encoder, is_for_file
@@ -28,7 +28,7 @@ from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write.args import COPY
 from slomo_cli.media.write.encode import Encoder
 from slomo_cli.media.write.feed import opened
-from slomo_cli.media.write.place import busy, locked
+from slomo_cli.media.write.place import busy, locked, unwritable
 from slomo_cli.timeline import Plan
 from slomo_cli.values import Frame, VideoInfo
 
@@ -150,6 +150,18 @@ def remove_left_over(target: Target) -> None:
             os.close(lock)
 
 
+def refuse_in_use(target: Target) -> None:
+    """OutputBusy where another run is at work on parts of this output, which a film made in one piece would meet."""
+    if target.parts_folder is None:
+        return
+    with contextlib.suppress(OSError):
+        lock = os.open(target.parts_folder / _CONVERSION, os.O_RDWR)
+        free = locked(lock)
+        os.close(lock)
+        if not free:
+            raise busy()
+
+
 def _remove(folder: Path, lock: int) -> None:
     """Removes the folder and closes its lock: until it is gone, no other run may begin in it."""
     if os.name == "nt":  # where an open file cannot be removed
@@ -252,12 +264,11 @@ class Parts:
 
     def _open_folder(self, fingerprint: str) -> None:
         """Makes the folder, or finds it and sees that it and its parts are this conversion's; locked until the end."""
-        where = printable(self.folder.parent)
         try:
             self.folder.mkdir(exist_ok=True)
             self._lock = os.open(self.folder / _CONVERSION, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise EncoderError(f"cannot write to the folder '{where}': {error.strerror}") from None
+            raise unwritable(self.folder.parent, error) from None
         if not locked(self._lock):
             os.close(self._lock)
             raise busy()
@@ -287,5 +298,5 @@ class Parts:
             else:
                 _remove(self.folder, self._lock)
             if isinstance(error, OSError):
-                raise EncoderError(f"cannot write to the folder '{where}': {error.strerror}") from None
+                raise unwritable(self.folder.parent, error) from None
             raise

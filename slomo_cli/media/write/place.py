@@ -47,7 +47,7 @@ class Place:
             raise self._taken() from None
         except OSError as error:
             self._release()
-            raise EncoderError(f"cannot write to the folder '{printable(folder)}': {error.strerror}") from None
+            raise unwritable(folder, error) from None
         except KeyboardInterrupt:  # which may come when the file is there and nothing here knows it yet
             self._release()
             with contextlib.suppress(EncoderError, OSError):
@@ -194,6 +194,14 @@ def locked(number: int) -> bool:
 def busy() -> OutputBusy:
     """What a run is told whose output another is writing."""
     return OutputBusy("another slomo is writing this output: wait for it or choose another -o")
+
+
+def unwritable(folder: Path, error: OSError) -> EncoderError:
+    """What to say where nothing can be begun in the folder."""
+    if isinstance(error, PermissionError) and error.filename is not None and os.path.lexists(error.filename):
+        left = printable(error.filename)
+        return EncoderError(f"'{left}' is left from a run of another user and may not be changed: have it removed")
+    return EncoderError(f"cannot write to the folder '{printable(folder)}': {error.strerror}")
 
 
 def refuse_existing(target: Target, frames: int = 1) -> None:

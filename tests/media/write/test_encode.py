@@ -771,6 +771,20 @@ class TestTruth:
             write(folder / "a.mp4", video_info(), frames_of("yuv420p"))
 
     @posix
+    def test_what_another_user_has_left_is_named(self, folder, monkeypatch):
+        left = folder / ".a.mp4.slomo-part.mp4"
+        left.touch()
+
+        def refuse(name: Path, *how: int) -> int:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(place.os, "open", refuse)
+            with pytest.raises(EncoderError, match=r"part\.mp4' is left from a run of another user"):
+                self.start(folder)
+        assert left.exists()
+
+    @posix
     def test_two_runs_on_one_output(self, folder):
         with self.start(folder) as first:
             with pytest.raises(EncoderError, match="another slomo is writing"):
