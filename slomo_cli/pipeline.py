@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import stat
 import time as clock
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -257,7 +258,11 @@ def _run(job: ConversionPlan, progress: Progress, begun: float) -> Summary:
 
 def _state(source: str | os.PathLike[str]) -> tuple[int, int] | None:
     """Size of the file in bytes and its last change in nanoseconds; None where there is no file of that name."""
-    return (os.stat(source).st_size, os.stat(source).st_mtime_ns) if os.path.isfile(source) else None
+    try:
+        about = os.stat(source)
+    except OSError:
+        return None
+    return (about.st_size, about.st_mtime_ns) if stat.S_ISREG(about.st_mode) else None
 
 
 def _changed(job: ConversionPlan) -> list[str]:
