@@ -84,7 +84,7 @@ def probe(path: str | Path) -> VideoInfo:
             layout=layout,
             pix_fmt=frame.format.name,
             color=color,
-            hdr=_hdr(data, str(context.codec_tag or "").strip("\0 "), dolby_profile(header)),
+            hdr=_hdr(data, _codec_tag(context), dolby_profile(header)),
             rate_from_header=next(iter(header_rates(stream)), None),
             duration_from_header=length,
             container_start_seconds=_container_start(container),
@@ -229,6 +229,14 @@ def _profile_extra(data: dict[str, bytes], path: str | Path, container: InputCon
     if not profile and holds_stills(container.format.name):
         profile = stored_profile(path)
     return ("colour profile",) if is_other_than_srgb(profile) else ()
+
+
+def _codec_tag(context: Any) -> str:
+    """The four letters by which the container calls the codec; '' where it has other bytes, which PyAV cannot read."""
+    try:
+        return str(context.codec_tag or "").strip("\0 ")
+    except UnicodeDecodeError:
+        return ""
 
 
 def _hdr(data: dict[str, bytes], codec_tag: str, dolby_profile: int | None) -> HdrInfo:

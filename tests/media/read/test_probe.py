@@ -163,6 +163,14 @@ def test_dolby_vision_is_noticed_by_its_sample_entry(clip: Clip, tmp_path: Path)
     assert probe(path).hdr.dynamic == ("Dolby Vision",)
 
 
+def test_a_codec_may_be_called_by_other_bytes_than_letters(make: Callable[..., Path], clip: Clip) -> None:
+    # As raw Bayer pictures are in NUT, and in MPEG-TS what has a number from 128 on, such as VC-1 of Blu-ray discs.
+    raw = ("-f", "rawvideo", "-pix_fmt", "bayer_rggb8", "-video_size", "64x48", "-i", str(clip("cfr.mp4")))
+    info = probe(make("bayer.nut", *raw, "-frames:v", "1", "-c", "copy"))
+
+    assert (info.codec, info.pix_fmt, info.hdr.dynamic) == ("rawvideo", "bayer_rggb8", ())
+
+
 def test_hdr10_plus_is_noticed(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
     path = tmp_path / "plus.hevc"
     path.write_bytes(with_hdr10_plus(make("raw.hevc", "-i", str(clip("hdr10.mp4")), "-c", "copy")))
