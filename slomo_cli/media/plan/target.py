@@ -178,7 +178,7 @@ def choose_target(
         input_args=_location_args(info.color, pixels.feed) + by_tag.input_args,
         warnings=(
             *pixels.warnings,
-            *losses.of_source(info),
+            *losses.of_source(info, container),
             *losses.of_orientation(extension, by_filters),
             *losses.of_marks(info, container, encoder, extension),
             *losses.of_range(pixels, container, encoder, extension),

@@ -524,6 +524,22 @@ def test_what_lies_in_the_old_pictures_is_dropped_aloud(extra):
 
 
 @pytest.mark.parametrize(
+    ("name", "mode", "kept"),
+    [
+        ("a.mkv", "left_right", True),
+        ("a.webm", "top_bottom", True),
+        ("a.webm", "block_lr", False),
+        ("a.mp4", "left_right", False),
+        ("a.mkv", None, False),
+    ],
+)
+def test_two_views_stay_marked_in_matroska(name, mode, kept):
+    tags = () if mode is None else (("stereo_mode", mode),)
+    target = target_for(name, video_info(picture_extras=("stereoscopic",), picture_metadata=tags))
+    assert any("stereoscopic" in warning for warning in target.warnings) != kept
+
+
+@pytest.mark.parametrize(
     ("name", "codec", "colours", "shape"),
     [
         ("a.mp4", None, False, False),
