@@ -14,11 +14,14 @@ from slomo_cli.values import VideoInfo
 
 _EXTRAS = {
     "alpha": "transparency is lost: it lies in a picture of its own (AVIF); convert the source to .png or .apng first",
+    "alpha layer": "transparency is lost: it lies in a layer of its own (HEVC); convert the source to ProRes 4444 "
+    "or .png first",
     "closed captions": "closed captions dropped: they lie inside the old pictures",
     "360-degree": "the mark for 360-degree display is lost: players show the picture flat",
     "colour profile": "the source's colour profile is lost: its colours are taken for those of sRGB, and look paler "
     "where it is wider (Display P3, Adobe RGB); convert the source to sRGB first",
     "stereoscopic": "the mark for stereoscopic display is lost: players show both views at once",
+    "second view": "of the two views of the source (spatial video) only the one that flat players show is converted",
 }
 """What is said of ``VideoInfo.picture_extras``."""
 _UNUSUAL = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}, {16: "PQ", 18: "HLG"}

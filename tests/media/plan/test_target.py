@@ -517,10 +517,17 @@ class TestOrientation:
         assert "rotation of 30 degrees is lost" in target_for("a.gif", info, rate=Fraction(25)).warnings[0]
 
 
-@pytest.mark.parametrize("extra", ["closed captions", "360-degree", "stereoscopic", "colour profile"])
-def test_what_lies_in_the_old_pictures_is_dropped_aloud(extra):
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        *((extra, extra) for extra in ("closed captions", "360-degree", "stereoscopic", "colour profile")),
+        ("second view", "of the two views"),
+        ("alpha layer", "transparency is lost"),
+    ],
+)
+def test_what_lies_in_the_old_pictures_is_dropped_aloud(extra, said):
     (warning,) = target_for("a.mp4", video_info(picture_extras=(extra,))).warnings
-    assert extra in warning
+    assert said in warning
 
 
 @pytest.mark.parametrize(
