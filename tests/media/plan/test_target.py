@@ -586,6 +586,9 @@ def test_marks_a_file_cannot_hold_are_lost_aloud(name, codec, colours, shape):
         ("a.avi", "ffv1", 8, "smpte170m"),
         ("a.mkv", "ffv1", 8, ""),
         ("%d.jpg", None, 7, ""),
+        ("a.mov", "dnxhd", 1, ""),
+        ("a.mov", "dnxhd", 6, "bt709"),
+        ("a.mkv", "dnxhd", 2, "bt709"),
     ],
 )
 def test_a_matrix_that_a_codec_does_not_know_is_lost_aloud(name, codec, matrix, taken):
@@ -602,6 +605,11 @@ def test_ut_video_takes_untagged_colours_for_what_players_do():
     assert "colorspace=smpte170m" in target_for("a.mkv", video_info(color=untagged), codec="utvideo").filters[0]
     rgb = target_for("a.mkv", video_info("gbrp", color=ColorInfo(2, 0, 2, 2)), codec="utvideo")
     assert "colorspace=gbr" in rgb.filters[0]
+
+
+@pytest.mark.parametrize(("encoder", "codec"), [("libx264rgb", "h264"), ("prores_aw", "prores")])
+def test_an_encoder_writes_what_it_is_not_called_as(encoder, codec):
+    assert encoder_of(encoder).codec == codec
 
 
 def test_floating_point_is_cut_off_aloud():

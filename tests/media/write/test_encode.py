@@ -414,6 +414,16 @@ class TestPicture:
         assert (decoded[0].color_range, int(decoded[0].colorspace), int(decoded[0].color_trc)) == (1, 1, 13)
         assert np.abs(decoded[0].to_ndarray(format="rgb24")[24, 32].astype(int) - (100, 30, 200)).max() <= 2
 
+    @pytest.mark.parametrize(("pix_fmt", "bits"), [("yuv420p", 8), ("yuv422p10le", 10), ("gbrp", 10)])
+    def test_dnxhd_of_any_size(self, tmp_path, pix_fmt, bits):
+        write(tmp_path / "a.mov", video_info(pix_fmt, 258, 130), frames_of(pix_fmt, 258, 130), codec="dnxhd")
+        decoded, _ = read_back(tmp_path / "a.mov")
+        assert (decoded[0].width, decoded[0].format.components[0].bits, len(decoded)) == (
+            258,
+            bits,
+            len(frames_of(pix_fmt)),
+        )
+
     def test_rgb_of_wide_colours_has_their_own_matrix(self, tmp_path):
         frame = tuple(np.full((48, 64), value, np.uint16) for value in (9000, 50000, 20000))
         write(tmp_path / "a.mp4", video_info("gbrp16le", color=ColorInfo(2, 0, 9, 16)), [frame] * 3)
