@@ -235,7 +235,8 @@ class VideoInfo:
     """How many times a GIF, animated PNG or animated WebP is shown, 0 for ever; None of other films."""
     picture_extras: tuple[str, ...] = ()
     """What the pictures carry that is not written again: 'closed captions', '360-degree', 'stereoscopic',
-    'colour profile' (one that says other colours than sRGB), 'alpha' (stored apart)."""
+    'second view' (not in the same picture), 'colour profile' (one that says other colours than sRGB), 'alpha' (stored
+    apart), 'alpha layer'."""
 
     @property
     def is_of_stills(self) -> bool:

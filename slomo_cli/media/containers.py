@@ -190,7 +190,7 @@ SHAPELESS = _set("webp bmp")
 """Picture codecs whose files do not say which shape the pixels have."""
 
 LOSSLESS_AUDIO = _set(
-    f"flac alac tta wavpack truehd mlp ape shorten tak {_PCM_LE} {_PCM_BE} pcm_bluray pcm_dvd pcm_alaw"
+    f"flac alac tta wavpack truehd mlp ape shorten tak {_PCM_LE} {_PCM_BE} pcm_bluray pcm_dvd pcm_alaw pcm_mulaw s302m"
 )
 
 TEXT_SUBTITLES = _set("subrip srt ass ssa mov_text webvtt text ttml microdvd subviewer sami realtext jacosub mpl2 stl")

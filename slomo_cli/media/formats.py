@@ -234,7 +234,9 @@ def _from_rgb(
     """``conversion`` of planar RGB, of which only its result has a matrix and may be of limited range."""
     if choice.layout.family == "rgb":
         return _scaled(choice), color
-    matrix = 6 if kind != "video" else 1 if marked else usual_matrix(height)
+    # Wide colours are named by one matrix of their own (ITU-R BT.2020, BT.2100), and HDR displays know no other.
+    usual = (9 if color.primaries == 9 else 1) if marked else usual_matrix(height)
+    matrix = usual if kind == "video" else 6
     out_range = FULL if kind == "jpeg" else LIMITED
     result = ColorInfo(out_range, matrix, color.primaries, color.transfer)
     return _scaled(choice, f"out_color_matrix={SCALE_MATRICES[matrix]}", f"out_range={RANGES[out_range]}"), result

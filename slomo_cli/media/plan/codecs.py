@@ -66,6 +66,9 @@ _PRORES_PROFILES = (
     {"proxy": "0", "lt": "1", "standard": "2", "hq": "3", "4444": "4", "4444xq": "5"},
 )
 
+DNXHR = {"yuv422p": "dnxhr_hq", "yuv422p10le": "dnxhr_hqx", "yuv444p10le": "dnxhr_444", "gbrp10le": "dnxhr_444"}
+"""Pixel format -> profile of DNxHD's encoder for any size and rate; its default is for a few of HD."""
+
 
 def _yuv(
     depths: tuple[int, ...], chroma: tuple[str, ...] = ("420", "422", "444"), alpha: bool = False
@@ -143,6 +146,7 @@ _ENCODERS = (
         (("vendor", "apl0"), ("alpha_bits", "16")),
         limited=True,
     ),
+    EncoderInfo("dnxhd", "dnxhd", tuple(DNXHR), limited=True),
     EncoderInfo("ffv1", "ffv1", _FFV1_FORMATS, fixed=(("level", "3"), ("g", "1"), ("slicecrc", "1")), limited=True),
     EncoderInfo("utvideo", "utvideo", ("yuv420p", "yuv422p", "yuv444p", "gbrp", "gbrap"), limited=True),
     # The palette filter wants packed RGB with alpha; it makes pal8 itself.
@@ -246,8 +250,11 @@ def codec_word(name: str) -> str:
     return ALIASES.get(low, low)
 
 
-_LIBRARIES = {"vpx": "vp8", "xvid": "mpeg4", "openh264": "h264", "kvazaar": "hevc", "vvenc": "vvc"}
-"""Libraries that are not called as what they write."""
+_LIBRARIES = {
+    **{"vpx": "vp8", "xvid": "mpeg4", "openh264": "h264", "x264rgb": "h264", "kvazaar": "hevc", "vvenc": "vvc"},
+    **{"prores_aw": "prores", "mpeg2": "mpeg2video"},
+}
+"""Encoders that are not called as what they write, without 'lib' and the hardware's name."""
 
 _FULL_RANGE = frozenset({"h264", "hevc", "av1", "vp9", "mjpeg", "ljpeg", "vc2", "rawvideo", "v210", "y41p", "yuv4"})
 """Codecs to whose encoders ffmpeg hands full-range YUV as it is; for every other one it squeezes it."""

@@ -18,8 +18,10 @@ _MARKABLE = ("ffv1", "utvideo", "huffyuv", "ffvhuff")
 """Lossless codecs whose full range is marked in the container after the run."""
 
 
-_MATRICES = {"vp9": (0, 1, 5, 6, 7, 9), "utvideo": (0, 1, 5, 6)}
+_MATRICES = {"vp9": (0, 1, 5, 6, 7, 9), "utvideo": (0, 1, 5, 6), "dnxhd": (1,), "vc2": (1,)}
 """Codec -> matrices it has a word for, whatever the container says beside it; others have one for all, or none."""
+_NEVER_SILENT = {"utvideo": 6, "dnxhd": 1, "vc2": 1}
+"""Codec -> the matrix that it names where it is told none; elsewhere nothing is said, and players guess."""
 _USUAL = (1, 5, 6, 9)
 """Matrices that players may guess, or whose loss is told with that of their primaries."""
 
@@ -96,10 +98,11 @@ def conform(
         if result.matrix != color.matrix and not converters[0].startswith("zscale"):
             near = formats.SCALE_MATRICES[formats.NEAR_IT]
             warnings.append(f"colours of constant luminance are converted as if their matrix were {near}'s")
+    if encoder.codec in _NEVER_SILENT and tags.matrix == formats.UNSAID:
+        tags = replace(tags, matrix=formats.assumed_matrix(color, info.height))
+        result = replace(result, matrix=result.matrix if result.matrix != formats.UNSAID else tags.matrix)
     if kind == "video" and layout.family == choice.layout.family == "yuv":
         warnings += _matrix_warnings(encoder, result.matrix, info.height, says_matrix)
-    if encoder.codec == "utvideo" and tags.matrix == formats.UNSAID:
-        tags = replace(tags, matrix=formats.assumed_matrix(color, info.height))  # it says BT.601 where it is not told
     converting = [*converters, formats.setparams(result)] if converters else []
     return Conformed(
         feed=feed,
@@ -117,7 +120,7 @@ def _matrix_warnings(encoder: EncoderInfo, matrix: int, height: int, says_matrix
     held = _MATRICES.get(encoder.codec, formats.MATRICES if says_matrix else _USUAL)
     if matrix in held or matrix not in formats.MATRICES:
         return []
-    taken = 6 if encoder.codec == "utvideo" else usual_matrix(height)
+    taken = _NEVER_SILENT.get(encoder.codec, usual_matrix(height))
     return [
         f"the mark of the colours' matrix, {formats.MATRICES[matrix]}, is lost: {encoder.codec} has no word for it, "
         f"players take {formats.MATRICES[taken]} and show other colours"

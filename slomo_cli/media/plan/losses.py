@@ -14,19 +14,30 @@ from slomo_cli.values import VideoInfo
 
 _EXTRAS = {
     "alpha": "transparency is lost: it lies in a picture of its own (AVIF); convert the source to .png or .apng first",
+    "alpha layer": "transparency is lost: it lies in a layer of its own (HEVC); convert the source to ProRes 4444 "
+    "or .png first",
     "closed captions": "closed captions dropped: they lie inside the old pictures",
     "360-degree": "the mark for 360-degree display is lost: players show the picture flat",
     "colour profile": "the source's colour profile is lost: its colours are taken for those of sRGB, and look paler "
     "where it is wider (Display P3, Adobe RGB); convert the source to sRGB first",
     "stereoscopic": "the mark for stereoscopic display is lost: players show both views at once",
+    "second view": "of the two views of the source (spatial video) only the one that flat players show is converted",
 }
 """What is said of ``VideoInfo.picture_extras``."""
 _UNUSUAL = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}, {16: "PQ", 18: "HLG"}
 """Primaries and transfers with which a picture without its marks looks plainly wrong."""
+_WEBM_VIEWS = frozenset("mono left_right right_left top_bottom bottom_top".split())
+"""How two views may lie in a picture of WebM, in ffmpeg's words; it refuses to write others."""
 
 
-def of_source(info: VideoInfo) -> list[str]:
-    """What the source has that no target keeps."""
+def keeps_views(info: VideoInfo, muxer: str) -> bool:
+    """Whether Matroska's mark of how two views lie in the picture, which libav reads as a tag, can be written again."""
+    mode = dict(info.picture_metadata).get("stereo_mode")
+    return mode is not None and (muxer == "matroska" or (muxer == "webm" and mode in _WEBM_VIEWS))
+
+
+def of_source(info: VideoInfo, container: Container) -> list[str]:
+    """What the source has that hardly any target keeps."""
     lines = []
     if re.search(r"f16|f32", info.pix_fmt):
         lines.append(
@@ -40,7 +51,8 @@ def of_source(info: VideoInfo) -> list[str]:
             f"{info.width}x{info.height}: its hidden margins ({left} left, {top} top, {right} right, {bottom} bottom) "
             "become visible"
         )
-    return [*lines, *(_EXTRAS[name] for name in info.picture_extras)]
+    kept = ("stereoscopic",) if keeps_views(info, container.muxer) else ()
+    return [*lines, *(_EXTRAS[name] for name in info.picture_extras if name not in kept)]
 
 
 def of_marks(info: VideoInfo, container: Container, encoder: EncoderInfo, extension: str) -> list[str]:

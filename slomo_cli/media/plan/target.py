@@ -26,7 +26,7 @@ from slomo_cli.media.plan.choose import (
     choose_encoder,
     container_of,
 )
-from slomo_cli.media.plan.codecs import EncoderInfo, quality_options
+from slomo_cli.media.plan.codecs import DNXHR, EncoderInfo, quality_options
 from slomo_cli.media.plan.conform import conform
 from slomo_cli.media.plan.hdr import hdr_options
 from slomo_cli.media.plan.limits import refuse_rate, refuse_size
@@ -161,6 +161,8 @@ def choose_target(
     options = _joined(options, _specified(hdr_said))
     options += _container_options(container, encoder, settings, plays)
     filters = (pixels.tagging, *by_filters.filters, *pixels.converting, _shape(info, by_filters.swaps_sides))
+    if encoder.name == "dnxhd":
+        filters += ("copy",)  # above 8 bits it crashes on rows that do not begin at multiples of 16 bytes, as on a pipe
     return Target(
         path=target_path,
         container=container.muxer,
@@ -178,7 +180,7 @@ def choose_target(
         input_args=_location_args(info.color, pixels.feed) + by_tag.input_args,
         warnings=(
             *pixels.warnings,
-            *losses.of_source(info),
+            *losses.of_source(info, container),
             *losses.of_orientation(extension, by_filters),
             *losses.of_marks(info, container, encoder, extension),
             *losses.of_range(pixels, container, encoder, extension),
@@ -257,6 +259,8 @@ def _picture_options(encoder: EncoderInfo, choice: formats.Choice, settings: Enc
     options += _specified(quality_options(encoder, settings.crf, settings.preset))
     if encoder.codec == "prores" and settings.preset is None:
         options.append(("profile:v:0", "3" if "422" in choice.pix_fmt else "4"))
+    if encoder.name == "dnxhd":
+        options.append(("profile:v:0", DNXHR.get(choice.pix_fmt, "dnxhr_hq")))
     if encoder.name in ("libvpx", "libvpx-vp9") and choice.layout.alpha:
         options.append(("auto-alt-ref:v:0", "0"))  # hidden frames and alpha do not go together in libvpx
     return options

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
+import sys
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -84,7 +86,7 @@ def probe(path: str | Path) -> VideoInfo:
             layout=layout,
             pix_fmt=frame.format.name,
             color=color,
-            hdr=_hdr(data, str(context.codec_tag or "").strip("\0 "), dolby_profile(header)),
+            hdr=_hdr(data, _codec_tag(context), dolby_profile(header)),
             rate_from_header=next(iter(header_rates(stream)), None),
             duration_from_header=length,
             container_start_seconds=_container_start(container),
@@ -105,6 +107,7 @@ def probe(path: str | Path) -> VideoInfo:
             crop=crop(header),
             plays=None if sequence else plays_of(path, codec),
             picture_extras=_extras(data)
+            + (("alpha layer",) if codec == "hevc" and _ALPHA_SEI.search(bytes(context.extradata or b"")) else ())
             + (profile if color.primaries == _UNSPECIFIED else ())
             + (("alpha",) if _has_alpha_apart(container) else ()),
         )
@@ -174,6 +177,10 @@ def _color(frame: VideoFrame, codec: Any, chroma_location: int) -> ColorInfo:
 
 
 _EXTRAS = {"A53_CC": "closed captions", "SPHERICAL": "360-degree", "STEREO3D": "stereoscopic"}
+_VIEWS = {bytes(4): "", (8).to_bytes(4, sys.byteorder): "second view"}
+"""AV_STEREO3D_2D: marked as nothing unusual; _UNSPEC: not in the same picture, as in spatial video (MV-HEVC)."""
+_ALPHA_SEI = re.compile(rb"\0[\x05-\x20]\x4e\x01\xa5", re.DOTALL)
+"""HEVC's message that another layer holds the alpha (SEI of type 165, ITU-T H.265), as MP4 and Matroska list it."""
 _SIDE_DATA = (
     *_EXTRAS,
     "ICC_PROFILE",
@@ -214,8 +221,8 @@ def _without_profile(frame: VideoFrame) -> VideoFrame:
 
 def _extras(data: dict[str, bytes]) -> tuple[str, ...]:
     """What the picture carries that is not written again, in the words of ``VideoInfo.picture_extras``."""
-    flat = data.get("STEREO3D", b"")[:4] == bytes(4)  # AV_STEREO3D_2D: marked as nothing unusual
-    return tuple(word for name, word in _EXTRAS.items() if name in data and not (name == "STEREO3D" and flat))
+    words = {**_EXTRAS, "STEREO3D": _VIEWS.get(data.get("STEREO3D", b"")[:4], _EXTRAS["STEREO3D"])}
+    return tuple(word for name, word in words.items() if name in data and word)
 
 
 def _has_alpha_apart(container: InputContainer) -> bool:
@@ -229,6 +236,14 @@ def _profile_extra(data: dict[str, bytes], path: str | Path, container: InputCon
     if not profile and holds_stills(container.format.name):
         profile = stored_profile(path)
     return ("colour profile",) if is_other_than_srgb(profile) else ()
+
+
+def _codec_tag(context: Any) -> str:
+    """The four letters by which the container calls the codec; '' where it has other bytes, which PyAV cannot read."""
+    try:
+        return str(context.codec_tag or "").strip("\0 ")
+    except UnicodeDecodeError:
+        return ""
 
 
 def _hdr(data: dict[str, bytes], codec_tag: str, dolby_profile: int | None) -> HdrInfo:

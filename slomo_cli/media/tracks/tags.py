@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from slomo_cli.errors import printable
+from slomo_cli.media.plan.losses import keeps_views
 from slomo_cli.values import StreamInfo, VideoInfo
 
 # AV_DISPOSITION_* bits that mean something beside a new picture, in ffmpeg's words.
@@ -151,6 +152,8 @@ def picture_tags(source: int, info: VideoInfo, muxer: str, timecode: bool) -> li
     words += _titled("-metadata:s:v:0", present)
     words += _language("-metadata:s:v:0", present.get("language", ""), muxer)
     stale = _STALE_IN_TRACK if "matroska" in demuxer else ("encoder", "vendor_id")
+    # Transparency is told by ffmpeg itself, where it is still there.
+    stale = (*stale, "alpha_mode", *(() if keeps_views(info, muxer) else ("stereo_mode",)))
     for key in (*stale, *(_handler(muxer) if "mov" in demuxer else ()), *(() if timecode else ("timecode",))):
         words += ["-metadata:s:v:0", f"{key}="]
     return [*words, *(["-disposition:v:0", "default"] if info.picture_disposition & 1 else [])]

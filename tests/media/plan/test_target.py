@@ -517,10 +517,33 @@ class TestOrientation:
         assert "rotation of 30 degrees is lost" in target_for("a.gif", info, rate=Fraction(25)).warnings[0]
 
 
-@pytest.mark.parametrize("extra", ["closed captions", "360-degree", "stereoscopic", "colour profile"])
-def test_what_lies_in_the_old_pictures_is_dropped_aloud(extra):
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        *((extra, extra) for extra in ("closed captions", "360-degree", "stereoscopic", "colour profile")),
+        ("second view", "of the two views"),
+        ("alpha layer", "transparency is lost"),
+    ],
+)
+def test_what_lies_in_the_old_pictures_is_dropped_aloud(extra, said):
     (warning,) = target_for("a.mp4", video_info(picture_extras=(extra,))).warnings
-    assert extra in warning
+    assert said in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "kept"),
+    [
+        ("a.mkv", "left_right", True),
+        ("a.webm", "top_bottom", True),
+        ("a.webm", "block_lr", False),
+        ("a.mp4", "left_right", False),
+        ("a.mkv", None, False),
+    ],
+)
+def test_two_views_stay_marked_in_matroska(name, mode, kept):
+    tags = () if mode is None else (("stereo_mode", mode),)
+    target = target_for(name, video_info(picture_extras=("stereoscopic",), picture_metadata=tags))
+    assert any("stereoscopic" in warning for warning in target.warnings) != kept
 
 
 @pytest.mark.parametrize(
@@ -563,6 +586,9 @@ def test_marks_a_file_cannot_hold_are_lost_aloud(name, codec, colours, shape):
         ("a.avi", "ffv1", 8, "smpte170m"),
         ("a.mkv", "ffv1", 8, ""),
         ("%d.jpg", None, 7, ""),
+        ("a.mov", "dnxhd", 1, ""),
+        ("a.mov", "dnxhd", 6, "bt709"),
+        ("a.mkv", "dnxhd", 2, "bt709"),
     ],
 )
 def test_a_matrix_that_a_codec_does_not_know_is_lost_aloud(name, codec, matrix, taken):
@@ -579,6 +605,11 @@ def test_ut_video_takes_untagged_colours_for_what_players_do():
     assert "colorspace=smpte170m" in target_for("a.mkv", video_info(color=untagged), codec="utvideo").filters[0]
     rgb = target_for("a.mkv", video_info("gbrp", color=ColorInfo(2, 0, 2, 2)), codec="utvideo")
     assert "colorspace=gbr" in rgb.filters[0]
+
+
+@pytest.mark.parametrize(("encoder", "codec"), [("libx264rgb", "h264"), ("prores_aw", "prores")])
+def test_an_encoder_writes_what_it_is_not_called_as(encoder, codec):
+    assert encoder_of(encoder).codec == codec
 
 
 def test_floating_point_is_cut_off_aloud():

@@ -163,6 +163,14 @@ def test_dolby_vision_is_noticed_by_its_sample_entry(clip: Clip, tmp_path: Path)
     assert probe(path).hdr.dynamic == ("Dolby Vision",)
 
 
+def test_a_codec_may_be_called_by_other_bytes_than_letters(make: Callable[..., Path], clip: Clip) -> None:
+    # As raw Bayer pictures are in NUT, and in MPEG-TS what has a number from 128 on, such as VC-1 of Blu-ray discs.
+    raw = ("-f", "rawvideo", "-pix_fmt", "bayer_rggb8", "-video_size", "64x48", "-i", str(clip("cfr.mp4")))
+    info = probe(make("bayer.nut", *raw, "-frames:v", "1", "-c", "copy"))
+
+    assert (info.codec, info.pix_fmt, info.hdr.dynamic) == ("rawvideo", "bayer_rggb8", ())
+
+
 def test_hdr10_plus_is_noticed(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:
     path = tmp_path / "plus.hevc"
     path.write_bytes(with_hdr10_plus(make("raw.hevc", "-i", str(clip("hdr10.mp4")), "-c", "copy")))
@@ -193,6 +201,29 @@ def test_marks_of_360_degrees_and_of_two_views(mode: int, found: tuple[str, ...]
     path.write_bytes(with_boxes(clip("cfr.mp4"), box("st3d", bytes([0, 0, 0, 0, mode])) + projection))
 
     assert probe(path).picture_extras == found
+
+
+@pytest.mark.parametrize(("packing", "found"), [("", "second view"), ("side", "stereoscopic")])
+def test_two_views_lie_in_one_picture_or_in_layers(packing: str, found: str, clip: Clip, tmp_path: Path) -> None:
+    # Apple's Video Extended Usage: both eyes are there, and beside it how they are packed where one picture has both.
+    eyes = box("eyes", box("stri", bytes([0, 0, 0, 0, 3])))
+    packed = box("pack", box("pkin", bytes(4) + packing.encode())) if packing else b""
+    path = tmp_path / "spatial.mp4"
+    path.write_bytes(with_boxes(clip("hdr10.mp4"), box("vexu", eyes + packed), b"hvc1"))
+
+    assert probe(path).picture_extras == (found,)
+
+
+def test_transparency_in_a_layer_of_its_own(clip: Clip, tmp_path: Path) -> None:
+    # Alpha channel information, as one more array of messages (39) at the end of the decoder's configuration.
+    message = bytes.fromhex("27 0001 0009 4e01a50400007f9080")
+    data = bytearray(with_boxes(clip("hdr10.mp4"), message, b"hvc1", b"hvcC"))
+    data[data.index(b"hvcC") + 4 + 22] += 1
+    path = tmp_path / "layers.mp4"
+    path.write_bytes(data)
+
+    assert probe(path).picture_extras == ("alpha layer",)
+    assert probe(clip("hdr10.mp4")).picture_extras == ()
 
 
 @pytest.mark.parametrize(
@@ -228,10 +259,10 @@ def box(name: str, content: bytes) -> bytes:
     return (8 + len(content)).to_bytes(4, "big") + name.encode() + content
 
 
-def with_boxes(path: Path, boxes: bytes, entry: bytes = b"avc1") -> bytes:
-    """An MP4 of one track, its index at the end, with further boxes in its sample description."""
+def with_boxes(path: Path, boxes: bytes, *inside: bytes) -> bytes:
+    """An MP4 of one track, its index at the end, with further boxes in its sample description, or at another path."""
     data, at = path.read_bytes(), 4
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", entry):
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", *(inside or (b"avc1",))):
         at = data.index(name, at) - 4
         size = int.from_bytes(data[at : at + 4], "big")
         end = at + size

@@ -971,6 +971,19 @@ class TestTracks:
         with av.open(str(done.path)) as output:
             assert "major_brand" not in {key.lower() for key in output.metadata}
 
+    @pytest.mark.parametrize(
+        ("name", "mode", "kept"),
+        [("out.mkv", "left_right", True), ("out.webm", "left_right", True), ("out.webm", "block_lr", False)],
+    )
+    def test_marks_of_the_picture_are_true_of_the_new_one(self, tmp_path, make, clip, name, mode, kept):
+        """ffmpeg copies both marks as if they were tags; WebM has no word for some of the first."""
+        marks = ("-metadata:s:v", f"stereo_mode={mode}", "-metadata:s:v", "alpha_mode=1")
+        source = make(f"{mode}.mkv", "-i", str(clip("cfr.mp4")), "-c", "copy", *marks)
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(2)), preset=None)
+        found = {key.lower(): value for key, value in tracks(done.path, "video")[0]["metadata"].items()}
+        assert found.get("stereo_mode") == (mode if kept else None)
+        assert "alpha_mode" not in found
+
     @pytest.mark.parametrize("date", ["", "2020-05-05T01:01:01.000000Z"])
     def test_asf_without_a_date_is_not_of_1970(self, tmp_path, make, date):
         tags = ["-metadata", f"creation_time={date}"]
@@ -1319,6 +1332,12 @@ class TestPlanning:
         assert words.get("-filter:a:0", "") == filters
         said = [note.partition("does not hold ")[2] for note in carry.notes if "is mixed to" in note]
         assert said == ([mixed] if mixed else [])
+
+    @pytest.mark.parametrize("source", ["s302m", "pcm_mulaw"])
+    @pytest.mark.parametrize(("name", "codec"), [("a.mkv", "flac"), ("a.mov", "pcm_s24le"), ("a.mp4", "alac")])
+    def test_what_pcm_is_called_elsewhere_stays_lossless(self, name, codec, source):
+        carry = self.plan(name, streams=(replace(self.AUDIO, codec=source),))
+        assert dict(pairwise(carry.map_args))["-c:a:0"] == codec
 
     @pytest.mark.parametrize(("version", "told"), [("6.1", True), ("8.0", False)])
     def test_flac_in_mp4_by_an_old_ffmpeg(self, version, told):

@@ -414,6 +414,23 @@ class TestPicture:
         assert (decoded[0].color_range, int(decoded[0].colorspace), int(decoded[0].color_trc)) == (1, 1, 13)
         assert np.abs(decoded[0].to_ndarray(format="rgb24")[24, 32].astype(int) - (100, 30, 200)).max() <= 2
 
+    @pytest.mark.parametrize(("pix_fmt", "bits"), [("yuv420p", 8), ("yuv422p10le", 10), ("gbrp", 10)])
+    def test_dnxhd_of_any_size(self, tmp_path, pix_fmt, bits):
+        write(tmp_path / "a.mov", video_info(pix_fmt, 258, 130), frames_of(pix_fmt, 258, 130), codec="dnxhd")
+        decoded, _ = read_back(tmp_path / "a.mov")
+        assert (decoded[0].width, decoded[0].format.components[0].bits, len(decoded)) == (
+            258,
+            bits,
+            len(frames_of(pix_fmt)),
+        )
+
+    def test_rgb_of_wide_colours_has_their_own_matrix(self, tmp_path):
+        frame = tuple(np.full((48, 64), value, np.uint16) for value in (9000, 50000, 20000))
+        write(tmp_path / "a.mp4", video_info("gbrp16le", color=ColorInfo(2, 0, 9, 16)), [frame] * 3)
+        decoded, _ = read_back(tmp_path / "a.mp4")
+        assert [int(tag) for tag in (decoded[0].colorspace, decoded[0].color_primaries)] == [9, 9]
+        assert np.abs(decoded[0].to_ndarray(format="rgb48le")[24, 32].astype(int) - (20000, 9000, 50000)).max() < 500
+
     @pytest.mark.parametrize(("name", "codec"), [("a.avi", None), ("a.nut", "mpeg4"), ("a.mp4", "mpeg4")])
     def test_rgb_as_yuv_that_cannot_say_its_matrix_has_the_one_that_is_guessed(self, tmp_path, name, codec):
         frame = tuple(np.full((48, 64), value, np.uint8) for value in (30, 60, 200))
