@@ -17,8 +17,8 @@ from pathlib import Path
 from slomo_cli.errors import EncoderError, printable
 
 ENVIRONMENT_NAME = "SLOMO_FFMPEG"
-ANSWER_SECONDS = 10.0
-"""How long a question to ffmpeg may take; a healthy binary answers within 0.2 s."""
+ANSWER_SECONDS = 30.0
+"""How long a question to ffmpeg may take: usually 0.2 s, but many where it is first read over a network."""
 
 _WHAT_TO_DO = "install it with 'pip install imageio-ffmpeg', or name one with --ffmpeg or SLOMO_FFMPEG"
 
@@ -212,9 +212,9 @@ def _try_encoder(path: str, encoder: str, pix_fmt: str) -> str | None:
     command += ["-progress", "pipe:1", "-f", "null", "-"]
     picture = bytes([128]) * (width * height * 3 // 2)
     try:
-        done = subprocess.run(command, input=picture, capture_output=True, timeout=2 * ANSWER_SECONDS, check=False)
+        done = subprocess.run(command, input=picture, capture_output=True, timeout=ANSWER_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return f"no answer within {2 * ANSWER_SECONDS:.0f} s"
+        return f"no answer within {ANSWER_SECONDS:.0f} s"
     except OSError as error:
         return f"{printable(path)} cannot be run ({error.strerror})"
     stderr = done.stderr.decode("utf-8", "replace")
