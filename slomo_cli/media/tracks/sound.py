@@ -45,6 +45,8 @@ _SLOW_MP2, _MOST_OF_SLOW = 32_000, 160
 """Below so many samples per second (MPEG-2), MP2 knows no more kbit/s than these."""
 _MOST_CHANNELS = 8
 """Of every codec above but Opus, which takes any number of unrelated channels."""
+_GUESSED = (16, 24)
+"""Numbers of unrelated channels that ffmpeg takes for loudspeakers where it has to mix them; others it refuses."""
 _SAME_PLACE = {"DL": "FL", "DR": "FR", "BIL": "FL", "BIR": "FR"}
 
 
@@ -104,6 +106,8 @@ def audio_quality(codec: str, track: StreamInfo, number: int) -> list[str]:
 def layout_filter(codec: str, track: StreamInfo, container: Container) -> str:
     """The filters that name a track's loudspeakers as the codec knows them; '' where nothing is to be done."""
     own, held = layout_name(track), _held(codec, track, container)
+    if held and is_shortened(track):
+        return f"channelmap={'|'.join(map(str, range(_MOST_CHANNELS)))}:{held}"
     steps = [f"channelmap=channel_layout={own}"] if own and not track.layout and track.channels > 2 else []
     steps += [f"aformat=channel_layouts={held}"] if held != own else []
     return ",".join(steps)
@@ -113,6 +117,11 @@ def mixed_to(codec: str, track: StreamInfo, container: Container) -> str:
     """The layout a track is mixed to because the codec has no place for some of its loudspeakers; '' where it has."""
     own, held = layout_name(track), _held(codec, track, container)
     return held if (held and not own) or _speakers(own) - _speakers(held) else ""
+
+
+def is_shortened(track: StreamInfo) -> bool:
+    """Whether a codec of loudspeakers takes the track's first channels only, as nothing tells how to mix the others."""
+    return not layout_name(track) and track.channels > _MOST_CHANNELS and track.channels not in _GUESSED
 
 
 def layout_name(track: StreamInfo) -> str:

@@ -182,7 +182,8 @@ class SoundTracks:
             draft.notes.append(f"{name} {why}")
         if mixed := sound.mixed_to(codec, track, draft.container):
             layout = sound.layout_name(track) or f"{track.channels} channels"
-            draft.notes.append(f"{name} is mixed to {mixed}: {codec} does not hold {layout}")
+            done = f"keeps its first channels only, as {mixed}" if sound.is_shortened(track) else f"is mixed to {mixed}"
+            draft.notes.append(f"{name} {done}: {codec} does not hold {layout}")
         draft.codecs += [f"-c:a:{number}", encoder, *sound.audio_quality(codec, track, number)]
         if codec == "mp3" and draft.target.container in AT_ONCE and draft.target.ffmpeg_version >= (5, 0):
             # Nothing says there that MP3 begins with 25 ms of its encoder's delay: its packets are left out, and no

@@ -1333,6 +1333,19 @@ class TestPlanning:
         said = [note.partition("does not hold ")[2] for note in carry.notes if "is mixed to" in note]
         assert said == ([mixed] if mixed else [])
 
+    @pytest.mark.parametrize("factor", [1, 2])
+    def test_unrelated_channels_that_nobody_can_mix(self, tmp_path, make, factor):
+        tones = "|".join(f"0.1*sin({1000 + 100 * channel}*t)" for channel in range(9))
+        source = make(
+            "nine.mov",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=0.4"),
+            *("-f", "lavfi", "-i", f"aevalsrc={tones}:duration=0.4:sample_rate=48000"),
+            *("-c:v", "mpeg4", "-c:a", "pcm_s16le"),
+        )
+        done = convert(source, tmp_path / "out.ts", TimeSettings(factor=Fraction(factor)))
+        assert "keeps its first channels only, as octagonal: aac does not hold 9 channels" in " ".join(done.carry.notes)
+        assert [stream.channels for stream in probe(done.path).streams] == [8]
+
     @pytest.mark.parametrize("source", ["s302m", "pcm_mulaw"])
     @pytest.mark.parametrize(("name", "codec"), [("a.mkv", "flac"), ("a.mov", "pcm_s24le"), ("a.mp4", "alac")])
     def test_what_pcm_is_called_elsewhere_stays_lossless(self, name, codec, source):
