@@ -118,7 +118,8 @@ class Interpolator:
     not looked at.
 
     On a CPU it changes two things for the whole process: the C library keeps freed memory for the next arrays (Linux),
-    and torch computes with one thread in threads started later.
+    and torch computes with one thread in threads started later. As with all of torch, processes that are forked after
+    it has computed hang when they compute: spawn them instead.
 
     Raises DeviceError for a device or format that is not there, WeightsError for unusable weights, UsageError for
     values out of range. Close it, or use it as a context manager, to end its threads.
