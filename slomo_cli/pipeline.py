@@ -35,10 +35,9 @@ from slomo_cli.media.write.parts import (
     PART_FRAMES,
     Parts,
     in_one_piece,
+    make_way,
     part_target,
-    refuse_in_use,
     refuse_unfit,
-    remove_left_over,
     unused,
 )
 from slomo_cli.pace import with_measured_factor
@@ -287,8 +286,7 @@ def _writer(job: ConversionPlan, weights: str) -> Encoder | Parts:
     """What takes the frames: one encoder, or one after another. ``weights``: their sha256."""
     target, frames, feeds = job.target, job.plan.frames, job.carry.feeds
     if not job.join_args:
-        refuse_in_use(target)
-        remove_left_over(target)
+        make_way(target)
         time_base = job.times.time_base if job.times else None
         return Encoder(job.encoder_args, target, frames, time_base=time_base, feeds=feeds)
 
