@@ -153,7 +153,7 @@ def plan_conversion(
     # The mean rate: by it the reader of the finished file counts what is shown.
     plays = None if time.loop else info.plays
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames, plays=plays)
-    times = _own_times(plan, target) if plan.vfr_keep else None
+    times = _own_times(plan, target, encode.preset) if plan.vfr_keep else None
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     behind = left_over(target, plan.frames)
     join: list[str] = []
@@ -196,7 +196,7 @@ def _own_times(plan: Plan, target: Target) -> OwnTimes:
     def moments() -> Iterator[Fraction]:  # as often as they are asked for: there may be millions
         return (seconds for _, seconds in plan.moments())
 
-    refuse_uneven(target.container, target.extension, target.codec, moments())
+    refuse_uneven(target.container, target.extension, target.codec, moments(), preset)
     return OwnTimes(common_time_base(moments()), last=max(moments()), end=plan.duration)
 
 
