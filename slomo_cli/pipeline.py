@@ -190,7 +190,7 @@ def plan_conversion(
     )
 
 
-def _own_times(plan: Plan, target: Target) -> OwnTimes:
+def _own_times(plan: Plan, target: Target, preset: str | None) -> OwnTimes:
     """When its frames are shown; UsageError where the target does not keep such times."""
 
     def moments() -> Iterator[Fraction]:  # as often as they are asked for: there may be millions
@@ -259,7 +259,7 @@ def _state(source: str | os.PathLike[str]) -> tuple[int, int] | None:
     """Size of the file in bytes and its last change in nanoseconds; None where there is no file of that name."""
     try:
         about = os.stat(source)
-    except OSError:
+    except (OSError, ValueError):  # a name may be none at all
         return None
     return (about.st_size, about.st_mtime_ns) if stat.S_ISREG(about.st_mode) else None
 
@@ -267,12 +267,14 @@ def _state(source: str | os.PathLike[str]) -> tuple[int, int] | None:
 def _changed(job: ConversionPlan) -> list[str]:
     """A note where the source was written to since it was looked at.
 
-    InputError where a film is to be made of parts: its sound, which is read only now, might be another film's.
+    InputError where a film is to be made of parts and the source has another size: its sound, which is read only now,
+    might be another film's.
     """
-    state, name = _state(job.info.path), printable(job.info.path)
-    if state == job.source_state:
+    state, before, name = _state(job.info.path), job.source_state, printable(job.info.path)
+    if state == before:
         return []
-    if job.join_args:
+    # Of the same size it has been touched, as a rule, and the parts could not be used again: that is only told.
+    if job.join_args and (state is None or before is None or state[0] != before[0]):
         raise InputError(f"'{name}' was changed, replaced or removed meanwhile: put back what it was, and go on")
     if state is None:  # who has opened a file keeps it
         return []
