@@ -19,7 +19,7 @@ _LONGEST_DELAY_IN_TS = Fraction(10)
 of two recordings, for FFmpeg too."""
 _REORDERED = {"slower": 10, "veryslow": 10, "placebo": 18}
 """How many pictures' times lie between the decoding and the showing of one, by presets of x264 and x265."""
-_REORDERED_USUALLY = {"h264": 5}
+_REORDERED_USUALLY = {"h264": 5, "mpeg4": 1}
 """The same with other presets, by codec; with other codecs it is 6."""
 _GIF_RATE = 100
 """GIF counts in hundredths of a second."""

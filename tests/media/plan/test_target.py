@@ -322,6 +322,7 @@ class TestRefusals:
 
     def test_the_fewest_frames_a_second_of_a_transport_stream(self):
         assert target_for("a.ts", rate=Fraction(1, 2)).rate == Fraction(1, 2)
+        assert target_for("a.ts", rate=Fraction(1, 5), codec="mpeg4").rate == Fraction(1, 5)
         for name, preset in (("a.ts", "placebo"), ("a.m2ts", "veryslow")):
             with pytest.raises(
                 UsageError, match=r"h264 in \.\w+ holds a rate of at least .* found 0\.5: write \.mp4, or ask for"
