@@ -35,10 +35,9 @@ from slomo_cli.media.write.parts import (
     PART_FRAMES,
     Parts,
     in_one_piece,
+    make_way,
     part_target,
-    refuse_in_use,
     refuse_unfit,
-    remove_left_over,
     unused,
 )
 from slomo_cli.pace import with_measured_factor
@@ -154,7 +153,7 @@ def plan_conversion(
     # The mean rate: by it the reader of the finished file counts what is shown.
     plays = None if time.loop else info.plays
     target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames, plays=plays)
-    times = _own_times(plan, target) if plan.vfr_keep else None
+    times = _own_times(plan, target, encode.preset) if plan.vfr_keep else None
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     behind = left_over(target, plan.frames)
     join: list[str] = []
@@ -191,13 +190,13 @@ def plan_conversion(
     )
 
 
-def _own_times(plan: Plan, target: Target) -> OwnTimes:
+def _own_times(plan: Plan, target: Target, preset: str | None) -> OwnTimes:
     """When its frames are shown; UsageError where the target does not keep such times."""
 
     def moments() -> Iterator[Fraction]:  # as often as they are asked for: there may be millions
         return (seconds for _, seconds in plan.moments())
 
-    refuse_uneven(target.container, target.extension, target.codec, moments())
+    refuse_uneven(target.container, target.extension, target.codec, moments(), preset)
     return OwnTimes(common_time_base(moments()), last=max(moments()), end=plan.duration)
 
 
@@ -260,7 +259,7 @@ def _state(source: str | os.PathLike[str]) -> tuple[int, int] | None:
     """Size of the file in bytes and its last change in nanoseconds; None where there is no file of that name."""
     try:
         about = os.stat(source)
-    except OSError:
+    except (OSError, ValueError):  # a name may be none at all
         return None
     return (about.st_size, about.st_mtime_ns) if stat.S_ISREG(about.st_mode) else None
 
@@ -268,12 +267,14 @@ def _state(source: str | os.PathLike[str]) -> tuple[int, int] | None:
 def _changed(job: ConversionPlan) -> list[str]:
     """A note where the source was written to since it was looked at.
 
-    InputError where a film is to be made of parts: its sound, which is read only now, might be another film's.
+    InputError where a film is to be made of parts and the source has another size: its sound, which is read only now,
+    might be another film's.
     """
-    state, name = _state(job.info.path), printable(job.info.path)
-    if state == job.source_state:
+    state, before, name = _state(job.info.path), job.source_state, printable(job.info.path)
+    if state == before:
         return []
-    if job.join_args:
+    # Of the same size it has been touched, as a rule, and the parts could not be used again: that is only told.
+    if job.join_args and (state is None or before is None or state[0] != before[0]):
         raise InputError(f"'{name}' was changed, replaced or removed meanwhile: put back what it was, and go on")
     if state is None:  # who has opened a file keeps it
         return []
@@ -287,8 +288,7 @@ def _writer(job: ConversionPlan, weights: str) -> Encoder | Parts:
     """What takes the frames: one encoder, or one after another. ``weights``: their sha256."""
     target, frames, feeds = job.target, job.plan.frames, job.carry.feeds
     if not job.join_args:
-        refuse_in_use(target)
-        remove_left_over(target)
+        make_way(target)
         time_base = job.times.time_base if job.times else None
         return Encoder(job.encoder_args, target, frames, time_base=time_base, feeds=feeds)
 

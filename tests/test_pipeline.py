@@ -264,6 +264,26 @@ def test_pauses_in_a_transport_stream(make: Callable[..., Path], run: Convert, t
         run(far, tmp_path / "out.ts", vfr="keep", factor=2)
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_few_pictures_a_second_in_a_transport_stream(
+    make: Callable[..., Path], run: Convert, tmp_path: Path, codec: str
+) -> None:
+    """Encoders let some wait for others: where that takes more than 10 seconds, readers take it for a wrong stamp."""
+    source = make(
+        "slow.mkv",
+        *("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25,trim=end_frame=12,setpts=N*1.2/TB"),
+        *("-fps_mode", "passthrough", "-c:v", "ffv1"),
+    )
+    for vfr in ("keep", "constant"):
+        made = run(source, tmp_path / "out.ts", vfr=vfr, factor=1, codec=codec, overwrite=True)
+        timing = scan(probe(tmp_path / "out.ts")).timing
+        assert (timing.frames_from_packets, timing.duration) == (made.frames_out, made.duration_out)
+    with pytest.raises(UsageError, match=r"holds a rate of at least 1 per second, found 0\.83"):
+        run(source, tmp_path / "out.ts", vfr="keep", factor=1, codec=codec, overwrite=True, preset="veryslow")
+    with pytest.raises(UsageError, match=rf"{codec} in \.ts holds a rate of at least 0\.\d per second, found"):
+        run(source, tmp_path / "out.ts", factor=2, rate="0.4", codec=codec, overwrite=True)
+
+
 def test_uneven_times_in_mpeg_4(clip: Clip, run: Convert, tmp_path: Path) -> None:
     """It counts at most 65535 ticks of a second."""
     source, out = clip("free.mp4"), tmp_path / "out.mp4"
@@ -462,6 +482,11 @@ def test_a_source_that_grows_meanwhile_is_told(
     notes = run(source, tmp_path / "part.mp4", factor=2).warnings
     assert [text for text in notes if "recording.ts' has changed while it was converted" in text]
     assert len(read(tmp_path / "part.mp4")) == len(read(tmp_path / "whole.mp4"))
+
+
+def test_a_name_that_is_none(run: Convert, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="null byte"):
+        run("a\0b", tmp_path / "out.mp4")
 
 
 def test_what_a_killed_run_left_may_be_a_source(clip: Clip, run: Convert, tmp_path: Path) -> None:

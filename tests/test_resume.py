@@ -335,6 +335,23 @@ def test_sound_of_another_film_is_not_taken(
     assert run(source, out, resume=True).frames_out == len(read(out))
 
 
+def test_a_source_that_was_touched_is_told(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts could not be used again: they are another source's, by their time."""
+    source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    shutil.copy2(clip("cfr.mp4"), source)
+    write = parts.Parts.write
+
+    def meanwhile(self: parts.Parts, *args: Any) -> None:
+        write(self, *args)
+        os.utime(source)
+
+    monkeypatch.setattr(parts.Parts, "write", meanwhile)
+    made = run(source, out, resume=True)
+    assert made.frames_out == len(read(out)) and [text for text in made.warnings if "has changed while" in text]
+
+
 def test_a_part_that_was_tampered_with_is_told(
     clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

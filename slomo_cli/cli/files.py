@@ -76,11 +76,29 @@ def check_target(target: Path | None, *, create: bool = False, dry: bool = False
         raise SlomoError(f"cannot write '{name}': {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SlomoError(f"no permission to write in the folder '{printable(folder)}'")
-    if os.path.ismount(there := os.path.realpath(target)):
+    if _is_mounted(there := os.path.realpath(target)):
         where = printable(os.path.dirname(there))
         raise SlomoError(f"'{name}' is mounted by itself and cannot be replaced: mount its folder '{where}' instead")
     if _is_anothers(target):
         raise SlomoError(f"'{name}' belongs to another user, who alone may replace it there: choose another name")
+
+
+_MOUNTS = "/proc/self/mountinfo"
+"""What Linux has mounted where; elsewhere there is no such file."""
+
+
+def _is_mounted(there: str) -> bool:
+    """Whether the file itself is mounted there, not only a folder above it.
+
+    ``os.path.ismount`` compares devices: in overlays, files may have another than their folder, and what is mounted may
+    be of the same disk.
+    """
+    try:
+        with open(_MOUNTS, "rb") as mounts:
+            points = [line.split()[4] for line in mounts]
+    except OSError:
+        return False
+    return os.fsencode(there) in [re.sub(rb"\\(\d{3})", lambda hit: bytes([int(hit[1], 8)]), name) for name in points]
 
 
 def _is_anothers(target: Path) -> bool:

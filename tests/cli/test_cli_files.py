@@ -319,11 +319,20 @@ def test_a_file_that_only_another_may_replace(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_file_that_is_mounted_by_itself_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `docker run -v out.mp4:/out.mp4` has it: to rename another file there fails, when all is made."""
-    Path("out.mp4").write_bytes(b"")
-    monkeypatch.setattr(os.path, "ismount", lambda name: os.fspath(name).endswith("out.mp4"))
-    with pytest.raises(SlomoError, match=r"'out\.mp4' is mounted by itself .*: mount its folder"):
-        files.check_target(Path("out.mp4"))
+    for name in ("out.mp4", "my out.mp4", "other.mp4"):
+        Path(name).write_bytes(b"")
+    here = os.path.realpath(".").replace(" ", r"\040")
+    lines = [f"30 1 254:0 /x {here}/{name} rw - ext4 /dev/vda rw\n" for name in ("out.mp4", r"my\040out.mp4")]
+    Path("mounts").write_text("".join(lines))
+    monkeypatch.setattr(files, "_MOUNTS", "mounts")
+    for name in ("out.mp4", "my out.mp4"):
+        with pytest.raises(SlomoError, match=rf"'{name}' is mounted by itself .*: mount its folder"):
+            files.check_target(Path(name))
+    # In an overlay, files may be on other devices than their folder.
+    monkeypatch.setattr(os.path, "ismount", lambda name: True)
     files.check_target(Path("other.mp4"))
+    monkeypatch.setattr(files, "_MOUNTS", "none")
+    files.check_target(Path("out.mp4"))
 
 
 def test_out_dir_is_made_only_for_real_runs() -> None:

@@ -17,8 +17,10 @@ _MILLISECONDS = frozenset({"matroska", "webm", "webp", "avi"})
 _LONGEST_DELAY_IN_TS = Fraction(10)
 """Seconds a picture may wait between decoding and showing (ITU-T H.222.0, 2.14.3). A longer step of the clock is a join
 of two recordings, for FFmpeg too."""
-_REORDERED = 9
-"""Pictures that are shown between the decoding and the showing of one: found with x265 at its slowest, x264 has 5."""
+_REORDERED = {"slower": 10, "veryslow": 10, "placebo": 18}
+"""How many pictures' times lie between the decoding and the showing of one, by presets of x264 and x265."""
+_REORDERED_USUALLY = {"h264": 5, "mpeg4": 1}
+"""The same with other presets, by codec; with other codecs it is 6."""
 _GIF_RATE = 100
 """GIF counts in hundredths of a second."""
 _MPEG = frozenset({"mpeg1video", "mpeg2video"})
@@ -36,7 +38,12 @@ def refuse_size(encoder: EncoderInfo, width: int, height: int) -> None:
 
 
 def refuse_rate(
-    muxer: str, extension: str, encoder: EncoderInfo, rate: Fraction, user_options: Iterable[UserOption]
+    muxer: str,
+    extension: str,
+    encoder: EncoderInfo,
+    rate: Fraction,
+    user_options: Iterable[UserOption],
+    preset: str | None = None,
 ) -> None:
     """EncoderError for a rate the encoder does not take, UsageError for one that codec or container has no word for."""
     if rate > encoder.highest_rate:
@@ -51,6 +58,12 @@ def refuse_rate(
     if encoder.codec == "gif" and rate > _GIF_RATE:
         raise UsageError(
             f"GIF holds at most {_GIF_RATE} frames per second, found {float(rate):.6g}: ask for 50 or less"
+        )
+    lowest = _reordered(encoder.codec, preset) / _LONGEST_DELAY_IN_TS
+    if muxer == "mpegts" and rate < lowest:
+        raise UsageError(
+            f"{encoder.codec} in .{extension} holds a rate of at least {float(lowest):g} per second, found "
+            f"{float(rate):.6g}: write .mp4, or ask for more"
         )
     lenient = any(name.partition(":")[0] == "strict" for name, _ in user_options)
     if encoder.codec in _MPEG and not lenient and not _is_rate_of_mpeg(encoder.codec, rate):
@@ -68,7 +81,12 @@ def _is_rate_of_mpeg(codec: str, rate: Fraction) -> bool:
     return any(ratio.numerator <= most[0] and ratio.denominator <= most[1] for ratio in ratios)
 
 
-def refuse_uneven(muxer: str, extension: str, codec: str, times: Iterable[Fraction]) -> None:
+def _reordered(codec: str, preset: str | None) -> int:
+    """How many pictures' times may lie between the decoding and the showing of one."""
+    return _REORDERED.get(preset or "", _REORDERED_USUALLY.get(codec, 6))
+
+
+def refuse_uneven(muxer: str, extension: str, codec: str, times: Iterable[Fraction], preset: str | None = None) -> None:
     """UsageError where pictures at these times, in seconds, would not be kept at them."""
     if muxer == "image2":
         raise UsageError("pictures in files of their own have no times: leave out --vfr keep, or write .mkv or .mp4")
@@ -81,10 +99,11 @@ def refuse_uneven(muxer: str, extension: str, codec: str, times: Iterable[Fracti
             f"pictures in .{extension} lie a millisecond apart at least, and some here are nearer: "
             "leave out --vfr keep, or write .mp4"
         )
-    if muxer == "mpegts" and _longest(times, _REORDERED) > _LONGEST_DELAY_IN_TS:
+    together = _reordered(codec, preset)
+    if muxer == "mpegts" and _longest(times, together) > _LONGEST_DELAY_IN_TS:
         raise UsageError(
-            f"pauses of more than {_LONGEST_DELAY_IN_TS} seconds in .{extension} are taken for joins of recordings: "
-            "leave out --vfr keep, or write .mp4"
+            f"pauses of more than {_LONGEST_DELAY_IN_TS} seconds in .{extension}, of {together} pictures together, "
+            "are taken for joins of recordings: leave out --vfr keep, or write .mp4"
         )
 
 

@@ -138,28 +138,20 @@ def unused(target: Target) -> list[str]:
     return [f"finished parts are kept in '{printable(folder)}': --resume goes on from them, else remove the folder"]
 
 
-def remove_left_over(target: Target) -> None:
-    """Removes parts of which the film that lies there was made, unless another run is at work on them."""
-    if target.parts_folder is None or not are_left_over(target):
-        return
-    with contextlib.suppress(OSError):
-        lock = os.open(target.parts_folder / _CONVERSION, os.O_RDWR)
-        if locked(lock):
-            _remove(target.parts_folder, lock)
-        else:
-            os.close(lock)
-
-
-def refuse_in_use(target: Target) -> None:
-    """OutputBusy where another run is at work on parts of this output, which a film made in one piece would meet."""
+def make_way(target: Target) -> None:
+    """For a film made in one piece: removes parts of which the one that lies there was made. OutputBusy where another
+    run is at work on parts of this output."""
     if target.parts_folder is None:
         return
     with contextlib.suppress(OSError):
         lock = os.open(target.parts_folder / _CONVERSION, os.O_RDWR)
-        free = locked(lock)
-        os.close(lock)
-        if not free:
+        if not locked(lock):
+            os.close(lock)
             raise busy()
+        if are_left_over(target):
+            _remove(target.parts_folder, lock)
+        else:
+            os.close(lock)
 
 
 def _remove(folder: Path, lock: int) -> None:

@@ -199,8 +199,10 @@ def busy() -> OutputBusy:
 def unwritable(folder: Path, error: OSError) -> EncoderError:
     """What to say where nothing can be begun in the folder."""
     if isinstance(error, PermissionError) and error.filename is not None and os.path.lexists(error.filename):
-        left = printable(error.filename)
-        return EncoderError(f"'{left}' is left from a run of another user and may not be changed: have it removed")
+        theirs = printable(error.filename)
+        return EncoderError(
+            f"'{theirs}' belongs to a run of another user: wait for it, or where it has been stopped, have that removed"
+        )
     return EncoderError(f"cannot write to the folder '{printable(folder)}': {error.strerror}")
 
 

@@ -320,6 +320,16 @@ class TestRefusals:
         assert target_for(name, rate=Fraction(1000)).rate == 1000
         assert target_for("a.mp4", rate=Fraction(1200)).rate == 1200
 
+    def test_the_fewest_frames_a_second_of_a_transport_stream(self):
+        assert target_for("a.ts", rate=Fraction(1, 2)).rate == Fraction(1, 2)
+        assert target_for("a.ts", rate=Fraction(1, 5), codec="mpeg4").rate == Fraction(1, 5)
+        for name, preset in (("a.ts", "placebo"), ("a.m2ts", "veryslow")):
+            with pytest.raises(
+                UsageError, match=r"h264 in \.\w+ holds a rate of at least .* found 0\.5: write \.mp4, or ask for"
+            ):
+                target_for(name, rate=Fraction(1, 2), preset=preset)
+        assert target_for("a.mp4", rate=Fraction(1, 50)).rate == Fraction(1, 50)
+
     def test_a_folder(self, tmp_path):
         folder = tmp_path / "out.mp4"
         folder.mkdir()

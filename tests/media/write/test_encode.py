@@ -797,7 +797,7 @@ class TestTruth:
 
         with monkeypatch.context() as patched:
             patched.setattr(place.os, "open", refuse)
-            with pytest.raises(EncoderError, match=r"part\.mp4' is left from a run of another user"):
+            with pytest.raises(EncoderError, match=r"part\.mp4' belongs to a run of another user"):
                 self.start(folder)
         assert left.exists()
 
