@@ -331,8 +331,11 @@ class TestRefusals:
             target_for("a.mp4", tools=FakeTools(encoders=frozenset({"libvpx-vp9"})))
 
     def test_pictures_too_small_for_the_encoder(self):
-        with pytest.raises(EncoderError, match="takes pictures of 16 to"):
+        with pytest.raises(EncoderError, match="takes pictures of 16x16 to"):
             target_for("a.mp4", video_info("yuv420p10le", 2, 2))
+        with pytest.raises(EncoderError, match=r"takes pictures of 256x120 to .*, found 160x120"):
+            target_for("a.mov", video_info(width=160, height=120), codec="dnxhd")
+        assert target_for("a.mov", video_info(width=256, height=120), codec="dnxhd").encoder == "dnxhd"
 
     def test_more_frames_a_second_than_the_encoder_takes(self):
         assert target_for("a.mkv", rate=Fraction(240), codec="libsvtav1").encoder == "libsvtav1"
@@ -592,7 +595,7 @@ def test_marks_a_file_cannot_hold_are_lost_aloud(name, codec, colours, shape):
     ],
 )
 def test_a_matrix_that_a_codec_does_not_know_is_lost_aloud(name, codec, matrix, taken):
-    info = video_info(color=ColorInfo(1, matrix, 1, 1))
+    info = video_info(width=256, height=120, color=ColorInfo(1, matrix, 1, 1))
     said = [line for line in target_for(name, info, rate=Fraction(25), codec=codec).warnings if "matrix, " in line]
     assert len(said) == bool(taken) and all(f"players take {taken}" in line for line in said)
 
@@ -605,6 +608,24 @@ def test_ut_video_takes_untagged_colours_for_what_players_do():
     assert "colorspace=smpte170m" in target_for("a.mkv", video_info(color=untagged), codec="utvideo").filters[0]
     rgb = target_for("a.mkv", video_info("gbrp", color=ColorInfo(2, 0, 2, 2)), codec="utvideo")
     assert "colorspace=gbr" in rgb.filters[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "matrix"),
+    [
+        ("a.mkv", "vc2", "yuv444p12le", "bt709"),
+        ("a.mov", "dnxhd", "yuv422p10le", "bt709"),
+        ("a.avi", "utvideo", "yuv422p", "bt709"),
+        ("a.webm", None, "yuv420p10le", "bt2020nc"),
+        ("a.mkv", "ffv1", "yuv444p10le", "bt2020nc"),
+        ("a.avi", "ffv1", "yuv444p10le", "smpte170m"),
+    ],
+)
+def test_rgb_of_wide_colours_takes_a_matrix_that_the_file_can_say(name, codec, pix_fmt, matrix):
+    info = video_info("gbrp16le", 256, 120, color=ColorInfo(2, 0, 9, 16))
+    filters = target_for(name, info, codec=codec, encoder_args=("-pix_fmt", pix_fmt)).filters
+    *_, said = [text for text in filters if "colorspace=" in text]
+    assert f"colorspace={matrix}" in said
 
 
 @pytest.mark.parametrize(("encoder", "codec"), [("libx264rgb", "h264"), ("prores_aw", "prores")])
