@@ -269,8 +269,8 @@ def encoder_of(name: str) -> EncoderInfo:
     codec = _LIBRARIES.get(codec, codec)
     whole = codec in ("h264", "hevc")
     limited = codec not in _FULL_RANGE
-    quality = ("crf", 0, 255, None)
-    return EncoderInfo(name, codec, (), quality, ("preset", {}), whole_chroma=whole, limited=limited, hardware=hardware)
+    quality, presets = (None, _PRORES_PROFILES) if codec == "prores" else (("crf", 0, 255, None), ("preset", {}))
+    return EncoderInfo(name, codec, (), quality, presets, whole_chroma=whole, limited=limited, hardware=hardware)
 
 
 def quality_options(encoder: EncoderInfo, crf: float | None, preset: str | None) -> Options:

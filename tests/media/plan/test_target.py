@@ -21,7 +21,7 @@ from slomo_cli.media.clocks import common_time_base, track_timescale
 from slomo_cli.media.containers import BY_MUXER, CONTAINERS
 from slomo_cli.media.orientation import orientation_of
 from slomo_cli.media.pixels import layout_of
-from slomo_cli.media.plan.codecs import ENCODERS, encoder_of
+from slomo_cli.media.plan.codecs import ENCODERS, encoder_of, quality_options
 from slomo_cli.media.plan.wishes import merge_options, parse_encoder_args
 from slomo_cli.media.write.args import OwnTimes, build_encode_args
 from slomo_cli.values import ColorInfo, HdrInfo
@@ -631,6 +631,15 @@ def test_rgb_of_wide_colours_takes_a_matrix_that_the_file_can_say(name, codec, p
 @pytest.mark.parametrize(("encoder", "codec"), [("libx264rgb", "h264"), ("prores_aw", "prores")])
 def test_an_encoder_writes_what_it_is_not_called_as(encoder, codec):
     assert encoder_of(encoder).codec == codec
+
+
+@pytest.mark.parametrize("name", ["prores_ks", "prores_aw", "prores_videotoolbox"])
+def test_every_encoder_of_prores_knows_its_presets(name):
+    assert quality_options(encoder_of(name), None, "hq") == (("profile:v", "3"),)
+    with pytest.raises(UsageError, match="expected --preset proxy, lt, "):
+        quality_options(encoder_of(name), None, "slow")
+    with pytest.raises(UsageError, match="no quality scale: leave --crf out, choose with --preset"):
+        quality_options(encoder_of(name), 5, None)
 
 
 def test_floating_point_is_cut_off_aloud():
