@@ -515,6 +515,12 @@ class TestOrientation:
         assert "setsar=3/4:max=4" in target.filters
         assert any("turned upright" in warning for warning in target.warnings)
 
+    def test_the_size_that_counts_is_that_of_the_turned_picture(self):
+        turned = matrix(90, False)
+        assert target_for("a.nut", video_info(width=130, height=256, display_matrix=turned), codec="dnxhd")
+        with pytest.raises(EncoderError, match="found 130x256"):
+            target_for("a.nut", video_info(width=256, height=130, display_matrix=turned), codec="dnxhd")
+
     def test_an_odd_angle_that_cannot_be_kept_is_said(self):
         info = video_info(display_matrix=matrix(30, False))
         assert "rotation of 30 degrees is lost" in target_for("a.gif", info, rate=Fraction(25)).warnings[0]
