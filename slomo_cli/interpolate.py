@@ -451,10 +451,12 @@ def _single_thread() -> None:
 
 def _times(timesteps: Iterable[Fraction | float]) -> list[float]:
     """Every timestep as a float; UsageError for one that is no time between two pictures, and for no row of them."""
-    if not isinstance(timesteps, Iterable):
-        raise UsageError(f"expected timesteps such as [0.25, 0.5], found {timesteps!r}")
+    try:
+        row = iter(timesteps)
+    except TypeError:  # an array of no dimensions too
+        raise UsageError(f"expected timesteps such as [0.25, 0.5], found {timesteps!r}") from None
     times = []
-    for t in timesteps:
+    for t in row:
         try:
             times.append(float(t))
         except (TypeError, ValueError):

@@ -33,7 +33,7 @@ class FakeTools:
     encoders: frozenset[str] = field(
         default=frozenset(name for name in ENCODERS if not ENCODERS[name].hardware)
         | {"aac", "flac", "alac", "libopus", "libmp3lame", "ac3", "pcm_s16le", "pcm_s24le", "mov_text", "webvtt"}
-        | {"subrip", "libvorbis", "libvpx", "mpeg1video", "mpeg2video", "huffyuv", "rawvideo", "v210", "qtrle"}
+        | {"subrip", "libvorbis", "libvpx", "mpeg1video", "mpeg2video", "huffyuv", "rawvideo", "v210", "qtrle", "vc2"}
     )
     filters: frozenset[str] = frozenset({"rubberband", "atempo", "zscale"})
     release = Tools.release

@@ -560,7 +560,7 @@ def test_images_that_do_not_match_are_refused(net: Interpolator) -> None:
         net.between(image(1), image(2).tolist(), [0.5])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("time", [0.5, None])
+@pytest.mark.parametrize("time", [0.5, None, np.array(0.5)])
 def test_one_time_is_no_row_of_times(net: Interpolator, time: Any) -> None:
     with pytest.raises(UsageError, match=r"expected timesteps such as \[0.25, 0.5\], found"):
         net.between(image(1), image(2), time)

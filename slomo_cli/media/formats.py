@@ -7,7 +7,7 @@ as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -193,14 +193,14 @@ def conversion(
     kind: Kind = "video",
     *,
     limited: bool = False,
-    marked: bool = True,
+    matrices: Container[int] = MATRICES,
     zscale: bool = False,
 ) -> tuple[tuple[str, ...], ColorInfo]:
     """(filters that bring ``feed`` to ``choice``, the colour tags of the result).
 
     size: (width, height) on the pipe. ``kind`` says what the format's readers take for granted: JPEG is BT.601 at full
     range, WebP BT.601 at limited range, other still images full range; a video says what it is. limited: the encoder
-    knows no full range in YUV. marked: the file will say which matrix it is; else the one that players guess is taken.
+    knows no full range in YUV. matrices: those that the file can say; without any, it is the one that players guess.
     zscale: this ffmpeg has the zscale filter, which is exact where swscale is up to 0.4 % too dark: YUV to RGB of 16
     bits, and range changes above 8 bits.
     """
@@ -208,7 +208,7 @@ def conversion(
     if choice.pix_fmt == feed.name and kind in ("video", "image") and not squeezed:
         return (), color
     if feed.family == "rgb":
-        return _from_rgb(choice, color, size[1], kind, marked)
+        return _from_rgb(choice, color, size[1], kind, matrices)
     matrix, in_range = assumed_matrix(color, size[1]), LIMITED if color.is_limited(feed) else FULL
     whole = not (size[0] % (1 << feed.chroma_shift_x) or size[1] % (1 << feed.chroma_shift_y))
     exact = zscale and feed.family == "yuv" and whole
@@ -229,13 +229,14 @@ def conversion(
 
 
 def _from_rgb(
-    choice: Choice, color: ColorInfo, height: int, kind: Kind, marked: bool
+    choice: Choice, color: ColorInfo, height: int, kind: Kind, matrices: Container[int]
 ) -> tuple[tuple[str, ...], ColorInfo]:
     """``conversion`` of planar RGB, of which only its result has a matrix and may be of limited range."""
     if choice.layout.family == "rgb":
         return _scaled(choice), color
     # Wide colours are named by one matrix of their own (ITU-R BT.2020, BT.2100), and HDR displays know no other.
-    usual = (9 if color.primaries == 9 else 1) if marked else usual_matrix(height)
+    wished = 9 if color.primaries == 9 and 9 in matrices else 1
+    usual = wished if wished in matrices else usual_matrix(height)
     matrix = usual if kind == "video" else 6
     out_range = FULL if kind == "jpeg" else LIMITED
     result = ColorInfo(out_range, matrix, color.primaries, color.transfer)

@@ -176,8 +176,8 @@ class Stepper:
     def _gradients(self, batch: Batch, magnify: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            total, parts = self._forward(batch, magnify)
-            with in_one_order(self.device):
+            with in_one_order(self.device):  # forward too: a compiled step goes back only as it came
+                total, parts = self._forward(batch, magnify)
                 total.backward()
         except torch.OutOfMemoryError:
             raise

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -478,6 +479,17 @@ def test_compiling_falls_back_where_it_cannot(tmp_path: Path, monkeypatch: pytes
     run.train()
 
     assert "cannot compile here, going on without: no compiler found" in run.lines  # type: ignore[attr-defined]
+
+
+def test_a_compiled_step_goes_back_under_the_rules_it_was_compiled_under(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch refuses it otherwise; a backend that needs no compiler checks this too."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    run = make(tmp_path, tiny_settings(compile=True, steps=2))
+
+    assert run.train()["step"] == 2
+    assert not any("cannot compile" in line for line in run.lines)  # type: ignore[attr-defined]
 
 
 def test_fast_is_not_compiled_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

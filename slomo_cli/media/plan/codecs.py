@@ -7,7 +7,7 @@ the one place that knows them. Numbers: x264's and x265's scale of 0..51 unless 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from slomo_cli.errors import UsageError, printable
 
@@ -36,8 +36,8 @@ class EncoderInfo:
     """Its stream has no mark for full range: ffmpeg squeezes full-range YUV into the limited range for it."""
     hardware: bool = False
     """Needs a device, so it is tried before it is believed."""
-    range_of_sizes: tuple[int, int] = field(default=(1, 16384))
-    """Smallest and largest picture side."""
+    smallest: tuple[int, int] = (1, 1)
+    """Width and height below which it takes no picture."""
     highest_rate: float = math.inf
     """Frames per second."""
 
@@ -109,7 +109,7 @@ _ENCODERS = (
         # x265 writes its settings to the log at every start; errors are enough.
         (("x265-params", "log-level=error"),),
         whole_chroma=True,
-        range_of_sizes=(16, 8192 * 2),
+        smallest=(16, 16),
     ),
     EncoderInfo(
         "libsvtav1",
@@ -117,7 +117,7 @@ _ENCODERS = (
         ("yuv420p", "yuv420p10le"),
         ("crf", 0, 63, 24),
         _SVT_PRESETS,
-        range_of_sizes=(4, 16384),
+        smallest=(4, 4),
         highest_rate=240,
     ),
     EncoderInfo(
@@ -128,7 +128,7 @@ _ENCODERS = (
         _AOM_SPEEDS,
         (("b", "0"), ("row-mt", "1")),
     ),
-    EncoderInfo("librav1e", "av1", _yuv((8, 10, 12)), ("qp", 0, 255, 80), _RAV1E_SPEEDS, range_of_sizes=(16, 16384)),
+    EncoderInfo("librav1e", "av1", _yuv((8, 10, 12)), ("qp", 0, 255, 80), _RAV1E_SPEEDS, smallest=(16, 16)),
     EncoderInfo(
         "libvpx-vp9",
         "vp9",
@@ -146,7 +146,7 @@ _ENCODERS = (
         (("vendor", "apl0"), ("alpha_bits", "16")),
         limited=True,
     ),
-    EncoderInfo("dnxhd", "dnxhd", tuple(DNXHR), limited=True),
+    EncoderInfo("dnxhd", "dnxhd", tuple(DNXHR), limited=True, smallest=(256, 120)),
     EncoderInfo("ffv1", "ffv1", _FFV1_FORMATS, fixed=(("level", "3"), ("g", "1"), ("slicecrc", "1")), limited=True),
     EncoderInfo("utvideo", "utvideo", ("yuv420p", "yuv422p", "yuv444p", "gbrp", "gbrap"), limited=True),
     # The palette filter wants packed RGB with alpha; it makes pal8 itself.
@@ -178,7 +178,7 @@ _ENCODERS = (
             (("rc", "vbr"), ("b", "0")),
             whole_chroma=True,
             hardware=True,
-            range_of_sizes=(160, 16384),
+            smallest=(160, 160),
         )
         for codec in ("h264", "hevc", "av1")
     ),
@@ -269,8 +269,8 @@ def encoder_of(name: str) -> EncoderInfo:
     codec = _LIBRARIES.get(codec, codec)
     whole = codec in ("h264", "hevc")
     limited = codec not in _FULL_RANGE
-    quality = ("crf", 0, 255, None)
-    return EncoderInfo(name, codec, (), quality, ("preset", {}), whole_chroma=whole, limited=limited, hardware=hardware)
+    quality, presets = (None, _PRORES_PROFILES) if codec == "prores" else (("crf", 0, 255, None), ("preset", {}))
+    return EncoderInfo(name, codec, (), quality, presets, whole_chroma=whole, limited=limited, hardware=hardware)
 
 
 def quality_options(encoder: EncoderInfo, crf: float | None, preset: str | None) -> Options:

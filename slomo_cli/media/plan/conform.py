@@ -60,7 +60,8 @@ def conform(
     Raises EncoderError when the encoder takes no pixel format that could be made.
     """
     kind = _kind(encoder)
-    says_matrix = container.marks or encoder.codec in COLOURED
+    says_any = container.marks or encoder.codec in COLOURED
+    matrices = _MATRICES.get(encoder.codec, tuple(formats.MATRICES) if says_any else ())
     feed, choice = _pixels(encoder, info.color, layout, settings, tools, user_options, kind)
     color = info.color
     if layout.family == "gray" and feed.family == "yuv":
@@ -84,7 +85,7 @@ def conform(
         (info.width, info.height),
         kind,
         limited=encoder.limited,
-        marked=says_matrix,
+        matrices=matrices,
         zscale="zscale" in tools.filters,
     )
     # Planar RGB is RGB by its format; a matrix left over from the source's tags would only contradict it.
@@ -102,7 +103,7 @@ def conform(
         tags = replace(tags, matrix=formats.assumed_matrix(color, info.height))
         result = replace(result, matrix=result.matrix if result.matrix != formats.UNSAID else tags.matrix)
     if kind == "video" and layout.family == choice.layout.family == "yuv":
-        warnings += _matrix_warnings(encoder, result.matrix, info.height, says_matrix)
+        warnings += _matrix_warnings(encoder, result.matrix, info.height, matrices or _USUAL)
     converting = [*converters, formats.setparams(result)] if converters else []
     return Conformed(
         feed=feed,
@@ -115,9 +116,8 @@ def conform(
     )
 
 
-def _matrix_warnings(encoder: EncoderInfo, matrix: int, height: int, says_matrix: bool) -> list[str]:
+def _matrix_warnings(encoder: EncoderInfo, matrix: int, height: int, held: tuple[int, ...]) -> list[str]:
     """A line where players will compute with another matrix, since the codec or the file has no word for this one."""
-    held = _MATRICES.get(encoder.codec, formats.MATRICES if says_matrix else _USUAL)
     if matrix in held or matrix not in formats.MATRICES:
         return []
     taken = _NEVER_SILENT.get(encoder.codec, usual_matrix(height))

@@ -11,6 +11,8 @@ from slomo_cli.errors import EncoderError, UsageError
 from slomo_cli.media.plan.codecs import EncoderInfo
 from slomo_cli.media.plan.wishes import UserOption
 
+_LARGEST = 16384
+"""Pixels a side."""
 _MILLISECOND = Fraction(1, 1000)
 _MILLISECONDS = frozenset({"matroska", "webm", "webp", "avi"})
 """Muxers that lay pictures nearer than a millisecond upon each other, or (AVI) show them slower."""
@@ -29,11 +31,11 @@ _MPEG_RATES = tuple(Fraction(rate) for rate in ("24000/1001", 24, 25, "30000/100
 
 def refuse_size(encoder: EncoderInfo, width: int, height: int) -> None:
     """EncoderError for pictures that are too small or too large."""
-    low, high = encoder.range_of_sizes
-    if not low <= min(width, height) or not max(width, height) <= high:
+    least_width, least_height = encoder.smallest
+    if not (least_width <= width <= _LARGEST and least_height <= height <= _LARGEST):
         raise EncoderError(
-            f"{encoder.name} takes pictures of {low} to {high} pixels a side, found {width}x{height}: "
-            "choose another --codec (ffv1 in .mkv takes every size)"
+            f"{encoder.name} takes pictures of {least_width}x{least_height} to {_LARGEST}x{_LARGEST} pixels, "
+            f"found {width}x{height}: choose another --codec (ffv1 in .mkv takes every size)"
         )
 
 

@@ -154,7 +154,7 @@ def choose_target(
     by_tag, by_filters = (orientation, UPRIGHT) if has_tag else (UPRIGHT, orientation)
     pad = _padding(encoder, choice, info.width, info.height, by_filters.swaps_sides)
     width, height = info.width + pad[0], info.height + pad[1]
-    refuse_size(encoder, width, height)
+    refuse_size(encoder, *((height, width) if by_filters.swaps_sides else (width, height)))
     refuse_rate(container.muxer, extension, encoder, rate, user_options, settings.preset)
     hdr_said, hdr_warnings = hdr_options(info.hdr, encoder.name)
     options = _picture_options(encoder, choice, settings)

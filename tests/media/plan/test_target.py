@@ -21,7 +21,7 @@ from slomo_cli.media.clocks import common_time_base, track_timescale
 from slomo_cli.media.containers import BY_MUXER, CONTAINERS
 from slomo_cli.media.orientation import orientation_of
 from slomo_cli.media.pixels import layout_of
-from slomo_cli.media.plan.codecs import ENCODERS, encoder_of
+from slomo_cli.media.plan.codecs import ENCODERS, encoder_of, quality_options
 from slomo_cli.media.plan.wishes import merge_options, parse_encoder_args
 from slomo_cli.media.write.args import OwnTimes, build_encode_args
 from slomo_cli.values import ColorInfo, HdrInfo
@@ -341,8 +341,11 @@ class TestRefusals:
             target_for("a.mp4", tools=FakeTools(encoders=frozenset({"libvpx-vp9"})))
 
     def test_pictures_too_small_for_the_encoder(self):
-        with pytest.raises(EncoderError, match="takes pictures of 16 to"):
+        with pytest.raises(EncoderError, match="takes pictures of 16x16 to"):
             target_for("a.mp4", video_info("yuv420p10le", 2, 2))
+        with pytest.raises(EncoderError, match=r"takes pictures of 256x120 to .*, found 160x120"):
+            target_for("a.mov", video_info(width=160, height=120), codec="dnxhd")
+        assert target_for("a.mov", video_info(width=256, height=120), codec="dnxhd").encoder == "dnxhd"
 
     def test_more_frames_a_second_than_the_encoder_takes(self):
         assert target_for("a.mkv", rate=Fraction(240), codec="libsvtav1").encoder == "libsvtav1"
@@ -522,6 +525,12 @@ class TestOrientation:
         assert "setsar=3/4:max=4" in target.filters
         assert any("turned upright" in warning for warning in target.warnings)
 
+    def test_the_size_that_counts_is_that_of_the_turned_picture(self):
+        turned = matrix(90, False)
+        assert target_for("a.nut", video_info(width=130, height=256, display_matrix=turned), codec="dnxhd")
+        with pytest.raises(EncoderError, match="found 130x256"):
+            target_for("a.nut", video_info(width=256, height=130, display_matrix=turned), codec="dnxhd")
+
     def test_an_odd_angle_that_cannot_be_kept_is_said(self):
         info = video_info(display_matrix=matrix(30, False))
         assert "rotation of 30 degrees is lost" in target_for("a.gif", info, rate=Fraction(25)).warnings[0]
@@ -602,7 +611,7 @@ def test_marks_a_file_cannot_hold_are_lost_aloud(name, codec, colours, shape):
     ],
 )
 def test_a_matrix_that_a_codec_does_not_know_is_lost_aloud(name, codec, matrix, taken):
-    info = video_info(color=ColorInfo(1, matrix, 1, 1))
+    info = video_info(width=256, height=120, color=ColorInfo(1, matrix, 1, 1))
     said = [line for line in target_for(name, info, rate=Fraction(25), codec=codec).warnings if "matrix, " in line]
     assert len(said) == bool(taken) and all(f"players take {taken}" in line for line in said)
 
@@ -617,9 +626,36 @@ def test_ut_video_takes_untagged_colours_for_what_players_do():
     assert "colorspace=gbr" in rgb.filters[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "matrix"),
+    [
+        ("a.mkv", "vc2", "yuv444p12le", "bt709"),
+        ("a.mov", "dnxhd", "yuv422p10le", "bt709"),
+        ("a.avi", "utvideo", "yuv422p", "bt709"),
+        ("a.webm", None, "yuv420p10le", "bt2020nc"),
+        ("a.mkv", "ffv1", "yuv444p10le", "bt2020nc"),
+        ("a.avi", "ffv1", "yuv444p10le", "smpte170m"),
+    ],
+)
+def test_rgb_of_wide_colours_takes_a_matrix_that_the_file_can_say(name, codec, pix_fmt, matrix):
+    info = video_info("gbrp16le", 256, 120, color=ColorInfo(2, 0, 9, 16))
+    filters = target_for(name, info, codec=codec, encoder_args=("-pix_fmt", pix_fmt)).filters
+    *_, said = [text for text in filters if "colorspace=" in text]
+    assert f"colorspace={matrix}" in said
+
+
 @pytest.mark.parametrize(("encoder", "codec"), [("libx264rgb", "h264"), ("prores_aw", "prores")])
 def test_an_encoder_writes_what_it_is_not_called_as(encoder, codec):
     assert encoder_of(encoder).codec == codec
+
+
+@pytest.mark.parametrize("name", ["prores_ks", "prores_aw", "prores_videotoolbox"])
+def test_every_encoder_of_prores_knows_its_presets(name):
+    assert quality_options(encoder_of(name), None, "hq") == (("profile:v", "3"),)
+    with pytest.raises(UsageError, match="expected --preset proxy, lt, "):
+        quality_options(encoder_of(name), None, "slow")
+    with pytest.raises(UsageError, match="no quality scale: leave --crf out, choose with --preset"):
+        quality_options(encoder_of(name), 5, None)
 
 
 def test_floating_point_is_cut_off_aloud():
