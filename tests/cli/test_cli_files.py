@@ -224,6 +224,10 @@ def test_missing_output_named_as_the_missing_input_is_refused() -> None:
             "http://example.com/a.mp4",
             "'http:/example.com/a.mp4' does not exist; only local files are read: download it first",
         ),
+        (
+            "file:///in.mp4",
+            "'file:/in.mp4' does not exist; a file is named by its path alone, without 'file:'",
+        ),
         ("in.mp4/deep.mp4", "'in.mp4/deep.mp4' cannot be read: Not a directory"),
         ("x" * 300, f"'{'x' * 300}' cannot be read: File name too long"),
         ("fifo", "'fifo' is a pipe or device; expected a regular file: save it to one first"),
