@@ -120,7 +120,8 @@ class _Shape(click.Command):
         options = _options(self, ctx)
         known = {opt.lstrip("-"): opt for option in options for opt in option.opts + option.secondary_opts}
         meant = [max(option.opts, key=len) for option in options if word in getattr(option, "guesses", ())]
-        near = meant or [known[name] for name in difflib.get_close_matches(word, known)]
+        begun = [name for name in known if name.startswith(word)]
+        near = meant or [known[name] for name in begun or difflib.get_close_matches(word, known, cutoff=0.7)]
         hint = f" (did you mean {' or '.join(repr(opt) for opt in near)}?)" if near and wrong.startswith("--") else ""
         return f"No such option '{wrong}'{hint}"
 

@@ -295,7 +295,9 @@ def test_bad_options_are_told_and_end_with_2(fake: FakePipeline, slomo: Any, wor
         ("fps in.mp4 --rate 60", "No such option '--rate' (did you mean '--target'?)"),
         ("fps in.mp4 --fps 60", "No such option '--fps' (did you mean '--target'?)"),
         ("between a.png b.png --fps 60", "No such option '--fps' (did you mean '--rate'?)"),
-        ("convert in.mp4 --fator 2", "No such option '--fator' (did you mean '--factor' or '--auto-factor'?)"),
+        ("convert in.mp4 --fator 2", "No such option '--fator' (did you mean '--factor'?)"),
+        ("convert in.mp4 --out new.mp4", "No such option '--out' (did you mean '--output' or '--out-dir'?)"),
+        ("convert in.mp4 --quality 9", "No such option '--quality'\nTry"),  # not --quiet
         ("convert in.mp4 --no-fastart", "No such option '--no-fastart' (did you mean '--no-faststart' or"),
         ("convert in.mp4 --slow 2", "No such option '--slow'\nTry"),
         ("convert in.mp4 -f 2", "No such option '-f'\nTry"),
@@ -350,6 +352,17 @@ def test_result_named_without_its_option_is_told(fake: FakePipeline, slomo: Any,
 
     assert " does not exist" in done.err
     assert ("' does not exist; a result is named by -o\n" in done.err) == hinted
+
+
+@pytest.mark.parametrize("words", [["my", "holiday.mp4"], ["in.mp4", "--encoder-args", "-b:v", "my"]])
+def test_words_that_were_to_be_quoted_are_told(fake: FakePipeline, slomo: Any, words: list[str]) -> None:
+    done = slomo("convert", *words, "-o", "out.mp4")
+
+    assert (done.code, done.err) == (
+        2,
+        "slomo: -o names one file and there are 2 inputs, of which 'my' does not exist: quote what holds spaces, or "
+        "use --out-dir DIR\n",
+    )
 
 
 def test_missing_input_and_missing_target(slomo: Any) -> None:

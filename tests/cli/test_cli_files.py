@@ -148,6 +148,8 @@ def test_results_go_beside_their_sources_or_into_the_folder() -> None:
     ],
 )
 def test_contradictions_are_usage_errors(inputs: list[str], output: str | None, out_dir: str | None, text: str) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        Path(name).write_bytes(b"video")
     with pytest.raises(UsageError) as refused:
         plan(*inputs, output=output, out_dir=out_dir)
 
