@@ -184,6 +184,18 @@ class Group(_Shape, click.Group):
             ctx.exit()
         return super().parse_args(ctx, args)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, commands = args[0], self.list_commands(ctx)
+        if name not in commands and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, commands, n=1)
+            known = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(commands)}"
+            is_file = "convert" in commands and os.path.exists(name)
+            hint = f"; to convert a file: slomo convert {name}" if is_file else ""
+            ctx.fail(f"there is no command '{name}' ({known}){hint}")
+        return super().resolve_command(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
         super().format_options(ctx, formatter)
@@ -215,17 +227,6 @@ class LazyGroup(Group):
             return None
         command: click.Command = import_module(self.table[cmd_name].module).command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if name not in self.table and not name.startswith("-"):
-            near = difflib.get_close_matches(name, self.table, n=1)
-            known = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(self.table)}"
-            hint = f"; to convert a file: slomo convert {name}" if os.path.exists(name) else ""
-            ctx.fail(f"there is no command '{name}' ({known}){hint}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(len(name) for name in self.table) + 2
