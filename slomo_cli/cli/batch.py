@@ -61,6 +61,7 @@ class Batch:
     def __init__(self, jobs: Sequence[Job], time: TimeSettings, values: options.Values, reporter: Reporter) -> None:
         from slomo_cli.values import ComputeSettings, EncodeSettings
 
+        self.jobs = jobs
         self.alone = len(jobs) == 1
         self.time = time
         self.encode = options.settings(EncodeSettings, values)
@@ -80,7 +81,7 @@ class Batch:
         try:
             if values["resume"] and job.source is None:
                 raise UsageError("--resume needs a file: stdin cannot be read a second time")
-            files.check_source(job.source, piped=True)
+            files.check_source(job.source, piped=True, hint=self._hint_of_output(job))
             files.check_target(job.target, create=values["out_dir"] is not None, dry=dry)
             if dry and not values["skip_existing"]:
                 self._note_there(job)
@@ -92,6 +93,12 @@ class Batch:
         if replace is None:
             self._note_stays(job)
         return replace
+
+    def _hint_of_output(self, job: Job) -> str:
+        """For who names the result last, as other programs have it: slomo takes it for one more input."""
+        *others, last = self.jobs
+        named = others and job is last and self.values["out_dir"] is None
+        return "; a result is named by -o" if named and all(os.path.exists(other.name) for other in others) else ""
 
     def _is_left(self, job: Job, error: SlomoError | None = None) -> bool:
         """Whether -n leaves this output to another slomo, at work on it or done by now; that is told."""

@@ -28,7 +28,15 @@ from slomo_cli.errors import UsageError, printable
 @click.argument("first", type=options.FILE)
 @click.argument("second", type=options.FILE)
 @option("--frames", type=Number(int, 1, 100_000), metavar="COUNT", default=1, group="Time", help="New pictures.")
-@option("--rate", type=RATE, metavar="FPS", default="30", group="Time", help="Frames per second of a clip.")
+@option(
+    "--rate",
+    type=RATE,
+    metavar="FPS",
+    default="30",
+    guesses=("fps", "target"),
+    group="Time",
+    help="Frames per second of a clip.",
+)
 @option(
     "-o",
     "--output",

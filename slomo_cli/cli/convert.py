@@ -37,7 +37,14 @@ from slomo_cli.errors import UsageError
     group="Time",
     help="Measure the motion instead, and choose the factor at which hardly anything moves further a frame.",
 )
-@option("--rate", type=RATE, metavar="FPS", group="Time", help="Frames per second of the result; else the source's.")
+@option(
+    "--rate",
+    type=RATE,
+    metavar="FPS",
+    guesses=("fps", "target"),
+    group="Time",
+    help="Frames per second of the result; else the source's.",
+)
 @options.span
 @option(
     "--speed",

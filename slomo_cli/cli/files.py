@@ -22,8 +22,11 @@ STREAM = "-"
 """stdin as an input, stdout as the output."""
 
 
-def check_source(source: Path | None, *, piped: bool = False) -> None:
-    """InputError unless the source is there and may be read; whether it is a video shows when it is opened."""
+def check_source(source: Path | None, *, piped: bool = False, hint: str = "") -> None:
+    """InputError unless the source is there and may be read; whether it is a video shows when it is opened.
+
+    ``hint`` ends the message about one that is not there.
+    """
     if source is None:
         if sys.stdin is None:
             raise UsageError("stdin (-) is closed: pipe or redirect a video into it")
@@ -36,8 +39,7 @@ def check_source(source: Path | None, *, piped: bool = False) -> None:
     except FileNotFoundError:
         if re.search(r"[%*?]", source.name) and source.parent.is_dir():
             return  # may name numbered pictures, as a folder may
-        hint = "; only local files are read: download it first" if re.match(r"[A-Za-z][\w+.-]+:", str(source)) else ""
-        raise InputError(f"{name} does not exist{hint}") from None
+        raise InputError(f"{name} does not exist{_address_hint(source) or hint}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -45,6 +47,13 @@ def check_source(source: Path | None, *, piped: bool = False) -> None:
         raise InputError(f"{name} is a pipe or device; expected a regular file: {hint}")
     if not os.access(source, os.R_OK):
         raise InputError(f"{name} cannot be read: permission denied")
+
+
+def _address_hint(source: Path) -> str:
+    """What to do about an address in place of a file's name; empty for a name."""
+    if str(source).lower().startswith("file:"):
+        return "; a file is named by its path alone, without 'file:'"
+    return "; only local files are read: download it first" if re.match(r"[A-Za-z][\w+.-]+:", str(source)) else ""
 
 
 def check_target(target: Path | None, *, create: bool = False, dry: bool = False, text: bool = False) -> None:

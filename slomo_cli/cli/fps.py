@@ -29,6 +29,7 @@ from slomo_cli.cli.types import RATE
     type=RATE,
     metavar="FPS",
     required=True,
+    guesses=("fps", "rate"),
     group="Time",
     help="Frames per second of the result: 240, 60000/1001; 23.976 means 24000/1001.",
 )

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
 import click
@@ -23,6 +24,9 @@ OTHER = "Other"
 COLUMN = 27
 """Widest option, in characters, that has its text beside it; on a narrow terminal it is two fifths of that."""
 
+DASHES = "\u2013\u2014\u2212"
+"""What text programs and web pages make of hyphens."""
+
 CONTEXT: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 80,
@@ -35,15 +39,23 @@ class Option(click.Option):
 
     ``SLOMO_<COMMAND>_<NAME>`` (click's own) speaks of one command and wins over it. ``shared=False`` leaves only that.
     ``rivals`` are parameters that contradict it: where one of them was typed, the environment does not count.
+    ``guesses`` are words that people try for it, as other commands and programs have them; they are told its own.
     """
 
     def __init__(
-        self, *args: Any, group: str = OTHER, shared: bool = True, rivals: tuple[str, ...] = (), **kwargs: Any
+        self,
+        *args: Any,
+        group: str = OTHER,
+        shared: bool = True,
+        rivals: tuple[str, ...] = (),
+        guesses: tuple[str, ...] = (),
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
         self.shared = shared
         self.rivals = rivals
+        self.guesses = guesses
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         # What was typed has been read by now: click begins with it.
@@ -81,11 +93,37 @@ class _Shape(click.Command):
         self.context_settings = {**CONTEXT, **self.context_settings}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            self._refuse_dashes(ctx, args)
         try:
             return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.NoSuchOption(error.option_name, self._no_such(ctx, error.option_name), ctx=ctx) from None
         except click.UsageError as error:
             error.ctx = error.ctx or ctx  # click forgets it of an option without its value
             raise
+
+    def _refuse_dashes(self, ctx: click.Context, args: list[str]) -> None:
+        """Fail where an option was pasted with dashes in place of hyphens: it would be taken for a file."""
+        for word in takewhile("--".__ne__, args):
+            name = word.lstrip(f"{DASHES}-").partition("=")[0]
+            meant = [opt for option in _options(self, ctx) for opt in option.opts if opt.lstrip("-") == name]
+            if word.startswith(tuple(DASHES)) and meant and not os.path.exists(word):
+                ctx.fail(f"expected '{meant[0]}' with hyphens, found the dash of '{word}': type it anew")
+
+    def _no_such(self, ctx: click.Context, wrong: str) -> str:
+        """The message about an unknown option, with those it may stand for.
+
+        click compares the hyphens too, and so finds short words alike that are not.
+        """
+        word = wrong.lstrip("-")
+        options = _options(self, ctx)
+        known = {opt.lstrip("-"): opt for option in options for opt in option.opts + option.secondary_opts}
+        meant = [max(option.opts, key=len) for option in options if word in getattr(option, "guesses", ())]
+        begun = [name for name in known if name.startswith(word)]
+        near = meant or [known[name] for name in begun or difflib.get_close_matches(word, known, cutoff=0.7)]
+        hint = f" (did you mean {' or '.join(repr(opt) for opt in near)}?)" if near and wrong.startswith("--") else ""
+        return f"No such option '{wrong}'{hint}"
 
     def get_help(self, ctx: click.Context) -> str:
         if ctx.terminal_width is None:  # click itself never goes below 50 columns
@@ -120,6 +158,11 @@ class _Shape(click.Command):
                 formatter.write_dl([(name.ljust(width), text) for name, text in records], col_max=most)
 
 
+def _options(command: click.Command, ctx: click.Context) -> list[click.Option]:
+    """A command's options, ``--help`` among them, without its arguments."""
+    return [parameter for parameter in command.get_params(ctx) if isinstance(parameter, click.Option)]
+
+
 def _write_paragraphs(formatter: click.HelpFormatter, text: str) -> None:
     formatter.write_paragraph()
     with formatter.indentation():
@@ -140,6 +183,18 @@ class Group(_Shape, click.Group):
             click.echo(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, commands = args[0], self.list_commands(ctx)
+        if name not in commands and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, commands, n=1)
+            known = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(commands)}"
+            is_file = "convert" in commands and os.path.exists(name)
+            hint = f"; to convert a file: slomo convert {name}" if is_file else ""
+            ctx.fail(f"there is no command '{name}' ({known}){hint}")
+        return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
@@ -172,17 +227,6 @@ class LazyGroup(Group):
             return None
         command: click.Command = import_module(self.table[cmd_name].module).command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if name not in self.table and not name.startswith("-"):
-            near = difflib.get_close_matches(name, self.table, n=1)
-            known = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(self.table)}"
-            hint = f"; to convert a file: slomo convert {name}" if os.path.exists(name) else ""
-            ctx.fail(f"there is no command '{name}' ({known}){hint}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(len(name) for name in self.table) + 2

@@ -87,7 +87,12 @@ def plan_jobs(
     if STREAM in inputs and len(inputs) > 1:
         raise UsageError(f"stdin (-) is converted by itself, with -o: found {len(inputs)} inputs, leave out the others")
     if output is not None and len(inputs) > 1:
-        raise UsageError(f"-o names one file and there are {len(inputs)} inputs: use --out-dir DIR{_as_film(inputs)}")
+        found = f"-o names one file and there are {len(inputs)} inputs"
+        for name in inputs:
+            if not os.path.lexists(name) and not re.search(r"[%*?]", name):  # half a name, or of an option's value
+                missing = f"of which '{printable(name)}' does not exist"
+                raise UsageError(f"{found}, {missing}: quote what holds spaces, or use --out-dir DIR")
+        raise UsageError(f"{found}: use --out-dir DIR{_as_film(inputs)}")
     # Names are compared as they were typed: "./-" is a file, and a Path of it would be "-".
     sources = [None if name == STREAM else Path(name) for name in inputs]
     jobs = [Job(source, _target(source, output, out_dir, tag, codec)) for source in sources]

@@ -71,6 +71,11 @@ def test_commands_options_choices_and_files_complete() -> None:
     assert completed("slomo eval clips --json sc") == ["file,sc"]
 
 
+@pytest.mark.parametrize("line", ["slomo foo --f", "slomo weights foo --j", "slomo convert \u2013factor 2 --nonsense"])
+def test_mistakes_complete_in_silence(line: str) -> None:
+    completed(line)  # fails on a code other than 0
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_name_of_a_file_completes(name: str) -> None:
     command = import_module(COMMANDS[name].module).command

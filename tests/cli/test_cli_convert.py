@@ -287,6 +287,84 @@ def test_bad_options_are_told_and_end_with_2(fake: FakePipeline, slomo: Any, wor
     assert fake.calls == []
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("convert in.mp4 --fps 60", "No such option '--fps' (did you mean '--rate'?)"),
+        ("convert in.mp4 --target 60", "No such option '--target' (did you mean '--rate'?)"),
+        ("fps in.mp4 --rate 60", "No such option '--rate' (did you mean '--target'?)"),
+        ("fps in.mp4 --fps 60", "No such option '--fps' (did you mean '--target'?)"),
+        ("between a.png b.png --fps 60", "No such option '--fps' (did you mean '--rate'?)"),
+        ("convert in.mp4 --fator 2", "No such option '--fator' (did you mean '--factor'?)"),
+        ("convert in.mp4 --out new.mp4", "No such option '--out' (did you mean '--output' or '--out-dir'?)"),
+        ("convert in.mp4 --quality 9", "No such option '--quality'\nTry"),  # not --quiet
+        ("convert in.mp4 --no-fastart", "No such option '--no-fastart' (did you mean '--no-faststart' or"),
+        ("convert in.mp4 --slow 2", "No such option '--slow'\nTry"),
+        ("convert in.mp4 -f 2", "No such option '-f'\nTry"),
+        ("--verison", "No such option '--verison' (did you mean '--version'?)"),
+    ],
+)
+def test_unknown_options_lead_to_those_meant(fake: FakePipeline, slomo: Any, words: str, told: str) -> None:
+    done = slomo(*words.split())
+
+    assert done.code == 2
+    assert done.err.startswith(f"slomo: {told}")
+
+
+@pytest.mark.parametrize(
+    ("words", "dashed", "meant"),
+    [
+        ("convert in.mp4 \u2013factor 8 -o out.mp4", "\u2013factor", "--factor"),
+        ("convert in.mp4 \u2014factor=8", "\u2014factor=8", "--factor"),
+        ("convert in.mp4 \u2013o out.mp4", "\u2013o", "-o"),
+        ("fps in.mp4 \u2014target 60", "\u2014target", "--target"),
+        ("\u2013version", "\u2013version", "--version"),
+    ],
+)
+def test_dashes_pasted_for_hyphens_are_told(
+    fake: FakePipeline, slomo: Any, words: str, dashed: str, meant: str
+) -> None:
+    done = slomo(*words.split())
+
+    assert done.code == 2
+    assert done.err.startswith(f"slomo: expected '{meant}' with hyphens, found the dash of '{dashed}': type it anew\n")
+    assert fake.calls == []
+
+
+def test_files_may_be_called_like_options_with_dashes(fake: FakePipeline, slomo: Any) -> None:
+    Path("\u2013start").write_bytes(b"video")
+    assert slomo("convert", "\u2013start").code == 0
+    assert "does not exist" in slomo("convert", "--", "\u2013end").err
+
+
+@pytest.mark.parametrize(
+    ("words", "hinted"),
+    [
+        ("in.mp4 new.mp4", True),  # as other programs have it
+        ("my holiday.mp4", False),  # a space without quotes
+        ("new.mp4 in.mp4", False),
+        ("in.mp4 new.mp4 --out-dir slow", False),
+        ("new.mp4", False),
+    ],
+)
+def test_result_named_without_its_option_is_told(fake: FakePipeline, slomo: Any, words: str, hinted: bool) -> None:
+    done = slomo("convert", *words.split())
+
+    assert " does not exist" in done.err
+    assert ("' does not exist; a result is named by -o\n" in done.err) == hinted
+
+
+@pytest.mark.parametrize("words", [["my", "holiday.mp4"], ["in.mp4", "--encoder-args", "-b:v", "my"]])
+def test_words_that_were_to_be_quoted_are_told(fake: FakePipeline, slomo: Any, words: list[str]) -> None:
+    done = slomo("convert", *words, "-o", "out.mp4")
+
+    assert (done.code, done.err) == (
+        2,
+        "slomo: -o names one file and there are 2 inputs, of which 'my' does not exist: quote what holds spaces, or "
+        "use --out-dir DIR\n",
+    )
+
+
 def test_missing_input_and_missing_target(slomo: Any) -> None:
     done = slomo("convert")
     assert (done.code, done.err) == (2, "slomo: Missing argument 'INPUT...'.\nTry 'slomo convert --help'.\n")

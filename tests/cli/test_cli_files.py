@@ -148,6 +148,8 @@ def test_results_go_beside_their_sources_or_into_the_folder() -> None:
     ],
 )
 def test_contradictions_are_usage_errors(inputs: list[str], output: str | None, out_dir: str | None, text: str) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        Path(name).write_bytes(b"video")
     with pytest.raises(UsageError) as refused:
         plan(*inputs, output=output, out_dir=out_dir)
 
@@ -223,6 +225,10 @@ def test_missing_output_named_as_the_missing_input_is_refused() -> None:
         (
             "http://example.com/a.mp4",
             "'http:/example.com/a.mp4' does not exist; only local files are read: download it first",
+        ),
+        (
+            "file:///in.mp4",
+            "'file:/in.mp4' does not exist; a file is named by its path alone, without 'file:'",
         ),
         ("in.mp4/deep.mp4", "'in.mp4/deep.mp4' cannot be read: Not a directory"),
         ("x" * 300, f"'{'x' * 300}' cannot be read: File name too long"),

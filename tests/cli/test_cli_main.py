@@ -181,6 +181,8 @@ def test_a_bug_keeps_its_traceback() -> None:
     [
         (["convrt"], "slomo: there is no command 'convrt' (did you mean 'convert'?)\nTry 'slomo --help'.\n"),
         (["in.mp4"], "; to convert a file: slomo convert in.mp4\nTry 'slomo --help'.\n"),
+        (["weights", "lst"], "slomo: there is no command 'lst' (did you mean 'list'?)\nTry 'slomo weights --help'.\n"),
+        (["weights", "./x"], "slomo: there is no command './x' (known: import, list, verify)\n"),
         (["--nonsense"], "No such option"),
         (["convert", "in.mp4", "-o"], "requires an argument.\nTry 'slomo convert --help'.\n"),
     ],

@@ -108,7 +108,7 @@ def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fra
     if asked is None and not info.rate_is_nominal:
         warnings = (
             f"the source does not say how fast it runs; its pictures are taken to come at {rate} per second: "
-            "--input-rate says otherwise",
+            "--input-rate of convert and fps says otherwise",
         )
     return Timing(timing, Stamps(range(count), 1 / rate, None), warnings)
 

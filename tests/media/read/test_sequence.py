@@ -46,7 +46,7 @@ def test_pictures_come_in_the_order_of_their_numbers(name: str, folder: Path) ->
     assert (info.container, info.codec, info.layout.name) == ("image2", "png", "gray")
     assert (info.width, info.height, info.duration_from_header) == (63, 47, F(12, 30))
     assert (timing.timing.rate, timing.timing.duration) == (30, F(12, 30))
-    assert "30 per second" in timing.warnings[0] and "--input-rate" in timing.warnings[0]
+    assert "30 per second" in timing.warnings[0] and "--input-rate of convert and fps" in timing.warnings[0]
     assert brightness(folder / name) == [(F(k, 30), 10 * (k + 1)) for k in range(12)]
 
 
