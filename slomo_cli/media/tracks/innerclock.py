@@ -71,7 +71,7 @@ def scale_ass(data: bytes, factor: Fraction) -> bytes:
     return data if factor == 1 else _ASS_TAGS.sub(tags, data)
 
 
-_WORD_TIME = re.compile(rb"<(?:(\d{2,}):)?([0-5]\d):([0-5]\d\.\d{3})>")
+_WORD_TIME = re.compile(rb"<(?:(\d{2,9}):)?([0-5]\d):([0-5]\d\.\d{3})>")
 
 
 def move_words(data: bytes, plan: Plan, begin: Fraction, lasts: Fraction | None, stored: Fraction) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import re
 import struct
 import tempfile
 from collections.abc import Callable, Sequence
@@ -1498,6 +1499,7 @@ class TestInnerClocks:
             (Fraction(10), b"a <00:10.500>b", b"a <00:00:31.500>b"),  # on the file's clock
             (Fraction(10), b"a <00:00:00.500>b", b"a <00:00:01.500>b"),  # from the caption's beginning
             (Fraction(3700), b"<01:01:41.000>", b"<03:05:03.000>"),
+            (Fraction(10), b"<" + b"9" * 5000 + b":00:00.000>", b"<" + b"9" * 5000 + b":00:00.000>"),
             (Fraction(10), b"<c.yellow>a</c> <00:61.000>", b"<c.yellow>a</c> <00:61.000>"),
         ],
     )
@@ -1514,10 +1516,10 @@ class TestInnerClocks:
 
 
 def test_chapter_titles_may_hold_anything(tmp_path, clip, make):
-    title = "a=b; #1 \\ two"
+    title = "a=b; #1 \\ two\r\nEND=1\r[CHAPTER]\rtitle=b"
     text = tmp_path / "chapters.txt"
-    escaped = title.replace("\\", "\\\\").replace("=", "\\=").replace(";", "\\;").replace("#", "\\#")
-    text.write_text(f";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle={escaped}\n")
+    escaped = re.sub(r"[=;#\\\r\n]", r"\\\g<0>", title)
+    text.write_text(f";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle={escaped}\n", newline="\n")
     source = make("titles.mkv", "-i", str(clip("cfr.mp4")), "-i", str(text), "-map_chapters", "1", "-c", "copy")
     done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
     assert chapters(done.path) == [(0, Fraction(9, 5), title)]
