@@ -13,6 +13,7 @@ from slomo_cli.media.tracks.draft import PRIMING, Draft
 from slomo_cli.media.tracks.samples import silence, stretched
 from slomo_cli.media.tracks.soundcopy import PacketFeed, can_be_handed
 from slomo_cli.media.tracks.soundfeed import SoundFeed
+from slomo_cli.text import counted
 from slomo_cli.values import StreamInfo
 
 _HIDING = ("mp4", "mov", "matroska", "webm")
@@ -21,6 +22,10 @@ AT_ONCE = ("avi",)
 """Muxers whose tracks all begin at once; silence stands where one begins later."""
 _TIMELESS = ("avi", "mov")
 """Muxers in which samples of PCM follow each other whatever their times are; silence fills the pauses of those."""
+
+_MOST_BENT, _MOST_OPENED = 64, 8192
+"""Tracks that are made anew on another time, and tracks that are opened for that: each reads the source by itself, which
+takes some 150 kB for every track that is in it."""
 
 _PACKETS = "pipe:packets"
 
@@ -46,6 +51,11 @@ class SoundTracks:
         if mode == "copy" and self._is_bent:
             raise UsageError("sound cannot be copied while time changes: use --audio stretch, pitch or drop")
         self._note_outside(tracks)
+        most = max(1, min(_MOST_BENT, _MOST_OPENED // len(draft.info.streams)))
+        if draft.changed and len(tracks) > most:
+            more = counted(len(tracks) - most, "more audio track")
+            draft.notes.append(f"{more} dropped: of a source of that many, {most} can be kept where time changes")
+            tracks = tracks[:most]
         number = 0
         for track in tracks:
             why = self._why_cut(track) if draft.changed else self._why_not_copied(track)

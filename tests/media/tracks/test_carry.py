@@ -27,7 +27,7 @@ from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.source import disposition_of
-from slomo_cli.media.tracks import innerclock, soundfeed, stretch, subtitles
+from slomo_cli.media.tracks import innerclock, soundfeed, soundtracks, stretch, subtitles
 from slomo_cli.media.tracks import sound as sound_room
 from slomo_cli.media.tracks.carry import Carry, is_time_changed, plan_carry
 from slomo_cli.media.write.args import build_encode_args
@@ -720,6 +720,23 @@ class TestTracks:
         done = convert(clip("cfr.mp4"), tmp_path / "out.mp4", TimeSettings(factor=Fraction(2)))
         assert tracks(done.path, "audio") == []
         assert done.carry.notes == ()
+
+    @pytest.mark.parametrize("limit", ["_MOST_BENT", "_MOST_OPENED"])
+    def test_more_tracks_than_memory_holds_are_left_out_aloud(self, tmp_path, clip, monkeypatch, limit):
+        monkeypatch.setattr(soundtracks, limit, 1)
+        assert len(tracks(convert(clip("rich.mkv"), tmp_path / "a.mkv").path, "audio")) == 2
+        done = convert(clip("rich.mkv"), tmp_path / "b.mkv", TimeSettings(factor=Fraction(2)))
+        assert len(tracks(done.path, "audio")) == 1
+        assert any(note.startswith("1 more audio track dropped") for note in done.carry.notes)
+
+    def test_a_tag_longer_than_a_command_line_takes(self, tmp_path, clip, make):
+        text = tmp_path / "tags.txt"
+        text.write_text(f";FFMETADATA1\ntitle={'é' * 90_000}\n", encoding="utf-8")
+        maps = ("-map", "0", "-map_metadata:s:a:0", "1:g", "-c", "copy")
+        source = make("long.mkv", "-i", str(clip("sound.mp4")), "-i", str(text), *maps)
+        done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        assert len(tracks(done.path, "audio")) == 1
+        assert any(note.endswith("over 100000 bytes: title") for note in done.carry.notes)
 
     def test_dispositions_and_titles(self, tmp_path, make, clip):
         source = make(
