@@ -24,8 +24,8 @@ _TIMELESS = ("avi", "mov")
 """Muxers in which samples of PCM follow each other whatever their times are; silence fills the pauses of those."""
 
 _MOST_BENT, _MOST_OPENED = 64, 8192
-"""Tracks that are made anew on another time, and tracks that are opened for that: each reads the source by itself, which
-takes some 150 kB for every track that is in it."""
+"""Tracks that are made anew on another time, and tracks that are opened for that: each reads the source by itself, and
+that takes 150 kB for every track that is in it."""
 
 _PACKETS = "pipe:packets"
 

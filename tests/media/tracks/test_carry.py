@@ -7,6 +7,7 @@ import math
 import re
 import struct
 import tempfile
+import time as clock
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -1448,6 +1449,12 @@ class TestSegments:
 
 class TestInnerClocks:
     """Bitmap subtitles carry times inside; they are scaled with the rest."""
+
+    def test_braces_without_end_take_no_time(self):
+        text = rb"0,0,Default,,0,0,0,,{\k20}" + b"{" * 400_000
+        begun = clock.perf_counter()
+        assert innerclock.scale_ass(text, Fraction(2)) == text.replace(b"20", b"40")
+        assert clock.perf_counter() - begun < 5
 
     def test_dvd_control_dates(self):
         # size, control area at 8; there: date 0, next 14, start; at 14: date 100, next 14 (itself), stop.
