@@ -171,7 +171,7 @@ class SoundTracks:
         draft = self._draft
         name = tags.label(track)
         codec, encoder = self._new_codec(track)
-        if encoder is None or not (track.codec and track.sample_rate and track.channels):
+        if encoder is None or not (track.codec and track.sample_rate and track.channels) or _is_beyond_all_sound(track):
             draft.notes.append(f"{name} dropped: {self._why_dropped(track, codec)}")
             return False
         apart = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
@@ -207,6 +207,8 @@ class SoundTracks:
             return "its codec is unknown"
         if not track.sample_rate or not track.channels:
             return "nothing in it can be decoded"
+        if _is_beyond_all_sound(track):
+            return f"no sound has {track.channels} channels at {track.sample_rate} Hz"
         return f"this ffmpeg has no encoder for {codec}, which .{self._draft.target.extension} would hold"
 
     def _bent(self, track: StreamInfo, number: int, codec: str) -> None:
@@ -248,3 +250,9 @@ class SoundTracks:
         draft.maps += ["-map", f"{draft.inputs.samples(word, rate, track.channels, sound.layout_name(track))}:0"]
         if layouts := sound.layout_filter(codec, track, draft.container):
             draft.codecs += [f"-filter:a:{number}", layouts]
+
+
+def _is_beyond_all_sound(track: StreamInfo) -> bool:
+    """Whether a header names more than can be resampled (64 channels) or is recorded (DSD1024): its seconds would take
+    gigabytes."""
+    return track.channels > 64 or track.sample_rate > 6_000_000

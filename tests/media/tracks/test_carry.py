@@ -730,6 +730,16 @@ class TestTracks:
         assert len(tracks(done.path, "audio")) == 1
         assert any(note.startswith("1 more audio track dropped") for note in done.carry.notes)
 
+    @pytest.mark.parametrize("at, named", [(2, (255).to_bytes(2, "little")), (4, (10**9).to_bytes(4, "little"))])
+    def test_sound_that_no_machine_holds_is_left_out_aloud(self, tmp_path, clip, make, at, named):
+        data = bytearray(make("pcm.avi", "-i", str(clip("sound.mp4")), "-c:a", "pcm_s16le").read_bytes())
+        begin = data.index(b"strf", data.index(b"auds")) + 8 + at  # WAVEFORMATEX: channels, then samples a second
+        data[begin : begin + len(named)] = named
+        (tmp_path / "in.avi").write_bytes(data)
+        done = convert(tmp_path / "in.avi", tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        assert tracks(done.path, "audio") == []
+        assert any("dropped: no sound has" in note for note in done.carry.notes)
+
     def test_a_tag_longer_than_a_command_line_takes(self, tmp_path, clip, make):
         text = tmp_path / "tags.txt"
         text.write_text(f";FFMETADATA1\ntitle={'é' * 90_000}\n", encoding="utf-8")
