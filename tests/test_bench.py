@@ -93,6 +93,14 @@ def test_clip_that_ffmpeg_cannot_write_says_why(tmp_path: Path) -> None:
         write_clip(tmp_path / "none" / "clip.mp4", 64, 48, 2, tools())
 
 
+def test_files_in_the_current_folder_are_no_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor run by the process that measures."""
+    (tmp_path / "numpy.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        child.measure(child.Request("none.mp4", None, "2", None, 1, ComputeSettings()))
+
+
 def test_clock_counts_work_and_not_sleep() -> None:
     """Processor time is of work done; the median is of each clock by itself."""
     clock = Clock()

@@ -219,6 +219,46 @@ def test_parts_that_a_run_without_resume_does_not_use_are_pointed_out(
     assert again.frames_kept == PART and not any("--resume" in line for line in again.warnings)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes")
+@pytest.mark.parametrize("resume", [False, True])
+def test_links_and_pipes_among_the_parts_lead_nowhere(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    out, folder, other = tmp_path / "out.mp4", tmp_path / ".out.mp4.slomo-parts", tmp_path / "other"
+    other.write_text("of somebody")
+    folder.mkdir()
+    (folder / "conversion").symlink_to(other)
+    os.mkfifo(folder / "film")
+    if resume:
+        with pytest.raises(EncoderError, match="cannot write to the folder"):
+            run(clip("cfr.mp4"), out, resume=True)
+        (folder / "conversion").unlink()
+    run(clip("cfr.mp4"), out, resume=resume)
+    (folder / "film").unlink(missing_ok=True)
+    if not resume:
+        (folder / "film").write_bytes(b"\x81")  # no text
+        run(clip("cfr.mp4"), out, overwrite=True)
+    assert other.read_text() == "of somebody"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and owners")
+@pytest.mark.parametrize("planted", ["link", "another's"])
+def test_parts_are_not_written_where_another_user_leads(
+    clip: Clip, run: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    out, folder, other = tmp_path / "out.mp4", tmp_path / ".out.mp4.slomo-parts", tmp_path / "other"
+    other.mkdir()
+    if planted == "link":
+        folder.symlink_to(other)
+    else:
+        folder.mkdir()
+        tmp_path.chmod(0o1777)
+        monkeypatch.setattr(parts.os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(EncoderError, match="is a link or another user's"):
+        run(clip("cfr.mp4"), out, resume=True)
+    assert not list(other.iterdir()) and not out.exists()
+
+
 def killed_while_parts_are_removed(
     run: Convert, source: Path, output: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:

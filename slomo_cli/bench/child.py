@@ -73,7 +73,8 @@ class Whole:
 def measure(request: Request) -> Whole:
     """Run ``request`` in a new process. Raises the kind of error that the conversion ended with."""
     begun = time.time()
-    command = [sys.executable, "-m", "slomo_cli.bench.child"]
+    # -P: the current folder is no place for programs, and may hold files called as modules are.
+    command = [sys.executable, "-P", "-m", "slomo_cli.bench.child"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_home(), os.environ.get("PYTHONPATH"))))}
     done = subprocess.run(
         command, input=json.dumps(asdict(request)), capture_output=True, text=True, check=False, env=environment

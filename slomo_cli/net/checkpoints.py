@@ -19,10 +19,12 @@ from torch import Tensor
 
 from slomo_cli.errors import WeightsError, printable
 from slomo_cli.net import weights
-from slomo_cli.net.presets import build
-from slomo_cli.text import some
+from slomo_cli.net.presets import build, layout
+from slomo_cli.text import first_line, some
 
 PRESET = "avinash20"
+
+_LARGEST = 512 * 1024 * 3 * 3  # numbers of the largest layer that was published
 
 # Their inputs: I0, I1, F_01, F_10, F_t1, F_t0, g(I1), g(I0); ours: I0, I1, F_t0, F_t1, g(I0), g(I1), F_01, F_10.
 _INPUT_ORDER = [0, 1, 2, 3, 4, 5, 12, 13, 10, 11, 17, 18, 19, 14, 15, 16, 6, 7, 8, 9]
@@ -48,19 +50,19 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     }
     config = _config(tensors)
     try:
-        model = build(PRESET, config)
+        expected = layout(PRESET, config)
     except ValueError as error:
-        raise WeightsError(f"{printable(source)} is of another layout: {error}") from error
-    expected = model.state_dict()
-    tensors["mean"] = expected["mean"]
+        raise WeightsError(f"{printable(source)} is of another layout: {first_line(error)}") from error
     for name, tensor in expected.items():
-        if tensors[name].shape != tensor.shape:
+        if name != "mean" and tensors[name].shape != tensor.shape:
             raise WeightsError(
                 f"{printable(source)} is of another layout: expected {list(tensor.shape)} for {name}, "
                 f"found {list(tensors[name].shape)}"
             )
     first = "interpolation.encoder.0.first.weight"
     tensors[first] = tensors[first][:, _INPUT_ORDER]
+    model = build(PRESET, config)
+    tensors["mean"] = model.state_dict()["mean"]
     model.load_state_dict(tensors)
     record: dict[str, Any] = {
         "imported_from": printable(source.name),
@@ -138,4 +140,7 @@ def _why_not(value: Tensor) -> str:
         return "a shape without numbers"
     if not value.is_floating_point() or value.layout is not torch.strided:
         return f"{value.dtype}, {value.layout}".replace("torch.", "")
+    # A shape may let one number stand for any many.
+    if value.numel() > max(_LARGEST, value.untyped_storage().nbytes() // value.element_size()):
+        return "a shape of more numbers than are stored"
     return "" if torch.isfinite(value).all() else "NaN or infinity"

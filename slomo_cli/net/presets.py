@@ -6,8 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from slomo_cli.net.fast import Fast
 from slomo_cli.net.superslomo import SuperSloMo
+from slomo_cli.text import first_line
 
 Network = SuperSloMo | Fast
 """Every network: an ``nn.Module`` that follows :class:`~slomo_cli.net.motion.InterpolationNet`."""
@@ -48,4 +52,13 @@ def build(preset: str, config: Mapping[str, Any] | None = None) -> Network:
     try:
         return kind(**settings)
     except (TypeError, IndexError, RuntimeError) as error:
-        raise ValueError(f"network {preset!r} cannot be built with {settings}: {error}") from error
+        raise ValueError(f"network {preset!r} cannot be built: {first_line(error)} (with {settings})") from error
+
+
+def layout(preset: str, config: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+    """Names and shapes of that network's tensors, without numbers: a file may name a network beyond all memory.
+
+    Raises what ``build`` does.
+    """
+    with torch.device("meta"):
+        return build(preset, config).state_dict()

@@ -23,12 +23,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from slomo_cli.errors import WeightsError, printable
-from slomo_cli.net.presets import Network, build
-from slomo_cli.text import some
+from slomo_cli.net.presets import Network, build, layout
+from slomo_cli.text import first_line, some
 from slomo_cli.whole import whole
 
 _KEY = "slomo"  # of the header's metadata: JSON with preset, config, record
 _LONGEST_HEADER = 16 << 20  # bytes; ours are a few thousand
+_LONGEST_CONFIG = 1 << 12  # characters; ours are a few hundred
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -126,11 +127,14 @@ def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu
         _check_sum(released, sha256)
     preset, config, record = _network_of(path, header)
     try:
+        expected = layout(preset, config)
+        tensors = _read_tensors(path)
+        _check_tensors(path, tensors, expected)
         model = build(preset, config)
     except ValueError as error:
-        raise WeightsError(f"{printable(path)} asks for a network this slomo cannot build: {error}") from error
-    tensors = _read_tensors(path)
-    _check_tensors(path, tensors, model)
+        raise WeightsError(
+            f"{printable(path)} asks for a network this slomo cannot build: {first_line(error)}"
+        ) from error
     model.load_state_dict(tensors)
     model = model.to(device=device, dtype=torch.float32).eval().requires_grad_(False)
     name = released.name if released else path.stem
@@ -199,6 +203,8 @@ def _network_of(path: Path, header: Mapping[str, Any]) -> tuple[str, dict[str, A
         raise WeightsError(f"the header of {printable(path)} is damaged ({error!r}): get it again") from error
     if not (isinstance(preset, str) and isinstance(config, dict) and isinstance(record, dict)):
         raise WeightsError(f"the header of {printable(path)} is damaged: preset, config or record is of another kind")
+    if len(json.dumps(config)) > _LONGEST_CONFIG:
+        raise WeightsError(f"{printable(path)} asks for a network this slomo cannot build: its sizes fill pages")
     return preset, config, record
 
 
@@ -217,10 +223,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{printable(path)} is truncated or damaged ({error}): get it again") from error
 
 
-def _check_tensors(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -> None:
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Names, shapes, types, and no NaN or infinity."""
     shown = printable(path)
-    expected = model.state_dict()
     for what, names in (("lacks", expected.keys() - tensors.keys()), ("has besides", tensors.keys() - expected.keys())):
         if names:
             raise WeightsError(f"{shown} does not fit its network: it {what} {some(sorted(names))}")
@@ -275,7 +280,7 @@ def save(
         name: tensor.detach().to(device="cpu", dtype=dtype or tensor.dtype).contiguous().clone()
         for name, tensor in model.state_dict().items()
     }
-    _check_tensors(path, tensors, build(preset, config))
+    _check_tensors(path, tensors, layout(preset, config))
     # One entry only: safetensors writes several in an order that changes, and with it the file's sum.
     metadata = {_KEY: json.dumps({"preset": preset, "config": dict(config), "record": dict(record)})}
     try:

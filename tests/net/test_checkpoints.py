@@ -231,6 +231,14 @@ def _with(key: str, name: str, value: Any) -> dict[str, Any]:
         (_with("state_dictFC", "down2.conv1.bias", torch.ones(8, dtype=torch.complex64)), "found complex64"),
         (_with("state_dictFC", "down2.conv1.bias", torch.ones(8).to_sparse()), "found float32, sparse_coo"),
         (_with("state_dictFC", "down2.conv1.bias", torch.ones(8, device="meta")), "found a shape without numbers"),
+        (
+            _with("state_dictFC", "down2.conv1.weight", torch.ones(1).expand(10**7, 10**7)),
+            "found a shape of more numbers than are stored",
+        ),
+        (
+            _with("state_dictFC", "down2.conv1.weight", torch.ones(10**6, 0, 3, 3)),
+            r"another layout: expected \[1000000, .*found \[1000000, 0, 3, 3\]",
+        ),
     ],
 )
 def test_other_checkpoints_are_refused_in_one_line(tmp_path: Path, content: Any, words: str) -> None:

@@ -249,6 +249,20 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         _header('{"preset": "fast", "config": {"colour": 1}, "record": {}}'),
         "cannot build: .* no setting colour",
     ),
+    "beyond all memory": (
+        _header(f'{{"preset": "superslomo", "config": {{"widths": {[10**6] * 6}}}, "record": {{}}}}'),
+        "does not fit its network",
+    ),
+    "beyond all numbers": (
+        _header(f'{{"preset": "superslomo", "config": {{"widths": {[10**30] * 6}}}, "record": {{}}}}'),
+        "cannot build: network 'superslomo' cannot be built",
+    ),
+    "levels beyond number": (
+        _header(
+            f'{{"preset": "superslomo", "config": {{"widths": {[8] * 9999}, "kernels": {[1] * 9999}}}, "record": {{}}}}'
+        ),
+        "cannot build: its sizes fill pages",
+    ),
     "bad header": (_header("{"), "header of .* is damaged"),
     "no config": (_header('{"preset": "fast", "record": {}}'), "header of .* is damaged"),
     "config is a list": (_header('{"preset": "fast", "config": [], "record": {}}'), "header of .* is damaged"),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import save_file
 from train_helpers import moving_clip, photo, write_video
 
 from slomo_cli.cli.main import cli
@@ -392,3 +393,9 @@ def test_failures_are_events_where_json_is_asked_for(tmp_path: Path) -> None:
     event = json.loads(result.stderr)
     assert result.exit_code == event["exit_code"] == InputError.exit_code
     assert event["event"] == "error" and "found no folder" in event["text"]
+
+
+def test_a_checkpoint_of_shapes_beyond_all_memory_is_refused(tmp_path: Path) -> None:
+    record = {"settings": {"preset": "superslomo"}, "config": {"widths": [10**6] * 6}}
+    save_file({"average.mean": torch.zeros(3)}, tmp_path / "checkpoint.safetensors", {"record": json.dumps(record)})
+    assert "Missing key" in refused(WeightsError, "--out", tmp_path, "--export", tmp_path / "w.safetensors")

@@ -84,7 +84,7 @@ def stream_duration(stream: Any) -> Fraction | None:
     own = None if name in LENGTHLESS else seconds(stream.duration, stream.time_base)
     # Of an MP4 all in fragments, whose index counts no pictures, libav tells the end on the container's clock.
     tells_end = own is not None and "mov" in name and not stream.frames
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\0*", stream.metadata.get("DURATION", "").strip())
+    match = re.fullmatch(r"(\d{1,9}):(\d\d):(\d\d(?:\.\d{1,30})?)\0*", stream.metadata.get("DURATION", "").strip())
     if own is None and match:
         own = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
         tells_end = True

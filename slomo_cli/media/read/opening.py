@@ -41,7 +41,7 @@ _FORMATS = (
 _PLAYLISTS = (
     (rb"ffconcat version", "an ffconcat list"),
     (rb"#EXTM3U", "an M3U/HLS playlist"),
-    (rb"<\?xml[^>]*>\s*(<!--.*?-->\s*)*<MPD|<MPD[\s>]", "a DASH manifest"),
+    (rb"<\?xml[^>]*>\s*(?><!--.*?-->\s*)*+<MPD|<MPD[\s>]", "a DASH manifest"),
     (rb"v=0\r?\n(o|s)=", "an SDP session description"),
     (rb"\[playlist\]", "a PLS playlist"),
     (rb"#!/", "a script"),

@@ -75,4 +75,4 @@ def _chapter_file(chapters: Iterable[Chapter]) -> str:
 
 def _escaped(text: str) -> str:
     """Backslashes before what the format reads as its own: = ; # backslash and line ends."""
-    return "".join(f"\\{character}" if character in "=;#\\\n" else character for character in text)
+    return "".join(f"\\{character}" if character in "=;#\\\r\n" else character for character in text)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
+from slomo_cli.errors import printable
 from slomo_cli.media.containers import BY_MUXER, Container
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.plan.target import Target
@@ -22,6 +23,10 @@ from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, VideoInfo
 
 PRIMING = Fraction(1, 10)
 """Sound this much ahead of the picture is a decoder's priming or a rounding, not an offset someone made."""
+
+
+_LONGEST_WORD = 100_000
+"""Bytes: Linux takes 131,072 in one argument of a program."""
 
 
 def is_time_changed(plan: Plan, timing: SourceTiming) -> bool:
@@ -74,14 +79,25 @@ class Draft:
         """The source's streams of that kind, in order, which belong to the picture."""
         return [stream for stream in self.info.streams if stream.kind == kind and not stream.is_elsewhere]
 
+    def _that_fit(self, words: list[str]) -> tuple[str, ...]:
+        """Options and their values in turn, without tags that no command line takes; a note on those."""
+        options = list(zip(words[::2], words[1::2], strict=True))
+        kept = [option for option in options if len(os.fsencode(option[1])) <= _LONGEST_WORD]
+        lost = sorted({value[:40].partition("=")[0] for _, value in set(options) - set(kept)})
+        if lost:
+            names = ", ".join(map(printable, lost))
+            self.notes.append(f"tags too long to be written anew, over {_LONGEST_WORD} bytes: {names}")
+        return tuple(word for option in kept for word in option)
+
     def finished(self) -> Carry:
         """The decisions as arguments."""
         graphs = ["-filter_complex", ";".join(self.graphs)] if self.graphs else []
+        words = self._that_fit([*self.tags, *self.final])
         return Carry(
             picture_delay=self.delay,
             input_args=self.inputs.args(),
             map_args=(*graphs, *self.maps, *self.codecs),
-            output_args=(*self.tags, *self.final),
+            output_args=words,
             notes=tuple(self.notes),
             met=self.met,
             folder=self.folder if self.jobs else None,

@@ -68,10 +68,11 @@ def scale_ass(data: bytes, factor: Fraction) -> bytes:
         syllables = _ASS_SYLLABLE.sub(lambda syllable: syllable[1] + scaled(syllable[2]), match[0])
         return _ASS_EFFECT.sub(effect, syllables)
 
-    return data if factor == 1 else _ASS_TAGS.sub(tags, data)
+    end = data.rfind(b"}") + 1  # behind it, every brace would be followed to the end of the text
+    return data if factor == 1 else _ASS_TAGS.sub(tags, data[:end]) + data[end:]
 
 
-_WORD_TIME = re.compile(rb"<(?:(\d{2,}):)?([0-5]\d):([0-5]\d\.\d{3})>")
+_WORD_TIME = re.compile(rb"<(?:(\d{2,9}):)?([0-5]\d):([0-5]\d\.\d{3})>")
 
 
 def move_words(data: bytes, plan: Plan, begin: Fraction, lasts: Fraction | None, stored: Fraction) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ _MOST_ASTRAY = 512
 _USUAL = ("", "mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 _BLOCK = 1 << 16
 """Samples of silence handed over at once."""
+
+_OPENING = threading.Lock()
+"""libav tries a decoder for every track while a file is opened: many tracks at once would take that many times over."""
 
 
 @dataclass(slots=True)
@@ -79,7 +83,9 @@ def decoded(
     Layout and rate may change on the way. Raises InputError when the file cannot be opened.
     """
     channels = track.channels
-    with open_container(info.path) as container:
+    with _OPENING:
+        opened = open_container(info.path)
+    with opened as container:
         stream: Any = container.streams[track.index]
         film = None if timing.continuous else JoinedClock(container, info, timing)
         if timing.continuous:

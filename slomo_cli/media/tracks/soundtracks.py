@@ -13,6 +13,7 @@ from slomo_cli.media.tracks.draft import PRIMING, Draft
 from slomo_cli.media.tracks.samples import silence, stretched
 from slomo_cli.media.tracks.soundcopy import PacketFeed, can_be_handed
 from slomo_cli.media.tracks.soundfeed import SoundFeed
+from slomo_cli.text import counted
 from slomo_cli.values import StreamInfo
 
 _HIDING = ("mp4", "mov", "matroska", "webm")
@@ -21,6 +22,10 @@ AT_ONCE = ("avi",)
 """Muxers whose tracks all begin at once; silence stands where one begins later."""
 _TIMELESS = ("avi", "mov")
 """Muxers in which samples of PCM follow each other whatever their times are; silence fills the pauses of those."""
+
+_MOST_BENT, _MOST_OPENED = 64, 8192
+"""Tracks that are made anew on another time, and tracks that are opened for that: each reads the source by itself, and
+that takes 150 kB for every track that is in it."""
 
 _PACKETS = "pipe:packets"
 
@@ -46,6 +51,11 @@ class SoundTracks:
         if mode == "copy" and self._is_bent:
             raise UsageError("sound cannot be copied while time changes: use --audio stretch, pitch or drop")
         self._note_outside(tracks)
+        most = max(1, min(_MOST_BENT, _MOST_OPENED // len(draft.info.streams)))
+        if draft.changed and len(tracks) > most:
+            more = counted(len(tracks) - most, "more audio track")
+            draft.notes.append(f"{more} dropped: of a source of that many, {most} can be kept where time changes")
+            tracks = tracks[:most]
         number = 0
         for track in tracks:
             why = self._why_cut(track) if draft.changed else self._why_not_copied(track)
@@ -161,7 +171,7 @@ class SoundTracks:
         draft = self._draft
         name = tags.label(track)
         codec, encoder = self._new_codec(track)
-        if encoder is None or not (track.codec and track.sample_rate and track.channels):
+        if encoder is None or not (track.codec and track.sample_rate and track.channels) or _is_beyond_all_sound(track):
             draft.notes.append(f"{name} dropped: {self._why_dropped(track, codec)}")
             return False
         apart = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
@@ -197,6 +207,8 @@ class SoundTracks:
             return "its codec is unknown"
         if not track.sample_rate or not track.channels:
             return "nothing in it can be decoded"
+        if _is_beyond_all_sound(track):
+            return f"no sound has {track.channels} channels at {track.sample_rate} Hz"
         return f"this ffmpeg has no encoder for {codec}, which .{self._draft.target.extension} would hold"
 
     def _bent(self, track: StreamInfo, number: int, codec: str) -> None:
@@ -238,3 +250,9 @@ class SoundTracks:
         draft.maps += ["-map", f"{draft.inputs.samples(word, rate, track.channels, sound.layout_name(track))}:0"]
         if layouts := sound.layout_filter(codec, track, draft.container):
             draft.codecs += [f"-filter:a:{number}", layouts]
+
+
+def _is_beyond_all_sound(track: StreamInfo) -> bool:
+    """Whether a header names more than can be resampled (64 channels) or is recorded (DSD1024): its seconds would take
+    gigabytes."""
+    return track.channels > 64 or track.sample_rate > 6_000_000

@@ -14,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from slomo_cli.errors import UsageError, printable
+from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media.clocks import ratio_text
 from slomo_cli.media.plan.target import Target
 from slomo_cli.media.plan.wishes import filters_alike, is_filter, is_for_encoder, is_for_file
@@ -110,10 +111,28 @@ _FILM = "film"
 """The file in the folder by which the film is known again that was made of the parts."""
 
 
+def _plain(path: str | Path, flags: int) -> int:
+    """Opens a file, or waits for none: where others may write too, a link could lead to any file, and a pipe stop all.
+
+    Raises OSError.
+    """
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
+def _is_planted(folder: Path) -> bool:
+    """Whether the folder is a link, or another user has put it where everybody may write (``/tmp``)."""
+    about, above = os.lstat(folder), os.stat(folder.parent)
+    is_anothers = os.name == "posix" and about.st_uid != os.geteuid() and bool(above.st_mode & stat.S_ISVTX)
+    return stat.S_ISLNK(about.st_mode) or is_anothers
+
+
 def _seal(folder: Path, film: Path) -> None:
     """Puts down that these parts have become this film, whatever its name will be."""
-    with contextlib.suppress(OSError):  # the film is worth more than its mark
-        (folder / _FILM).write_text(_identity(film))
+    with (
+        contextlib.suppress(OSError),  # the film is worth more than its mark
+        open(folder / _FILM, "w", encoding="ascii", opener=_plain) as mark,
+    ):
+        mark.write(_identity(film))
 
 
 def _identity(film: Path) -> str:
@@ -126,7 +145,9 @@ def are_left_over(target: Target) -> bool:
     if target.path is None or target.parts_folder is None:
         return False
     with contextlib.suppress(OSError):
-        return (target.parts_folder / _FILM).read_text() == _identity(target.path)
+        known = _identity(target.path).encode()
+        with open(target.parts_folder / _FILM, "rb", opener=_plain) as mark:
+            return mark.read(len(known) + 1) == known
     return False
 
 
@@ -144,7 +165,7 @@ def make_way(target: Target) -> None:
     if target.parts_folder is None:
         return
     with contextlib.suppress(OSError):
-        lock = os.open(target.parts_folder / _CONVERSION, os.O_RDWR)
+        lock = _plain(target.parts_folder / _CONVERSION, os.O_RDWR)
         if not locked(lock):
             os.close(lock)
             raise busy()
@@ -258,7 +279,12 @@ class Parts:
         """Makes the folder, or finds it and sees that it and its parts are this conversion's; locked until the end."""
         try:
             self.folder.mkdir(exist_ok=True)
-            self._lock = os.open(self.folder / _CONVERSION, os.O_RDWR | os.O_CREAT, 0o666)
+            if _is_planted(self.folder):
+                raise EncoderError(
+                    f"'{printable(self.folder)}' is a link or another user's, and may lead anywhere: have it removed, "
+                    "or choose another -o"
+                )
+            self._lock = _plain(self.folder / _CONVERSION, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise unwritable(self.folder.parent, error) from None
         if not locked(self._lock):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -58,6 +59,10 @@ class Place:
         """Removes what a killed run left behind: its ffmpeg may still be writing, and must not write into ours."""
         assert self.path is not None
         with contextlib.suppress(FileNotFoundError):
+            mode = os.lstat(self.path).st_mode
+            if stat.S_ISLNK(mode) or stat.S_ISFIFO(mode):  # no run's: it would lead elsewhere, or be waited for
+                self.path.unlink()
+                return
             self._hold(os.O_RDONLY if self._target.still else os.O_WRONLY)
             if self._target.still:
                 shutil.rmtree(self.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable
 from fractions import Fraction as F
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from slomo_cli.errors import InputError
+from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.orientation import Orientation, orientation_of
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.header import chroma_location, track_header
@@ -393,6 +395,18 @@ def test_a_late_picture_shows_in_the_starts(clip: Clip) -> None:
 
     assert info.container_start_seconds == 0
     assert info.streams[0].start_seconds == 0
+
+
+@pytest.mark.parametrize("length", [f"{'9' * 5000}:00:00.1", f"00:00:00.{'9' * 5000}"])
+def test_a_length_of_thousands_of_digits_is_none(length: str, clip: Clip, tmp_path: Path) -> None:
+    text = tmp_path / "tags.txt"
+    text.write_text(f";FFMETADATA1\nDURATIOX={length}\n")
+    made = tmp_path / "made.mkv"
+    tags = ("-map_metadata:s:v:0", "1:g", "-c", "copy", str(made))
+    command = [tools().path, "-v", "error", "-i", str(clip("cfr.mp4")), "-i", str(text), *tags]
+    subprocess.run(command, check=True)
+    made.write_bytes(made.read_bytes().replace(b"DURATION", b"DURATIOY").replace(b"DURATIOX", b"DURATION"))
+    assert 0.5 < float(probe(made).duration_from_header or 0) < 5
 
 
 def test_tags_that_are_no_utf8_do_not_stop_anything(clip: Clip, make: Callable[..., Path], tmp_path: Path) -> None:

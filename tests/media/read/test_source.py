@@ -86,6 +86,13 @@ def test_a_playlist_that_hides_behind_other_text_is_refused_too(clip: Clip, tmp_
     refusal(path)
 
 
+def test_text_full_of_comments_is_told_from_a_manifest_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "in.mp4"
+    path.write_text('<?xml version="1.0"?>' + "<!---->" * 500)
+
+    assert "is a text file" in refusal(path)
+
+
 @pytest.mark.parametrize(
     "name", ["concat:{0}|{0}", "http://127.0.0.1:9/in.mp4", "pipe:0", "data:video/mp4;base64,AAAA"]
 )

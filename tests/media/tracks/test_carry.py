@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import math
+import re
 import struct
 import tempfile
+import time as clock
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -26,7 +28,7 @@ from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.source import disposition_of
-from slomo_cli.media.tracks import innerclock, soundfeed, stretch, subtitles
+from slomo_cli.media.tracks import innerclock, soundfeed, soundtracks, stretch, subtitles
 from slomo_cli.media.tracks import sound as sound_room
 from slomo_cli.media.tracks.carry import Carry, is_time_changed, plan_carry
 from slomo_cli.media.write.args import build_encode_args
@@ -719,6 +721,33 @@ class TestTracks:
         done = convert(clip("cfr.mp4"), tmp_path / "out.mp4", TimeSettings(factor=Fraction(2)))
         assert tracks(done.path, "audio") == []
         assert done.carry.notes == ()
+
+    @pytest.mark.parametrize("limit", ["_MOST_BENT", "_MOST_OPENED"])
+    def test_more_tracks_than_memory_holds_are_left_out_aloud(self, tmp_path, clip, monkeypatch, limit):
+        monkeypatch.setattr(soundtracks, limit, 1)
+        assert len(tracks(convert(clip("rich.mkv"), tmp_path / "a.mkv").path, "audio")) == 2
+        done = convert(clip("rich.mkv"), tmp_path / "b.mkv", TimeSettings(factor=Fraction(2)))
+        assert len(tracks(done.path, "audio")) == 1
+        assert any(note.startswith("1 more audio track dropped") for note in done.carry.notes)
+
+    @pytest.mark.parametrize("at, named", [(2, (255).to_bytes(2, "little")), (4, (10**9).to_bytes(4, "little"))])
+    def test_sound_that_no_machine_holds_is_left_out_aloud(self, tmp_path, clip, make, at, named):
+        data = bytearray(make("pcm.avi", "-i", str(clip("sound.mp4")), "-c:a", "pcm_s16le").read_bytes())
+        begin = data.index(b"strf", data.index(b"auds")) + 8 + at  # WAVEFORMATEX: channels, then samples a second
+        data[begin : begin + len(named)] = named
+        (tmp_path / "in.avi").write_bytes(data)
+        done = convert(tmp_path / "in.avi", tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        assert tracks(done.path, "audio") == []
+        assert any("dropped: no sound has" in note for note in done.carry.notes)
+
+    def test_a_tag_longer_than_a_command_line_takes(self, tmp_path, clip, make):
+        text = tmp_path / "tags.txt"
+        text.write_text(f";FFMETADATA1\ntitle={'é' * 90_000}\n", encoding="utf-8")
+        maps = ("-map", "0", "-map_metadata:s:a:0", "1:g", "-c", "copy")
+        source = make("long.mkv", "-i", str(clip("sound.mp4")), "-i", str(text), *maps)
+        done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
+        assert len(tracks(done.path, "audio")) == 1
+        assert any(note.endswith("over 100000 bytes: title") for note in done.carry.notes)
 
     def test_dispositions_and_titles(self, tmp_path, make, clip):
         source = make(
@@ -1431,6 +1460,12 @@ class TestSegments:
 class TestInnerClocks:
     """Bitmap subtitles carry times inside; they are scaled with the rest."""
 
+    def test_braces_without_end_take_no_time(self):
+        text = rb"0,0,Default,,0,0,0,,{\k20}" + b"{" * 400_000
+        begun = clock.perf_counter()
+        assert innerclock.scale_ass(text, Fraction(2)) == text.replace(b"20", b"40")
+        assert clock.perf_counter() - begun < 5
+
     def test_dvd_control_dates(self):
         # size, control area at 8; there: date 0, next 14, start; at 14: date 100, next 14 (itself), stop.
         packet = (
@@ -1498,6 +1533,7 @@ class TestInnerClocks:
             (Fraction(10), b"a <00:10.500>b", b"a <00:00:31.500>b"),  # on the file's clock
             (Fraction(10), b"a <00:00:00.500>b", b"a <00:00:01.500>b"),  # from the caption's beginning
             (Fraction(3700), b"<01:01:41.000>", b"<03:05:03.000>"),
+            (Fraction(10), b"<" + b"9" * 5000 + b":00:00.000>", b"<" + b"9" * 5000 + b":00:00.000>"),
             (Fraction(10), b"<c.yellow>a</c> <00:61.000>", b"<c.yellow>a</c> <00:61.000>"),
         ],
     )
@@ -1514,10 +1550,10 @@ class TestInnerClocks:
 
 
 def test_chapter_titles_may_hold_anything(tmp_path, clip, make):
-    title = "a=b; #1 \\ two"
+    title = "a=b; #1 \\ two\r\nEND=1\r[CHAPTER]\rtitle=b"
     text = tmp_path / "chapters.txt"
-    escaped = title.replace("\\", "\\\\").replace("=", "\\=").replace(";", "\\;").replace("#", "\\#")
-    text.write_text(f";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle={escaped}\n")
+    escaped = re.sub(r"[=;#\\\r\n]", r"\\\g<0>", title)
+    text.write_text(f";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle={escaped}\n", newline="\n")
     source = make("titles.mkv", "-i", str(clip("cfr.mp4")), "-i", str(text), "-map_chapters", "1", "-c", "copy")
     done = convert(source, tmp_path / "out.mkv", TimeSettings(factor=Fraction(2)))
     assert chapters(done.path) == [(0, Fraction(9, 5), title)]

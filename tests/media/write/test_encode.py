@@ -921,6 +921,16 @@ class TestTruth:
         write(folder / "a.mp4", video_info(), frames_of("yuv420p"))
         assert only_files(folder) == ["a.mp4"]
 
+    @posix
+    def test_a_pipe_or_a_link_in_its_place_is_replaced(self, folder):
+        (folder / "other").write_text("of somebody")
+        hidden = folder / ".a.mp4.slomo-part.mp4"
+        for plant in (lambda: os.mkfifo(hidden), lambda: hidden.symlink_to("other"), lambda: hidden.symlink_to("none")):
+            plant()
+            write(folder / "a.mp4", video_info(), frames_of("yuv420p"), overwrite=True)
+            assert only_files(folder) == ["a.mp4", "other"]
+        assert (folder / "other").read_text() == "of somebody"
+
     def test_an_ffmpeg_that_outlived_its_slomo_does_not_write_into_the_next_result(self, folder):
         with (folder / ".a.mp4.slomo-part.mp4").open("wb") as orphan:
             write(folder / "a.mp4", video_info(), frames_of("yuv420p"))
