@@ -19,7 +19,7 @@ from torch import Tensor
 
 from slomo_cli.errors import WeightsError, printable
 from slomo_cli.net import weights
-from slomo_cli.net.presets import build, layout
+from slomo_cli.net.presets import build
 from slomo_cli.text import first_line, some
 
 PRESET = "avinash20"
@@ -50,19 +50,19 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     }
     config = _config(tensors)
     try:
-        expected = layout(PRESET, config)
+        model = build(PRESET, config, stored=sum(tensor.numel() for tensor in tensors.values()))
     except ValueError as error:
         raise WeightsError(f"{printable(source)} is of another layout: {first_line(error)}") from error
+    expected = model.state_dict()
+    tensors["mean"] = expected["mean"]
     for name, tensor in expected.items():
-        if name != "mean" and tensors[name].shape != tensor.shape:
+        if tensors[name].shape != tensor.shape:
             raise WeightsError(
                 f"{printable(source)} is of another layout: expected {list(tensor.shape)} for {name}, "
                 f"found {list(tensors[name].shape)}"
             )
     first = "interpolation.encoder.0.first.weight"
     tensors[first] = tensors[first][:, _INPUT_ORDER]
-    model = build(PRESET, config)
-    tensors["mean"] = model.state_dict()["mean"]
     model.load_state_dict(tensors)
     record: dict[str, Any] = {
         "imported_from": printable(source.name),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from slomo_cli.net.fast import Fast
 from slomo_cli.net.superslomo import SuperSloMo
@@ -37,10 +38,16 @@ PRESETS: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {
 }
 
 
-def build(preset: str, config: Mapping[str, Any] | None = None) -> Network:
+_SPARE = 10_000_000
+"""Numbers that a network may have beyond those of its file: which ones it lacks is told in better words."""
+
+
+def build(preset: str, config: Mapping[str, Any] | None = None, *, stored: float = inf) -> Network:
     """A new, untrained network: the preset's, with any keyword of its class changed by ``config``.
 
-    Raises ``ValueError`` for a preset or a keyword that does not exist, or a value that makes no network.
+    ``stored``: numbers in the file that ``config`` comes from, which may name a network beyond all memory.
+    Raises ``ValueError`` for a preset or a keyword that does not exist, or a value that makes no network, or one of
+    far more numbers.
     """
     if preset not in PRESETS:
         raise ValueError(f"there is no network {preset!r}; there are {', '.join(PRESETS)}")
@@ -50,15 +57,23 @@ def build(preset: str, config: Mapping[str, Any] | None = None) -> Network:
     if unknown:
         raise ValueError(f"network {preset!r} has no setting {', '.join(sorted(unknown))}")
     try:
-        return kind(**settings)
+        with _Counting(stored + _SPARE):
+            return kind(**settings)
     except (TypeError, IndexError, RuntimeError) as error:
         raise ValueError(f"network {preset!r} cannot be built: {first_line(error)} (with {settings})") from error
 
 
-def layout(preset: str, config: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-    """Names and shapes of that network's tensors, without numbers: a file may name a network beyond all memory.
+class _Counting(TorchFunctionMode):
+    """Raises ValueError where a network's layers ask for more numbers than ``most`` in all, before these are filled."""
 
-    Raises what ``build`` does.
-    """
-    with torch.device("meta"):
-        return build(preset, config).state_dict()
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self._left = most
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func is torch.empty:
+            self._left -= made.numel()
+            if self._left < 0:
+                raise ValueError("it has far more numbers than the file")
+        return made

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from slomo_cli.errors import WeightsError, printable
-from slomo_cli.net.presets import Network, build, layout
+from slomo_cli.net.presets import Network, build
 from slomo_cli.text import first_line, some
 from slomo_cli.whole import whole
 
@@ -126,15 +126,14 @@ def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu
     if released:
         _check_sum(released, sha256)
     preset, config, record = _network_of(path, header)
+    tensors = _read_tensors(path)
     try:
-        expected = layout(preset, config)
-        tensors = _read_tensors(path)
-        _check_tensors(path, tensors, expected)
-        model = build(preset, config)
+        model = build(preset, config, stored=sum(tensor.numel() for tensor in tensors.values()))
     except ValueError as error:
         raise WeightsError(
             f"{printable(path)} asks for a network this slomo cannot build: {first_line(error)}"
         ) from error
+    _check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     model = model.to(device=device, dtype=torch.float32).eval().requires_grad_(False)
     name = released.name if released else path.stem
@@ -280,7 +279,7 @@ def save(
         name: tensor.detach().to(device="cpu", dtype=dtype or tensor.dtype).contiguous().clone()
         for name, tensor in model.state_dict().items()
     }
-    _check_tensors(path, tensors, layout(preset, config))
+    _check_tensors(path, tensors, build(preset, config).state_dict())
     # One entry only: safetensors writes several in an order that changes, and with it the file's sum.
     metadata = {_KEY: json.dumps({"preset": preset, "config": dict(config), "record": dict(record)})}
     try:

@@ -100,9 +100,8 @@ def export(
         )
     preset, config = settings.get("preset", "fast"), record.get("config", {})
     try:
-        with torch.device("meta"):  # shapes without numbers, which the file's become: it may name any shapes
-            net: nn.Module = build(preset, config)
-        net.load_state_dict(under(tensors, "average."), assign=True)
+        net: nn.Module = build(preset, config, stored=sum(tensor.numel() for tensor in tensors.values()))
+        net.load_state_dict(under(tensors, "average."))
     except (ValueError, RuntimeError) as error:
         raise WeightsError(f"{printable(checkpoint)} does not fit the network {preset}: {first_line(error)}") from error
     weights.save(target, net, preset, config, record, DTYPES[dtype])

@@ -237,7 +237,7 @@ def _with(key: str, name: str, value: Any) -> dict[str, Any]:
         ),
         (
             _with("state_dictFC", "down2.conv1.weight", torch.ones(10**6, 0, 3, 3)),
-            r"another layout: expected \[1000000, .*found \[1000000, 0, 3, 3\]",
+            "another layout: it has far more numbers than the file",
         ),
     ],
 )

@@ -251,7 +251,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "beyond all memory": (
         _header(f'{{"preset": "superslomo", "config": {{"widths": {[10**6] * 6}}}, "record": {{}}}}'),
-        "does not fit its network",
+        "cannot build: it has far more numbers than the file",
     ),
     "beyond all numbers": (
         _header(f'{{"preset": "superslomo", "config": {{"widths": {[10**30] * 6}}}, "record": {{}}}}'),
