@@ -22,7 +22,7 @@ from slomo_cli.bench.child import Whole
 from slomo_cli.bench.clip import pictures, write_clip
 from slomo_cli.bench.machine import Clock, Spent, matrix_peak, median, repeat
 from slomo_cli.bench.report import conclusions, print_tables, to_json
-from slomo_cli.bench.run import Measured
+from slomo_cli.bench.run import Measured, _plan
 from slomo_cli.bench.stages import Stage
 from slomo_cli.cli.main import cli
 from slomo_cli.errors import EncoderError, InputError, UsageError
@@ -211,6 +211,15 @@ def test_a_small_clip_end_to_end(weights: str, tmp_path: Path) -> None:
         assert whole["peak_bytes"] > whole["encoder_peak_bytes"] > 5e6
     assert run["against"]["frames"] > 16 and run["against"]["ours"]["frames"] == 32
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_frames_that_only_show_the_last_picture_on_are_not_measured(tmp_path: Path) -> None:
+    """They cost nothing: of a clip of five pairs, as many of all frames are new as of a long film."""
+    write_clip(tmp_path / "in.mp4", 96, 64, 6, tools())
+
+    job, end = _plan(tmp_path / "in.mp4", tmp_path / "out.mp4", Fraction(8), 9, None)
+
+    assert end == Fraction(5, 30) and job.frames_out == 5 * 8
 
 
 def test_the_rival_is_run_as_often_and_its_median_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,11 +109,11 @@ def bench(
         if source is None:
             say(f"making a clip of {wanted} frames, {size[0]}x{size[1]}")
             clip = Path(folder, "clip.mp4")
-            write_clip(clip, *size, wanted, program)
+            write_clip(clip, *size, wanted + 1, program)
         else:
             clip = source
         output = Path(folder, "out.mp4")
-        job, end = _plan(clip, output, factor, None if source is None else wanted, ffmpeg)
+        job, end = _plan(clip, output, factor, wanted, ffmpeg)
         say("the whole conversion, in a process of its own")
         seconds = None if end is None else str(end)
         request = Request(str(clip), str(output), str(factor), seconds, repeats, compute, ffmpeg)
@@ -148,15 +148,19 @@ def _on_cpu(compute: ComputeSettings) -> bool:
 
 
 def _plan(
-    clip: Path, output: Path, factor: Fraction, most: int | None, ffmpeg: str | None
+    clip: Path, output: Path, factor: Fraction, most: int, ffmpeg: str | None
 ) -> tuple[ConversionPlan, Fraction | None]:
-    """The conversion, cut after ``most`` source frames; and where it ends, None for all of it."""
+    """The conversion, cut after ``most`` source frames, and before the last; and where it ends, None for all of it.
+
+    The last frame is shown on for as long as others, which costs nothing: with it, a short clip seems quicker than a
+    long film.
+    """
     encode = EncodeSettings(overwrite=True, ffmpeg=ffmpeg)
     time = TimeSettings(factor=factor, cuts="off")
     job = plan_conversion(clip, output, time=time, encode=encode)
-    if most is None or job.frames_in <= most:
+    if job.frames_in < 2:
         return job, None
-    end = most / job.timing.nominal_rate
+    end = min(most, job.frames_in - 1) / job.timing.nominal_rate
     return plan_conversion(clip, output, time=TimeSettings(factor=factor, cuts="off", end=end), encode=encode), end
 
 
