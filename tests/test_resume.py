@@ -151,6 +151,17 @@ def test_parts_of_one_encoder_on_two_machines_are_one_film(
     assert again.frames_kept == PART and again.frames_out == len(read(out))
 
 
+def followed_by(act: Callable[[], None]) -> Callable[..., None]:
+    """``Parts.write``, after each call of which something else happens."""
+    write = parts.Parts.write
+
+    def written(self: parts.Parts, *args: Any) -> None:
+        write(self, *args)
+        act()
+
+    return written
+
+
 def failing(after: int) -> Callable[..., None]:
     """``Parts.write`` that fails at its ``after``-th call."""
     write, calls = parts.Parts.write, []
@@ -356,16 +367,14 @@ def test_sound_of_another_film_is_not_taken(
     """Sound is read when the parts are joined, hours after the first picture perhaps."""
     source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
     shutil.copy2(clip("cfr.mp4"), source)
-    write = parts.Parts.write
 
-    def meanwhile(self: parts.Parts, *args: Any) -> None:
-        write(self, *args)
+    def replace() -> None:
         source.unlink(missing_ok=True)
         if becomes == "another":
             shutil.copy(clip("ntsc.mkv"), source)
 
     with monkeypatch.context() as patched:
-        patched.setattr(parts.Parts, "write", meanwhile)
+        patched.setattr(parts.Parts, "write", followed_by(replace))
         with pytest.raises(InputError, match=r"in\.mp4' was changed, replaced or removed meanwhile"):
             run(source, out, resume=True)
     assert not out.exists()
@@ -381,13 +390,7 @@ def test_a_source_that_was_touched_is_told(
     """Its parts could not be used again: they are another source's, by their time."""
     source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
     shutil.copy2(clip("cfr.mp4"), source)
-    write = parts.Parts.write
-
-    def meanwhile(self: parts.Parts, *args: Any) -> None:
-        write(self, *args)
-        os.utime(source)
-
-    monkeypatch.setattr(parts.Parts, "write", meanwhile)
+    monkeypatch.setattr(parts.Parts, "write", followed_by(lambda: os.utime(source)))
     made = run(source, out, resume=True)
     assert made.frames_out == len(read(out)) and [text for text in made.warnings if "has changed while" in text]
 

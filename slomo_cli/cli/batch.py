@@ -96,9 +96,9 @@ class Batch:
 
     def _hint_of_output(self, job: Job) -> str:
         """For who names the result last, as other programs have it: slomo takes it for one more input."""
-        *others, last = self.jobs
-        named = others and job is last and self.values["out_dir"] is None
-        return "; a result is named by -o" if named and all(os.path.exists(other.name) for other in others) else ""
+        if self.alone or job is not self.jobs[-1] or self.values["out_dir"] is not None:
+            return ""
+        return "; a result is named by -o" if all(os.path.exists(other.name) for other in self.jobs[:-1]) else ""
 
     def _is_left(self, job: Job, error: SlomoError | None = None) -> bool:
         """Whether -n leaves this output to another slomo, at work on it or done by now; that is told."""

@@ -16,7 +16,7 @@ import click
 
 from slomo_cli.cli.streams import stdout_is_closed
 from slomo_cli.errors import InputError, SlomoError, UsageError, printable
-from slomo_cli.media.names import first_file, refuse_overwriting_inputs
+from slomo_cli.media.names import address_hint, first_file, refuse_overwriting_inputs
 
 STREAM = "-"
 """stdin as an input, stdout as the output."""
@@ -39,7 +39,7 @@ def check_source(source: Path | None, *, piped: bool = False, hint: str = "") ->
     except FileNotFoundError:
         if re.search(r"[%*?]", source.name) and source.parent.is_dir():
             return  # may name numbered pictures, as a folder may
-        raise InputError(f"{name} does not exist{_address_hint(source) or hint}") from None
+        raise InputError(f"{name} does not exist{address_hint(str(source)) or hint}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -47,13 +47,6 @@ def check_source(source: Path | None, *, piped: bool = False, hint: str = "") ->
         raise InputError(f"{name} is a pipe or device; expected a regular file: {hint}")
     if not os.access(source, os.R_OK):
         raise InputError(f"{name} cannot be read: permission denied")
-
-
-def _address_hint(source: Path) -> str:
-    """What to do about an address in place of a file's name; empty for a name."""
-    if str(source).lower().startswith("file:"):
-        return "; a file is named by its path alone, without 'file:'"
-    return "; only local files are read: download it first" if re.match(r"[A-Za-z][\w+.-]+:", str(source)) else ""
 
 
 def check_target(target: Path | None, *, create: bool = False, dry: bool = False, text: bool = False) -> None:

@@ -106,9 +106,10 @@ class _Shape(click.Command):
     def _refuse_dashes(self, ctx: click.Context, args: list[str]) -> None:
         """Fail where an option was pasted with dashes in place of hyphens: it would be taken for a file."""
         for word in takewhile("--".__ne__, args):
+            if not word.startswith(tuple(DASHES)) or os.path.exists(word):
+                continue
             name = word.lstrip(f"{DASHES}-").partition("=")[0]
-            meant = [opt for option in _options(self, ctx) for opt in option.opts if opt.lstrip("-") == name]
-            if word.startswith(tuple(DASHES)) and meant and not os.path.exists(word):
+            if meant := [opt for option in _options(self, ctx) for opt in option.opts if opt.lstrip("-") == name]:
                 ctx.fail(f"expected '{meant[0]}' with hyphens, found the dash of '{word}': type it anew")
 
     def _no_such(self, ctx: click.Context, wrong: str) -> str:

@@ -30,6 +30,13 @@ _FILMS = frozenset("mp4 m4v mov qt mkv webm avi ts m2ts mts mpg mpeg vob wmv flv
 """Endings that no picture has."""
 
 
+def address_hint(name: str) -> str:
+    """What to do about an address in place of a file's name, to end a message; empty for a name."""
+    if name.lower().startswith("file:"):
+        return "; a file is named by its path alone, without 'file:'"
+    return "; only local files are read: download it first" if re.match(r"[A-Za-z][\w+.-]+:", name) else ""
+
+
 def numbered(path: Path, number: int) -> Path:
     """The file of picture ``number``, counted from 1, of a sequence named like ``out_%03d.png``."""
     return path.with_name(NUMBERED.sub(lambda match: match[0] % number, path.name, count=1))

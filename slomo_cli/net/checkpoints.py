@@ -50,7 +50,7 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     }
     config = _config(tensors)
     try:
-        model = build(PRESET, config, stored=sum(tensor.numel() for tensor in tensors.values()))
+        model = build(PRESET, config, stored=tensors)
     except ValueError as error:
         raise WeightsError(f"{printable(source)} is of another layout: {first_line(error)}") from error
     expected = model.state_dict()

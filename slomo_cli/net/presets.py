@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from slomo_cli.net.fast import Fast
@@ -42,10 +43,12 @@ _SPARE = 10_000_000
 """Numbers that a network may have beyond those of its file: which ones it lacks is told in better words."""
 
 
-def build(preset: str, config: Mapping[str, Any] | None = None, *, stored: float = inf) -> Network:
+def build(
+    preset: str, config: Mapping[str, Any] | None = None, *, stored: Mapping[str, Tensor] | None = None
+) -> Network:
     """A new, untrained network: the preset's, with any keyword of its class changed by ``config``.
 
-    ``stored``: numbers in the file that ``config`` comes from, which may name a network beyond all memory.
+    ``stored``: what lies in the file that ``config`` comes from, which may name a network beyond all memory.
     Raises ``ValueError`` for a preset or a keyword that does not exist, or a value that makes no network, or one of
     far more numbers.
     """
@@ -56,8 +59,9 @@ def build(preset: str, config: Mapping[str, Any] | None = None, *, stored: float
     unknown = settings.keys() - inspect.signature(kind).parameters.keys()
     if unknown:
         raise ValueError(f"network {preset!r} has no setting {', '.join(sorted(unknown))}")
+    most = inf if stored is None else sum(tensor.numel() for tensor in stored.values()) + _SPARE
     try:
-        with _Counting(stored + _SPARE):
+        with _Counting(most):
             return kind(**settings)
     except (TypeError, IndexError, RuntimeError) as error:
         raise ValueError(f"network {preset!r} cannot be built: {first_line(error)} (with {settings})") from error

@@ -128,7 +128,7 @@ def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu
     preset, config, record = _network_of(path, header)
     tensors = _read_tensors(path)
     try:
-        model = build(preset, config, stored=sum(tensor.numel() for tensor in tensors.values()))
+        model = build(preset, config, stored=tensors)
     except ValueError as error:
         raise WeightsError(
             f"{printable(path)} asks for a network this slomo cannot build: {first_line(error)}"

@@ -100,7 +100,7 @@ def export(
         )
     preset, config = settings.get("preset", "fast"), record.get("config", {})
     try:
-        net: nn.Module = build(preset, config, stored=sum(tensor.numel() for tensor in tensors.values()))
+        net: nn.Module = build(preset, config, stored=tensors)
         net.load_state_dict(under(tensors, "average."))
     except (ValueError, RuntimeError) as error:
         raise WeightsError(f"{printable(checkpoint)} does not fit the network {preset}: {first_line(error)}") from error

@@ -17,6 +17,7 @@ import av.error
 
 from slomo_cli.errors import InputError, no_threads, printable
 from slomo_cli.media.ffmpeg import literal
+from slomo_cli.media.names import address_hint
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -88,10 +89,7 @@ def _first_bytes(path: str | os.PathLike[str], shown: str) -> bytes:
         with open(path, "rb") as file:
             head = file.read(_LEADING_BYTES)
     except FileNotFoundError:
-        text = os.fspath(path)
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
-            raise InputError(f"{shown} does not exist; only local files are read: download it first") from None
-        raise InputError(f"{shown} does not exist") from None
+        raise InputError(f"{shown} does not exist{address_hint(os.fspath(path))}") from None
     except PermissionError:
         raise InputError(f"{shown} cannot be read: permission denied") from None
     except (OSError, ValueError) as error:
