@@ -30,6 +30,10 @@ _LONGEST_GAP = Fraction(1, 2)
 """Seconds between two pictures of uneven rate that motion fills; a camera in the dark may take as long..."""
 _GAP_INTERVALS = 6
 """...or as many of the usual intervals. After more the picture stood still."""
+_MOST_FRAMES = 10_000_000
+"""A film of more frames (four days at 30 per second)..."""
+_MOST_STILL = 1000
+"""...of which all but one in as many would show a picture that stands still has damaged stamps, not pauses."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ class Plan:
 def make_plan(timing: SourceTiming, time: TimeSettings, stamps: Sequence[Fraction] | None = None) -> Plan:
     """The plan for a source of this timing; ``stamps`` (seconds from the first picture) matter to ``vfr="keep"`` only.
 
-    UsageError for a factor, rate, range or speed curve that makes no sense; InputError for a source without pictures.
+    UsageError for a factor, rate, range or speed curve that makes no sense; InputError for a source without pictures,
+    or with hardly any in years.
     """
     if timing.frames_from_packets < 1:
         raise InputError("expected at least one picture in the source, found none: check the file with `slomo info`")
@@ -118,6 +123,12 @@ def make_plan(timing: SourceTiming, time: TimeSettings, stamps: Sequence[Fractio
         return Plan(start, end, time_map, rate, frames, length, vfr_keep=True, loop=time.loop, stamps=stamps)
     rate = time.rate or timing.nominal_rate
     frames = max(1, ceil(length * rate))
+    if frames > _MOST_FRAMES and duration * timing.nominal_rate > _MOST_STILL * timing.frames_from_packets:
+        raise InputError(
+            f"expected pictures that follow each other, found {timing.frames_from_packets} in {format_time(duration)} "
+            f"(damaged times?), which would make {frames} frames: take a part with --start and --end, or keep the "
+            "pauses with --vfr keep"
+        )
     return Plan(start, end, time_map, rate, frames, frames / rate, loop=time.loop)
 
 

@@ -430,6 +430,25 @@ def test_a_source_without_pictures_is_an_input_error() -> None:
         make_plan(SourceTiming(0, F(0), F(0), None, F(25)), TimeSettings())
 
 
+YEARS = 3 * 365 * 86400
+"""Seconds of a gap that damaged stamps leave."""
+
+
+def test_a_gap_of_years_is_not_filled_with_frames() -> None:
+    stamps = [*grid(25, F(25)), *(YEARS + stamp for stamp in grid(25, F(25)))]
+    timing = SourceTiming(len(stamps), F(0), YEARS + F(1), None, F(25))
+    with pytest.raises(InputError, match=r"found 50 in 26280:00:01.000 .* would make 4730400050 frames: .*--start"):
+        make_plan(timing, TimeSettings(factor=F(2)))
+    assert make_plan(timing, TimeSettings(factor=F(2), end=F(1))).frames == 50
+    assert make_plan(timing, TimeSettings(factor=F(2), vfr="keep"), stamps).frames == 102
+
+
+@pytest.mark.parametrize("count", [YEARS // 60, YEARS * 25])
+def test_long_films_are_no_gaps(count: int) -> None:
+    timing = SourceTiming(count, F(0), F(YEARS), None, F(count, YEARS))
+    assert make_plan(timing, TimeSettings(rate=F(25))).frames == YEARS * 25
+
+
 def test_ranges_apply_to_the_curve_on_the_source_clock() -> None:
     """--start does not move the curve: the same source time runs at the same speed with and without a range."""
     stamps = grid(50, F(10))
