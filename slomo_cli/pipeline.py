@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from slomo_cli import __version__
 from slomo_cli.errors import InputError, printable
@@ -44,7 +44,7 @@ from slomo_cli.pace import with_measured_factor
 from slomo_cli.painter import Painter
 from slomo_cli.pairs import around, count_between
 from slomo_cli.progress import Progress, make_progress
-from slomo_cli.settings import settled
+from slomo_cli.settings import Wishes, settled
 from slomo_cli.timeline import Plan, make_plan
 from slomo_cli.values import ComputeSettings, EncodeSettings, SourceTiming, Summary, TimeSettings, VideoInfo
 
@@ -108,7 +108,7 @@ def convert(
     encode: EncodeSettings | None = None,
     compute: ComputeSettings | None = None,
     progress: Progress | None = None,
-    **wishes: Any,
+    **wishes: Unpack[Wishes],
 ) -> Summary:
     """Convert one video.
 
@@ -138,7 +138,7 @@ def plan_conversion(
     time: TimeSettings | None = None,
     encode: EncodeSettings | None = None,
     compute: ComputeSettings | None = None,
-    **wishes: Any,
+    **wishes: Unpack[Wishes],
 ) -> ConversionPlan:
     """What ``convert`` would do, to the frame and to the encoder's last argument. Writes no output."""
     time, encode, compute = settled(time, encode, compute, wishes)

@@ -6,15 +6,59 @@ Every value is brought to the type its field states, or refused by its name: dee
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from fractions import Fraction
 from numbers import Integral, Real
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, SupportsFloat, SupportsIndex, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 from slomo_cli.errors import UsageError, printable
 from slomo_cli.times import parse_number, parse_rate, parse_time
 from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
+
+Number = SupportsFloat | str
+"""A number, or the text that writes one."""
+Count = SupportsIndex | str
+"""A whole number, or the text that writes one."""
+Text = str | int | os.PathLike[str]
+
+
+class Wishes(TypedDict, total=False):
+    """Single settings by name, as Python gives them; the fields of the same names say what they mean."""
+
+    factor: Number
+    rate: Number | None
+    start: Number | None
+    end: Number | None
+    speed: str | None
+    loop: bool
+    vfr: Literal["constant", "keep"]
+    cuts: Literal["hold", "blend", "off"]
+    cut_threshold: Number | None
+    duplicates: Literal["replace", "keep"]
+    deinterlace: Literal["auto", "off"]
+    auto_factor: Number | None
+    input_rate: Number | None
+
+    codec: str | None
+    crf: Number | None
+    preset: Text | None
+    encoder_args: Sequence[str]
+    audio: Literal["auto", "copy", "stretch", "pitch", "drop"]
+    overwrite: bool
+    faststart: bool
+    resume: bool
+    ffmpeg: Text | None
+
+    weights: Text
+    device: str
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    proxy: Text
+    batch: Count
+    compile: bool
+    threads: Count
+    motion: Literal["curved", "straight"]
+
 
 Group = TypeVar("Group", TimeSettings, EncodeSettings, ComputeSettings)
 
@@ -32,7 +76,7 @@ def settled(
     time: TimeSettings | None,
     encode: EncodeSettings | None,
     compute: ComputeSettings | None,
-    wishes: Mapping[str, Any],
+    wishes: Wishes,
 ) -> tuple[TimeSettings, EncodeSettings, ComputeSettings]:
     """The three settings with single wishes put in by the names of their fields. UsageError names what does not fit."""
     groups = TimeSettings, EncodeSettings, ComputeSettings

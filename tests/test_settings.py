@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,13 @@ import numpy as np
 import pytest
 
 from slomo_cli.errors import UsageError
-from slomo_cli.settings import settled
+from slomo_cli.settings import Wishes, settled
 from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
+
+
+def test_a_type_checker_knows_every_setting() -> None:
+    groups = TimeSettings, EncodeSettings, ComputeSettings
+    assert list(Wishes.__annotations__) == [field.name for group in groups for field in fields(group)]
 
 
 @pytest.mark.parametrize(
