@@ -291,13 +291,13 @@ def _shortfall(walk: Walk, info: VideoInfo, timing: SourceTiming, lead: Fraction
     """
     if walk.failure:
         return [f"reading the source stopped after {float(timing.duration):.2f} s ({walk.failure}); the rest is lost"]
-    if info.container == "mpegts" and not any(stream.kind == "video" for stream in info.streams):
+    if info.container == "mpegts":
         size = os.stat(info.path).st_size if info.path.is_file() else 0
         last = max(walk.places, default=0)
         if size - last > max(_TAIL_BYTES, size / 10):
             return [
                 f"the last picture lies at {100 * last // size} % of the file: what follows is sound, or "
-                "belongs to tracks that begin later, and is not read"
+                "belongs to other tracks, and is not read"
             ]
     declared = info.duration_from_header
     # An edit list hides part of what the declared length counts, and joins replace the clock it was measured on.

@@ -564,13 +564,21 @@ def test_a_picture_costs_eight_bytes(clip: Clip) -> None:
     assert array("q").itemsize == 8
 
 
-def test_broadcasts_that_go_on_on_other_tracks_are_told(clip: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("known", [False, True])
+def test_broadcasts_that_go_on_on_other_tracks_are_told(
+    known: bool, clip: Clip, make: Callable[..., Path], tmp_path: Path
+) -> None:
     """libav knows tracks that begin late in long files only when it meets them."""
     packets = clip("cfr.ts").read_bytes()
+    if known:  # another recording, joined on
+        copied = make("other.ts", "-i", str(clip("cfr.ts")), "-c", "copy", "-mpegts_start_pid", "512")
+        packets += copied.read_bytes()
     stuffing = b"\x47\x1f\xff\x10" + bytes(184)
     path = tmp_path / "long.ts"
     path.write_bytes(packets + stuffing * (2**21 // len(stuffing)))
-    (told,) = scan(probe(path)).warnings
+    info = probe(path)
+    assert known == any(stream.kind == "video" for stream in info.streams)
+    (told,) = scan(info).warnings
     assert re.fullmatch(r"the last picture lies at \d % of the file: what follows .* is not read", told)
 
 
