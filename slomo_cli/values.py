@@ -276,6 +276,8 @@ class SourceTiming:
     """Tracks of sound, by their index, that pause: their packets do not follow each other without gaps."""
     astray: tuple[int, ...] = ()
     """Tracks of sound, by their index, of which stamps are damaged: they go back while the picture's do not."""
+    damaged: tuple[int, ...] = ()
+    """Tracks of sound, by their index, of which packets are damaged: some do not begin with their codec's header."""
     strays: tuple[tuple[tuple[int, int], int], ...] = ()
     """Damaged stamps, each with its packet's place in the file, and what they should be."""
 

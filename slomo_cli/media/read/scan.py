@@ -152,6 +152,7 @@ def _stamped(walk: Walk, info: VideoInfo, rates: list[Fraction]) -> Timing:
         stamps_late=stamps_late,
         pausing=walk.pausing,
         astray=walk.astray if continuous else (),
+        damaged=walk.damaged,
         strays=tuple(walk.strays.items()),
     )
     warnings += _shortfall(walk, info, timing, (int(ticks[0]) - earliest) * time_base)

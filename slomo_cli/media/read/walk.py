@@ -13,6 +13,7 @@ import av.error
 import numpy as np
 
 from slomo_cli.media.clocks import exact
+from slomo_cli.media.read.framing import LONGEST, header_of
 from slomo_cli.media.read.grid import ascending
 from slomo_cli.media.read.joins import BACKWARD_JUMP, JUMPING_FORMATS, Joins
 from slomo_cli.media.read.opening import READ_ERRORS, why_ended
@@ -29,10 +30,13 @@ HEARD = Fraction(1, 25)
 
 
 class _Sound:
-    """How long a track of sound pauses by the times of its packets; in its own ticks, as there are many."""
+    """How long a track of sound pauses by the times of its packets, in its own ticks, as there are many; and whether
+    they are whole."""
 
-    def __init__(self, container: str, time_base: Fraction) -> None:
+    def __init__(self, container: str, codec: str, time_base: Fraction) -> None:
         self.goes_back = False
+        self.is_damaged = False
+        self._is_header = header_of(codec, container)
         self._pauses = 0
         self._second = 1 / time_base
         self._back = round(BACKWARD_JUMP * self._second)
@@ -46,8 +50,12 @@ class _Sound:
         return self._pauses / self._second
 
     def take(self, packet: Any) -> None:
-        """The next packet, which has a time."""
+        """The next packet."""
+        if self._is_header and packet.size and not self.is_damaged:
+            self.is_damaged = not self._is_header(bytes(memoryview(packet)[:LONGEST]))
         begin, lasts = packet.pts, packet.duration
+        if begin is None:
+            return
         if not lasts:  # NUT does not say it of every codec
             return
         gap = 0 if self._due is None else begin - self._due
@@ -104,9 +112,11 @@ class Walk:
         own = info.container not in LENGTHLESS and self.stream.duration is not None
         undeclared = not own and "DURATION" not in dict(info.picture_metadata)
         self.counts_all = undeclared and len(picture.container.streams) > 1
-        sounds = [s.index for s in info.streams if s.kind == "audio" and info.container in PAUSING_FORMATS]
-        bases = {index: exact(picture.container.streams[index].time_base) or Fraction(1) for index in sounds}
-        self._sounds = {index: _Sound(info.container, base) for index, base in bases.items()}
+        sounds = [s for s in info.streams if s.kind == "audio" and info.container in PAUSING_FORMATS]
+        bases = [exact(picture.container.streams[sound.index].time_base) or Fraction(1) for sound in sounds]
+        self._sounds = {
+            sound.index: _Sound(info.container, sound.codec, base) for sound, base in zip(sounds, bases, strict=True)
+        }
         self.reads_all = self.counts_all or bool(sounds)
         self._joins = Joins(info.container, 1 / self.time_base)
         self._may_jump = info.container in JUMPING_FORMATS
@@ -131,7 +141,7 @@ class Walk:
 
     def _take(self, packet: Any) -> None:
         sound = self._sounds.get(packet.stream_index)
-        if sound is not None and packet.pts is not None:
+        if sound is not None:
             sound.take(packet)
         if packet.pts is not None and self.counts_all:
             self.furthest = max(self.furthest, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
@@ -204,6 +214,11 @@ class Walk:
     def astray(self) -> tuple[int, ...]:
         """The tracks of sound of which stamps are damaged, if the picture's go on."""
         return () if self._may_jump else tuple(index for index, sound in self._sounds.items() if sound.goes_back)
+
+    @property
+    def damaged(self) -> tuple[int, ...]:
+        """The tracks of sound of which some packet does not begin as its codec says."""
+        return tuple(index for index, sound in self._sounds.items() if sound.is_damaged)
 
     def lasts_are_of_fields(self, rate: Fraction) -> bool:
         """Whether every picture says that it lasts half as long as all stand (GXF): no word on the last one."""

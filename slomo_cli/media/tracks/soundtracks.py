@@ -27,6 +27,8 @@ _MOST_BENT, _MOST_OPENED = 64, 8192
 """Tracks that are made anew on another time, and tracks that are opened for that: each reads the source by itself, and
 that takes 150 kB for every track that is in it."""
 
+_LOOKED_AT = {"aac": ("mp4", "mov", "matroska"), "ac3": ("mp4", "mov"), "eac3": ("mp4", "mov")}
+"""Codec -> muxers that read the header of each packet, and fail at one that has none."""
 _PACKETS = "pipe:packets"
 
 
@@ -82,8 +84,9 @@ class SoundTracks:
     def _why_not_copied(self, track: StreamInfo) -> str | None:
         """Why a track that keeps its time is encoded anew, as a note; '' where nobody asks, None where it is copied."""
         draft, muxer, ending = self._draft, self._draft.target.container, self._draft.target.extension
-        if self._is_astray(track):
-            return "is encoded anew: some of its time stamps are damaged"
+        if self._is_unfit(track):
+            what = "time stamps" if track.index in draft.timing.astray else "packets"
+            return f"is encoded anew: some of its {what} are damaged"
         if not sound.is_held(track, draft.container):
             return f"becomes {self._new_codec(track)[0]}: .{ending} does not hold it as it is"
         if track.index in draft.timing.pausing and muxer in AT_ONCE:
@@ -135,9 +138,11 @@ class SoundTracks:
             return Fraction(0)
         return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + self._draft.delay)
 
-    def _is_astray(self, track: StreamInfo) -> bool:
-        """Whether a copy would carry damaged stamps along, which can be told here only."""
-        return track.index in self._draft.timing.astray and sound.can_be_fed(track)
+    def _is_unfit(self, track: StreamInfo) -> bool:
+        """Whether a copy would carry damaged stamps along, which can be told here only, or fail at a damaged packet."""
+        timing, muxer = self._draft.timing, self._draft.target.container
+        fails = track.index in timing.damaged and muxer in _LOOKED_AT.get(track.codec, ())
+        return (fails or track.index in timing.astray) and sound.can_be_fed(track)
 
     def _note_outside(self, tracks: list[StreamInfo]) -> None:
         """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
@@ -175,9 +180,9 @@ class SoundTracks:
             draft.notes.append(f"{name} dropped: {self._why_dropped(track, codec)}")
             return False
         apart = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
-        if draft.changed or apart or self._is_astray(track):
+        if draft.changed or apart or self._is_unfit(track):
             self._bent(track, number, codec)
-            if apart and draft.delay and not self._is_astray(track):
+            if apart and draft.delay and not self._is_unfit(track):
                 left_out = "without what sounds before the first picture"
                 why = f"becomes {codec}, {left_out}: .{draft.target.extension} does not hold it as it is"
         else:
@@ -217,7 +222,7 @@ class SoundTracks:
         draft = self._draft
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(draft.settings, draft.tools)
-        ours = method != "pitch" if self._is_bent else not draft.timing.continuous or self._is_astray(track)
+        ours = method != "pitch" if self._is_bent else not draft.timing.continuous or self._is_unfit(track)
         if ours and sound.can_be_fed(track):
             self._fed(track, number, codec)
             return

@@ -555,6 +555,21 @@ class TestTracks:
         assert len(samples) == pytest.approx(2 * RATE, abs=0.1 * RATE)
         assert all(np.abs(part).max() > 0.05 for part in np.array_split(samples[: round(1.9 * RATE)], 19))
 
+    @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.mov", "out.ts"])
+    def test_damaged_packets_do_not_end_a_copy(self, tmp_path, beeping, name):
+        """A receiver loses some, and muxers that look for AAC's headers fail where one is missing."""
+        data = beeping("ts", codec="aac").read_bytes()
+        packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+        sounds = [at for at, packet in enumerate(packets) if int.from_bytes(packet[1:3], "big") & 0x5FFF == 0x101]
+        del packets[sounds[len(sounds) // 2]]
+        damaged = tmp_path / "damaged.ts"
+        damaged.write_bytes(b"".join(packets))
+        done = convert(damaged, tmp_path / name)
+        anew = any("some of its packets are damaged" in line for line in done.carry.notes)
+        assert anew == (name != "out.ts")
+        if anew:
+            assert beeps(done.path) == pytest.approx(BEEPS, abs=0.05)  # two frames may be lost
+
     @pytest.mark.parametrize(
         ("codec", "rate", "layout", "name", "factor", "becomes", "mixed"),
         [

@@ -1,0 +1,53 @@
+"""Whether packets of sound begin with their codec's header: after damage some do not, and some muxers take no other.
+
+What is asked of a header is what libav asks of it. Sources: ISO/IEC 13818-7, 6.2 (ADTS); ETSI TS 102 366, 4.3 and E.1.2
+(AC-3 and E-AC-3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+LONGEST = 7
+"""Bytes of a header that are looked at."""
+
+_AAC_RATES = 13
+_AC3_SIZES = 38
+_LAST_AC3, _LAST_EAC3 = 10, 16
+"""The last revision (bsid) of either format."""
+
+
+def _begins_adts(data: bytes) -> bool:
+    if len(data) < LONGEST or data[0] != 0xFF or data[1] < 0xF0 or (data[2] >> 2) & 15 >= _AAC_RATES:
+        return False
+    size = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
+    has_checksum, more_blocks = not data[1] & 1, data[6] & 3
+    return size >= LONGEST and not (has_checksum and more_blocks)
+
+
+def _begins_ac3(data: bytes) -> bool:
+    is_one = len(data) == LONGEST and data[:2] == b"\x0b\x77" and data[5] >> 3 <= _LAST_AC3
+    return is_one and data[4] >> 6 != 3 and data[4] & 63 < _AC3_SIZES
+
+
+def _begins_eac3(data: bytes) -> bool:
+    if len(data) < LONGEST or data[:2] != b"\x0b\x77" or data[5] >> 3 > _LAST_EAC3:
+        return False
+    if data[5] >> 3 <= _LAST_AC3:  # the first of a packet may be for older receivers
+        return _begins_ac3(data)
+    kind, number, size = data[2] >> 6, (data[2] >> 3) & 7, 2 * ((data[2] & 7) << 8 | data[3]) + 2
+    rate, lower_rate = data[4] >> 6, (data[4] >> 4) & 3
+    return kind in (0, 2) and number == 0 and size >= LONGEST and not rate == lower_rate == 3
+
+
+_HEADERS: dict[str, Callable[[bytes], bool]] = {"aac": _begins_adts, "ac3": _begins_ac3, "eac3": _begins_eac3}
+
+
+def header_of(codec: str, container: str) -> Callable[[bytes], bool] | None:
+    """What tells whether a packet's first ``LONGEST`` bytes are a header of the codec; None where none is looked for.
+
+    Both by libav's names.
+    """
+    if codec == "aac" and container not in ("mpegts", "mpeg"):  # it says there once what each packet is
+        return None
+    return _HEADERS.get(codec)
