@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from slomo_cli.errors import InputError
+from slomo_cli.net.warp import pixel_grid
 from slomo_cli.train.cache import GRID, Clip
 from slomo_cli.train.captions import lay_captions
 from slomo_cli.train.light import relight
@@ -70,12 +71,20 @@ class Batch(NamedTuple):
     """Exact motion of the last windows, where those are synthetic."""
 
     def cropped(self, y: int, x: int, side: int) -> Batch:
-        """The square of ``side`` pixels at (y, x) of everything."""
+        """The square of ``side`` pixels at (y, x) of everything; what lies beyond it in a frame is not seen there."""
 
         def cut(pictures: Tensor) -> Tensor:
             return pictures[..., y : y + side, x : x + side]
 
+        def inside(flow: Tensor) -> Tensor:
+            place = pixel_grid(side, side, flow.device) + flow
+            return ((place >= 0) & (place <= side - 1)).all(1, keepdim=True)
+
         truth = self.truth and Truth(*map(cut, self.truth))
+        if truth is not None:
+            truth = truth._replace(
+                seen_0=truth.seen_0 & inside(truth.flow_t0), seen_1=truth.seen_1 & inside(truth.flow_t1)
+            )
         return Batch(cut(self.i0), cut(self.i1), cut(self.targets), self.index, self.t, truth)
 
 

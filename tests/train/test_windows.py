@@ -242,14 +242,31 @@ def test_a_share_of_the_squares_is_of_another_size() -> None:
 
 def test_a_smaller_square_is_cut_from_everything() -> None:
     draw = torch.Generator().manual_seed(0)
-    pictures = [torch.rand(2, channels, 40, 40, generator=draw) for channels in (3, 3, 3, 2, 2, 2, 2, 1, 1)]
-    whole = Batch(*pictures[:3], torch.tensor([0, 1]), torch.tensor([0.2, 0.7]), Truth(*pictures[3:]))
+    pictures = [torch.rand(2, channels, 40, 40, generator=draw) for channels in (3, 3, 3, 2, 2, 2, 2)]
+    seen = torch.ones(2, 1, 40, 40, dtype=torch.bool)
+    whole = Batch(*pictures[:3], torch.tensor([0, 1]), torch.tensor([0.2, 0.7]), Truth(*pictures[3:], seen, seen))
     part = whole.cropped(3, 5, 16)
 
     assert part.truth is not None and part.index is whole.index and part.t is whole.t
-    for cut, full in zip((part.i0, part.i1, part.targets, *part.truth), pictures, strict=True):
+    for cut, full in zip((part.i0, part.i1, part.targets, *part.truth[:4]), pictures, strict=True):
         assert torch.equal(cut, full[..., 3:19, 5:21])
     assert whole._replace(truth=None).cropped(3, 5, 16).truth is None
+
+
+def test_what_lies_beyond_a_smaller_square_is_not_seen_there() -> None:
+    """A flow of 4 pixels to the left leads out of its first 4 columns, one of 2 down out of its last 2 rows."""
+    left, down = (torch.tensor(flow).view(1, 2, 1, 1).expand(1, 2, 40, 40) for flow in ((-4.0, 0.0), (0.0, 2.0)))
+    seen_0 = torch.ones(1, 1, 40, 40, dtype=torch.bool)
+    seen_1 = seen_0.clone()
+    seen_1[..., 10, 15] = False  # behind something
+    pictures = torch.zeros(1, 3, 40, 40)
+    truth = Truth(down, left, left, down, seen_0, seen_1)
+    part = Batch(pictures, pictures, pictures, torch.tensor([0]), torch.tensor([0.5]), truth).cropped(3, 5, 16).truth
+
+    assert part is not None
+    first, last = (torch.ones(16, 16, dtype=torch.bool) for _ in range(2))
+    first[:, :4] = last[14:] = last[7, 10] = False
+    assert torch.equal(part.seen_0[0, 0], first) and torch.equal(part.seen_1[0, 0], last)
 
 
 def test_pictures_have_the_colours_of_their_samples() -> None:
