@@ -24,7 +24,7 @@ from train_helpers import CPU, TinyNet, moving_clip, no_room, photo, tiny_settin
 
 from slomo_cli.errors import SlomoError, WeightsError
 from slomo_cli.net.presets import build
-from slomo_cli.train.checkpoint import join_parts, split_file
+from slomo_cli.train.checkpoint import join_parts, read_checkpoint, read_record, split_file
 from slomo_cli.train.feed import Prefetcher
 from slomo_cli.train.log import plot_losses
 from slomo_cli.train.loop import Run, rate_at
@@ -392,6 +392,31 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     file.write_bytes(whole[:-100])
     with pytest.raises(WeightsError, match="not a whole training checkpoint"):
         make(tmp_path, tiny_settings())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ([1], "expected a table as its record, found list"),
+        ({"settings": [1]}, "expected a table as settings in its record, found list"),
+        ({"config": None}, "expected a table as config in its record, found NoneType"),
+        ({"step": "many"}, "expected a number of 0 or more as step in its record, found 'many'"),
+        ({"seconds": float("nan")}, "expected a number of 0 or more as seconds in its record, found nan"),
+        ({"resumed": [5]}, "expected a list of tables as resumed in its record"),
+    ],
+)
+def test_a_checkpoint_whose_record_makes_no_sense_is_refused(tmp_path: Path, wrong: Any, told: str) -> None:
+    make(tmp_path, tiny_settings(steps=2)).train()
+    file = tmp_path / "checkpoint.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        notes = opened.metadata()
+    record = {**json.loads(notes["record"]), **wrong} if isinstance(wrong, dict) else wrong
+    save_file(load_file(file), file, metadata={**notes, "record": json.dumps(record)})
+
+    for read in (read_record, read_checkpoint):
+        with pytest.raises(WeightsError, match="not a whole training checkpoint") as raised:
+            read(file)
+        assert told in str(raised.value)
 
 
 def test_a_signal_ends_the_run_after_a_whole_step(tmp_path: Path) -> None:
