@@ -24,7 +24,7 @@ class Log:
 
     def __init__(self, folder: Path, resumed_at: int, tensorboard: bool) -> None:
         self._path = folder / LOG
-        self._board = _tensorboard(folder) if tensorboard else None
+        self._board = _tensorboard(folder, resumed_at) if tensorboard else None
         if self._path.exists():
             # What came after the checkpoint will come again.
             try:
@@ -55,12 +55,13 @@ class Log:
         )
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: Path, resumed_at: int) -> Any:
     if importlib.util.find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder / "tensorboard"))
+    # Here, too, what came after the checkpoint will come again: it is hidden from this step on.
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at + 1)
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:

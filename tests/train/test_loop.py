@@ -171,14 +171,21 @@ class Poison(TinyNet):
 
 def test_tensorboard_is_told_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, float, int]] = []
-    writer = SimpleNamespace(add_scalar=lambda *words: told.append(words))
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=lambda folder: writer))
+    hidden_from: list[int] = []
+
+    def opened(folder: str, purge_step: int) -> Any:
+        hidden_from.append(purge_step)
+        return SimpleNamespace(add_scalar=lambda *words: told.append(words))
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=opened))
     usual = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: name == "tensorboard" or usual(name, *more))
 
     make(tmp_path, tiny_settings(steps=4), tensorboard=True).train()
 
     assert {(name, step) for name, _, step in told} >= {("total", 2), ("psnr", 4), ("rate", 4)}
+    make(tmp_path, tiny_settings(steps=6), tensorboard=True)
+    assert hidden_from == [1, 5], "what a killed call had told after the checkpoint would stand there twice"
 
 
 def test_a_step_without_a_finite_loss_changes_nothing(tmp_path: Path) -> None:
