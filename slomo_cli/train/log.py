@@ -84,7 +84,8 @@ def plot_losses(folder: Path) -> None:
     steps = [line for line in lines if "total" in line]
     if len(steps) < 2:
         return
-    aside = {"step", "seconds", "windows", "windows_per_second", "rate", "norm", "psnr", "skipped"}
+    # As for decibel: it is minus the PSNR, drawn below.
+    aside = {"step", "seconds", "windows", "windows_per_second", "rate", "norm", "psnr", "decibel", "skipped"}
     names = sorted({name for line in steps for name, value in line.items() if _number(value)} - aside)
     x = [float(line["step"]) for line in steps]
     losses = {name: (x, [float(line.get(name, np.nan)) for line in steps]) for name in names}
@@ -93,7 +94,10 @@ def plot_losses(folder: Path) -> None:
     for name in sorted({name for line in judged for name in line["validation"] if not name.endswith(" ssim")}):
         here = [line for line in judged if line["validation"].get(name) is not None]
         scores[name] = ([float(line["step"]) for line in here], [float(line["validation"][name]) for line in here])
-    top = line_plot(losses, title="losses, unweighted, and their weighted total", x_label="step", log_y=True, width=960)
+    # With decibel the total may be below 0, where there is no logarithm.
+    positive = all(value > 0 for value in losses.get("total", ((), ()))[1])
+    title = "losses, unweighted, and their weighted total"
+    top = line_plot(losses, title=title, x_label="step", log_y=positive, width=960)
     bottom = line_plot(scores, title="PSNR, dB", x_label="step", width=960)
     write_png(folder / PLOT, np.concatenate((top, bottom)))
 

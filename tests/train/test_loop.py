@@ -24,6 +24,7 @@ from train_helpers import CPU, TinyNet, moving_clip, no_room, photo, tiny_settin
 
 from slomo_cli.errors import SlomoError, WeightsError
 from slomo_cli.net.presets import build
+from slomo_cli.picture import line_plot
 from slomo_cli.train.checkpoint import join_parts, read_checkpoint, read_record, split_file
 from slomo_cli.train.feed import Prefetcher
 from slomo_cli.train.log import plot_losses
@@ -284,6 +285,23 @@ def test_a_score_that_is_no_number_leaves_the_log_and_the_record_json(tmp_path: 
     text = (tmp_path / "log.jsonl").read_text()
     assert "NaN" not in text and json.loads(text.splitlines()[-1])["validation"] == record["scores"]
     assert (tmp_path / "loss.png").exists()
+
+
+def test_what_the_plot_of_the_losses_names_can_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minus so many dB is below 0: on a logarithmic scale there is no place for it, nor for a total of it."""
+    drawn: list[tuple[list[str], bool]] = []
+
+    def noted(series: dict[str, Any], *, log_y: bool = False, **words: Any) -> np.ndarray:
+        drawn.append((sorted(series), log_y))
+        return line_plot(series, log_y=log_y, **words)
+
+    monkeypatch.setattr("slomo_cli.train.log.line_plot", noted)
+    for total, logarithmic in ((3.0, True), (-9.5, False)):
+        lines = [{"step": k, "decibel": -25.0, "reconstruction": 3.0, "psnr": 25.0, "total": total} for k in (1, 2)]
+        (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        plot_losses(tmp_path)
+        assert drawn == [(["reconstruction", "total"], logarithmic), (["training"], False)]
+        drawn.clear()
 
 
 def test_unsound_weights_are_never_written(tmp_path: Path) -> None:
