@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +63,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """The record alone, without looking at the tensors. WeightsError when the file is no checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
-            record: dict[str, Any] = json.loads((file.metadata() or {})["record"])
+            record = _record(file.metadata() or {})
     except _UNREADABLE as error:
         raise _not_whole(path, error) from error
     return record
@@ -78,10 +79,28 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
     tensors = tensors_of(path)
-    record: dict[str, Any] = json.loads(metadata["record"])
+    record = _record(metadata)
     if "sum" in metadata and metadata["sum"] != _sum(tensors):
         raise ValueError("its sum does not match: parts of two checkpoints, or a damaged disk")
     return tensors, record
+
+
+def _record(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The record in a header; ValueError where a run cannot go on from what it says."""
+    record = json.loads(metadata["record"])
+    if not isinstance(record, dict):
+        raise ValueError(f"expected a table as its record, found {type(record).__name__}")
+    for name in ("settings", "config"):
+        if not isinstance(record.get(name, {}), dict):
+            raise ValueError(f"expected a table as {name} in its record, found {type(record[name]).__name__}")
+    for name in ("step", "seconds", "windows", "skipped"):
+        count = record.get(name, 0)
+        if not isinstance(count, int | float) or not 0 <= count < math.inf:
+            raise ValueError(f"expected a number of 0 or more as {name} in its record, found {count!r}")
+    resumed = record.get("resumed", [])
+    if not isinstance(resumed, list) or not all(isinstance(call, dict) for call in resumed):
+        raise ValueError("expected a list of tables as resumed in its record")
+    return record
 
 
 def load_checkpoint(

@@ -24,7 +24,7 @@ class Log:
 
     def __init__(self, folder: Path, resumed_at: int, tensorboard: bool) -> None:
         self._path = folder / LOG
-        self._board = _tensorboard(folder) if tensorboard else None
+        self._board = _tensorboard(folder, resumed_at) if tensorboard else None
         if self._path.exists():
             # What came after the checkpoint will come again.
             try:
@@ -55,12 +55,13 @@ class Log:
         )
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: Path, resumed_at: int) -> Any:
     if importlib.util.find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder / "tensorboard"))
+    # Here, too, what came after the checkpoint will come again: it is hidden from this step on.
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at + 1)
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:
@@ -83,7 +84,8 @@ def plot_losses(folder: Path) -> None:
     steps = [line for line in lines if "total" in line]
     if len(steps) < 2:
         return
-    aside = {"step", "seconds", "windows", "windows_per_second", "rate", "norm", "psnr", "skipped"}
+    # As for decibel: it is minus the PSNR, drawn below.
+    aside = {"step", "seconds", "windows", "windows_per_second", "rate", "norm", "psnr", "decibel", "skipped"}
     names = sorted({name for line in steps for name, value in line.items() if _number(value)} - aside)
     x = [float(line["step"]) for line in steps]
     losses = {name: (x, [float(line.get(name, np.nan)) for line in steps]) for name in names}
@@ -92,7 +94,10 @@ def plot_losses(folder: Path) -> None:
     for name in sorted({name for line in judged for name in line["validation"] if not name.endswith(" ssim")}):
         here = [line for line in judged if line["validation"].get(name) is not None]
         scores[name] = ([float(line["step"]) for line in here], [float(line["validation"][name]) for line in here])
-    top = line_plot(losses, title="losses, unweighted, and their weighted total", x_label="step", log_y=True, width=960)
+    # With decibel the total may be below 0, where there is no logarithm.
+    positive = all(value > 0 for value in losses.get("total", ((), ()))[1])
+    title = "losses, unweighted, and their weighted total"
+    top = line_plot(losses, title=title, x_label="step", log_y=positive, width=960)
     bottom = line_plot(scores, title="PSNR, dB", x_label="step", width=960)
     write_png(folder / PLOT, np.concatenate((top, bottom)))
 

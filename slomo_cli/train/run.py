@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from slomo_cli.devices import choose_dtype, keep_freed_memory, ran_out_of_memory
-from slomo_cli.errors import DeviceError, UsageError, printable
+from slomo_cli.errors import DeviceError, UsageError, WeightsError, printable
 from slomo_cli.evaluate.datasets import Dataset, open_datasets
 from slomo_cli.net import weights
 from slomo_cli.net.presets import build
@@ -187,6 +187,11 @@ def _network(request: Request, begun: Mapping[str, Any] | None, report: Report) 
     try:
         return build(request.settings.preset, config), {"config": config, "init": init}
     except ValueError as error:
+        if begun is not None:
+            raise WeightsError(
+                f"{printable(request.out)} was begun with sizes that this version has no network for ({error}); "
+                "another --out begins anew"
+            ) from error
         raise UsageError(f"--net: {error}") from error
 
 

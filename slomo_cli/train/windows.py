@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from slomo_cli.errors import InputError
+from slomo_cli.net.warp import pixel_grid
 from slomo_cli.train.cache import GRID, Clip
 from slomo_cli.train.captions import lay_captions
 from slomo_cli.train.light import relight
@@ -70,12 +71,20 @@ class Batch(NamedTuple):
     """Exact motion of the last windows, where those are synthetic."""
 
     def cropped(self, y: int, x: int, side: int) -> Batch:
-        """The square of ``side`` pixels at (y, x) of everything."""
+        """The square of ``side`` pixels at (y, x) of everything; what lies beyond it in a frame is not seen there."""
 
         def cut(pictures: Tensor) -> Tensor:
             return pictures[..., y : y + side, x : x + side]
 
+        def inside(flow: Tensor) -> Tensor:
+            place = pixel_grid(side, side, flow.device) + flow
+            return ((place >= 0) & (place <= side - 1)).all(1, keepdim=True)
+
         truth = self.truth and Truth(*map(cut, self.truth))
+        if truth is not None:
+            truth = truth._replace(
+                seen_0=truth.seen_0 & inside(truth.flow_t0), seen_1=truth.seen_1 & inside(truth.flow_t1)
+            )
         return Batch(cut(self.i0), cut(self.i1), cut(self.targets), self.index, self.t, truth)
 
 
@@ -91,6 +100,8 @@ class _Frames(NamedTuple):
     """Mean luma change to the frame before."""
     joined: npt.NDArray[np.bool_]
     """The frame before belongs to the same scene."""
+    repeats: Ints
+    """How many up to this one came after repeats of another, which were left out."""
     held_out: npt.NDArray[np.bool_]
     integral: npt.NDArray[np.float32]
     """(frames, GRID + 1, GRID + 1): sums of the motion grid over rows and columns."""
@@ -112,8 +123,10 @@ def _frames_of(clips: Sequence[Clip], hold_out: float) -> _Frames:
             held[first : first + round(len(kept) * hold_out)] = True
         integral = np.zeros((len(kept), GRID + 1, GRID + 1), np.float32)
         integral[:, 1:, 1:] = clip.motion[kept].cumsum(1).cumsum(2)
-        columns.append((np.full(len(kept), number), kept, clip.times[kept], change, joined, held, integral))
-    return _Frames(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+        repeats = clip.repeated[kept].astype(np.int64)
+        columns.append((np.full(len(kept), number), kept, clip.times[kept], change, joined, repeats, held, integral))
+    frames = _Frames(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+    return frames._replace(repeats=frames.repeats.cumsum())
 
 
 def _starts(frames: _Frames, length: int, part: Part) -> tuple[Ints, Floats]:
@@ -256,6 +269,9 @@ class WindowSampler:
         owner, between = _share_targets(length, round(count * self.targets_per_window), settings.targets, rng)
         target = start[owner] + between
         t = (frames.time[target] - frames.time[first[owner]]) / (frames.time[last] - frames.time[first])[owner]
+        # What was shown for two and three frames in turn came at an even pace: 24 pictures a second carried at 60.
+        even = (frames.repeats[start + length] > frames.repeats[start])[owner]
+        t = np.where(even, (target - first[owner]) / (last - first)[owner], t)
 
         height, width = self._size[frames.clip[start]].T
         scale = np.where(rng.random(count) < settings.rescaled, rng.uniform(*settings.scales, count), 1.0)

@@ -24,7 +24,8 @@ from train_helpers import CPU, TinyNet, moving_clip, no_room, photo, tiny_settin
 
 from slomo_cli.errors import SlomoError, WeightsError
 from slomo_cli.net.presets import build
-from slomo_cli.train.checkpoint import join_parts, split_file
+from slomo_cli.picture import line_plot
+from slomo_cli.train.checkpoint import join_parts, read_checkpoint, read_record, split_file
 from slomo_cli.train.feed import Prefetcher
 from slomo_cli.train.log import plot_losses
 from slomo_cli.train.loop import Run, rate_at
@@ -171,14 +172,21 @@ class Poison(TinyNet):
 
 def test_tensorboard_is_told_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, float, int]] = []
-    writer = SimpleNamespace(add_scalar=lambda *words: told.append(words))
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=lambda folder: writer))
+    hidden_from: list[int] = []
+
+    def opened(folder: str, purge_step: int) -> Any:
+        hidden_from.append(purge_step)
+        return SimpleNamespace(add_scalar=lambda *words: told.append(words))
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=opened))
     usual = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: name == "tensorboard" or usual(name, *more))
 
     make(tmp_path, tiny_settings(steps=4), tensorboard=True).train()
 
     assert {(name, step) for name, _, step in told} >= {("total", 2), ("psnr", 4), ("rate", 4)}
+    make(tmp_path, tiny_settings(steps=6), tensorboard=True)
+    assert hidden_from == [1, 5], "what a killed call had told after the checkpoint would stand there twice"
 
 
 def test_a_step_without_a_finite_loss_changes_nothing(tmp_path: Path) -> None:
@@ -277,6 +285,23 @@ def test_a_score_that_is_no_number_leaves_the_log_and_the_record_json(tmp_path: 
     text = (tmp_path / "log.jsonl").read_text()
     assert "NaN" not in text and json.loads(text.splitlines()[-1])["validation"] == record["scores"]
     assert (tmp_path / "loss.png").exists()
+
+
+def test_what_the_plot_of_the_losses_names_can_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minus so many dB is below 0: on a logarithmic scale there is no place for it, nor for a total of it."""
+    drawn: list[tuple[list[str], bool]] = []
+
+    def noted(series: dict[str, Any], *, log_y: bool = False, **words: Any) -> np.ndarray:
+        drawn.append((sorted(series), log_y))
+        return line_plot(series, log_y=log_y, **words)
+
+    monkeypatch.setattr("slomo_cli.train.log.line_plot", noted)
+    for total, logarithmic in ((3.0, True), (-9.5, False)):
+        lines = [{"step": k, "decibel": -25.0, "reconstruction": 3.0, "psnr": 25.0, "total": total} for k in (1, 2)]
+        (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        plot_losses(tmp_path)
+        assert drawn == [(["reconstruction", "total"], logarithmic), (["training"], False)]
+        drawn.clear()
 
 
 def test_unsound_weights_are_never_written(tmp_path: Path) -> None:
@@ -392,6 +417,31 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     file.write_bytes(whole[:-100])
     with pytest.raises(WeightsError, match="not a whole training checkpoint"):
         make(tmp_path, tiny_settings())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ([1], "expected a table as its record, found list"),
+        ({"settings": [1]}, "expected a table as settings in its record, found list"),
+        ({"config": None}, "expected a table as config in its record, found NoneType"),
+        ({"step": "many"}, "expected a number of 0 or more as step in its record, found 'many'"),
+        ({"seconds": float("nan")}, "expected a number of 0 or more as seconds in its record, found nan"),
+        ({"resumed": [5]}, "expected a list of tables as resumed in its record"),
+    ],
+)
+def test_a_checkpoint_whose_record_makes_no_sense_is_refused(tmp_path: Path, wrong: Any, told: str) -> None:
+    make(tmp_path, tiny_settings(steps=2)).train()
+    file = tmp_path / "checkpoint.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        notes = opened.metadata()
+    record = {**json.loads(notes["record"]), **wrong} if isinstance(wrong, dict) else wrong
+    save_file(load_file(file), file, metadata={**notes, "record": json.dumps(record)})
+
+    for read in (read_record, read_checkpoint):
+        with pytest.raises(WeightsError, match="not a whole training checkpoint") as raised:
+            read(file)
+        assert told in str(raised.value)
 
 
 def test_a_signal_ends_the_run_after_a_whole_step(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from train_helpers import moving_clip, photo, write_video
 
 from slomo_cli.cli.main import cli
@@ -126,6 +127,22 @@ def test_a_network_begins_with_given_weights(files: Path, tmp_path: Path) -> Non
     assert record["step"] == 2 and record["config"] == made.config and record["init"] == str(init[1])
     assert "--init" not in slomo(*common, *init).stderr
     assert f"--init is not used: {tmp_path / 'b'} was begun with {init[1]}" in slomo(*common, "--init", "fast").stderr
+
+
+def test_a_run_of_sizes_that_are_no_more_is_refused_without_talk_of_options(files: Path, tmp_path: Path) -> None:
+    common = ["--photos", files / "photos", "--out", tmp_path, *SMALL, *QUICK, "--no-samples"]
+    assert slomo(*common, "--steps", 1).exit_code == 0
+    file = tmp_path / "checkpoint.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        notes = opened.metadata()
+    record = json.loads(notes["record"])
+    record["config"]["depth"] = 3
+    save_file(load_file(file), file, metadata={**notes, "record": json.dumps(record)})
+
+    line = refused(WeightsError, *common, "--steps", 2)
+
+    assert "begun with sizes that this version has no network for (" in line and "no setting depth" in line
+    assert "--net" not in line and "another --out" in line
 
 
 def test_every_command_in_help_and_documentation_parses() -> None:

@@ -35,7 +35,7 @@ def joined(*clips: Clip) -> Clip:
     starts = np.cumsum([len(c.times) for c in clips[:-1]])
     motion[starts], cuts[starts] = 60.0, True
     frames = np.concatenate([c.frames for c in clips])
-    return Clip(Path("joined.mp4"), frames, np.arange(len(frames)) / 30, motion, cuts)
+    return Clip(Path("joined.mp4"), frames, np.arange(len(frames)) / 30, motion, cuts, np.zeros(len(motion), bool))
 
 
 def used(sampler: WindowSampler, draws: int = 40) -> list[tuple[int, int]]:
@@ -83,6 +83,27 @@ def test_times_of_targets_are_the_files_own() -> None:
     assert (plan.t > 0).all() and (plan.t < 1).all() and not np.allclose(plan.t * 4, np.round(plan.t * 4))
 
 
+def test_what_was_shown_for_two_and_three_frames_in_turn_came_at_an_even_pace(tmp_path: Path) -> None:
+    """24 pictures a second carried at 60: by the stamps those between would lie at 0.4 and 0.6."""
+    each = np.repeat(np.arange(24), [3, 2] * 12)
+    video = write_video(tmp_path / "a.mp4", shown(moving_clip(24), *each.tolist()))
+    (clip,) = load_clips([video], tmp_path / "cache")
+    assert np.unique(np.diff(clip.times[:23]).round(3)).tolist() == [0.067, 0.1]
+    assert clip.repeated[1:23].all() and not clip.repeated[0]
+    sampler = WindowSampler([clip], replace(SETTINGS, lengths=(2, 4)), CPU)
+
+    for plain in (False, True):
+        plan = sampler._plan(40, np.random.default_rng(0), plain)
+        owner, target = plan.window[80:], plan.frame[80:]
+        first, last = plan.frame[:40][owner], plan.frame[40:80][owner]
+        assert np.allclose(plan.t, (target - first) / (last - first))
+        assert {0.25, 0.5, 0.75} == set(plan.t.round(6).tolist())
+
+    # Where nothing is repeated, stamps count.
+    by_stamps = WindowSampler([replace(clip, repeated=np.zeros_like(clip.repeated))], sampler.settings, CPU)
+    assert {0.4, 0.6} <= set(by_stamps._plan(40, np.random.default_rng(0)).t.round(6).tolist())
+
+
 def test_a_plain_window_shows_the_pictures_it_names() -> None:
     sampler = WindowSampler([moving_clip(10)], replace(SETTINGS, hold_out=0), CPU)
     batch = sampler.draw_plain(6, np.random.default_rng(3))
@@ -109,7 +130,7 @@ def slopes(frames: int, colour: float = 1.0) -> Clip:
         chroma = [112 + u[::2, ::2] + 1 / 8, 116 + v[::2, ::2] + 1 / 8]
         pictures[k, 96:] = np.round(128 + colour * (np.stack(chroma) - 128)).reshape(48, 128)
     motion = np.ones((frames, GRID, GRID), np.float32)
-    return Clip(Path("slopes.mp4"), pictures, np.arange(frames) / 30, motion, np.zeros(frames, bool))
+    return Clip(Path("slopes.mp4"), pictures, np.arange(frames) / 30, motion, *np.zeros((2, frames), bool))
 
 
 def test_colour_and_light_are_of_one_place_and_time() -> None:
@@ -242,14 +263,31 @@ def test_a_share_of_the_squares_is_of_another_size() -> None:
 
 def test_a_smaller_square_is_cut_from_everything() -> None:
     draw = torch.Generator().manual_seed(0)
-    pictures = [torch.rand(2, channels, 40, 40, generator=draw) for channels in (3, 3, 3, 2, 2, 2, 2, 1, 1)]
-    whole = Batch(*pictures[:3], torch.tensor([0, 1]), torch.tensor([0.2, 0.7]), Truth(*pictures[3:]))
+    pictures = [torch.rand(2, channels, 40, 40, generator=draw) for channels in (3, 3, 3, 2, 2, 2, 2)]
+    seen = torch.ones(2, 1, 40, 40, dtype=torch.bool)
+    whole = Batch(*pictures[:3], torch.tensor([0, 1]), torch.tensor([0.2, 0.7]), Truth(*pictures[3:], seen, seen))
     part = whole.cropped(3, 5, 16)
 
     assert part.truth is not None and part.index is whole.index and part.t is whole.t
-    for cut, full in zip((part.i0, part.i1, part.targets, *part.truth), pictures, strict=True):
+    for cut, full in zip((part.i0, part.i1, part.targets, *part.truth[:4]), pictures, strict=True):
         assert torch.equal(cut, full[..., 3:19, 5:21])
     assert whole._replace(truth=None).cropped(3, 5, 16).truth is None
+
+
+def test_what_lies_beyond_a_smaller_square_is_not_seen_there() -> None:
+    """A flow of 4 pixels to the left leads out of its first 4 columns, one of 2 down out of its last 2 rows."""
+    left, down = (torch.tensor(flow).view(1, 2, 1, 1).expand(1, 2, 40, 40) for flow in ((-4.0, 0.0), (0.0, 2.0)))
+    seen_0 = torch.ones(1, 1, 40, 40, dtype=torch.bool)
+    seen_1 = seen_0.clone()
+    seen_1[..., 10, 15] = False  # behind something
+    pictures = torch.zeros(1, 3, 40, 40)
+    truth = Truth(down, left, left, down, seen_0, seen_1)
+    part = Batch(pictures, pictures, pictures, torch.tensor([0]), torch.tensor([0.5]), truth).cropped(3, 5, 16).truth
+
+    assert part is not None
+    first, last = (torch.ones(16, 16, dtype=torch.bool) for _ in range(2))
+    first[:, :4] = last[14:] = last[7, 10] = False
+    assert torch.equal(part.seen_0[0, 0], first) and torch.equal(part.seen_1[0, 0], last)
 
 
 def test_pictures_have_the_colours_of_their_samples() -> None:
@@ -345,7 +383,7 @@ def shown(clip: Clip, *numbers: int) -> Clip:
     """Frames of a clip one after another, 30 a second; nothing is known of their motion."""
     frames = clip.frames[list(numbers)]
     motion = np.ones((len(frames), GRID, GRID), np.float32)
-    return Clip(Path("shown.mp4"), frames, np.arange(len(frames)) / 30, motion, np.zeros(len(frames), bool))
+    return Clip(Path("shown.mp4"), frames, np.arange(len(frames)) / 30, motion, *np.zeros((2, len(frames)), bool))
 
 
 def test_repeats_are_left_out_as_encoders_leave_them(tmp_path: Path) -> None:
@@ -364,7 +402,7 @@ def test_cuts_are_found_amid_fast_motion(tmp_path: Path) -> None:
     light = [scene[:, 24 * k : 24 * k + 320] for scene in scenes for k in range(12)]
     frames = np.stack([np.concatenate((16 + picture // 2, np.full((90, 320), 128, np.uint8))) for picture in light])
     clip = Clip(
-        Path("shots.mp4"), frames, np.arange(24) / 30, np.ones((24, GRID, GRID), np.float32), np.zeros(24, bool)
+        Path("shots.mp4"), frames, np.arange(24) / 30, np.ones((24, GRID, GRID), np.float32), *np.zeros((2, 24), bool)
     )
     (found,) = load_clips([write_video(tmp_path / "a.mp4", clip)], tmp_path / "cache")
 
@@ -431,10 +469,10 @@ def test_a_video_decoded_twice_at_once_is_written_under_names_of_their_own(
     video.write_bytes(b"the same")
     both_write = threading.Barrier(2, timeout=20)
 
-    def together(video: Path, short_side: int) -> Iterator[tuple[float, bool, np.ndarray]]:
+    def together(video: Path, short_side: int) -> Iterator[tuple[float, bool, bool, np.ndarray]]:
         for k in range(3):
             both_write.wait()
-            yield k / 30, False, np.full((48, 32), k, np.uint8)
+            yield k / 30, False, False, np.full((48, 32), k, np.uint8)
 
     monkeypatch.setattr(cache, "_pictures", together)
     with ThreadPoolExecutor(2) as pool:
@@ -525,13 +563,13 @@ def test_an_interrupt_stops_decoding_and_leaves_nothing_half_done(
     videos = [write_video(tmp_path / f"{k}.mp4", moving_clip(4, height=64, width=64)) for k in range(3)]
     decoded = []
 
-    def slow(video: Path, short_side: int) -> Iterator[tuple[float, bool, np.ndarray]]:
+    def slow(video: Path, short_side: int) -> Iterator[tuple[float, bool, bool, np.ndarray]]:
         for k in range(10**6):
             decoded.append(video.name)
             time.sleep(0.001)
             if video.name == "0.mp4" and k == 20:
                 raise KeyboardInterrupt
-            yield k / 30, False, np.zeros((48, 32), np.uint8)
+            yield k / 30, False, False, np.zeros((48, 32), np.uint8)
 
     monkeypatch.setattr(cache, "_pictures", slow)
     with pytest.raises(KeyboardInterrupt):
