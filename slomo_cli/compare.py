@@ -97,7 +97,7 @@ def compare(
     canvas = _Canvas(right_view.width, right_view.height, layout, plan.rate, _labels(method, time))
     ffmpeg = tools(encode.ffmpeg)
     drawn = _drawn_on(canvas, right_info)
-    target = choose_target(output, drawn, _PLANAR_RGB, encode, ffmpeg, plan.rate, frames=plan.frames)
+    target = choose_target(output, drawn, encode, ffmpeg, plan.rate, frames=plan.frames)
     refuse_overwriting_inputs([target.path], (left_info.path, right_info.path), removed=target.temporary)
     refuse_existing(target, plan.frames)
     progress.start(plan.frames, f"{printable(left_info.path.name)} and {printable(right_info.path.name)}")

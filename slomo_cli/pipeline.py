@@ -152,7 +152,7 @@ def plan_conversion(
     plan = make_plan(scanned.timing, time, scanned.stamps)
     # The mean rate: by it the reader of the finished file counts what is shown.
     plays = None if time.loop else info.plays
-    target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames, plays=plays)
+    target = choose_target(output, info, encode, ffmpeg, plan.mean_rate, frames=plan.frames, plays=plays)
     times = _own_times(plan, target, encode.preset) if plan.vfr_keep else None
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     behind = left_over(target, plan.frames)

@@ -59,8 +59,7 @@ def between(
         raise UsageError(f"expected one picture or more to make, found {frames}")
     left, right, notes = alike(read_still(first), read_still(second))
     ffmpeg = tools(encode.ffmpeg)
-    layout = left.frame.layout
-    target = choose_target(output, left.info, layout, encode, ffmpeg, rate, frames=frames)
+    target = choose_target(output, left.info, encode, ffmpeg, rate, frames=frames)
     written = (target.image_path(k) for k in range(1, frames + 1)) if target.still else [target.path]
     refuse_overwriting_inputs(written, (Path(first), Path(second)), removed=target.temporary)
     refuse_existing(target, frames)

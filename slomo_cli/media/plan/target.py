@@ -118,7 +118,6 @@ def _hidden(name: str, ending: str) -> str:
 def choose_target(
     path: str | os.PathLike[str] | None,
     info: VideoInfo,
-    layout: PixelLayout,
     settings: EncodeSettings,
     tools: Tools,
     rate: Fraction,
@@ -128,7 +127,7 @@ def choose_target(
 ) -> Target:
     """Decide what is written.
 
-    path: the output's name; None or ``-`` is standard output (Matroska). layout: the planes slomo will feed.
+    path: the output's name; None or ``-`` is standard output (Matroska). info: of the pictures that will be fed.
     rate: frames per second of the output. frames: how many, if known (a single image needs no pattern in its name).
     plays: how many times an animation is shown; None and 0 are for ever.
 
@@ -140,11 +139,9 @@ def choose_target(
     if target_path is not None:
         check_pattern(target_path, container, frames)
     user_options = parse_encoder_args(settings.encoder_args)
-    encoder = choose_encoder(container, extension, layout, settings, tools)
+    encoder = choose_encoder(container, extension, info.layout, settings, tools)
     refuse_other_encoder(user_options, encoder.name)
-    pixels = conform(
-        encoder, container, info, layout, settings, tools, user_options, can_be_marked=target_path is not None
-    )
+    pixels = conform(encoder, container, info, settings, tools, user_options, can_be_marked=target_path is not None)
     choice = pixels.choice
     if encoder.hardware and (complaint := try_encoder(tools, encoder.name, choice.pix_fmt)) is not None:
         raise EncoderError(f"{encoder.name} does not work here: {complaint}; {alternatives(encoder, tools)}")

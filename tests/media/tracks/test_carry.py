@@ -54,7 +54,7 @@ def convert(source: Path, output: Path, time: TimeSettings | None = None, **wish
     scanned = scan(info)
     plan = make_plan(scanned.timing, time or TimeSettings(), scanned.stamps)
     chosen = EncodeSettings(**{"overwrite": True, "preset": "ultrafast", **wishes})
-    target = choose_target(output, info, info.layout, chosen, tools(), plan.rate, frames=plan.frames)
+    target = choose_target(output, info, chosen, tools(), plan.rate, frames=plan.frames)
     carry = plan_carry(info, scanned.timing, plan, target, chosen, tools())
     args = build_encode_args(target, plan.rate, carry, tools().path, frames=plan.frames)
     kind = np.uint8 if info.layout.bits == 8 else np.uint16
