@@ -28,7 +28,8 @@ from slomo_cli.media.read.scan import Timing, scan
 from slomo_cli.media.read.view import View, view_of
 from slomo_cli.media.tracks.carry import plan_carry
 from slomo_cli.media.write.args import build_encode_args
-from slomo_cli.media.write.encode import Encoder, left_over, refuse_existing
+from slomo_cli.media.write.encode import Encoder
+from slomo_cli.media.write.place import left_over, refuse_existing
 from slomo_cli.picture import RGB, text
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.text import decimal

@@ -28,9 +28,10 @@ from slomo_cli.media.plan.target import Target, choose_target
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
-from slomo_cli.media.tracks.carry import Carry, plan_carry
+from slomo_cli.media.tracks.carried import Carry
+from slomo_cli.media.tracks.carry import plan_carry
 from slomo_cli.media.write.args import OwnTimes, build_encode_args
-from slomo_cli.media.write.encode import Encoder, left_over, refuse_existing
+from slomo_cli.media.write.encode import Encoder
 from slomo_cli.media.write.parts import (
     PART_FRAMES,
     Parts,
@@ -40,6 +41,7 @@ from slomo_cli.media.write.parts import (
     refuse_unfit,
     unused,
 )
+from slomo_cli.media.write.place import left_over, refuse_existing
 from slomo_cli.pace import with_measured_factor
 from slomo_cli.painter import Painter
 from slomo_cli.pairs import around, count_between

@@ -17,7 +17,8 @@ from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.still import alike, read_still
 from slomo_cli.media.write.args import build_encode_args
-from slomo_cli.media.write.encode import Encoder, left_over, refuse_existing
+from slomo_cli.media.write.encode import Encoder
+from slomo_cli.media.write.place import left_over, refuse_existing
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.values import ComputeSettings, EncodeSettings, Frame, Summary
 

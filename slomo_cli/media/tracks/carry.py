@@ -16,14 +16,12 @@ from slomo_cli.media.tracks import sound, tags
 from slomo_cli.media.tracks.attached import add_attached
 from slomo_cli.media.tracks.carried import Carry
 from slomo_cli.media.tracks.chapters import add_chapters
-from slomo_cli.media.tracks.draft import Draft, is_time_changed
+from slomo_cli.media.tracks.draft import Draft
 from slomo_cli.media.tracks.soundtracks import AT_ONCE, SoundTracks
 from slomo_cli.media.tracks.subtitletracks import SubtitleTracks
 from slomo_cli.text import counted
 from slomo_cli.timeline import Plan
 from slomo_cli.values import EncodeSettings, SourceTiming, VideoInfo
-
-__all__ = ["Carry", "is_time_changed", "plan_carry"]
 
 
 def plan_carry(

@@ -23,13 +23,11 @@ from slomo_cli.media.nut import Pipe
 from slomo_cli.media.plan.target import Target
 from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write.feed import EncodedNut, RawNut, Shaper
-from slomo_cli.media.write.place import Place, left_over, refuse_existing, undisturbed
+from slomo_cli.media.write.place import Place, undisturbed
 from slomo_cli.values import Frame
 
 if TYPE_CHECKING:
     from slomo_cli.values import Plane
-
-__all__ = ["Encoder", "left_over", "refuse_existing"]
 
 _TAIL_BYTES = 64 * 1024
 """How much of ffmpeg's messages is kept: the end, where the reason is."""

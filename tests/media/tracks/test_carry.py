@@ -30,7 +30,9 @@ from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.source import disposition_of
 from slomo_cli.media.tracks import innerclock, soundfeed, soundtracks, stretch, subtitles
 from slomo_cli.media.tracks import sound as sound_room
-from slomo_cli.media.tracks.carry import Carry, is_time_changed, plan_carry
+from slomo_cli.media.tracks.carried import Carry
+from slomo_cli.media.tracks.carry import plan_carry
+from slomo_cli.media.tracks.draft import is_time_changed
 from slomo_cli.media.write.args import build_encode_args
 from slomo_cli.media.write.encode import Encoder
 from slomo_cli.timeline import Plan, make_plan
