@@ -24,7 +24,6 @@ from slomo_cli.media.plan.target import Target
 from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write.feed import EncodedNut, RawNut, Shaper
 from slomo_cli.media.write.place import Place, undisturbed
-from slomo_cli.values import Frame
 
 if TYPE_CHECKING:
     from slomo_cli.values import Plane
@@ -93,21 +92,21 @@ class Encoder:
 
     # ------------------------------------------------------------------------------------------------------ frames
 
-    def write(self, data: Frame | Sequence[Plane], seconds: Fraction | None = None) -> None:
-        """One frame: a Frame, or its planes in the layout's order.
+    def write(self, planes: Sequence[Plane], seconds: Fraction | None = None) -> None:
+        """One frame, by its planes in the layout's order.
 
         seconds: the frame's time on the output clock; needed when the encoder was given a ``time_base``, else ignored.
         """
         if self._aborted:
             raise EncoderError("the encoder was stopped before the last frame")
-        planes = self._shaper.planes(data)
+        shaped = self._shaper.planes(planes)
         try:
             if isinstance(self._nut, RawNut):
                 if seconds is None:
                     raise ValueError("frames with stamps of their own need their time")
-                self._nut.write(b"".join(plane.tobytes() for plane in planes), seconds)
+                self._nut.write(b"".join(plane.tobytes() for plane in shaped), seconds)
             else:
-                for plane in planes:
+                for plane in shaped:
                     self._pipe.write(plane.data)
         except OSError as error:
             raise self._broken(error) from None

@@ -31,7 +31,7 @@ from slomo_cli.media.write.encode import Encoder
 from slomo_cli.media.write.feed import opened
 from slomo_cli.media.write.place import busy, locked, unwritable
 from slomo_cli.timeline import Plan
-from slomo_cli.values import Frame, VideoInfo
+from slomo_cli.values import VideoInfo
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -233,13 +233,13 @@ class Parts:
         """Frames in finished parts."""
         return min(self._total, self._done * PART_FRAMES)
 
-    def write(self, data: Frame | Sequence[Plane], seconds: Fraction | None = None) -> None:
+    def write(self, planes: Sequence[Plane], seconds: Fraction | None = None) -> None:
         """The next frame, as for an Encoder."""
         if self._part is None:
             count = self._frames_of(self._done)
             target = part_target(self._target, self._done)
             self._part = Encoder(self._encode(target, count), target, count)
-        self._part.write(data)
+        self._part.write(planes)
         self.frames_written += 1
         if self._part.frames_written == self._part.expected_frames:
             self._part.finish()

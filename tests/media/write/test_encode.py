@@ -31,7 +31,7 @@ from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write import place
 from slomo_cli.media.write.args import OwnTimes, build_encode_args
 from slomo_cli.media.write.encode import Encoder
-from slomo_cli.values import ColorInfo, EncodeSettings, Frame, HdrInfo
+from slomo_cli.values import ColorInfo, EncodeSettings, HdrInfo
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell or signals")
 
@@ -593,19 +593,6 @@ class TestOwnStamps:
 
 
 class TestWaysIn:
-    def test_frames_and_planes_are_the_same(self, tmp_path):
-        layout = layout_of("yuv420p10le")
-        planes = frames_of("yuv420p10le", 65, 49, 1)[0]
-        frame = Frame(planes, layout, BT709, Fraction(0))
-        target = target_for(tmp_path / "a.mkv", video_info("yuv420p10le", 65, 49), tools(), codec="hevc",
-                            encoder_args=("-x265-params", "lossless=1"))  # fmt: skip
-        with Encoder(build_encode_args(target, NTSC, None, tools().path), target, 2) as encoder:
-            encoder.write(frame)
-            encoder.write(planes)
-            encoder.finish()
-        decoded, _ = read_back(tmp_path / "a.mkv")
-        assert len({picture.to_ndarray(format="yuv420p10le").tobytes() for picture in decoded}) == 1
-
     def test_planes_that_are_views_are_written_as_they_look(self, tmp_path):
         wide = frames_of("gray", 128, 48, 3)
         narrow = [(planes[0][:, ::2],) for planes in wide]
