@@ -62,7 +62,7 @@ def target_for(
     info: VideoInfo | None = None,
     tools: Any = None,
     rate: Fraction = NTSC,
-    frames: int | None = None,
+    frames: int = 5,
     **settings: Any,
 ) -> Target:
     """``choose_target`` with everything usual filled in."""

@@ -122,13 +122,13 @@ def choose_target(
     tools: Tools,
     rate: Fraction,
     *,
-    frames: int | None = None,
+    frames: int,
     plays: int | None = None,
 ) -> Target:
     """Decide what is written.
 
     path: the output's name; None or ``-`` is standard output (Matroska). info: of the pictures that will be fed.
-    rate: frames per second of the output. frames: how many, if known (a single image needs no pattern in its name).
+    rate: frames per second of the output. frames: how many there will be; an image alone needs no number in its name.
     plays: how many times an animation is shown; None and 0 are for ever.
 
     Raises UsageError for a request that contradicts itself (a container that cannot hold the codec, a bad ``--crf``)

@@ -41,14 +41,14 @@ def build_encode_args(
     carry: Carry | None,
     ffmpeg: str,
     *,
-    frames: int | None = None,
+    frames: int,
     times: OwnTimes | None = None,
 ) -> list[str]:
     """The whole command: raw planes of ``target.feed`` on standard input, the target's temporary file as output.
 
     rate: frames per second, constant; nominal when ``times`` are given.
     carry: what comes along from the source; None writes the picture alone.
-    frames: how many will be written, if known (chooses how a GIF's palette is made).
+    frames: how many will be written (chooses how a GIF's palette is made).
     times: given for frames with stamps of their own.
 
     A target whose encoder is ``copy`` takes frames that are encoded already, at a constant rate, as NUT too.
@@ -90,7 +90,7 @@ def _picture(target: Target, rate: Fraction, times: OwnTimes | None) -> Any:
     return ffmpeg_python.input("pipe:0", **source)["v:0"]
 
 
-def _options(target: Target, clock: Iterable[tuple[str, str]], frames: int | None) -> list[UserOption]:
+def _options(target: Target, clock: Iterable[tuple[str, str]], frames: int) -> list[UserOption]:
     """Ours, among them those of the clock, and the user's own, which win."""
     ours: list[tuple[str, str]] = [("c:v:0", target.encoder)]
     if target.filters:
@@ -191,13 +191,13 @@ _PALETTE_MEMORY = 256 * 2**20
 """Bytes ffmpeg may hold while it looks at a whole clip for one palette."""
 
 
-def _palette(target: Target, frames: int | None) -> str:
+def _palette(target: Target, frames: int) -> str:
     """The filter that chooses a GIF's colours, '' of others: one palette for the whole of a short clip; one for each
     frame where holding the clip would cost too much."""
     if target.encoder != "gif":
         return ""
     transparent = int(target.feed.alpha)
-    if frames is not None and frames * target.width * target.height * 4 <= _PALETTE_MEMORY:
+    if frames * target.width * target.height * 4 <= _PALETTE_MEMORY:
         # A frame's colours are counted when the next one differs: one behind the last has the last one's counted too.
         seen, made, used = "tpad=stop=1:color=magenta,", "stats_mode=diff", "dither=sierra2_4a:diff_mode=rectangle"
     else:

@@ -35,7 +35,7 @@ _TAIL_BYTES = 64 * 1024
 class Encoder:
     """An ffmpeg process being fed frames; a context manager that leaves either the whole target or nothing.
 
-    args: the command from ``build_encode_args``. expected_frames: how many must be written, None when unknown.
+    args: the command from ``build_encode_args``. expected_frames: how many must be written.
     time_base: given when frames carry stamps of their own (the command then reads NUT). feeds: sound that the command
     names and ffmpeg inherits. encoded: frames come encoded, by ``append`` (the command copies them from NUT).
 
@@ -47,7 +47,7 @@ class Encoder:
         self,
         args: Sequence[str],
         target: Target,
-        expected_frames: int | None,
+        expected_frames: int,
         *,
         time_base: Fraction | None = None,
         feeds: Sequence[Feed] = (),
@@ -136,7 +136,7 @@ class Encoder:
         self._done = True
 
     def _finish(self, sealed: Callable[[Path], None]) -> None:
-        if self.expected_frames is not None and self.frames_written != self.expected_frames:
+        if self.frames_written != self.expected_frames:
             raise EncoderError(f"expected {self.expected_frames} frames, got {self.frames_written}: nothing is kept")
         try:
             if self._nut is not None:
