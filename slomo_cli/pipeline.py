@@ -62,6 +62,7 @@ class ConversionPlan:
     """Size and last change of the source before it was looked at, see ``_state``."""
     timing: SourceTiming
     plan: Plan
+    """Of every output frame, when it is shown and which moment of the source it shows."""
     target: Target
     carry: Carry
     time: TimeSettings
@@ -80,26 +81,6 @@ class ConversionPlan:
     how the motion bends."""
     promised: int
     """Pictures that lie there."""
-
-    @property
-    def frames_in(self) -> int:
-        return self.timing.frames_from_packets
-
-    @property
-    def frames_out(self) -> int:
-        return self.plan.frames
-
-    @property
-    def duration_in(self) -> Fraction:
-        return self.timing.duration
-
-    @property
-    def duration_out(self) -> Fraction:
-        return self.plan.duration
-
-    @property
-    def rate_out(self) -> Fraction:
-        return self.plan.rate
 
 
 def convert(
@@ -120,15 +101,15 @@ def convert(
     has been read back, or not at all. Raises the family of :mod:`slomo_cli.errors`.
     """
     begun = clock.monotonic()
-    plan = plan_conversion(source, output, time=time, encode=encode, compute=compute, **wishes)
-    refuse_overwriting_inputs([plan.target.path], [Path(source)], removed=plan.target.temporary)
-    refuse_existing(plan.target, plan.frames_out)
+    job = plan_conversion(source, output, time=time, encode=encode, compute=compute, **wishes)
+    refuse_overwriting_inputs([job.target.path], [Path(source)], removed=job.target.temporary)
+    refuse_existing(job.target, job.plan.frames)
     progress = progress or make_progress("none", quiet=True)
-    progress.start(plan.frames_out, printable(Path(source).absolute().name))
-    for note in plan.notes:
+    progress.start(job.plan.frames, printable(Path(source).absolute().name))
+    for note in job.notes:
         progress.note(note)
-    with plan.carry:
-        summary = _run(plan, progress, begun)
+    with job.carry:
+        summary = _run(job, progress, begun)
     progress.finish(summary)
     return summary
 

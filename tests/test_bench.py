@@ -219,7 +219,7 @@ def test_frames_that_only_show_the_last_picture_on_are_not_measured(tmp_path: Pa
 
     job, end = _plan(tmp_path / "in.mp4", tmp_path / "out.mp4", Fraction(8), 9, None)
 
-    assert end == Fraction(5, 30) and job.frames_out == 5 * 8
+    assert end == Fraction(5, 30) and job.plan.frames == 5 * 8
 
 
 def test_the_rival_is_run_as_often_and_its_median_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,9 +158,9 @@ def _plan(
     encode = EncodeSettings(overwrite=True, ffmpeg=ffmpeg)
     time = TimeSettings(factor=factor, cuts="off")
     job = plan_conversion(clip, output, time=time, encode=encode)
-    if job.frames_in < 2:
+    if job.timing.frames_from_packets < 2:
         return job, None
-    end = min(most, job.frames_in - 1) / job.timing.nominal_rate
+    end = min(most, job.timing.frames_from_packets - 1) / job.timing.nominal_rate
     return plan_conversion(clip, output, time=TimeSettings(factor=factor, cuts="off", end=end), encode=encode), end
 
 
