@@ -153,12 +153,13 @@ def _paste(canvas: RGB, picture: RGB, x: int, y: int) -> None:
     room[...] = picture[: room.shape[0], : room.shape[1]]
 
 
-def sheet(rows: Sequence[Sequence[Tile | None]], title: str = "", gap: int = 6, scale: int = 1) -> RGB:
+def sheet(rows: Sequence[Sequence[Tile | None]], title: str = "", scale: int = 1) -> RGB:
     """Lay labelled pictures out in rows and columns; None leaves a place empty.
 
     A column is as wide as its widest picture and a row as high as its highest; labels too long for their column are
     cut. ``title`` may hold several lines. ``scale`` enlarges the letters.
     """
+    gap = 6
     columns = max((len(row) for row in rows), default=0)
     strip = GLYPH_HEIGHT * scale + 5
     widths = [
@@ -190,9 +191,9 @@ def sheet(rows: Sequence[Sequence[Tile | None]], title: str = "", gap: int = 6, 
 # ------------------------------------------------------------------------------------------------------ plots
 
 
-def _steps(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) covering most of low..high."""
-    rough = (high - low) / count
+def _steps(low: float, high: float) -> list[float]:
+    """About five round numbers (1, 2 or 5 times a power of ten apart) covering most of low..high."""
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * min((1, 2, 5, 10), key=lambda nice: abs(nice - rough / power))
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
@@ -213,7 +214,6 @@ def line_plot(
     *,
     title: str = "",
     x_label: str = "",
-    y_label: str = "",
     log_y: bool = False,
     width: int = 800,
     height: int = 480,
@@ -259,7 +259,6 @@ def line_plot(
     canvas[top : bottom + 1, left] = _INK
     canvas[bottom, left : right + 1] = _INK
     _paste(canvas, text(title), left, 4)
-    _paste(canvas, text(y_label), 4, 16)
     _paste(canvas, text(x_label), max(0, right - text_width(x_label)), height - GLYPH_HEIGHT - 4)
 
     legend = left + 8

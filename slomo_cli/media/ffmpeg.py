@@ -186,11 +186,11 @@ _ECHOES = (
 """How ffmpeg's lines begin that only say that something failed, not what."""
 
 
-def last_words(stderr: str, lines: int = 2) -> str:
-    """The last meaningful lines of ffmpeg's complaint as one printable line, without memory addresses."""
+def last_words(stderr: str) -> str:
+    """The last two meaningful lines of ffmpeg's complaint as one printable line, without memory addresses."""
     said = [re.sub(r" @ 0x[0-9a-f]+", "", line.strip()) for line in stderr.splitlines() if line.strip()]
     meant = [line for line in said if not re.sub(r"^(\[[^]]*\] )+", "", line).startswith(_ECHOES)]
-    return "; ".join(printable(line) for line in (meant or said)[-lines:])
+    return "; ".join(printable(line) for line in (meant or said)[-2:])
 
 
 def try_encoder(tools: Tools, encoder: str, pix_fmt: str) -> str | None:

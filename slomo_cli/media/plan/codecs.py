@@ -70,15 +70,12 @@ DNXHR = {"yuv422p": "dnxhr_hq", "yuv422p10le": "dnxhr_hqx", "yuv444p10le": "dnxh
 """Pixel format -> profile of DNxHD's encoder for any size and rate; its default is for a few of HD."""
 
 
-def _yuv(
-    depths: tuple[int, ...], chroma: tuple[str, ...] = ("420", "422", "444"), alpha: bool = False
-) -> tuple[str, ...]:
-    """Names of the planar YUV formats of these depths and samplings."""
-    kinds = ("yuv", "yuva") if alpha else ("yuv",)
+def _yuv(depths: tuple[int, ...], alpha: bool = False) -> tuple[str, ...]:
+    """Names of the planar YUV formats of these depths."""
     return tuple(
         f"{kind}{sampling}p" + (f"{bits}le" if bits > 8 else "")
-        for kind in kinds
-        for sampling in chroma
+        for kind in (("yuv", "yuva") if alpha else ("yuv",))
+        for sampling in ("420", "422", "444")
         for bits in depths
     )
 
