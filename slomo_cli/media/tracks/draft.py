@@ -15,7 +15,7 @@ from slomo_cli.media.containers import BY_MUXER, Container
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.plan.target import Target
 from slomo_cli.media.tracks import sound
-from slomo_cli.media.tracks.carried import Carry, Job
+from slomo_cli.media.tracks.carried import Carry, Writer
 from slomo_cli.media.tracks.inputs import Inputs
 from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.timeline import Plan
@@ -54,7 +54,7 @@ class Draft:
     """What the user's own options must not change."""
     notes: list[str] = field(default_factory=list)
     met: list[str] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
+    writers: list[Writer] = field(default_factory=list)
     feeds: list[Feed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -100,8 +100,8 @@ class Draft:
             output_args=words,
             notes=tuple(self.notes),
             met=self.met,
-            folder=self.folder if self.jobs else None,
-            jobs=tuple(self.jobs),
+            folder=self.folder if self.writers else None,
+            writers=tuple(self.writers),
             feeds=tuple(self.feeds),
         )
 

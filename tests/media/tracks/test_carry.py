@@ -1296,7 +1296,7 @@ class TestPlanning:
         carry = self.plan(time=TimeSettings(factor=Fraction(2)), streams=(self.AUDIO, subtitle))
         assert carry.folder is not None
         assert not carry.folder.exists()
-        assert len(carry.jobs) == 1
+        assert len(carry.writers) == 1
 
     def test_offsets_are_told_to_ffmpeg(self):
         late = replace(TWO_SECONDS, first_seconds=Fraction(1, 2))
@@ -1583,7 +1583,7 @@ def test_a_failing_job_leaves_no_folder(tmp_path):
     def fail() -> None:
         raise OSError(28, "No space left on device")
 
-    carry = Carry(folder=tmp_path / "work", jobs=(fail,))
+    carry = Carry(folder=tmp_path / "work", writers=(fail,))
     with pytest.raises(Exception, match="No space left"), carry:
         pass
     assert not (tmp_path / "work").exists()
