@@ -24,7 +24,7 @@ from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
-from slomo_cli.media.read.scan import Timing, scan
+from slomo_cli.media.read.scan import Scanned, scan
 from slomo_cli.media.read.view import View, view_of
 from slomo_cli.media.tracks.carry import plan_carry
 from slomo_cli.media.write.args import build_encode_args
@@ -166,7 +166,7 @@ def _drawn_on(canvas: _Canvas, made: VideoInfo) -> VideoInfo:
     )
 
 
-def factor_between(source: Timing, made: Timing, time: TimeSettings) -> Fraction:
+def factor_between(source: Scanned, made: Scanned, time: TimeSettings) -> Fraction:
     """How many times slower ``made`` is than the range of ``source``; UsageError where it is faster.
 
     The durations' ratio; where a shorter number gives the same count of frames, that number: the last output frame may
@@ -209,7 +209,7 @@ class _Film:
     """The pictures of one video, asked for at moments that never go back; a context manager."""
 
     def __init__(
-        self, info: VideoInfo, scanned: Timing, view: View, start: Fraction | None = None, end: Fraction | None = None
+        self, info: VideoInfo, scanned: Scanned, view: View, start: Fraction | None = None, end: Fraction | None = None
     ) -> None:
         self._decoder = Decoder(info, scanned.timing, start=start, end=end, deinterlace=True)
         self._frames: Iterator[Frame] = iter(self._decoder)
