@@ -103,7 +103,7 @@ def compare(
     refuse_existing(target, plan.frames)
     progress.start(plan.frames, f"{printable(left_info.path.name)} and {printable(right_info.path.name)}")
     with plan_carry(right_info, right_scan.timing, plan, target, encode, ffmpeg) as carry:
-        args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames)
+        args = build_encode_args(target, carry, ffmpeg.path, frames=plan.frames)
         films = ((left_info, left_scan), (right_info, right_scan))
         notes = [f"'{printable(info.path)}': {line}" for info, found in films for line in found.warnings]
         if not told and time.factor != 1:

@@ -142,11 +142,11 @@ def plan_conversion(
     join: list[str] = []
     if encode.resume:
         refuse_unfit(target, info, plan)
-        args = build_encode_args(part_target(target, 0), plan.rate, None, ffmpeg.path, frames=PART_FRAMES)
-        join = build_encode_args(in_one_piece(target), plan.rate, carry, ffmpeg.path, frames=plan.frames)
+        args = build_encode_args(part_target(target, 0), None, ffmpeg.path, frames=PART_FRAMES)
+        join = build_encode_args(in_one_piece(target), carry, ffmpeg.path, frames=plan.frames)
     else:
         behind += unused(target)
-        args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames, times=times)
+        args = build_encode_args(target, carry, ffmpeg.path, frames=plan.frames, times=times)
     decoded = around(scanned.stamps, plan.start, plan.end, repeats=time.duplicates == "replace")
     return ConversionPlan(
         info=info,
@@ -276,7 +276,7 @@ def _writer(job: ConversionPlan, weights: str) -> Encoder | Parts:
         return Encoder(job.encoder_args, target, frames, time_base=time_base, feeds=feeds)
 
     def encode(part: Target, count: int) -> list[str]:
-        return build_encode_args(part, job.plan.rate, None, job.encoder_args[0], frames=count)
+        return build_encode_args(part, None, job.encoder_args[0], frames=count)
 
     return Parts(target, frames, _fingerprint(job, weights), encode=encode, join=job.join_args, feeds=feeds)
 

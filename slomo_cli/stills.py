@@ -65,7 +65,7 @@ def between(
     refuse_overwriting_inputs(written, (Path(first), Path(second)), removed=target.temporary)
     refuse_existing(target, frames)
     total = frames if target.still else frames + 2
-    args = build_encode_args(target, rate, None, ffmpeg.path, frames=total)
+    args = build_encode_args(target, None, ffmpeg.path, frames=total)
     progress.start(total, f"{printable(Path(first).name)} to {printable(Path(second).name)}")
     notes = (*notes, *target.warnings, *left_over(target, frames))
     for note in notes:

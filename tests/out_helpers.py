@@ -98,7 +98,7 @@ def write(
     chosen = EncodeSettings(**settings)
     target = choose_target(path, info, chosen, found, rate, frames=len(frames))
     times = OwnTimes(time_base, last=seconds[-1], end=duration) if seconds and time_base and duration else None
-    args = build_encode_args(target, rate, None, found.path, frames=len(frames), times=times)
+    args = build_encode_args(target, None, found.path, frames=len(frames), times=times)
     with Encoder(args, target, len(frames), time_base=time_base) as encoder:
         for number, frame in enumerate(frames):
             encoder.write(frame, seconds[number] if seconds else None)

@@ -522,7 +522,7 @@ def test_an_ffmpeg_that_knows_no_setts_joins_without_it(clip: Clip, tmp_path: Pa
     plan = plan_conversion(clip("cfr.mp4"), tmp_path / "out.mp4", factor=3, resume=True)
     assert "-bsf:v:0" in plan.join_args
     old = replace(parts.in_one_piece(plan.target), ffmpeg_version=(4, 2))
-    assert "-bsf:v:0" not in build_encode_args(old, plan.plan.rate, plan.carry, "ffmpeg", frames=plan.plan.frames)
+    assert "-bsf:v:0" not in build_encode_args(old, plan.carry, "ffmpeg", frames=plan.plan.frames)
 
 
 def test_an_argument_that_is_not_utf8_is_known_again(clip: Clip, run: Convert, tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ class Target:
     height: int
     pad: tuple[int, int]
     """Columns and rows added at the right and bottom, copies of the last ones."""
+    rate: Fraction
+    """Frames per second, the mean where each has its own time."""
     filters: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     """Output options, as (name without dash, value)."""
@@ -68,8 +70,6 @@ class Target:
     """Arguments before the pipe input."""
     warnings: tuple[str, ...] = ()
     """One line for each thing that is lost or changed, written before the run."""
-    rate: Fraction = Fraction(0)
-    """Frames per second, nominal where each has its own time."""
     still: bool = False
     """Images, one file a frame."""
     mark_full_range: bool = False

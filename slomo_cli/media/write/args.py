@@ -37,7 +37,6 @@ class OwnTimes:
 
 def build_encode_args(
     target: Target,
-    rate: Fraction,
     carry: Carry | None,
     ffmpeg: str,
     *,
@@ -46,7 +45,6 @@ def build_encode_args(
 ) -> list[str]:
     """The whole command: raw planes of ``target.feed`` on standard input, the target's temporary file as output.
 
-    rate: frames per second, constant; nominal when ``times`` are given.
     carry: what comes along from the source; None writes the picture alone.
     frames: how many will be written (chooses how a GIF's palette is made).
     times: given for frames with stamps of their own.
@@ -55,13 +53,13 @@ def build_encode_args(
     """
     carry = carry or Carry()
     delay = carry.picture_delay
-    clock = _clock(target, rate, times)
+    clock = _clock(target, times)
     if times is not None:
         clock += _last_duration(target, replace(times, last=delay + times.last, end=delay + times.end))
     elif target.encoder == COPY:
-        clock += _even_duration(target, rate)
+        clock += _even_duration(target)
     compiled: list[str] = ffmpeg_python.compile(
-        ffmpeg_python.output(_picture(target, rate, times), "output", f=target.container),
+        ffmpeg_python.output(_picture(target, times), "output", f=target.container),
         cmd=ffmpeg,
         overwrite_output=False,
     )
@@ -77,7 +75,7 @@ def build_encode_args(
     return [*command, *_unless_said(carry.output_args, target.user_options), target.ffmpeg_output]
 
 
-def _picture(target: Target, rate: Fraction, times: OwnTimes | None) -> Any:
+def _picture(target: Target, times: OwnTimes | None) -> Any:
     """The pipe's picture, as ffmpeg-python has it."""
     source: dict[str, Any] = {"f": "nut"}
     if target.encoder != COPY and times is None:
@@ -85,7 +83,7 @@ def _picture(target: Target, rate: Fraction, times: OwnTimes | None) -> Any:
             "f": "rawvideo",
             "pixel_format": target.feed.name,
             "video_size": (target.width, target.height),  # a tuple: text is taken apart letter by letter
-            "framerate": ratio_text(rate),
+            "framerate": ratio_text(target.rate),
         }
     return ffmpeg_python.input("pipe:0", **source)["v:0"]
 
@@ -117,9 +115,10 @@ _MPEG4_TICKS = 65_535
 """Ticks of a second in MPEG-4 Part 2 at most."""
 
 
-def _clock(target: Target, rate: Fraction, times: OwnTimes | None) -> list[tuple[str, str]]:
+def _clock(target: Target, times: OwnTimes | None) -> list[tuple[str, str]]:
     """Options that keep every stamp as it is given: no frame dropped, none repeated."""
     old = target.ffmpeg_version < (5, 1)
+    rate = target.rate
     time_base = times.time_base if times else None
     clock = [("vsync", "passthrough")] if old else [("fps_mode:v:0", "passthrough")]
     # The input's own clock: left alone, ffmpeg takes that of a rate it knows near this one, 120 for 120000/1001.
@@ -170,12 +169,13 @@ def _last_duration(target: Target, times: OwnTimes) -> list[tuple[str, str]]:
     return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration={lasts}")]
 
 
-def _even_duration(target: Target, rate: Fraction) -> list[tuple[str, str]]:
+def _even_duration(target: Target) -> list[tuple[str, str]]:
     """Frames from NUT at a constant rate each last equally long, and are decoded in even steps; see ``_last_duration``.
 
     NUT leaves it to ffmpeg when a frame is decoded, which counts the first of them at a rate it knows near this one; of
     very high rates it knows none.
     """
+    rate = target.rate
     lasts = f"{float(1 / rate)!r}/TB"
     if target.ffmpeg_version < (6, 1):
         # The oldest do not know the filter, and see for themselves how long such frames last.

@@ -58,7 +58,7 @@ def command(name: str | None, info=None, **settings) -> str:
     tools = settings.pop("tools", None)
     path = None if name is None else Path("/out") / name
     target = target_for(path, info, tools, rate, frames, **settings)
-    return " ".join(build_encode_args(target, rate, None, "ffmpeg", frames=frames, times=times))
+    return " ".join(build_encode_args(target, None, "ffmpeg", frames=frames, times=times))
 
 
 class TestCommand:

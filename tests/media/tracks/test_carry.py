@@ -58,7 +58,7 @@ def convert(source: Path, output: Path, time: TimeSettings | None = None, **wish
     chosen = EncodeSettings(**{"overwrite": True, "preset": "ultrafast", **wishes})
     target = choose_target(output, info, chosen, tools(), plan.rate, frames=plan.frames)
     carry = plan_carry(info, scanned.timing, plan, target, chosen, tools())
-    args = build_encode_args(target, plan.rate, carry, tools().path, frames=plan.frames)
+    args = build_encode_args(target, carry, tools().path, frames=plan.frames)
     kind = np.uint8 if info.layout.bits == 8 else np.uint16
     picture = [np.full(shape, 128, kind) for shape in info.layout.plane_shapes(info.width, info.height)]
     with carry, Encoder(args, target, plan.frames, feeds=carry.feeds) as encoder:

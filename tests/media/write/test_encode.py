@@ -619,9 +619,7 @@ class TestTruth:
 
     def start(self, folder: Path, program: str | None = None, expected: int = 5, name="a.mp4", **settings):
         target = target_for(folder / name, video_info(), tools(), **settings)
-        return Encoder(
-            build_encode_args(target, NTSC, None, program or tools().path, frames=expected), target, expected
-        )
+        return Encoder(build_encode_args(target, None, program or tools().path, frames=expected), target, expected)
 
     @pytest.fixture
     def folder(self, tmp_path):
@@ -900,7 +898,7 @@ class TestTruth:
         target = target_for(folder / "a.mp4", video_info(), tools())
         feed = Sound("pipe:sound0", "audio track 1")
         with pytest.raises(RuntimeError, match="thread"):
-            Encoder(build_encode_args(target, NTSC, None, tools().path, frames=5), target, 5, feeds=[feed])
+            Encoder(build_encode_args(target, None, tools().path, frames=5), target, 5, feeds=[feed])
         feed.stop()
         assert made[0].poll() == -signal.SIGKILL
         assert only_files(folder) == []
@@ -999,7 +997,7 @@ class TestTruth:
         for call in ("replace", "unlink"):
             monkeypatch.setattr(os, call, of_closed_files(getattr(os, call)))
         target = target_for(folder / name, video_info(), tools(), overwrite=overwrite)
-        args = build_encode_args(target, NTSC, None, tools().path, frames=2)
+        args = build_encode_args(target, None, tools().path, frames=2)
         for finished in (False, True):
             with Encoder(args, target, 2) as encoder:
                 for frame in frames_of("yuv420p", count=2):
@@ -1016,7 +1014,7 @@ class TestStopping:
         program = fake_ffmpeg(tmp_path, "sleep 60") if os.name != "nt" else tools().path
         (tmp_path / "out").mkdir()
         target = target_for(tmp_path / "out" / "a.mkv", video_info("yuv420p", 640, 480), tools())
-        encoder = Encoder(build_encode_args(target, NTSC, None, program, frames=1), target, 1)
+        encoder = Encoder(build_encode_args(target, None, program, frames=1), target, 1)
         failed: list[BaseException] = []
         (planes,) = frames_of("yuv420p", 640, 480, 1)
 
@@ -1043,7 +1041,7 @@ class TestStopping:
         program = fake_ffmpeg(tmp_path, "cat >/dev/null; exec sleep 60") if os.name != "nt" else tools().path
         (tmp_path / "out").mkdir()
         target = target_for(tmp_path / "out" / "a.mkv", video_info(), tools())
-        encoder = Encoder(build_encode_args(target, NTSC, None, program, frames=1), target, 1)
+        encoder = Encoder(build_encode_args(target, None, program, frames=1), target, 1)
         encoder.write(frames_of("yuv420p")[0])
         timer = threading.Timer(0.3, encoder.abort)
         timer.start()
@@ -1055,7 +1053,7 @@ class TestStopping:
 
     def test_abort_after_finish_keeps_the_file(self, tmp_path):
         target = target_for(tmp_path / "a.mp4", video_info(), tools())
-        encoder = Encoder(build_encode_args(target, NTSC, None, tools().path, frames=1), target, 1)
+        encoder = Encoder(build_encode_args(target, None, tools().path, frames=1), target, 1)
         encoder.write(frames_of("yuv420p")[0])
         encoder.finish()
         encoder.abort()
@@ -1071,7 +1069,7 @@ class TestStopping:
         target = target_for(tmp_path / "o.mkv", video_info(), tools())
         base = Fraction(1, 25)
         times = OwnTimes(base, last=Fraction(0), end=Fraction(1))
-        args = build_encode_args(target, NTSC, None, tools().path, frames=1, times=times)
+        args = build_encode_args(target, None, tools().path, frames=1, times=times)
         with pytest.raises(KeyboardInterrupt):
             Encoder(args, target, 1, time_base=base)
         assert only_files(tmp_path) == []
@@ -1081,7 +1079,7 @@ class TestStopping:
     def test_interrupts_of_the_terminal_do_not_reach_ffmpeg(self, tmp_path):
         """Ctrl-C goes to the whole foreground group; slomo alone decides what becomes of the encoder."""
         target = target_for(tmp_path / "a.mp4", video_info(), tools())
-        with Encoder(build_encode_args(target, NTSC, None, tools().path, frames=5), target, 5) as encoder:
+        with Encoder(build_encode_args(target, None, tools().path, frames=5), target, 5) as encoder:
             assert os.getpgid(encoder._process.pid) != os.getpgid(0)
             for frame in frames_of("yuv420p"):
                 encoder.write(frame)
@@ -1092,7 +1090,7 @@ class TestStopping:
         target = target_for(tmp_path / "a.mp4", video_info(), tools())
         with (
             pytest.raises(EncoderError, match="killed by signal 9"),
-            Encoder(build_encode_args(target, NTSC, None, tools().path, frames=51), target, 51) as encoder,
+            Encoder(build_encode_args(target, None, tools().path, frames=51), target, 51) as encoder,
         ):
             encoder.write(frames_of("yuv420p")[0])
             os.kill(encoder._process.pid, signal.SIGKILL)
