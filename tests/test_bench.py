@@ -15,7 +15,6 @@ import torch
 from click.testing import CliRunner
 from film import read
 from rich.console import Console
-from tiny_network import save_tiny
 
 from slomo_cli.bench import child, rival, stages
 from slomo_cli.bench.child import Whole
@@ -29,12 +28,6 @@ from slomo_cli.errors import EncoderError, InputError, UsageError
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.picture import write_png
 from slomo_cli.values import ComputeSettings
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a tiny network."""
-    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 def measured(**changes: object) -> Measured:

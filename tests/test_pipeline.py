@@ -19,7 +19,6 @@ import av
 import numpy as np
 import pytest
 from film import read
-from tiny_network import save_tiny
 
 import slomo_cli
 from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
@@ -34,12 +33,6 @@ from slomo_cli.values import Frame, Summary, TimeSettings
 
 Clip = Callable[[str], Path]
 Convert = Callable[..., Summary]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a tiny network."""
-    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ import av
 import numpy as np
 import pytest
 from film import read
-from tiny_network import save_tiny
 
 from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
 from slomo_cli.media.read.probe import probe
@@ -36,11 +35,6 @@ PART = 7
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch):
     monkeypatch.setattr(parts, "PART_FRAMES", PART)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 @pytest.fixture

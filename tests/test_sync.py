@@ -10,18 +10,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from tiny_network import save_tiny
 
 from slomo_cli.pipeline import convert
 
 RATE = 48_000
 FLASH = Fraction(1)  # seconds into the picture at which it turns white, and the beep begins
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a tiny network."""
-    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 def flash_time(path: Path) -> float:
