@@ -606,6 +606,12 @@ class TestWaysIn:
         assert only_files(tmp_path) == []
 
 
+def write_all(encoder: Encoder, frames: list[tuple]) -> None:
+    for frame in frames:
+        encoder.write(frame)
+    encoder.finish()
+
+
 def fake_ffmpeg(folder: Path, script: str) -> str:
     """A program that stands in for ffmpeg; its arguments end with the output, as ffmpeg's do."""
     path = folder / "fake-ffmpeg"
@@ -639,9 +645,7 @@ class TestTruth:
     @pytest.mark.parametrize("count", [0, 4, 6])
     def test_a_wrong_number_of_frames(self, folder, count):
         with pytest.raises(EncoderError, match=f"expected 5 frames, got {count}"), self.start(folder) as encoder:
-            for frame in frames_of("yuv420p", count=count):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p", count=count))
         assert only_files(folder) == []
 
     def test_an_exception_leaves_nothing(self, folder):
@@ -661,16 +665,12 @@ class TestTruth:
             pytest.raises(EncoderError, match="Unrecognized option 'nonsense'"),
             self.start(folder, encoder_args=("-nonsense", "1")) as encoder,
         ):
-            for frame in frames_of("yuv420p") * 50:
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p") * 50)
         assert only_files(folder) == []
 
     def test_an_option_of_the_encoder_that_is_wrong(self, folder):
         with pytest.raises(EncoderError) as caught, self.start(folder, encoder_args=("-profile:v", "never")) as encoder:
-            for frame in frames_of("yuv420p"):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p"))
         assert "never" in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -696,9 +696,7 @@ class TestTruth:
     def test_a_program_that_lies_or_dies(self, folder, tmp_path, script, words):
         program = fake_ffmpeg(tmp_path, script)
         with pytest.raises(EncoderError, match=words), self.start(folder, program, 20) as encoder:
-            for frame in frames_of("yuv420p", count=20):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p", count=20))
         assert only_files(folder) == []
 
     @posix
@@ -712,9 +710,7 @@ class TestTruth:
             pytest.raises(EncoderError, match="wrote 5 frames but the file holds 4"),
             self.start(folder, program) as encoder,
         ):
-            for frame in frames_of("yuv420p"):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p"))
         assert only_files(folder) == []
 
     @posix
@@ -723,9 +719,7 @@ class TestTruth:
         flood = f"i=0; while [ $i -lt 3000 ]; do {line}; i=$((i+1)); done"
         program = fake_ffmpeg(tmp_path, f"{flood}; echo 'the last word' >&2; cat >/dev/null; exit 1")
         with pytest.raises(EncoderError, match="the last word"), self.start(folder, program) as encoder:
-            for frame in frames_of("yuv420p"):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p"))
         assert len(encoder._tail) <= 64 * 1024
 
     def test_no_such_program(self, folder):
@@ -793,9 +787,7 @@ class TestTruth:
         with self.start(folder) as first:
             with pytest.raises(EncoderError, match="another slomo is writing"):
                 self.start(folder)
-            for frame in frames_of("yuv420p"):
-                first.write(frame)
-            first.finish()
+            write_all(first, frames_of("yuv420p"))
         assert only_files(folder) == ["a.mp4"]
 
     @posix
@@ -1081,9 +1073,7 @@ class TestStopping:
         target = target_for(tmp_path / "a.mp4", video_info(), tools())
         with Encoder(build_encode_args(target, None, tools().path, frames=5), target, 5) as encoder:
             assert os.getpgid(encoder._process.pid) != os.getpgid(0)
-            for frame in frames_of("yuv420p"):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p"))
 
     @posix
     def test_ffmpeg_killed_from_outside(self, tmp_path):
@@ -1094,9 +1084,7 @@ class TestStopping:
         ):
             encoder.write(frames_of("yuv420p")[0])
             os.kill(encoder._process.pid, signal.SIGKILL)
-            for frame in frames_of("yuv420p", count=50):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p", count=50))
         assert only_files(tmp_path) == []
 
 
