@@ -12,7 +12,7 @@ from __future__ import annotations
 from slomo_cli.errors import printable
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.plan.target import Target
-from slomo_cli.media.tracks import sound, tags
+from slomo_cli.media.tracks import tags
 from slomo_cli.media.tracks.attached import add_attached
 from slomo_cli.media.tracks.carried import Carry
 from slomo_cli.media.tracks.chapters import add_chapters
@@ -77,7 +77,7 @@ def _note_delay(draft: Draft) -> None:
 def _keeps_timecode(draft: Draft) -> bool:
     """Whether every frame still has the number that a timecode counts it by; a note where it has not."""
     found = tags.timecode(draft.info)
-    same = draft.plan.start == 0 and draft.plan.rate == draft.timing.rate and not sound.is_bent(draft.plan)
+    same = draft.plan.start == 0 and draft.plan.rate == draft.timing.rate and not draft.plan.time_map.changes_speed
     if found and not same:
         draft.notes.append(f"timecode {printable(found)} dropped: it counts the old frames")
     return same

@@ -14,7 +14,6 @@ from slomo_cli.errors import printable
 from slomo_cli.media.containers import BY_MUXER, Container
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.plan.target import Target
-from slomo_cli.media.tracks import sound
 from slomo_cli.media.tracks.carried import Carry, Writer
 from slomo_cli.media.tracks.inputs import Inputs
 from slomo_cli.media.tracks.soundfeed import Feed
@@ -32,7 +31,7 @@ _LONGEST_WORD = 100_000
 def is_time_changed(plan: Plan, timing: SourceTiming) -> bool:
     """Whether anything but the rate of the pictures changes: speed, or the range."""
     whole = plan.start == 0 and plan.end >= timing.duration
-    return not whole or sound.is_bent(plan)
+    return not whole or plan.time_map.changes_speed
 
 
 @dataclass
