@@ -168,7 +168,7 @@ class Interpolator:
             keep_freed_memory()
         self._sparing = False
         """Fuse with as little memory as can be: set once the device's ran out at a single picture."""
-        self._tasks = Tasks(self.threads, "slomo-net", _single_thread, _DROPPED)
+        self._tasks = Tasks(self.threads, "slomo-net", partial(torch.set_num_threads, 1), _DROPPED)
         self._prepared: Recent[Future[_Prepared]] = Recent(_FRAMES)
         self._states: Recent[Future[PairState]] = Recent(1 if self._straight else _PAIRS)
         self._steady: Recent[Future[Tensor]] = Recent(_STEADY)
@@ -443,10 +443,6 @@ def _bent_way(gaps: Sequence[float | None], state: PairState, here: Tensor, *fou
     beside = iter(found)
     before, after = (None if gap is None else (next(beside), gap) for gap in gaps)
     return _Way(state, bend(here, before, after))
-
-
-def _single_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def _times(timesteps: Iterable[Fraction | float]) -> list[float]:

@@ -10,6 +10,7 @@ import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -262,15 +263,11 @@ def line_plot(
     _paste(canvas, text(x_label), max(0, right - text_width(x_label)), height - GLYPH_HEIGHT - 4)
 
     legend = left + 8
-    for pen, (name, (xs_, ys_)) in zip(_cycle(len(lines)), lines.items(), strict=True):
+    for pen, (name, (xs_, ys_)) in zip(cycle(_PENS), lines.items(), strict=False):
         _draw(canvas, column(xs_), line_of(ys_), pen)
         _paste(canvas, text(name, color=pen), legend, 17)
         legend += text_width(name) + 14
     return canvas
-
-
-def _cycle(count: int) -> list[Color]:
-    return [_PENS[i % len(_PENS)] for i in range(count)]
 
 
 def _draw(canvas: RGB, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], pen: Color) -> None:

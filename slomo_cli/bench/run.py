@@ -93,7 +93,7 @@ def bench(
 ) -> Measured:
     """Measure ``source``, or a clip made for it of ``size`` where that is None.
 
-    ``frames``: source frames to use. ``against``: a name of ``rival.RIVALS``. ``say`` is told what is being done.
+    ``frames``: source frames to use. ``against``: "minterpolate" or nothing. ``say`` is told what is being done.
     Raises the family of :mod:`slomo_cli.errors`.
     """
     program = tools(ffmpeg)

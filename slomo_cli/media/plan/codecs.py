@@ -274,7 +274,8 @@ def quality_options(encoder: EncoderInfo, crf: float | None, preset: str | None)
     """``--crf`` and ``--preset`` in this encoder's own words; UsageError when it has no such setting."""
     options: list[tuple[str, str]] = []
     if crf is not None and encoder.crf is None:
-        raise UsageError(f"{encoder.name} has no quality scale: leave --crf out{_instead(encoder)}")
+        instead = ", choose with --preset proxy|lt|standard|hq|4444|4444xq" if encoder.codec == "prores" else ""
+        raise UsageError(f"{encoder.name} has no quality scale: leave --crf out{instead}")
     if encoder.crf is not None:
         option, low, high, default = encoder.crf
         value = default if crf is None else crf
@@ -301,7 +302,3 @@ def _crf(name: str, option: str, value: float) -> Options:
     if name == "libwebp_anim":
         return ((option, f"{100 - value:g}"),)  # its scale is 0 (worst) to 100
     return ((option, f"{value:g}"),)
-
-
-def _instead(encoder: EncoderInfo) -> str:
-    return ", choose with --preset proxy|lt|standard|hq|4444|4444xq" if encoder.codec == "prores" else ""
