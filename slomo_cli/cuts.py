@@ -159,7 +159,7 @@ def _burnt_alike(dark: _Look, bright: _Look) -> float:
 
 
 class CutDetector:
-    """Says which neighbouring frames belong to different shots; fed with pairs in order, keeps a few pairs' scores."""
+    """Says which neighbouring frames belong to different shots; fed with pairs of one size, in order."""
 
     def __init__(self, threshold: float | None = None) -> None:
         """``threshold``: the unlikeness, in (0, 1], that makes a cut; None is CUT_THRESHOLD, higher finds fewer cuts.
@@ -186,8 +186,6 @@ class CutDetector:
         return self._judge(before, self._latest[1])
 
     def _judge(self, left: _Look, right: _Look) -> bool:
-        if left.image.shape != right.image.shape:
-            return True
         change = float(np.sqrt(np.mean((left.image - right.image) ** 2)))
         limit = self.threshold + _CALM_SHARE * max((past for past, _ in self._recent), default=_UNKNOWN)
         unlike = _unlikeness(left, right) if change >= _SEEN else 0.0

@@ -238,8 +238,6 @@ def line_plot(
     canvas: RGB = np.empty((height, width, 3), np.uint8)
     canvas[...] = _PAPER
     left, right, top, bottom = 70, width - 12, 30, height - 34
-    if right - left < 20 or bottom - top < 20:
-        raise ValueError(f"a plot needs at least 110 x 90 pixels, found {width} x {height}")
 
     def column(x: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
         return np.asarray(left + (np.asarray(x) - x_low) / (x_high - x_low) * (right - left))
