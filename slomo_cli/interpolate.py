@@ -309,7 +309,7 @@ class Interpolator:
             if not beside:
                 return self._after([state], lambda state: _Way(state, None))
             # The pair itself first, while its flows are remembered: those beside it may take their place.
-            found = [self._sure(*pair) for pair in ((left, right), *beside)]
+            found = [self._steady_in(*pair) for pair in ((left, right), *beside)]
             return self._after([state, *found], lambda *found: _bent_way(gaps, *found))
 
         return self._ways.of(left, right, before, after, make=make)
@@ -334,7 +334,7 @@ class Interpolator:
 
         return self._states.of(left, right, make=make)
 
-    def _sure(self, left: Frame, right: Frame) -> Future[Tensor]:
+    def _steady_in(self, left: Frame, right: Frame) -> Future[Tensor]:
         """What is steady in a pair, for itself and for the pairs beside it."""
         return self._steady.of(left, right, make=lambda: self._after([self._state(left, right)], steady))
 
