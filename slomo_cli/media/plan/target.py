@@ -62,20 +62,21 @@ class Target:
     """Columns and rows added at the right and bottom, copies of the last ones."""
     rate: Fraction
     """Frames per second, the mean where each has its own time."""
-    filters: tuple[str, ...] = ()
-    options: tuple[tuple[str, str], ...] = ()
+    filters: tuple[str, ...]
+    options: tuple[tuple[str, str], ...]
     """Output options, as (name without dash, value)."""
-    user_options: tuple[UserOption, ...] = ()
-    input_args: tuple[str, ...] = ()
+    user_options: tuple[UserOption, ...]
+    input_args: tuple[str, ...]
     """Arguments before the pipe input."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
     """One line for each thing that is lost or changed, written before the run."""
-    still: bool = False
+    still: bool
     """Images, one file a frame."""
-    mark_full_range: bool = False
+    mark_full_range: bool
     """The finished Matroska file is to be marked as full range, see :mod:`slomo_cli.media.matroska`."""
-    overwrite: bool = False
-    ffmpeg_version: tuple[int, int] = (99, 0)
+    overwrite: bool
+    ffmpeg_version: tuple[int, int]
+    """Major and minor, (99, 0) for a snapshot."""
 
     @property
     def temporary(self) -> Path | None:
