@@ -17,7 +17,7 @@ from slomo_cli.bench.stages import Stage
 from slomo_cli.errors import UsageError
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.read.probe import probe
-from slomo_cli.media.read.sequence import CONTAINER
+from slomo_cli.media.read.sequence import PICTURES
 from slomo_cli.pipeline import ConversionPlan, plan_conversion
 from slomo_cli.threads import usable_cores
 from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
@@ -102,7 +102,7 @@ def bench(
         pixels = PIXELS if _on_cpu(compute) else PIXELS_ON_GPU
         if source is not None:
             info = probe(source)
-            if against is not None and info.container == CONTAINER:
+            if against is not None and info.container == PICTURES:
                 raise UsageError(f"--against: {against} reads videos only; leave it out for numbered pictures")
             size = info.width, info.height
         wanted = frames or min(MOST_FRAMES, max(FEWEST_FRAMES, pixels // (size[0] * size[1])))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from slomo_cli.errors import printable
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.plan.target import Target
+from slomo_cli.media.read.sequence import PICTURES
 from slomo_cli.media.tracks import tags
 from slomo_cli.media.tracks.attached import add_attached
 from slomo_cli.media.tracks.carried import Carry
@@ -40,7 +41,7 @@ def plan_carry(
     if not draft.container.tracks:
         _note_nothing_fits(draft)
         return Carry(notes=tuple(draft.notes))
-    if info.container == "image2" or not (info.streams or info.chapters or info.metadata):
+    if info.container == PICTURES or not (info.streams or info.chapters or info.metadata):
         return Carry()
     _note_delay(draft)
     timecode = _keeps_timecode(draft)

@@ -24,7 +24,7 @@ from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media.clocks import ratio_text
 from slomo_cli.media.plan.target import Target
 from slomo_cli.media.plan.wishes import filters_alike, is_filter, is_for_encoder, is_for_file
-from slomo_cli.media.read.sequence import CONTAINER as PICTURES
+from slomo_cli.media.read.sequence import PICTURES
 from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write.args import COPY
 from slomo_cli.media.write.encode import Encoder
