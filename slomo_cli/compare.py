@@ -24,11 +24,12 @@ from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
-from slomo_cli.media.read.scan import Timing, scan
+from slomo_cli.media.read.scan import Scanned, scan
 from slomo_cli.media.read.view import View, view_of
 from slomo_cli.media.tracks.carry import plan_carry
 from slomo_cli.media.write.args import build_encode_args
-from slomo_cli.media.write.encode import Encoder, left_over, refuse_existing
+from slomo_cli.media.write.encode import Encoder
+from slomo_cli.media.write.place import left_over, refuse_existing
 from slomo_cli.picture import RGB, text
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.text import decimal
@@ -97,12 +98,12 @@ def compare(
     canvas = _Canvas(right_view.width, right_view.height, layout, plan.rate, _labels(method, time))
     ffmpeg = tools(encode.ffmpeg)
     drawn = _drawn_on(canvas, right_info)
-    target = choose_target(output, drawn, _PLANAR_RGB, encode, ffmpeg, plan.rate, frames=plan.frames)
+    target = choose_target(output, drawn, encode, ffmpeg, plan.rate, frames=plan.frames)
     refuse_overwriting_inputs([target.path], (left_info.path, right_info.path), removed=target.temporary)
     refuse_existing(target, plan.frames)
     progress.start(plan.frames, f"{printable(left_info.path.name)} and {printable(right_info.path.name)}")
     with plan_carry(right_info, right_scan.timing, plan, target, encode, ffmpeg) as carry:
-        args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames)
+        args = build_encode_args(target, carry, ffmpeg.path, frames=plan.frames)
         films = ((left_info, left_scan), (right_info, right_scan))
         notes = [f"'{printable(info.path)}': {line}" for info, found in films for line in found.warnings]
         if not told and time.factor != 1:
@@ -165,7 +166,7 @@ def _drawn_on(canvas: _Canvas, made: VideoInfo) -> VideoInfo:
     )
 
 
-def factor_between(source: Timing, made: Timing, time: TimeSettings) -> Fraction:
+def factor_between(source: Scanned, made: Scanned, time: TimeSettings) -> Fraction:
     """How many times slower ``made`` is than the range of ``source``; UsageError where it is faster.
 
     The durations' ratio; where a shorter number gives the same count of frames, that number: the last output frame may
@@ -208,7 +209,7 @@ class _Film:
     """The pictures of one video, asked for at moments that never go back; a context manager."""
 
     def __init__(
-        self, info: VideoInfo, scanned: Timing, view: View, start: Fraction | None = None, end: Fraction | None = None
+        self, info: VideoInfo, scanned: Scanned, view: View, start: Fraction | None = None, end: Fraction | None = None
     ) -> None:
         self._decoder = Decoder(info, scanned.timing, start=start, end=end, deinterlace=True)
         self._frames: Iterator[Frame] = iter(self._decoder)

@@ -159,7 +159,7 @@ def _burnt_alike(dark: _Look, bright: _Look) -> float:
 
 
 class CutDetector:
-    """Says which neighbouring frames belong to different shots; fed with pairs in order, keeps a few pairs' scores."""
+    """Says which neighbouring frames belong to different shots; fed with pairs of one size, in order."""
 
     def __init__(self, threshold: float | None = None) -> None:
         """``threshold``: the unlikeness, in (0, 1], that makes a cut; None is CUT_THRESHOLD, higher finds fewer cuts.
@@ -173,36 +173,27 @@ class CutDetector:
         self.threshold = CUT_THRESHOLD if threshold is None else threshold
         self.unlikeness = 0.0
         """Of the last pair asked about."""
-        self.limit = 0.0
-        """What it was compared with."""
-        self._pair: tuple[Frame, Frame] | None = None
-        self._answer = False
-        self._looks: tuple[_Look, _Look] | None = None
+        self._latest: tuple[Frame, _Look] | None = None
+        """The right frame of that pair."""
         self._recent: deque[tuple[float, bool]] = deque(maxlen=_MEMORY)  # unlikeness, was it a cut
         self._changes: deque[float] = deque(maxlen=2)
         self._before_white: _Look | None = None
 
     def is_cut(self, left: Frame, right: Frame) -> bool:
-        """Whether nothing should be made between the two. Asked twice of the same pair, it answers the same."""
-        if self._pair is not None and left is self._pair[0] and right is self._pair[1]:
-            return self._answer
-        known = self._pair is not None and self._looks is not None and left is self._pair[1]
-        looks = (self._looks[1] if known and self._looks else _Look(left), _Look(right))
-        self._pair, self._looks = (left, right), looks
-        self._answer = self._judge(*looks)
-        return self._answer
+        """Whether nothing should be made between the two; to be asked once of each pair."""
+        before = self._latest[1] if self._latest and self._latest[0] is left else _Look(left)
+        self._latest = right, _Look(right)
+        return self._judge(before, self._latest[1])
 
     def _judge(self, left: _Look, right: _Look) -> bool:
-        if left.image.shape != right.image.shape:
-            return True
         change = float(np.sqrt(np.mean((left.image - right.image) ** 2)))
-        self.limit = self.threshold + _CALM_SHARE * max((past for past, _ in self._recent), default=_UNKNOWN)
+        limit = self.threshold + _CALM_SHARE * max((past for past, _ in self._recent), default=_UNKNOWN)
         unlike = _unlikeness(left, right) if change >= _SEEN else 0.0
         flat = unlike is None
         if unlike is None:
             unlike = self._flat(left, right, change)
         self.unlikeness = unlike
-        cut = unlike > self.limit
+        cut = unlike > limit
         # A cut from a shot to black is no step of a fade: what follows may begin as suddenly.
         self._changes.append(0.0 if cut and flat and not left.flat else change)
         # A cut says little about the motion around it, unless there was much before: then it may be more of the same.

@@ -168,7 +168,7 @@ class Interpolator:
             keep_freed_memory()
         self._sparing = False
         """Fuse with as little memory as can be: set once the device's ran out at a single picture."""
-        self._tasks = Tasks(self.threads, "slomo-net", _single_thread, _DROPPED)
+        self._tasks = Tasks(self.threads, "slomo-net", partial(torch.set_num_threads, 1), _DROPPED)
         self._prepared: Recent[Future[_Prepared]] = Recent(_FRAMES)
         self._states: Recent[Future[PairState]] = Recent(1 if self._straight else _PAIRS)
         self._steady: Recent[Future[Tensor]] = Recent(_STEADY)
@@ -309,7 +309,7 @@ class Interpolator:
             if not beside:
                 return self._after([state], lambda state: _Way(state, None))
             # The pair itself first, while its flows are remembered: those beside it may take their place.
-            found = [self._sure(*pair) for pair in ((left, right), *beside)]
+            found = [self._steady_in(*pair) for pair in ((left, right), *beside)]
             return self._after([state, *found], lambda *found: _bent_way(gaps, *found))
 
         return self._ways.of(left, right, before, after, make=make)
@@ -334,7 +334,7 @@ class Interpolator:
 
         return self._states.of(left, right, make=make)
 
-    def _sure(self, left: Frame, right: Frame) -> Future[Tensor]:
+    def _steady_in(self, left: Frame, right: Frame) -> Future[Tensor]:
         """What is steady in a pair, for itself and for the pairs beside it."""
         return self._steady.of(left, right, make=lambda: self._after([self._state(left, right)], steady))
 
@@ -443,10 +443,6 @@ def _bent_way(gaps: Sequence[float | None], state: PairState, here: Tensor, *fou
     beside = iter(found)
     before, after = (None if gap is None else (next(beside), gap) for gap in gaps)
     return _Way(state, bend(here, before, after))
-
-
-def _single_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def _times(timesteps: Iterable[Fraction | float]) -> list[float]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from slomo_cli.errors import UsageError
 from slomo_cli.media.read.decode import Decoder
-from slomo_cli.media.read.scan import Timing
+from slomo_cli.media.read.scan import Scanned
 from slomo_cli.pairs import Pair, pairs
 from slomo_cli.text import decimal
 from slomo_cli.values import ComputeSettings, SourceTiming, TimeSettings, VideoInfo
@@ -81,7 +81,7 @@ def _step(sample: Sample, rate: Fraction | None) -> float:
 
 
 def with_measured_factor(
-    info: VideoInfo, scanned: Timing, time: TimeSettings, compute: ComputeSettings
+    info: VideoInfo, scanned: Scanned, time: TimeSettings, compute: ComputeSettings
 ) -> tuple[TimeSettings, tuple[str, ...]]:
     """The settings with the factor that ``time.auto_factor`` asks for, and lines that say what was found and chosen."""
     assert time.auto_factor is not None
@@ -95,7 +95,7 @@ def with_measured_factor(
     return replace(time, factor=factor, auto_factor=None), _lines(pace, time.auto_factor, factor, rate)
 
 
-def measure(info: VideoInfo, scanned: Timing, time: TimeSettings, network: Interpolator, *, count: int) -> Pace:
+def measure(info: VideoInfo, scanned: Scanned, time: TimeSettings, network: Interpolator, *, count: int) -> Pace:
     """The motion of up to ``count`` pairs spread over the part of the source that ``time`` asks for."""
     samples, cuts = [], 0
     for pair in sampled(info, scanned, time, count):
@@ -113,7 +113,7 @@ def _length(flow: npt.NDArray[np.float32]) -> float:
     return float(np.percentile(np.hypot(some[..., 0], some[..., 1]), SHARE))
 
 
-def sampled(info: VideoInfo, scanned: Timing, time: TimeSettings, count: int) -> Iterator[Pair]:
+def sampled(info: VideoInfo, scanned: Scanned, time: TimeSettings, count: int) -> Iterator[Pair]:
     """Up to ``count`` pairs spread evenly, each once, in order."""
     stamps = scanned.stamps
     first = bisect_right(stamps, time.start) - 1 if time.start is not None else 0

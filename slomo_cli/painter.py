@@ -1,6 +1,16 @@
 """What each output frame shows: a source frame, one between two, or a side of a cut.
 
-Kept a few frames ahead of the encoder, so that decoder, network and encoder all have work.
+A row of generators, each fed by the one above it (``Painter.pictures``):
+
+    _ahead      the source's frames, decoded on a thread of its own
+    _round      of a loop, the first ones once more after the last
+    thin        without those that repeat the one before (``repeats``)
+    _held       what stands still for long, once more where it begins to move
+    schedule    in pairs, each with the output frames made from it (``timeline``)
+    _judged     is the pair a cut, still or moving, and what is beside it?
+    _painted    the finished pictures, those after them asked of the network already
+
+So decoder, network and encoder all have work, a few frames apart.
 """
 
 from __future__ import annotations

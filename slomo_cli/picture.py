@@ -10,6 +10,7 @@ import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,12 +154,13 @@ def _paste(canvas: RGB, picture: RGB, x: int, y: int) -> None:
     room[...] = picture[: room.shape[0], : room.shape[1]]
 
 
-def sheet(rows: Sequence[Sequence[Tile | None]], title: str = "", gap: int = 6, scale: int = 1) -> RGB:
+def sheet(rows: Sequence[Sequence[Tile | None]], title: str = "", scale: int = 1) -> RGB:
     """Lay labelled pictures out in rows and columns; None leaves a place empty.
 
     A column is as wide as its widest picture and a row as high as its highest; labels too long for their column are
     cut. ``title`` may hold several lines. ``scale`` enlarges the letters.
     """
+    gap = 6
     columns = max((len(row) for row in rows), default=0)
     strip = GLYPH_HEIGHT * scale + 5
     widths = [
@@ -190,9 +192,9 @@ def sheet(rows: Sequence[Sequence[Tile | None]], title: str = "", gap: int = 6, 
 # ------------------------------------------------------------------------------------------------------ plots
 
 
-def _steps(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) covering most of low..high."""
-    rough = (high - low) / count
+def _steps(low: float, high: float) -> list[float]:
+    """About five round numbers (1, 2 or 5 times a power of ten apart) covering most of low..high."""
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * min((1, 2, 5, 10), key=lambda nice: abs(nice - rough / power))
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
@@ -213,7 +215,6 @@ def line_plot(
     *,
     title: str = "",
     x_label: str = "",
-    y_label: str = "",
     log_y: bool = False,
     width: int = 800,
     height: int = 480,
@@ -237,8 +238,6 @@ def line_plot(
     canvas: RGB = np.empty((height, width, 3), np.uint8)
     canvas[...] = _PAPER
     left, right, top, bottom = 70, width - 12, 30, height - 34
-    if right - left < 20 or bottom - top < 20:
-        raise ValueError(f"a plot needs at least 110 x 90 pixels, found {width} x {height}")
 
     def column(x: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
         return np.asarray(left + (np.asarray(x) - x_low) / (x_high - x_low) * (right - left))
@@ -259,19 +258,14 @@ def line_plot(
     canvas[top : bottom + 1, left] = _INK
     canvas[bottom, left : right + 1] = _INK
     _paste(canvas, text(title), left, 4)
-    _paste(canvas, text(y_label), 4, 16)
     _paste(canvas, text(x_label), max(0, right - text_width(x_label)), height - GLYPH_HEIGHT - 4)
 
     legend = left + 8
-    for pen, (name, (xs_, ys_)) in zip(_cycle(len(lines)), lines.items(), strict=True):
+    for pen, (name, (xs_, ys_)) in zip(cycle(_PENS), lines.items(), strict=False):
         _draw(canvas, column(xs_), line_of(ys_), pen)
         _paste(canvas, text(name, color=pen), legend, 17)
         legend += text_width(name) + 14
     return canvas
-
-
-def _cycle(count: int) -> list[Color]:
-    return [_PENS[i % len(_PENS)] for i in range(count)]
 
 
 def _draw(canvas: RGB, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], pen: Color) -> None:

@@ -28,9 +28,10 @@ from slomo_cli.media.plan.target import Target, choose_target
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
-from slomo_cli.media.tracks.carry import Carry, plan_carry
+from slomo_cli.media.tracks.carried import Carry
+from slomo_cli.media.tracks.carry import plan_carry
 from slomo_cli.media.write.args import OwnTimes, build_encode_args
-from slomo_cli.media.write.encode import Encoder, left_over, refuse_existing
+from slomo_cli.media.write.encode import Encoder
 from slomo_cli.media.write.parts import (
     PART_FRAMES,
     Parts,
@@ -40,6 +41,7 @@ from slomo_cli.media.write.parts import (
     refuse_unfit,
     unused,
 )
+from slomo_cli.media.write.place import left_over, refuse_existing
 from slomo_cli.pace import with_measured_factor
 from slomo_cli.painter import Painter
 from slomo_cli.pairs import around, count_between
@@ -60,6 +62,7 @@ class ConversionPlan:
     """Size and last change of the source before it was looked at, see ``_state``."""
     timing: SourceTiming
     plan: Plan
+    """Of every output frame, when it is shown and which moment of the source it shows."""
     target: Target
     carry: Carry
     time: TimeSettings
@@ -78,26 +81,6 @@ class ConversionPlan:
     how the motion bends."""
     promised: int
     """Pictures that lie there."""
-
-    @property
-    def frames_in(self) -> int:
-        return self.timing.frames_from_packets
-
-    @property
-    def frames_out(self) -> int:
-        return self.plan.frames
-
-    @property
-    def duration_in(self) -> Fraction:
-        return self.timing.duration
-
-    @property
-    def duration_out(self) -> Fraction:
-        return self.plan.duration
-
-    @property
-    def rate_out(self) -> Fraction:
-        return self.plan.rate
 
 
 def convert(
@@ -118,15 +101,15 @@ def convert(
     has been read back, or not at all. Raises the family of :mod:`slomo_cli.errors`.
     """
     begun = clock.monotonic()
-    plan = plan_conversion(source, output, time=time, encode=encode, compute=compute, **wishes)
-    refuse_overwriting_inputs([plan.target.path], [Path(source)], removed=plan.target.temporary)
-    refuse_existing(plan.target, plan.frames_out)
+    job = plan_conversion(source, output, time=time, encode=encode, compute=compute, **wishes)
+    refuse_overwriting_inputs([job.target.path], [Path(source)], removed=job.target.temporary)
+    refuse_existing(job.target, job.plan.frames)
     progress = progress or make_progress("none", quiet=True)
-    progress.start(plan.frames_out, printable(Path(source).absolute().name))
-    for note in plan.notes:
+    progress.start(job.plan.frames, printable(Path(source).absolute().name))
+    for note in job.notes:
         progress.note(note)
-    with plan.carry:
-        summary = _run(plan, progress, begun)
+    with job.carry:
+        summary = _run(job, progress, begun)
     progress.finish(summary)
     return summary
 
@@ -152,18 +135,18 @@ def plan_conversion(
     plan = make_plan(scanned.timing, time, scanned.stamps)
     # The mean rate: by it the reader of the finished file counts what is shown.
     plays = None if time.loop else info.plays
-    target = choose_target(output, info, info.layout, encode, ffmpeg, plan.mean_rate, frames=plan.frames, plays=plays)
+    target = choose_target(output, info, encode, ffmpeg, plan.mean_rate, frames=plan.frames, plays=plays)
     times = _own_times(plan, target, encode.preset) if plan.vfr_keep else None
     carry = plan_carry(info, scanned.timing, plan, target, encode, ffmpeg)
     behind = left_over(target, plan.frames)
     join: list[str] = []
     if encode.resume:
         refuse_unfit(target, info, plan)
-        args = build_encode_args(part_target(target, 0), plan.rate, None, ffmpeg.path, frames=PART_FRAMES)
-        join = build_encode_args(in_one_piece(target), plan.rate, carry, ffmpeg.path, frames=plan.frames)
+        args = build_encode_args(part_target(target, 0), None, ffmpeg.path, frames=PART_FRAMES)
+        join = build_encode_args(in_one_piece(target), carry, ffmpeg.path, frames=plan.frames)
     else:
         behind += unused(target)
-        args = build_encode_args(target, plan.rate, carry, ffmpeg.path, frames=plan.frames, times=times)
+        args = build_encode_args(target, carry, ffmpeg.path, frames=plan.frames, times=times)
     decoded = around(scanned.stamps, plan.start, plan.end, repeats=time.duplicates == "replace")
     return ConversionPlan(
         info=info,
@@ -293,7 +276,7 @@ def _writer(job: ConversionPlan, weights: str) -> Encoder | Parts:
         return Encoder(job.encoder_args, target, frames, time_base=time_base, feeds=feeds)
 
     def encode(part: Target, count: int) -> list[str]:
-        return build_encode_args(part, job.plan.rate, None, job.encoder_args[0], frames=count)
+        return build_encode_args(part, None, job.encoder_args[0], frames=count)
 
     return Parts(target, frames, _fingerprint(job, weights), encode=encode, join=job.join_args, feeds=feeds)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from slomo_cli.errors import InputError, UsageError, printable
 from slomo_cli.media.read.probe import probe
-from slomo_cli.media.read.scan import Timing, scan
+from slomo_cli.media.read.scan import Scanned, scan
 from slomo_cli.media.read.view import View, view_of
 from slomo_cli.pairs import Pair, around, pairs
 from slomo_cli.picture import RGB, Tile, flow_to_rgb, gray_to_rgb, sheet
@@ -91,7 +91,7 @@ def preview(
     return Preview(sheet(rows, "\n".join(lines), scale=1 if view.width < 240 else 2), lines, place)
 
 
-def find_place(info: VideoInfo, scanned: Timing, at: Fraction, time: TimeSettings) -> Place:
+def find_place(info: VideoInfo, scanned: Scanned, at: Fraction, time: TimeSettings) -> Place:
     """The last picture at or before ``at`` and the next that differs from it (the last two for a time at the end)."""
     stamps, duration = scanned.stamps, scanned.timing.duration
     if at < 0 or at >= max(duration, Fraction(1, 1000)):
@@ -133,7 +133,7 @@ def _with_neighbours(found: Iterable[Pair]) -> Iterator[tuple[Pair | None, Pair,
 
 
 def _facts(
-    info: VideoInfo, scanned: Timing, at: Fraction, place: Place, motion: MotionMaps, time: TimeSettings
+    info: VideoInfo, scanned: Scanned, at: Fraction, place: Place, motion: MotionMaps, time: TimeSettings
 ) -> list[str]:
     pair, rate = place.pair, scanned.timing.rate
     paced = f"{decimal(rate)} fps" if rate else f"about {decimal(scanned.timing.nominal_rate)} fps, varying"

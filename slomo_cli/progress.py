@@ -158,14 +158,9 @@ class Reporter:
 
 
 class PlainLines(Reporter):
-    """A line now and then, for logs: after 2 seconds, then every ``every`` seconds."""
+    """A line now and then, for logs: after 2 seconds, then every 10."""
 
-    def __init__(
-        self, stream: TextIO, *, quiet: bool = False, clock: Clock = time.monotonic, every: float = 10
-    ) -> None:
-        super().__init__(stream, quiet=quiet, clock=clock)
-        self.every = every
-        self._due = 0.0
+    _due = 0.0
 
     def start(self, total: int, label: str) -> None:
         super().start(total, label)
@@ -175,7 +170,7 @@ class PlainLines(Reporter):
         super().advance(frames_out)
         seconds = self.meter.seconds
         if not self.quiet and seconds >= self._due:
-            self._due = seconds + self.every
+            self._due = seconds + 10
             self.line(f"{self.label}: {self._state()}")
 
     def _state(self) -> str:
@@ -189,14 +184,9 @@ class PlainLines(Reporter):
 
 
 class JsonLines(Reporter):
-    """One JSON object a line, for other programs; progress at most every ``every`` seconds and at the last frame."""
+    """One JSON object a line, for other programs; progress at most every half second and at the last frame."""
 
-    def __init__(
-        self, stream: TextIO, *, quiet: bool = False, clock: Clock = time.monotonic, every: float = 0.5
-    ) -> None:
-        super().__init__(stream, quiet=quiet, clock=clock)
-        self.every = every
-        self._due = 0.0
+    _due = 0.0
 
     def start(self, total: int, label: str) -> None:
         super().start(total, label)
@@ -208,7 +198,7 @@ class JsonLines(Reporter):
         meter = self.meter
         if meter.seconds < self._due and meter.frames != meter.total:
             return
-        self._due = meter.seconds + self.every
+        self._due = meter.seconds + 0.5
         self._event(
             "progress",
             frame=meter.frames,

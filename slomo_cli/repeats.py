@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slomo_cli.cuts import CutDetector, shrink
-from slomo_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from slomo_cli.cuts import Floats
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 DUPLICATE_TOLERANCE = 3.0
 """Levels the most changed parts of a repeat may differ by: what H.264 leaves at crf 23."""
+_MOST_TOLERATED = DUPLICATE_TOLERANCE * 8 / 3
+"""The same beside large changes."""
 LONGEST_RUN = 5
 """Repeats in a row that are still taken for a lower rate; more are a still picture."""
 LONGEST_HOLD = Fraction(1, 4)
@@ -38,8 +39,6 @@ _ADDS_UP = 0.5  # how much of the smaller of two steps is seen across both where
 
 def difference(left: Floats, right: Floats) -> float:
     """How much two small pictures differ where they differ most: levels, the mean over the four most changed blocks."""
-    if left.shape != right.shape:
-        return inf
     apart = np.abs(left - right)
     high, wide = min(8, apart.shape[0]), min(8, apart.shape[1])
     rows, columns = apart.shape[0] // high, apart.shape[1] // wide
@@ -64,7 +63,7 @@ class DuplicateFilter:
     """Drops frames that repeat the one before, so that motion is spread over the time between distinct frames.
 
     Cartoons drawn on twos and threes, 24 frames per second carried at 30, slow programs in a fast screen capture: a
-    repeat stands between changes much larger than its own, no more than ``max_run`` repeats follow each other, and
+    repeat stands between changes much larger than its own, no more than LONGEST_RUN repeats follow each other, and
     their picture stands no longer than LONGEST_HOLD. A longer run is a still picture and stays whole, so that it is
     held and then moves. Slow even motion stays too (no change is much larger than the others), and the first and last
     frame, and the last frame before a cut, so that the cut keeps its time.
@@ -74,31 +73,23 @@ class DuplicateFilter:
         self,
         *,
         enabled: bool = True,
-        tolerance: float = DUPLICATE_TOLERANCE,
-        max_run: int = LONGEST_RUN,
         cut_threshold: float | None = None,
         counted: tuple[Fraction, Fraction] | None = None,
     ) -> None:
-        """``tolerance``: levels by which a repeat may differ (see ``difference``), if that is at most 2/5 of the
-        changes around it; where those are large, up to 8/3 of the tolerance and 4/25 of them. 0 knows exact repeats
-        only. Not ``enabled``, nothing is dropped. ``cut_threshold``: as CutDetector has it. ``counted``: from when to
-        before when repeats are counted; None: all. UsageError for negative numbers."""
-        if tolerance < 0 or max_run < 0:
-            raise UsageError(f"expected a duplicate tolerance and run of 0 or more, found {tolerance} and {max_run}")
+        """Not ``enabled``, nothing is dropped. ``cut_threshold``: as CutDetector has it. ``counted``: from when to
+        before when repeats are counted; None: all."""
         self.enabled = enabled
-        self.tolerance = tolerance
-        self.max_run = max_run
         self.count = 0
         """Repeats dropped so far."""
         self._counted = counted
         self._cuts = CutDetector(cut_threshold)
 
     def thin(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The frames that are no repeats, in order; up to ``max_run`` frames are read ahead and held."""
-        if not self.enabled or self.max_run == 0:
+        """The frames that are no repeats, in order; up to LONGEST_RUN frames are read ahead and held."""
+        if not self.enabled:
             yield from frames
             return
-        past: deque[_Seen] = deque(maxlen=self.max_run)
+        past: deque[_Seen] = deque(maxlen=LONGEST_RUN)
         ahead: deque[_Seen] = deque()
         before: Floats | None = None
         last: Floats | None = None
@@ -106,10 +97,10 @@ class DuplicateFilter:
             small = shrink(frame, max(1, round(min(frame.planes[0].shape) / 180)), rows=3)
             change = inf if last is None else difference(last, small)
             if before is not None:
-                ahead[-1].moves = self._adds_up(ahead[-1].change, change, difference(before, small))
+                ahead[-1].moves = _adds_up(ahead[-1].change, change, difference(before, small))
             before, last = last, small
             ahead.append(_Seen(frame, frame.pts_seconds, change))
-            if len(ahead) > self.max_run:
+            if len(ahead) > LONGEST_RUN:
                 yield from self._pass(past, ahead)
         while ahead:
             yield from self._pass(past, ahead)
@@ -126,17 +117,17 @@ class DuplicateFilter:
         past.append(seen)
 
     def _repeats(self, past: deque[_Seen], seen: _Seen, ahead: deque[_Seen]) -> bool:
-        if not ahead or not past or seen.change > self.tolerance * 8 / 3:
+        if not ahead or not past or seen.change > _MOST_TOLERATED:
             return False
         back = forth = 0  # repeats (or the like) before and after this one, up to the changes that bound the run
-        while not self._outdoes(past[-1 - back].change, seen.change):
+        while not _outdoes(past[-1 - back].change, seen.change):
             back += 1
             if back == len(past):
                 return False
-        while forth < len(ahead) and not self._outdoes(ahead[forth].change, seen.change):
+        while forth < len(ahead) and not _outdoes(ahead[forth].change, seen.change):
             forth += 1
         run = (*islice(reversed(past), back), seen, *islice(ahead, forth))
-        if len(run) > self.max_run or any(each.moves for each in run):
+        if len(run) > LONGEST_RUN or any(each.moves for each in run):
             return False
         if forth == len(ahead) and past[-1 - back].change == inf:
             return False  # begin and end of a film are no changes: all of it moves as little
@@ -146,11 +137,14 @@ class DuplicateFilter:
         assert seen.frame is not None and following is not None
         return forth > 0 or not self._cuts.is_cut(seen.frame, following)
 
-    def _adds_up(self, first: float, second: float, both: float) -> bool:
-        """Whether two changes in a row, and the change across both, are those of something that moves."""
-        return max(first, second) > self.tolerance and both - max(first, second) > _ADDS_UP * min(first, second)
 
-    def _outdoes(self, change: float, repeat: float) -> bool:
-        """Whether a change is so much larger than another that it is motion and the other none."""
-        allowed = min(self.tolerance * 8 / 3, max(min(self.tolerance, change * 0.4), change * 0.16))
-        return change > repeat and repeat <= allowed
+def _adds_up(first: float, second: float, both: float) -> bool:
+    """Whether two changes in a row, and the change across both, are those of something that moves."""
+    return max(first, second) > DUPLICATE_TOLERANCE and both - max(first, second) > _ADDS_UP * min(first, second)
+
+
+def _outdoes(change: float, repeat: float) -> bool:
+    """Whether a change is so much larger than another that it is motion and the other none: that one is within
+    the tolerance and 2/5 of it, or within the larger tolerance and 4/25 of it."""
+    allowed = min(_MOST_TOLERATED, max(min(DUPLICATE_TOLERANCE, change * 0.4), change * 0.16))
+    return change > repeat and repeat <= allowed

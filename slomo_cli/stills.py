@@ -17,7 +17,8 @@ from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.still import alike, read_still
 from slomo_cli.media.write.args import build_encode_args
-from slomo_cli.media.write.encode import Encoder, left_over, refuse_existing
+from slomo_cli.media.write.encode import Encoder
+from slomo_cli.media.write.place import left_over, refuse_existing
 from slomo_cli.progress import Progress, make_progress
 from slomo_cli.values import ComputeSettings, EncodeSettings, Frame, Summary
 
@@ -59,13 +60,12 @@ def between(
         raise UsageError(f"expected one picture or more to make, found {frames}")
     left, right, notes = alike(read_still(first), read_still(second))
     ffmpeg = tools(encode.ffmpeg)
-    layout = left.frame.layout
-    target = choose_target(output, left.info, layout, encode, ffmpeg, rate, frames=frames)
+    target = choose_target(output, left.info, encode, ffmpeg, rate, frames=frames)
     written = (target.image_path(k) for k in range(1, frames + 1)) if target.still else [target.path]
     refuse_overwriting_inputs(written, (Path(first), Path(second)), removed=target.temporary)
     refuse_existing(target, frames)
     total = frames if target.still else frames + 2
-    args = build_encode_args(target, rate, None, ffmpeg.path, frames=total)
+    args = build_encode_args(target, None, ffmpeg.path, frames=total)
     progress.start(total, f"{printable(Path(first).name)} to {printable(Path(second).name)}")
     notes = (*notes, *target.warnings, *left_over(target, frames))
     for note in notes:

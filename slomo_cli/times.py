@@ -232,6 +232,11 @@ class TimeMap:
         """Output seconds."""
         return self.pieces[-1].output_end
 
+    @property
+    def changes_speed(self) -> bool:
+        """Whether any of the source is shown at another speed than its own."""
+        return any(piece.speed_start != 1 or piece.speed_end != 1 for piece in self.pieces)
+
     def source_at(self, output_seconds: Fraction) -> Fraction:
         """Exact source time, clamped to the map's ends."""
         at = bisect_right(self.pieces, output_seconds, key=lambda piece: piece.output_start)

@@ -1,7 +1,7 @@
 """Shared fixtures: tiny clips, made when a test asks for them, with the ffmpeg that slomo itself finds.
 
 ``clip("cfr.mp4")`` gives the path of a clip from ``RECIPES``; ``make(name, *arguments)`` makes any other. Both are made
-once per session. Clips must not be changed: copy them first.
+once per session. Clips must not be changed: copy them first. Fixtures that need torch load it only when they are asked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import os
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,25 @@ def _rich(clip: Callable[[str], Path], make: Callable[..., Path], folder: Path) 
     attached = ["-attach", str(note), "-metadata:s:t:0", "mimetype=text/plain", "-attach", str(cover)]
     attached += ["-metadata:s:t:1", "mimetype=image/png", "-metadata:s:t:1", "filename=cover.png"]
     return make("rich.mkv", *inputs, *maps, *codecs, *attached)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a tiny network."""
+    from tiny_network import save_tiny
+
+    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny tensors on one thread: handing them to several costs more than the work, most of all on a busy machine."""
+    import torch
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
 
 
 @pytest.fixture

@@ -62,12 +62,12 @@ def target_for(
     info: VideoInfo | None = None,
     tools: Any = None,
     rate: Fraction = NTSC,
-    frames: int | None = None,
+    frames: int = 5,
     **settings: Any,
 ) -> Target:
     """``choose_target`` with everything usual filled in."""
     info = info or video_info()
-    return choose_target(name, info, info.layout, EncodeSettings(**settings), tools or FakeTools(), rate, frames=frames)
+    return choose_target(name, info, EncodeSettings(**settings), tools or FakeTools(), rate, frames=frames)
 
 
 def pictures(layout: PixelLayout, width: int, height: int, count: int) -> Iterator[tuple[Any, ...]]:
@@ -96,9 +96,9 @@ def write(
     """Writes these frames with the real ffmpeg as ``convert`` would; the target that was chosen."""
     found = tools()
     chosen = EncodeSettings(**settings)
-    target = choose_target(path, info, info.layout, chosen, found, rate, frames=len(frames))
+    target = choose_target(path, info, chosen, found, rate, frames=len(frames))
     times = OwnTimes(time_base, last=seconds[-1], end=duration) if seconds and time_base and duration else None
-    args = build_encode_args(target, rate, None, found.path, frames=len(frames), times=times)
+    args = build_encode_args(target, None, found.path, frames=len(frames), times=times)
     with Encoder(args, target, len(frames), time_base=time_base) as encoder:
         for number, frame in enumerate(frames):
             encoder.write(frame, seconds[number] if seconds else None)

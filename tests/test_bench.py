@@ -15,7 +15,6 @@ import torch
 from click.testing import CliRunner
 from film import read
 from rich.console import Console
-from tiny_network import save_tiny
 
 from slomo_cli.bench import child, rival, stages
 from slomo_cli.bench.child import Whole
@@ -29,12 +28,6 @@ from slomo_cli.errors import EncoderError, InputError, UsageError
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.picture import write_png
 from slomo_cli.values import ComputeSettings
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a tiny network."""
-    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 def measured(**changes: object) -> Measured:
@@ -219,7 +212,7 @@ def test_frames_that_only_show_the_last_picture_on_are_not_measured(tmp_path: Pa
 
     job, end = _plan(tmp_path / "in.mp4", tmp_path / "out.mp4", Fraction(8), 9, None)
 
-    assert end == Fraction(5, 30) and job.frames_out == 5 * 8
+    assert end == Fraction(5, 30) and job.plan.frames == 5 * 8
 
 
 def test_the_rival_is_run_as_often_and_its_median_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from slomo_cli.cli.main import cli
 from slomo_cli.compare import compare, factor_between
 from slomo_cli.errors import InputError, SlomoError, UsageError
-from slomo_cli.media.read.scan import Timing
+from slomo_cli.media.read.scan import Scanned
 from slomo_cli.timeline import make_plan
 from slomo_cli.values import EncodeSettings, SourceTiming, TimeSettings
 
@@ -189,8 +189,8 @@ def test_uneven_sources_are_held_until_their_next_picture(clip: Callable[[str], 
 # ------------------------------------------------------------------------------------------------- the factor
 
 
-def timing(frames: int, rate: F) -> Timing:
-    return Timing(SourceTiming(frames, F(0), frames / rate, rate, rate, grid=rate), ())
+def timing(frames: int, rate: F) -> Scanned:
+    return Scanned(SourceTiming(frames, F(0), frames / rate, rate, rate, grid=rate), ())
 
 
 @given(

@@ -208,14 +208,6 @@ def test_the_threshold_can_be_set() -> None:
             CutDetector(nonsense)
 
 
-def test_the_same_pair_gets_the_same_answer() -> None:
-    detector = CutDetector()
-    frames = [frame(view(scene, 100 + k)) for scene in (SCENE, OTHER) for k in range(3)]
-    for left, right in pairwise(frames):
-        first = detector.is_cut(left, right), detector.limit
-        assert (detector.is_cut(left, right), detector.limit) == first
-
-
 def test_light_alone_adds_little() -> None:
     """However much of it: the same things are there."""
     dim = view(SCENE, 100) / 4

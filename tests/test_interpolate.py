@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_network import save_tiny
 
 from slomo_cli.arrays import enlarged
 from slomo_cli.devices import choose_device, choose_dtype
@@ -24,12 +23,6 @@ from slomo_cli.values import ColorInfo, Frame, PixelLayout
 YUV420 = PixelLayout("yuv420p", "yuv", 8, 1, 1)
 YUV422_10 = PixelLayout("yuv422p10le", "yuv", 10, 1, 0)
 GBRAP_16 = PixelLayout("gbrap16le", "rgb", 16, 0, 0, True)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a tiny network."""
-    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 @pytest.fixture(scope="module")

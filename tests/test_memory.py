@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_network import save_tiny
 
 import slomo_cli.painter
 from slomo_cli.interpolate import Interpolator
@@ -41,12 +40,6 @@ summary = convert(source, output, weights=weights, device="cpu", dtype="float32"
                   preset="ultrafast", cuts="off", duplicates="keep")
 print(json.dumps([begin, peak(), summary.frames_out]))
 """
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a tiny network."""
-    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 def peak_of(source: Path, folder: Path, weights: str, factor: int) -> tuple[int, int]:

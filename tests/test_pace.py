@@ -204,12 +204,12 @@ def wishes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_a_plan_says_what_was_found_and_chosen(pan: Path, tmp_path: Path, wishes: dict[str, Any]) -> None:
     plan = plan_conversion(pan, tmp_path / "out.mp4", auto_factor=2, **wishes)
-    assert plan.frames_out == 4 * 60 and plan.plan.duration == 8
+    assert plan.plan.frames == 4 * 60 and plan.plan.duration == 8
     words = "\n".join(plan.notes)
     assert "measured in 4 pairs" in words and "less than 8.0 pixels in the fastest" in words
     assert "factor 4 chosen: they move up to 2.0 pixels from frame to frame, 2 allowed" in words
     faster = plan_conversion(pan, tmp_path / "out.mp4", auto_factor=2, rate=60, **wishes)
-    assert faster.plan.duration == 4 and faster.frames_out == 240
+    assert faster.plan.duration == 4 and faster.plan.frames == 240
     assert list(tmp_path.iterdir()) == []
 
 
@@ -227,12 +227,12 @@ def test_without_motion_nothing_is_slower(pan: Path, tmp_path: Path, wishes: dic
 
 def test_one_picture_has_no_motion(clip: Callable[[str], Path], tmp_path: Path, wishes: dict[str, Any]) -> None:
     plan = plan_conversion(clip("one.mp4"), tmp_path / "out.mp4", auto_factor=1, **wishes)
-    assert plan.frames_out == 1 and any("no two pictures to measure" in note for note in plan.notes)
+    assert plan.plan.frames == 1 and any("no two pictures to measure" in note for note in plan.notes)
 
 
 def test_the_largest_factor_is_told(pan: Path, tmp_path: Path, wishes: dict[str, Any]) -> None:
     plan = plan_conversion(pan, tmp_path / "out.mp4", auto_factor=0.01, **wishes)
-    assert plan.frames_out == 256 * 60 and any("no larger one is chosen" in note for note in plan.notes)
+    assert plan.plan.frames == 256 * 60 and any("no larger one is chosen" in note for note in plan.notes)
 
 
 def test_a_curve_has_its_own_factors(pan: Path, tmp_path: Path, wishes: dict[str, Any]) -> None:

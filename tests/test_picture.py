@@ -175,7 +175,7 @@ def test_line_plot_draws_where_the_numbers_are() -> None:
 )
 def test_line_plot_survives_any_numbers(series: dict, log_y: bool) -> None:
     """Empty, single, flat, broken and extreme series are drawn without complaint."""
-    assert line_plot(series, log_y=log_y, title="t", x_label="x", y_label="y").shape == (480, 800, 3)
+    assert line_plot(series, log_y=log_y, title="t", x_label="x").shape == (480, 800, 3)
 
 
 def test_line_plot_refuses_unequal_lists() -> None:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction as F
-from typing import Any
 
 import av
 import numpy as np
 import pytest
 from scenes import HIGH, OTHER, SCENE, WIDE, Picture, frame, view
 
-from slomo_cli.errors import UsageError
-from slomo_cli.repeats import DuplicateFilter, difference
+from slomo_cli.repeats import LONGEST_RUN, DuplicateFilter, difference
 from slomo_cli.timeline import make_plan, schedule
 from slomo_cli.values import Frame, SourceTiming, TimeSettings
 
 
-def thin(frames: Iterable[Frame], **settings: Any) -> Iterator[Frame]:
-    return DuplicateFilter(**settings).thin(frames)
+def thin(frames: Iterable[Frame]) -> Iterator[Frame]:
+    return DuplicateFilter().thin(frames)
 
 
 def repeated(pictures: Sequence[Picture], times: Callable[[int], int], disturb: float = 0.0) -> list[Frame]:
@@ -136,14 +134,6 @@ def test_the_last_frame_before_a_cut_stays() -> None:
     assert {14, 15} <= set(kept) and len(kept) == 10 + 2
 
 
-def test_tolerance() -> None:
-    exact, encoded = repeated(moving(8), lambda k: 2), repeated(moving(8), lambda k: 2, 0.8)
-    assert len(list(thin(exact, tolerance=0))) == 9
-    assert len(list(thin(encoded, tolerance=0))) == 16
-    with pytest.raises(UsageError, match="tolerance"):
-        DuplicateFilter(tolerance=-1)
-
-
 def test_it_can_be_switched_off_and_reads_only_a_few_frames_ahead() -> None:
     frames = repeated(moving(8), lambda k: 2)
     assert list(DuplicateFilter(enabled=False).thin(frames)) == frames
@@ -154,8 +144,8 @@ def test_it_can_be_switched_off_and_reads_only_a_few_frames_ahead() -> None:
             read.append(k)
             yield each
 
-    for kept in thin(source(), max_run=3):
-        assert len(read) <= round(kept.pts_seconds * 24) + 5
+    for kept in thin(source()):
+        assert len(read) <= round(kept.pts_seconds * 24) + LONGEST_RUN + 2
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -213,4 +203,3 @@ def test_difference_looks_where_most_changed() -> None:
     right[8:16, 8:40] = 0
     right[8:16, 8:16] = 12
     assert difference(left, right) == 3
-    assert difference(left, right[:40]) == float("inf")

@@ -18,7 +18,6 @@ import av
 import numpy as np
 import pytest
 from film import read
-from tiny_network import save_tiny
 
 from slomo_cli.errors import EncoderError, InputError, SlomoError, UsageError
 from slomo_cli.media.read.probe import probe
@@ -36,11 +35,6 @@ PART = 7
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch):
     monkeypatch.setattr(parts, "PART_FRAMES", PART)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 @pytest.fixture
@@ -522,7 +516,7 @@ def test_an_ffmpeg_that_knows_no_setts_joins_without_it(clip: Clip, tmp_path: Pa
     plan = plan_conversion(clip("cfr.mp4"), tmp_path / "out.mp4", factor=3, resume=True)
     assert "-bsf:v:0" in plan.join_args
     old = replace(parts.in_one_piece(plan.target), ffmpeg_version=(4, 2))
-    assert "-bsf:v:0" not in build_encode_args(old, plan.rate_out, plan.carry, "ffmpeg", frames=plan.frames_out)
+    assert "-bsf:v:0" not in build_encode_args(old, plan.carry, "ffmpeg", frames=plan.plan.frames)
 
 
 def test_an_argument_that_is_not_utf8_is_known_again(clip: Clip, run: Convert, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_folder_or_a_pattern_becomes_a_clip(run: Convert, shots: Path, tmp_pat
 
 def test_the_default_rate_is_told(shots: Path, tmp_path: Path) -> None:
     plan = plan_conversion(shots, tmp_path / "out.mp4", factor=2)
-    assert plan.rate_out == 30
+    assert plan.plan.rate == 30
     assert [note for note in plan.notes if "30 per second" in note and "--input-rate" in note]
 
 
@@ -153,19 +153,19 @@ def test_pictures_of_other_sizes_are_scaled_to_the_first(run: Convert, shots: Pa
 def test_gaps_are_told_before_the_run(shots: Path, tmp_path: Path) -> None:
     (shots / "shot_9.png").unlink()
     plan = plan_conversion(shots, tmp_path / "out.mp4", factor=2, input_rate=24)
-    assert plan.frames_in == 3
+    assert plan.timing.frames_from_packets == 3
     assert [note for note in plan.notes if "leave out 1 (9)" in note]
 
 
 def test_a_film_has_a_rate_of_its_own(clip: Callable[[str], Path], tmp_path: Path) -> None:
     plan = plan_conversion(clip("cfr.mp4"), tmp_path / "out.mp4", input_rate=10)
-    assert plan.rate_out == 30
+    assert plan.plan.rate == 30
     assert [note for note in plan.notes if "times of its own" in note]
 
 
 def test_a_raw_stream_takes_the_rate_asked_for(clip: Callable[[str], Path], tmp_path: Path) -> None:
     plan = plan_conversion(clip("cfr.h264"), tmp_path / "out.mp4", input_rate="24000/1001")
-    assert plan.rate_out == Fraction(24000, 1001)
+    assert plan.plan.rate == Fraction(24000, 1001)
 
 
 # ------------------------------------------------------------------------------------------- from the prompt

@@ -10,18 +10,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from tiny_network import save_tiny
 
 from slomo_cli.pipeline import convert
 
 RATE = 48_000
 FLASH = Fraction(1)  # seconds into the picture at which it turns white, and the beep begins
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a tiny network."""
-    return str(save_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 def flash_time(path: Path) -> float:
@@ -81,17 +74,19 @@ CASES = {
 }
 
 
+def is_in_sync(source: Path, out: Path, weights: str, **wishes: Any) -> bool:
+    """Whether flash and beep of the converted film are within one frame of each other."""
+    settings: dict[str, Any] = {"weights": weights, "device": "cpu", "threads": 1, "preset": "ultrafast"}
+    summary = convert(source, out, cuts="off", duplicates="keep", **settings, **wishes)
+    return abs(flash_time(out) - beep_time(out)) <= 1 / summary.rate_out
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_flash_and_beep_stay_together(case: str, flashing: Callable[..., Path], weights: str, tmp_path: Path) -> None:
     """Within one output frame, whatever is done to time."""
     wishes, delay, filters = CASES[case]
     source = flashing(f"flash-{delay}-{len(filters)}.mkv", delay, *filters)
-    out = tmp_path / "out.mkv"
-    settings: dict[str, Any] = {"weights": weights, "device": "cpu", "threads": 1, "preset": "ultrafast"}
-
-    summary = convert(source, out, cuts="off", duplicates="keep", **settings, **wishes)
-
-    assert abs(flash_time(out) - beep_time(out)) <= 1 / summary.rate_out
+    assert is_in_sync(source, tmp_path / "out.mkv", weights, **wishes)
 
 
 def test_sound_stays_where_a_cut_without_encoding_begins_amid_a_picture(
@@ -99,12 +94,7 @@ def test_sound_stays_where_a_cut_without_encoding_begins_amid_a_picture(
 ) -> None:
     """libav lets the first whole picture begin with the edit list, up to a picture's length too early."""
     source = make("cut.mp4", "-ss", "0.51", "-i", str(flashing("flash-0-0.mkv")), "-c", "copy")
-    out = tmp_path / "out.mkv"
-    settings: dict[str, Any] = {"weights": weights, "device": "cpu", "threads": 1, "preset": "ultrafast"}
-
-    summary = convert(source, out, factor=8, cuts="off", duplicates="keep", **settings)
-
-    assert abs(flash_time(out) - beep_time(out)) <= 1 / summary.rate_out
+    assert is_in_sync(source, tmp_path / "out.mkv", weights, factor=8)
 
 
 @pytest.mark.parametrize("codec", [("libx264", "-bf", "2"), ("libx264", "-bf", "0"), ("mpeg4", "-bf", "2")])
@@ -114,9 +104,4 @@ def test_sound_of_avi_stays_with_the_picture_of_its_number(
     """libav lets the first picture wait for those that may be stored before it; AVI does not."""
     film = flashing("flash-0-0.mkv")
     source = make(f"flash-{codec[0]}{codec[2]}.avi", "-i", str(film), "-r", "30", "-c:v", *codec, "-c:a", "pcm_s16le")
-    out = tmp_path / "out.mkv"
-    settings: dict[str, Any] = {"weights": weights, "device": "cpu", "threads": 1, "preset": "ultrafast"}
-
-    summary = convert(source, out, factor=8, cuts="off", duplicates="keep", **settings)
-
-    assert abs(flash_time(out) - beep_time(out)) <= 1 / summary.rate_out
+    assert is_in_sync(source, tmp_path / "out.mkv", weights, factor=8)

@@ -12,8 +12,6 @@ from slomo_cli.bench.machine import Clock, Spent, median
 from slomo_cli.errors import EncoderError
 from slomo_cli.media.ffmpeg import Tools, last_words, literal
 
-RIVALS = ("minterpolate",)
-
 
 @dataclass(frozen=True, slots=True)
 class Rival:

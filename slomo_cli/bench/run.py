@@ -17,7 +17,7 @@ from slomo_cli.bench.stages import Stage
 from slomo_cli.errors import UsageError
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.read.probe import probe
-from slomo_cli.media.read.sequence import CONTAINER
+from slomo_cli.media.read.sequence import PICTURES
 from slomo_cli.pipeline import ConversionPlan, plan_conversion
 from slomo_cli.threads import usable_cores
 from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
@@ -93,7 +93,7 @@ def bench(
 ) -> Measured:
     """Measure ``source``, or a clip made for it of ``size`` where that is None.
 
-    ``frames``: source frames to use. ``against``: a name of ``rival.RIVALS``. ``say`` is told what is being done.
+    ``frames``: source frames to use. ``against``: "minterpolate" or nothing. ``say`` is told what is being done.
     Raises the family of :mod:`slomo_cli.errors`.
     """
     program = tools(ffmpeg)
@@ -102,7 +102,7 @@ def bench(
         pixels = PIXELS if _on_cpu(compute) else PIXELS_ON_GPU
         if source is not None:
             info = probe(source)
-            if against is not None and info.container == CONTAINER:
+            if against is not None and info.container == PICTURES:
                 raise UsageError(f"--against: {against} reads videos only; leave it out for numbered pictures")
             size = info.width, info.height
         wanted = frames or min(MOST_FRAMES, max(FEWEST_FRAMES, pixels // (size[0] * size[1])))
@@ -158,9 +158,9 @@ def _plan(
     encode = EncodeSettings(overwrite=True, ffmpeg=ffmpeg)
     time = TimeSettings(factor=factor, cuts="off")
     job = plan_conversion(clip, output, time=time, encode=encode)
-    if job.frames_in < 2:
+    if job.timing.frames_from_packets < 2:
         return job, None
-    end = min(most, job.frames_in - 1) / job.timing.nominal_rate
+    end = min(most, job.timing.frames_from_packets - 1) / job.timing.nominal_rate
     return plan_conversion(clip, output, time=TimeSettings(factor=factor, cuts="off", end=end), encode=encode), end
 
 

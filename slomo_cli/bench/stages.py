@@ -180,7 +180,7 @@ def encode(job: ConversionPlan, pictures: Sequence[Planes], count: int, repeats:
     for _ in range(repeats):
         with tempfile.TemporaryDirectory(prefix="slomo-bench-") as folder:
             target = replace(job.target, path=Path(folder, f"encoded.{job.target.extension}"))
-            args = build_encode_args(target, job.plan.rate, None, job.encoder_args[0], frames=count)
+            args = build_encode_args(target, None, job.encoder_args[0], frames=count)
             with Encoder(args, target, count) as encoder:
                 clock = Clock()
                 for k in range(count):

@@ -16,4 +16,7 @@ And what they share:
     jobs         which input becomes which file    files        may it be read, written, replaced?
     batch        one conversion after another      plan         ``--dry-run`` in words
     streams      stdin, stdout and tables          versions     the lines of ``--version``
+
+``slomo convert in.mp4`` comes from ``main.main`` by ``main.cli``, the group, and ``convert.command``, its options, to
+``batch.run``, which sees what may be read, written and replaced, and hands each file to ``pipeline.convert``.
 """

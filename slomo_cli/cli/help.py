@@ -84,8 +84,8 @@ def option(*declarations: str, group: str = OTHER, **kwargs: Any) -> Callable[[F
     return click.option(*declarations, cls=Option, group=group, **kwargs)
 
 
-class _Shape(click.Command):
-    """The layout of a help page: usage, one paragraph, examples, the rest of the text, options by group."""
+class Command(click.Command):
+    """A command whose help page has usage, one paragraph, examples, the rest of the text, and options by group."""
 
     def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -170,11 +170,7 @@ def _write_paragraphs(formatter: click.HelpFormatter, text: str) -> None:
         formatter.write_text(click.unstyle("\n".join(line.strip() for line in text.splitlines())))
 
 
-class Command(_Shape):
-    """A command with an examples block and grouped options."""
-
-
-class Group(_Shape, click.Group):
+class Group(Command, click.Group):
     """A group whose members are plain commands; alone it shows its help."""
 
     command_class = Command

@@ -201,6 +201,3 @@ def _say(text: str, exit_code: int | None = None) -> None:
     from slomo_cli.text import fitted
 
     click.echo(fitted(f"slomo: {text}", sys.stderr), err=True)
-
-
-__all__ = ["COMMANDS", "cli", "main"]

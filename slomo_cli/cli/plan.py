@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from slomo_cli.pipeline import ConversionPlan
 
 
-def plan_text(name: str, target: Path | None, plan: ConversionPlan) -> str:
+def plan_text(name: str, target: Path | None, job: ConversionPlan) -> str:
     """The plan in two columns under the input's name."""
-    exact = f" ({plan.rate_out})" if plan.rate_out.denominator != 1 else ""
-    made = counted(plan.frames_out, "frame")
+    plan, timing = job.plan, job.timing
+    exact = f" ({plan.rate})" if plan.rate.denominator != 1 else ""
     rows = [
         ("output", "stdout" if target is None else printable(target)),
-        ("in", f"{counted(plan.frames_in, 'frame')}, {float(plan.duration_in):.3f} s"),
-        ("out", f"{made}, {float(plan.duration_out):.3f} s at {decimal(plan.rate_out)}{exact} fps"),
-        *[("note", note) for note in plan.notes],
-        ("encoder", printable(shlex.join(plan.encoder_args))),
-        *([("join", printable(shlex.join(plan.join_args)))] if plan.join_args else []),
+        ("in", f"{counted(timing.frames_from_packets, 'frame')}, {float(timing.duration):.3f} s"),
+        ("out", f"{counted(plan.frames, 'frame')}, {float(plan.duration):.3f} s at {decimal(plan.rate)}{exact} fps"),
+        *[("note", note) for note in job.notes],
+        ("encoder", printable(shlex.join(job.encoder_args))),
+        *([("join", printable(shlex.join(job.join_args)))] if job.join_args else []),
     ]
     return "\n".join([printable(name), *columns(rows)])

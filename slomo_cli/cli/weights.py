@@ -16,7 +16,7 @@ from slomo_cli.cli import files
 from slomo_cli.cli.help import Group, option
 from slomo_cli.cli.options import FILE
 from slomo_cli.errors import UsageError, WeightsError, printable
-from slomo_cli.media import names
+from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.text import columns
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def import_file(file: str, output: str | None, overwrite: bool) -> None:
         raise UsageError(f"expected a name ending in .safetensors, found '{printable(target)}'")
     if os.path.isdir(source):
         raise WeightsError(f"expected a checkpoint's file, found a folder: {printable(source)}")
-    names.refuse_overwriting_input(target, source)
+    refuse_overwriting_inputs([target], [source])
     files.check_target(target)
     if files.may_write(target, overwrite=overwrite) is None:
         return

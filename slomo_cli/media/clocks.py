@@ -16,12 +16,12 @@ def exact(ratio: Any) -> Fraction:
     return Fraction(ratio or 0)
 
 
-def common_time_base(seconds: Iterable[Fraction], limit: int = 2**31 - 1) -> Fraction:
-    """The coarsest clock on which all these times are whole ticks; 1 microsecond when none below ``limit`` is."""
+def common_time_base(seconds: Iterable[Fraction]) -> Fraction:
+    """The coarsest clock on which all these times are whole ticks; 1 microsecond where that is finer than 2**-31 s."""
     ticks = 1
     for moment in seconds:
         ticks = lcm(ticks, moment.denominator)
-        if ticks > limit:
+        if ticks >= 2**31:
             return Fraction(1, 1_000_000)
     # Encoders and players take a clock of 1/1000 or finer for granted.
     while ticks < 1000:

@@ -155,17 +155,14 @@ def _ask(path: str, *arguments: str) -> str:
     return done.stdout
 
 
+@lru_cache(maxsize=256)
 def encoder_formats(tools: Tools, encoder: str) -> tuple[str, ...]:
     """Pixel formats an encoder says it takes; asked once for each ffmpeg. ``yuv420p`` where it says nothing."""
-    return _encoder_formats(tools.path, encoder)
-
-
-@lru_cache(maxsize=256)
-def _encoder_formats(path: str, encoder: str) -> tuple[str, ...]:
     try:
-        match = re.search(r"Supported pixel formats: (.+)", _ask(path, "-hide_banner", "-h", f"encoder={encoder}"))
+        said = _ask(tools.path, "-hide_banner", "-h", f"encoder={encoder}")
     except EncoderError:
-        match = None
+        said = ""
+    match = re.search(r"Supported pixel formats: (.+)", said)
     return tuple(match[1].split()) if match else ("yuv420p",)
 
 
@@ -186,27 +183,23 @@ _ECHOES = (
 """How ffmpeg's lines begin that only say that something failed, not what."""
 
 
-def last_words(stderr: str, lines: int = 2) -> str:
-    """The last meaningful lines of ffmpeg's complaint as one printable line, without memory addresses."""
+def last_words(stderr: str) -> str:
+    """The last two meaningful lines of ffmpeg's complaint as one printable line, without memory addresses."""
     said = [re.sub(r" @ 0x[0-9a-f]+", "", line.strip()) for line in stderr.splitlines() if line.strip()]
     meant = [line for line in said if not re.sub(r"^(\[[^]]*\] )+", "", line).startswith(_ECHOES)]
-    return "; ".join(printable(line) for line in (meant or said)[-lines:])
+    return "; ".join(printable(line) for line in (meant or said)[-2:])
 
 
+@lru_cache(maxsize=256)
 def try_encoder(tools: Tools, encoder: str, pix_fmt: str) -> str | None:
     """Encodes one small frame to nowhere: None if that works, else the reason in ffmpeg's own words.
 
     The only honest test of a hardware encoder, which is listed whether or not its device is there. ffmpeg's exit code
     alone proves nothing, so the frame count it reports must be 1.
     """
-    return _try_encoder(tools.path, encoder, pix_fmt)
-
-
-@lru_cache(maxsize=256)
-def _try_encoder(path: str, encoder: str, pix_fmt: str) -> str | None:
     # 256 pixels: hardware encoders refuse much smaller pictures.
     width, height = 256, 256
-    command = [path, "-hide_banner", "-nostdin", "-nostats", "-v", "warning"]
+    command = [tools.path, "-hide_banner", "-nostdin", "-nostats", "-v", "warning"]
     command += ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-video_size", f"{width}x{height}", "-framerate", "25"]
     command += ["-i", "pipe:0", "-frames:v", "1", "-c:v", encoder, "-pix_fmt", pix_fmt, "-strict", "experimental"]
     command += ["-progress", "pipe:1", "-f", "null", "-"]
@@ -216,7 +209,7 @@ def _try_encoder(path: str, encoder: str, pix_fmt: str) -> str | None:
     except subprocess.TimeoutExpired:
         return f"no answer within {ANSWER_SECONDS:.0f} s"
     except OSError as error:
-        return f"{printable(path)} cannot be run ({error.strerror})"
+        return f"{printable(tools.path)} cannot be run ({error.strerror})"
     stderr = done.stderr.decode("utf-8", "replace")
     words = last_words(stderr)
     if done.returncode != 0:

@@ -113,7 +113,7 @@ def nearest(feed: PixelLayout, formats: Iterable[str], *, prefer_420: bool = Fal
         except (InputError, ValueError):
             continue
         losses = _losses(feed, layout)
-        sampling = (layout.chroma_shift_x, layout.chroma_shift_y) if layout.family == "yuv" else (0, 0)
+        sampling = (layout.chroma_shift_x, layout.chroma_shift_y)
         wanted = (1, 1) if prefer_420 and layout.family == "yuv" else _sampling(feed)
         score = (
             int(layout.family == "gray" and feed.family != "gray"),

@@ -140,15 +140,11 @@ def numbers_of(files: tuple[Path, ...]) -> tuple[int, ...]:
     return tuple(int(parts[changing[0]]) for parts in names)
 
 
-def refuse_overwriting_input(target: Path | None, source: Path | None) -> None:
-    """UsageError when both names lead to one file, whatever links are between."""
-    refuse_overwriting_inputs([target], [source])
-
-
 def refuse_overwriting_inputs(
     targets: Iterable[Path | None], sources: Iterable[Path | None], *, removed: Path | None = None
 ) -> None:
-    """The same for every target and every source; looks at each name once, as there may be thousands.
+    """UsageError when a target and a source lead to one file, whatever links are between. Looks at each name once, as
+    there may be thousands.
 
     None is standard output or input, which may be redirected to a file. ``removed``: what a killed run left and this
     one removes, of pictures a folder; no source may be it or be in it.

@@ -27,7 +27,7 @@ from slomo_cli.net.dominant import Alike, led
 from slomo_cli.net.fast import CLOSE, Fast, doubled, kept, more_levels, pyramid, route
 from slomo_cli.net.leap import find_leaps, with_leaps
 from slomo_cli.net.motion import Motion, PairState
-from slomo_cli.net.warp import warp
+from slomo_cli.net.warp import flow_shares, warp
 
 _BLOCK = 8  # side of the square of pixels that share one matrix product when features are compared
 
@@ -131,7 +131,7 @@ class FastOnCpu:
         motion = places.new_empty(t.shape[0], 6, h, 2, w, 2)
         along = places.new_empty(2, 2, 4, h, w)  # F_01 and F_10 where the pixel lies in frame 0 and in frame 1
         for m, time in enumerate(t.tolist()):
-            shares = _shares(time)
+            shares = flow_shares(time)
             x = torch.empty(self._refinement.inputs, h, w, dtype=self.dtype)
             seen, flows, known = (x[a:b].view(2, -1, h, w) for a, b in ((0, 24), (24, 28), (29, 29 + 2 * width)))
             x[28].fill_(time)
@@ -336,11 +336,6 @@ class _Join:
         for line, conv in enumerate(self._below):
             squares[:, line] += conv(x).permute(0, 2, 3, 1).reshape(h + 1, -1)[line : line + h]
         return F.leaky_relu_(out, 0.1)
-
-
-def _shares(t: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Of F_01 and F_10, in the flow to frame 0 and in the flow to frame 1 (equation 4)."""
-    return (-(1 - t) * t, t * t), ((1 - t) * (1 - t), -t * (1 - t))
 
 
 def _found(planes: Tensor, place: Tensor) -> Tensor:

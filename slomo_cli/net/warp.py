@@ -18,11 +18,15 @@ added; their product, smaller by far, is left out.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from slomo_cli.net.motion import Motion
+
+Time = TypeVar("Time", float, Tensor)
 
 
 def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
@@ -88,16 +92,22 @@ def render(i0: Tensor, i1: Tensor, motion: Motion, t: Tensor) -> Tensor:
     return blend(sampled_0, sampled_1, motion.visibility, t)
 
 
-def approximate_flows(flow_01: Tensor, flow_10: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Flows from time t to both frames, combined from the flows between the frames (equation 4).
+def flow_shares(t: Time) -> tuple[tuple[Time, Time], tuple[Time, Time]]:
+    """What F_01 and F_10 count for in the flow from time t to frame 0, and in that to frame 1 (equation 4).
 
-    ``flow_01``, ``flow_10``: (M, 2, h, w); ``t``: (M,) in (0, 1). At t -> 0 the first tends to zero and the second to
-    ``flow_01``; at t -> 1 the first tends to ``flow_10`` and the second to zero.
+    At t -> 0 the first flow tends to zero and the second to F_01; at t -> 1 the first tends to F_10 and the second to
+    zero.
     """
-    t = t.to(flow_01.dtype).view(-1, 1, 1, 1)
-    flow_t0 = -(1 - t) * t * flow_01 + t * t * flow_10
-    flow_t1 = (1 - t) * (1 - t) * flow_01 - t * (1 - t) * flow_10
-    return flow_t0, flow_t1
+    return (-(1 - t) * t, t * t), ((1 - t) * (1 - t), -t * (1 - t))
+
+
+def approximate_flows(flow_01: Tensor, flow_10: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Flows from time t to both frames, combined from the flows between the frames by :func:`flow_shares`.
+
+    ``flow_01``, ``flow_10``: (M, 2, h, w); ``t``: (M,) in (0, 1).
+    """
+    to_0, to_1 = flow_shares(t.to(flow_01.dtype).view(-1, 1, 1, 1))
+    return to_0[0] * flow_01 + to_0[1] * flow_10, to_1[0] * flow_01 + to_1[1] * flow_10
 
 
 def flows_along(flow_01: Tensor, flow_10: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

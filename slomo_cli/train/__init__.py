@@ -10,8 +10,8 @@
     loop        a run: steps, signals, the end     interrupts  signals, held until a step is done
     log         what each step came to             checkpoint  all that a run goes on from
     parallel    several GPUs                       record      weights and how they were made
-    lock        one process in a folder            data        videos and photos found, shared out
-    run         from a request to weights
+    lock        one process in a folder            find        videos and photos in folders
+    data        these, shared out                  run         from a request to weights
 
 On one's own video:
 

@@ -12,14 +12,15 @@ import torch
 
 from slomo_cli.errors import InputError, UsageError
 from slomo_cli.text import counted, some
-from slomo_cli.train.cache import Clip, find_videos, load_clips
+from slomo_cli.train.cache import Clip, load_clips
 from slomo_cli.train.feed import Sampler
+from slomo_cli.train.find import find_photos, find_videos
 from slomo_cli.train.judge import SHEETS
 from slomo_cli.train.log import PLOT
 from slomo_cli.train.loop import CHECKPOINT
 from slomo_cli.train.parallel import Team
 from slomo_cli.train.record import describe_files
-from slomo_cli.train.synthetic import SyntheticSampler, find_photos, load_photos
+from slomo_cli.train.synthetic import SyntheticSampler, load_photos
 from slomo_cli.train.windows import WindowSampler
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from slomo_cli.errors import InputError, printable
 from slomo_cli.net.warp import pixel_grid, warp
-from slomo_cli.train.cache import find_files
 from slomo_cli.train.captions import captions
 from slomo_cli.train.light import relight
 from slomo_cli.train.scene import Scene, ramps
@@ -22,15 +21,8 @@ from slomo_cli.train.spoil import spoil
 from slomo_cli.train.store import Place, Squares, Store, put
 from slomo_cli.train.windows import Batch, Truth
 
-PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"))
 STRONGEST_BEND = 5.0
 """Largest standard deviation of the elastic displacement, pixels at a crop of 128: above, its inverse could be lost."""
-
-
-def find_photos(folders: Sequence[Path], report: Callable[[str], None] = lambda line: None) -> list[Path]:
-    """Every picture file below the folders, sorted; InputError when there is none. Folders that may not be entered are
-    reported."""
-    return find_files(folders, PHOTO_SUFFIXES, report, data="training photos", one="picture", many="pictures")
 
 
 def load_photos(paths: Sequence[Path], short_side: int = 512) -> dict[Path, npt.NDArray[np.uint8]]:

@@ -60,11 +60,8 @@ class FakePipeline:
     def plan_conversion(self, source: Path, output: Path | None, **settings: Any) -> Any:
         self.calls.append(Call(source, output, content=source.read_bytes(), **settings))
         return SimpleNamespace(
-            frames_in=10,
-            frames_out=80,
-            duration_in=Fraction(1, 3),
-            duration_out=Fraction(8, 3),
-            rate_out=Fraction(30000, 1001),
+            timing=SimpleNamespace(frames_from_packets=10, duration=Fraction(1, 3)),
+            plan=SimpleNamespace(frames=80, duration=Fraction(8, 3), rate=Fraction(30000, 1001)),
             encoder_args=["ffmpeg", "-i", "pipe:0", "a b.mp4"],
             join_args=["ffmpeg", "-c", "copy"] if settings["encode"].resume else [],
             notes=["subtitles dropped"],

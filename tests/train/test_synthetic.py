@@ -13,9 +13,10 @@ from train_helpers import CPU, photo
 
 from slomo_cli.errors import InputError
 from slomo_cli.net.warp import pixel_grid, warp
+from slomo_cli.train.find import find_photos
 from slomo_cli.train.scene import Scene
 from slomo_cli.train.spoil import quantise, spoil
-from slomo_cli.train.synthetic import STRONGEST_BEND, SyntheticSampler, find_photos, load_photos
+from slomo_cli.train.synthetic import STRONGEST_BEND, SyntheticSampler, load_photos
 
 SIZE = 64
 

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from train_helpers import CPU, moving_clip, no_room, photo, wave, write_video
 
 from slomo_cli.errors import InputError, SlomoError
-from slomo_cli.train.cache import GRID, Clip, find_videos, load_clips
+from slomo_cli.train.cache import GRID, Clip, load_clips
+from slomo_cli.train.find import find_photos, find_videos
 from slomo_cli.train.settings import WindowSettings
 from slomo_cli.train.store import Place, Squares, Store, _fits, resize_weights
-from slomo_cli.train.synthetic import find_photos
 from slomo_cli.train.windows import Batch, Truth, WindowSampler, _share_targets
 
 SETTINGS = WindowSettings(crop=64, lengths=(2, 4), length_weights=(0.5, 0.5), targets=2)

@@ -24,7 +24,7 @@ def container_of(path: Path | None) -> tuple[Container, str]:
     return BY_EXTENSION[extension], extension
 
 
-def check_pattern(path: Path, container: Container, frames: int | None) -> None:
+def check_pattern(path: Path, container: Container, frames: int) -> None:
     """Images need a number in their name, unless there is only one."""
     if container.still and frames != 1 and not NUMBERED.search(path.name):
         example = printable(f"{path.stem}_%05d{path.suffix}")

@@ -70,15 +70,12 @@ DNXHR = {"yuv422p": "dnxhr_hq", "yuv422p10le": "dnxhr_hqx", "yuv444p10le": "dnxh
 """Pixel format -> profile of DNxHD's encoder for any size and rate; its default is for a few of HD."""
 
 
-def _yuv(
-    depths: tuple[int, ...], chroma: tuple[str, ...] = ("420", "422", "444"), alpha: bool = False
-) -> tuple[str, ...]:
-    """Names of the planar YUV formats of these depths and samplings."""
-    kinds = ("yuv", "yuva") if alpha else ("yuv",)
+def _yuv(depths: tuple[int, ...], alpha: bool = False) -> tuple[str, ...]:
+    """Names of the planar YUV formats of these depths."""
     return tuple(
         f"{kind}{sampling}p" + (f"{bits}le" if bits > 8 else "")
-        for kind in kinds
-        for sampling in chroma
+        for kind in (("yuv", "yuva") if alpha else ("yuv",))
+        for sampling in ("420", "422", "444")
         for bits in depths
     )
 
@@ -277,7 +274,8 @@ def quality_options(encoder: EncoderInfo, crf: float | None, preset: str | None)
     """``--crf`` and ``--preset`` in this encoder's own words; UsageError when it has no such setting."""
     options: list[tuple[str, str]] = []
     if crf is not None and encoder.crf is None:
-        raise UsageError(f"{encoder.name} has no quality scale: leave --crf out{_instead(encoder)}")
+        instead = ", choose with --preset proxy|lt|standard|hq|4444|4444xq" if encoder.codec == "prores" else ""
+        raise UsageError(f"{encoder.name} has no quality scale: leave --crf out{instead}")
     if encoder.crf is not None:
         option, low, high, default = encoder.crf
         value = default if crf is None else crf
@@ -304,7 +302,3 @@ def _crf(name: str, option: str, value: float) -> Options:
     if name == "libwebp_anim":
         return ((option, f"{100 - value:g}"),)  # its scale is 0 (worst) to 100
     return ((option, f"{value:g}"),)
-
-
-def _instead(encoder: EncoderInfo) -> str:
-    return ", choose with --preset proxy|lt|standard|hq|4444|4444xq" if encoder.codec == "prores" else ""

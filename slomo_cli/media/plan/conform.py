@@ -11,7 +11,7 @@ from slomo_cli.media.containers import COLOURED, Container
 from slomo_cli.media.ffmpeg import Tools, encoder_formats
 from slomo_cli.media.plan.codecs import EncoderInfo
 from slomo_cli.media.plan.wishes import UserOption
-from slomo_cli.values import ColorInfo, EncodeSettings, PixelLayout, VideoInfo, usual_matrix
+from slomo_cli.values import EncodeSettings, PixelLayout, VideoInfo, usual_matrix
 
 _DELIVERY = ("h264", "hevc", "av1", "vp9")
 _MARKABLE = ("ffv1", "utvideo", "huffyuv", "ffvhuff")
@@ -48,7 +48,6 @@ def conform(
     encoder: EncoderInfo,
     container: Container,
     info: VideoInfo,
-    layout: PixelLayout,
     settings: EncodeSettings,
     tools: Tools,
     user_options: Iterable[UserOption],
@@ -62,9 +61,9 @@ def conform(
     kind = _kind(encoder)
     says_any = container.marks or encoder.codec in COLOURED
     matrices = _MATRICES.get(encoder.codec, tuple(formats.MATRICES) if says_any else ())
-    feed, choice = _pixels(encoder, info.color, layout, settings, tools, user_options, kind)
+    feed, choice = _pixels(encoder, info, settings, tools, user_options, kind)
     color = info.color
-    if layout.family == "gray" and feed.family == "yuv":
+    if info.layout.family == "gray" and feed.family == "yuv":
         # Gray is of full range where it says nothing, and has no use for a matrix: PNG names that of RGB.
         color = replace(color, range=color.range or formats.FULL, matrix=color.matrix or formats.UNSAID)
     warnings = []
@@ -102,7 +101,7 @@ def conform(
     if encoder.codec in _NEVER_SILENT and tags.matrix == formats.UNSAID:
         tags = replace(tags, matrix=formats.assumed_matrix(color, info.height))
         result = replace(result, matrix=result.matrix if result.matrix != formats.UNSAID else tags.matrix)
-    if kind == "video" and layout.family == choice.layout.family == "yuv":
+    if kind == "video" and info.layout.family == choice.layout.family == "yuv":
         warnings += _matrix_warnings(encoder, result.matrix, info.height, matrices or _USUAL)
     converting = [*converters, formats.setparams(result)] if converters else []
     return Conformed(
@@ -129,14 +128,14 @@ def _matrix_warnings(encoder: EncoderInfo, matrix: int, height: int, held: tuple
 
 def _pixels(
     encoder: EncoderInfo,
-    color: ColorInfo,
-    layout: PixelLayout,
+    info: VideoInfo,
     settings: EncodeSettings,
     tools: Tools,
     user_options: Iterable[UserOption],
     kind: formats.Kind,
 ) -> tuple[PixelLayout, formats.Choice]:
     """(layout on the pipe, pixel format of the encoder); the user's own ``-pix_fmt`` decides where there is one."""
+    layout = info.layout
     named = next((value for name, value in user_options if name.partition(":")[0] == "pix_fmt"), None)
     available = (named,) if named else encoder.formats or encoder_formats(tools, encoder.name)
     prefer_420 = settings.codec is None and layout.family == "rgb" and encoder.codec in _DELIVERY
@@ -146,7 +145,7 @@ def _pixels(
         raise EncoderError(f"{encoder.name} takes no pixel format slomo can make ({found}): choose another --codec")
     # Gray has no chroma to convert, so it is fed with neutral chroma where the encoder wants some. Images take gray for
     # full range, whatever it says of itself; as YUV its range is heard.
-    darkened = layout.family == "gray" and kind != "video" and color.range == formats.LIMITED
+    darkened = layout.family == "gray" and kind != "video" and info.color.range == formats.LIMITED
     if layout.family == "gray" and (choice.layout.family == "yuv" or darkened):
         feed = formats.with_neutral_chroma(layout)
         colourful = [name for name in available if not name.startswith("gray")]

@@ -60,22 +60,23 @@ class Target:
     height: int
     pad: tuple[int, int]
     """Columns and rows added at the right and bottom, copies of the last ones."""
-    filters: tuple[str, ...] = ()
-    options: tuple[tuple[str, str], ...] = ()
+    rate: Fraction
+    """Frames per second, the mean where each has its own time."""
+    filters: tuple[str, ...]
+    options: tuple[tuple[str, str], ...]
     """Output options, as (name without dash, value)."""
-    user_options: tuple[UserOption, ...] = ()
-    input_args: tuple[str, ...] = ()
+    user_options: tuple[UserOption, ...]
+    input_args: tuple[str, ...]
     """Arguments before the pipe input."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
     """One line for each thing that is lost or changed, written before the run."""
-    rate: Fraction = Fraction(0)
-    """Frames per second, nominal where each has its own time."""
-    still: bool = False
+    still: bool
     """Images, one file a frame."""
-    mark_full_range: bool = False
+    mark_full_range: bool
     """The finished Matroska file is to be marked as full range, see :mod:`slomo_cli.media.matroska`."""
-    overwrite: bool = False
-    ffmpeg_version: tuple[int, int] = (99, 0)
+    overwrite: bool
+    ffmpeg_version: tuple[int, int]
+    """Major and minor, (99, 0) for a snapshot."""
 
     @property
     def temporary(self) -> Path | None:
@@ -118,18 +119,17 @@ def _hidden(name: str, ending: str) -> str:
 def choose_target(
     path: str | os.PathLike[str] | None,
     info: VideoInfo,
-    layout: PixelLayout,
     settings: EncodeSettings,
     tools: Tools,
     rate: Fraction,
     *,
-    frames: int | None = None,
+    frames: int,
     plays: int | None = None,
 ) -> Target:
     """Decide what is written.
 
-    path: the output's name; None or ``-`` is standard output (Matroska). layout: the planes slomo will feed.
-    rate: frames per second of the output. frames: how many, if known (a single image needs no pattern in its name).
+    path: the output's name; None or ``-`` is standard output (Matroska). info: of the pictures that will be fed.
+    rate: frames per second of the output. frames: how many there will be; an image alone needs no number in its name.
     plays: how many times an animation is shown; None and 0 are for ever.
 
     Raises UsageError for a request that contradicts itself (a container that cannot hold the codec, a bad ``--crf``)
@@ -140,11 +140,9 @@ def choose_target(
     if target_path is not None:
         check_pattern(target_path, container, frames)
     user_options = parse_encoder_args(settings.encoder_args)
-    encoder = choose_encoder(container, extension, layout, settings, tools)
+    encoder = choose_encoder(container, extension, info.layout, settings, tools)
     refuse_other_encoder(user_options, encoder.name)
-    pixels = conform(
-        encoder, container, info, layout, settings, tools, user_options, can_be_marked=target_path is not None
-    )
+    pixels = conform(encoder, container, info, settings, tools, user_options, can_be_marked=target_path is not None)
     choice = pixels.choice
     if encoder.hardware and (complaint := try_encoder(tools, encoder.name, choice.pix_fmt)) is not None:
         raise EncoderError(f"{encoder.name} does not work here: {complaint}; {alternatives(encoder, tools)}")

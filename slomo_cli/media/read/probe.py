@@ -29,7 +29,7 @@ from slomo_cli.media.read.fields import jpeg_order
 from slomo_cli.media.read.header import chroma_location, crop, dolby_profile, track_header
 from slomo_cli.media.read.icc import is_other_than_srgb, stored_profile
 from slomo_cli.media.read.opening import as_text, is_foreign
-from slomo_cli.media.read.sequence import CONTAINER, ImageSequence, open_picture
+from slomo_cli.media.read.sequence import PICTURES, ImageSequence, open_picture
 from slomo_cli.media.read.source import RAW_STREAMS, PictureTrack, disposition_of, first_picture, header_rates, seconds
 from slomo_cli.values import ColorInfo, HdrInfo, PixelLayout, VideoInfo, holds_stills
 
@@ -78,7 +78,7 @@ def probe(path: str | Path) -> VideoInfo:
         field_order = int(context.field_order) or _order_of_jpegs(picture)
         return VideoInfo(
             path=Path(path),
-            container=CONTAINER if sequence else container.format.name,
+            container=PICTURES if sequence else container.format.name,
             stream_index=stream.index,
             codec=codec,
             width=width,

@@ -54,7 +54,7 @@ _TAIL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Timing:
+class Scanned:
     """What ``scan`` found."""
 
     timing: SourceTiming
@@ -64,7 +64,7 @@ class Timing:
     """One line each, for the user: the file ends early, stamps were mended."""
 
 
-def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
+def scan(info: VideoInfo, rate: Fraction | None = None) -> Scanned:
     """Walks over the packets of a probed file.
 
     rate: pictures per second for sources that carry no stamps (raw streams, picture sequences); None takes what their
@@ -100,7 +100,7 @@ def scan(info: VideoInfo, rate: Fraction | None = None) -> Timing:
     return found
 
 
-def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fraction, *, stamped: bool) -> Timing:
+def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fraction, *, stamped: bool) -> Scanned:
     """A raw stream or a sequence: pictures follow each other at the rate the user asks, or else the assumed."""
     rate = asked or assumed
     timing = SourceTiming(count, Fraction(0), count / rate, rate, rate, grid=rate, stamped=stamped)
@@ -110,10 +110,10 @@ def _unstamped(count: int, asked: Fraction | None, info: VideoInfo, assumed: Fra
             f"the source does not say how fast it runs; its pictures are taken to come at {rate} per second: "
             "--input-rate of convert and fps says otherwise",
         )
-    return Timing(timing, Stamps(range(count), 1 / rate, None), warnings)
+    return Scanned(timing, Stamps(range(count), 1 / rate, None), warnings)
 
 
-def _stamped(walk: Walk, info: VideoInfo, rates: list[Fraction]) -> Timing:
+def _stamped(walk: Walk, info: VideoInfo, rates: list[Fraction]) -> Scanned:
     """A source with stamps: its recordings one after another, their pictures on one grid where there is one."""
     time_base = walk.time_base
     warnings: list[str] = []
@@ -160,7 +160,7 @@ def _stamped(walk: Walk, info: VideoInfo, rates: list[Fraction]) -> Timing:
     if walk.strays:
         count = counted(len(walk.strays), "time stamp")
         warnings.append(f"{count} left out: far from those around, at whose pace the pictures are shown")
-    return Timing(timing, Stamps(ticks, time_base, points), tuple(warnings))
+    return Scanned(timing, Stamps(ticks, time_base, points), tuple(warnings))
 
 
 def _from_first_seen(part: Ticks, seen: int | None, warnings: list[str]) -> Ticks:
@@ -197,7 +197,7 @@ def _last_length(walk: Walk, info: VideoInfo, ticks: Ticks, grid: Grid | None, n
     return last_length(_told_by_edit(walk, info, points) or told, ticks, walk.time_base, points, nominal)
 
 
-def _with_even_lengths(found: Timing, walk: Walk) -> Timing:
+def _with_even_lengths(found: Scanned, walk: Walk) -> Scanned:
     """Pictures that are shown equally long come evenly, whatever their rounded lengths add up to."""
     ticks = ascending(np.frombuffer(walk.ticks, np.int64))
     rate = rate_of_lengths(ticks, walk.time_base)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_RATE = Fraction(30)
 """Pictures per second of a sequence when nobody says otherwise."""
-CONTAINER = "image2"
+PICTURES = "image2"
 """What ``VideoInfo.container`` says of a sequence: FFmpeg's name for it."""
 
 

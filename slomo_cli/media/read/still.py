@@ -18,14 +18,11 @@ from slomo_cli.media.pixels import copy_planes, layout_of
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
-from slomo_cli.media.read.view import to_libav
+from slomo_cli.media.read.view import BICUBIC, EXACT, to_libav
 from slomo_cli.values import ColorInfo, Frame, PixelLayout, VideoInfo
 
 if TYPE_CHECKING:
     from slomo_cli.values import Plane
-
-_BICUBIC_EXACT = 4 | 0x40000 | 0x2000 | 0x4000
-"""SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ def _rgb_planes(frame: Frame) -> tuple[Plane, ...]:
     depth = "" if layout.bits == 8 else f"{layout.bits}le"
     wanted = layout_of(("gbrap" if layout.alpha else "gbrp") + depth)
     picture = VideoReformatter().reformat(
-        to_libav(frame), format=wanted.name, dst_color_range=2, interpolation=_BICUBIC_EXACT
+        to_libav(frame), format=wanted.name, dst_color_range=2, interpolation=BICUBIC | EXACT
     )
     return copy_planes(picture, wanted)
 
@@ -150,6 +147,6 @@ def _scaled(frame: Frame, width: int, height: int) -> Frame:
     """The frame at another size, same layout and range."""
     source = to_libav(frame)
     picture = VideoReformatter().reformat(
-        source, width, height, frame.layout.name, interpolation=_BICUBIC_EXACT, dst_color_range=int(source.color_range)
+        source, width, height, frame.layout.name, interpolation=BICUBIC | EXACT, dst_color_range=int(source.color_range)
     )
     return replace(frame, planes=copy_planes(picture, frame.layout))

@@ -22,7 +22,7 @@ from slomo_cli.values import Frame, VideoInfo
 if TYPE_CHECKING:
     RGB = npt.NDArray[np.uint8]
 
-_BICUBIC, _AREA = 4, 32
+BICUBIC, _AREA = 4, 32
 EXACT = 0x40000 | 0x2000 | 0x4000
 """SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP: with a way of scaling, how libav makes RGB of YUV. Left
 to itself it repeats colours in blocks, up to a level too dark."""
@@ -109,7 +109,7 @@ def view_of(
 
 def _scaled(picture: VideoFrame, width: int, height: int, stored_width: int) -> RGB:
     """8-bit RGB of this size; averaged where it shrinks, bicubic where it grows."""
-    how = (_AREA if width < stored_width else _BICUBIC) | EXACT
+    how = (_AREA if width < stored_width else BICUBIC) | EXACT
     # One thread: the network has the others. A reformatter of its own: its tables depend on every argument.
     small = VideoReformatter().reformat(
         picture, width, height, "rgb24", interpolation=how, dst_color_range=2, threads=1

@@ -74,40 +74,52 @@ class Walk:
         self.picture = picture
         self.stream = picture.stream
         self.time_base = picture.time_base
-        self.ticks = array("q")
-        self.places = array("q")
-        """Where in the file each of their packets lies."""
-        self.joins: list[int] = []
-        """Indices into ``ticks`` where a new recording begins."""
-        self.strays: dict[tuple[int, int], int] = {}
-        """As in ``SourceTiming``; in ``ticks`` they are mended."""
         self.promised = self.stream.frames
         """Packets of which the header tells, 0 where it does not."""
-        self.packets = 0
-        """Packets whose picture will be shown."""
-        self.hidden = 0
-        """Packets that an edit list hides."""
+        self.by_decoding = stamps_are_of_decoding(info.container, info.codec)
+
+        # What was met first:
         self.pictures_seen: list[int | None] = []
         """Stamps of the first pictures that decode."""
         self.ahead = 0
         """Packets that the decoder, in one thread, takes before it gives the first picture."""
+
+        # Of the packets whose pictures are shown:
+        self.packets = 0
+        """How many there are."""
+        self.ticks = array("q")
+        """Their stamps, as far as they have any."""
+        self.places = array("q")
+        """Where in the file each packet with a stamp lies."""
+        self.joins: list[int] = []
+        """Indices into ``ticks`` where a new recording begins."""
+        self.strays: dict[tuple[int, int], int] = {}
+        """As in ``SourceTiming``; in ``ticks`` they are mended."""
         self.latest: int | None = None
+        """The latest stamp of the last recording."""
         self.latest_end = 0
+        """When that picture ends, by its packet's word."""
         self.packet_duration = 0
+        """The first length that one of them names, in ticks; 0 where none does."""
+        self.is_even = True
+        """Every picture but the first, of which libav knows too little, lasts as long as the next."""
+        self._lasts: int | None = None
+        self.order_is_untold = bool(self.stream.codec_context.has_b_frames)
+        """No packet is shown at another time than it is decoded, though the codec may store pictures out of order."""
         self.decoded = 0
         """Ticks from the first decoding to the end of the last, which MP4 counts: where pictures are stored out of
         order, a pause is met sooner there."""
         self._first_decoded: int | None = None
-        self.is_even = True
-        """Every picture but the first, of which libav knows too little, lasts as long as the next."""
-        self._lasts: int | None = None
+
+        # Of the whole file:
+        self.hidden = 0
+        """Packets of the picture that an edit list hides."""
         self.furthest = Fraction(0)
         """The latest end that a packet names, seconds on the container's clock; of all streams where they were read."""
         self._named_end = 0
         self.failure = ""
-        self.by_decoding = stamps_are_of_decoding(info.container, info.codec)
-        self.order_is_untold = bool(self.stream.codec_context.has_b_frames)
-        """No packet is shown at another time than it is decoded, though the codec may store pictures out of order."""
+        """Why reading ended early; '' where it did not."""
+
         # Where only the container declares a length, it may be the sound's: then every stream's end counts.
         own = info.container not in LENGTHLESS and self.stream.duration is not None
         undeclared = not own and "DURATION" not in dict(info.picture_metadata)
@@ -163,6 +175,10 @@ class Walk:
             return
         if self.picture.is_theora and memoryview(packet)[0] & THEORA_HEADER:
             return
+        self._count(packet)
+
+    def _count(self, packet: Any) -> None:
+        """A packet whose picture is shown."""
         self.packets += 1
         if self.packets > 1:
             self._lasts = packet.duration if self._lasts is None else self._lasts
@@ -185,6 +201,7 @@ class Walk:
                 self.latest, self.latest_end = packet.pts, packet.pts + (packet.duration or 0)
 
     def _decode(self, packet: Any) -> None:
+        """Until the first picture has come; None drains."""
         try:
             self.pictures_seen += [frame.pts for frame in self.picture.decode(packet)]
         except av.error.FFmpegError:

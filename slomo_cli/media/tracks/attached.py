@@ -59,7 +59,7 @@ def _attach_covers(draft: Draft, covers: list[StreamInfo], place: int) -> None:
         old_name = dict(cover.metadata).get("filename")
         name = "cover" if number == 0 else f"cover{number + 1}"
         path = draft.folder / f"{name}.{ending}"
-        draft.jobs.append(partial(_write_cover, draft.info.path, cover.index, path))
+        draft.writers.append(partial(_write_cover, draft.info.path, cover.index, path))
         draft.tags += ["-attach", literal(path), f"-metadata:s:t:{place}", f"mimetype={kind}"]
         draft.tags += [f"-metadata:s:t:{place}", f"filename={old_name or path.name}"]
         place += 1

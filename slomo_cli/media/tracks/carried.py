@@ -12,7 +12,7 @@ from typing import Self
 from slomo_cli.errors import SlomoError, printable
 from slomo_cli.media.tracks.soundfeed import Feed
 
-Job = Callable[[], object]
+Writer = Callable[[], object]
 """Writes a temporary file that ffmpeg needs to take a track along."""
 
 
@@ -37,7 +37,7 @@ class Carry:
     """What shows only once the temporary files are written; complete after ``prepare``."""
     folder: Path | None = None
     """Where temporary files will be."""
-    jobs: tuple[Job, ...] = field(default=(), repr=False)
+    writers: tuple[Writer, ...] = field(default=(), repr=False)
     feeds: tuple[Feed, ...] = field(default=(), repr=False)
     """Sound made during the run; the encoder hands it over."""
 
@@ -47,8 +47,8 @@ class Carry:
             return
         try:
             self.folder.mkdir(mode=0o700)
-            for job in self.jobs:
-                job()
+            for write in self.writers:
+                write()
         except OSError as error:
             self.close()
             where = printable(self.folder.parent)

@@ -12,18 +12,17 @@ from __future__ import annotations
 from slomo_cli.errors import printable
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.plan.target import Target
-from slomo_cli.media.tracks import sound, tags
+from slomo_cli.media.read.sequence import PICTURES
+from slomo_cli.media.tracks import tags
 from slomo_cli.media.tracks.attached import add_attached
 from slomo_cli.media.tracks.carried import Carry
 from slomo_cli.media.tracks.chapters import add_chapters
-from slomo_cli.media.tracks.draft import Draft, is_time_changed
+from slomo_cli.media.tracks.draft import Draft
 from slomo_cli.media.tracks.soundtracks import AT_ONCE, SoundTracks
 from slomo_cli.media.tracks.subtitletracks import SubtitleTracks
 from slomo_cli.text import counted
 from slomo_cli.timeline import Plan
 from slomo_cli.values import EncodeSettings, SourceTiming, VideoInfo
-
-__all__ = ["Carry", "is_time_changed", "plan_carry"]
 
 
 def plan_carry(
@@ -42,7 +41,7 @@ def plan_carry(
     if not draft.container.tracks:
         _note_nothing_fits(draft)
         return Carry(notes=tuple(draft.notes))
-    if info.container == "image2" or not (info.streams or info.chapters or info.metadata):
+    if info.container == PICTURES or not (info.streams or info.chapters or info.metadata):
         return Carry()
     _note_delay(draft)
     timecode = _keeps_timecode(draft)
@@ -79,7 +78,7 @@ def _note_delay(draft: Draft) -> None:
 def _keeps_timecode(draft: Draft) -> bool:
     """Whether every frame still has the number that a timecode counts it by; a note where it has not."""
     found = tags.timecode(draft.info)
-    same = draft.plan.start == 0 and draft.plan.rate == draft.timing.rate and not sound.is_bent(draft.plan)
+    same = draft.plan.start == 0 and draft.plan.rate == draft.timing.rate and not draft.plan.time_map.changes_speed
     if found and not same:
         draft.notes.append(f"timecode {printable(found)} dropped: it counts the old frames")
     return same

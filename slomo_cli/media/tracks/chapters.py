@@ -36,7 +36,7 @@ def add_chapters(draft: Draft) -> None:
 
 def _add_own(draft: Draft, chapters: list[Chapter]) -> None:
     path, text = draft.folder / "chapters.txt", _chapter_file(chapters)
-    draft.jobs.append(partial(path.write_text, text, encoding="utf-8", errors="replace", newline="\n"))
+    draft.writers.append(partial(path.write_text, text, encoding="utf-8", errors="replace", newline="\n"))
     draft.tags += ["-map_chapters", str(draft.inputs.file(path, "ffmetadata"))]
 
 

@@ -14,8 +14,7 @@ from slomo_cli.errors import printable
 from slomo_cli.media.containers import BY_MUXER, Container
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.plan.target import Target
-from slomo_cli.media.tracks import sound
-from slomo_cli.media.tracks.carried import Carry, Job
+from slomo_cli.media.tracks.carried import Carry, Writer
 from slomo_cli.media.tracks.inputs import Inputs
 from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.timeline import Plan
@@ -32,7 +31,7 @@ _LONGEST_WORD = 100_000
 def is_time_changed(plan: Plan, timing: SourceTiming) -> bool:
     """Whether anything but the rate of the pictures changes: speed, or the range."""
     whole = plan.start == 0 and plan.end >= timing.duration
-    return not whole or sound.is_bent(plan)
+    return not whole or plan.time_map.changes_speed
 
 
 @dataclass
@@ -54,7 +53,7 @@ class Draft:
     """What the user's own options must not change."""
     notes: list[str] = field(default_factory=list)
     met: list[str] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
+    writers: list[Writer] = field(default_factory=list)
     feeds: list[Feed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -100,8 +99,8 @@ class Draft:
             output_args=words,
             notes=tuple(self.notes),
             met=self.met,
-            folder=self.folder if self.jobs else None,
-            jobs=tuple(self.jobs),
+            folder=self.folder if self.writers else None,
+            writers=tuple(self.writers),
             feeds=tuple(self.feeds),
         )
 

@@ -8,7 +8,6 @@ from slomo_cli.media.containers import LOSSLESS_AUDIO, Container
 from slomo_cli.media.ffmpeg import Tools
 from slomo_cli.media.tracks import soundfeed, stretch
 from slomo_cli.media.tracks.samples import usual_layout
-from slomo_cli.timeline import Plan
 from slomo_cli.values import EncodeSettings, StreamInfo
 
 _ENCODERS = {
@@ -48,11 +47,6 @@ _MOST_CHANNELS = 8
 _GUESSED = (16, 24)
 """Numbers of unrelated channels that ffmpeg takes for loudspeakers where it has to mix them; others it refuses."""
 _SAME_PLACE = {"DL": "FL", "DR": "FR", "BIL": "FL", "BIR": "FR"}
-
-
-def is_bent(plan: Plan) -> bool:
-    """Whether any of the source is shown at another speed than its own."""
-    return any(piece.speed_start != 1 or piece.speed_end != 1 for piece in plan.time_map.pieces)
 
 
 def is_held(track: StreamInfo, container: Container) -> bool:

@@ -37,7 +37,7 @@ class SoundTracks:
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
-        self._is_bent = sound.is_bent(draft.plan)
+        self._is_bent = draft.plan.time_map.changes_speed
         self._stretched_input: int | None = None
         self._packets_input: int | None = None
         self._handed: list[StreamInfo] = []

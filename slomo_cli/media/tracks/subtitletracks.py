@@ -61,13 +61,13 @@ class SubtitleTracks:
             held = [track for track in tracks if (track.codec == "mov_text") == (ending == "mp4")]
             if held:
                 path = draft.folder / f"subtitles.{ending}"
-                draft.jobs.append(partial(self._rewrite, path, held))
+                draft.writers.append(partial(self._rewrite, path, held))
                 at = draft.inputs.file(path, demuxer, draft.delay)
                 places |= {track.index: f"{at}:{place}" for place, track in enumerate(held)}
         return places
 
     def _rewrite(self, path: Path, tracks: list[StreamInfo]) -> None:
-        """The job of writing one of them."""
+        """Writes one of them."""
         draft = self._draft
         copies = subtitles.retime(draft.info, draft.timing, path, tracks, draft.plan if self._are_moved else None)
         draft.met += [

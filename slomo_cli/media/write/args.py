@@ -37,31 +37,29 @@ class OwnTimes:
 
 def build_encode_args(
     target: Target,
-    rate: Fraction,
     carry: Carry | None,
     ffmpeg: str,
     *,
-    frames: int | None = None,
+    frames: int,
     times: OwnTimes | None = None,
 ) -> list[str]:
     """The whole command: raw planes of ``target.feed`` on standard input, the target's temporary file as output.
 
-    rate: frames per second, constant; nominal when ``times`` are given.
     carry: what comes along from the source; None writes the picture alone.
-    frames: how many will be written, if known (chooses how a GIF's palette is made).
+    frames: how many will be written (chooses how a GIF's palette is made).
     times: given for frames with stamps of their own.
 
     A target whose encoder is ``copy`` takes frames that are encoded already, at a constant rate, as NUT too.
     """
     carry = carry or Carry()
     delay = carry.picture_delay
-    clock = _clock(target, rate, times)
+    clock = _clock(target, times)
     if times is not None:
         clock += _last_duration(target, replace(times, last=delay + times.last, end=delay + times.end))
     elif target.encoder == COPY:
-        clock += _even_duration(target, rate)
+        clock += _even_duration(target)
     compiled: list[str] = ffmpeg_python.compile(
-        ffmpeg_python.output(_picture(target, rate, times), "output", f=target.container),
+        ffmpeg_python.output(_picture(target, times), "output", f=target.container),
         cmd=ffmpeg,
         overwrite_output=False,
     )
@@ -77,7 +75,7 @@ def build_encode_args(
     return [*command, *_unless_said(carry.output_args, target.user_options), target.ffmpeg_output]
 
 
-def _picture(target: Target, rate: Fraction, times: OwnTimes | None) -> Any:
+def _picture(target: Target, times: OwnTimes | None) -> Any:
     """The pipe's picture, as ffmpeg-python has it."""
     source: dict[str, Any] = {"f": "nut"}
     if target.encoder != COPY and times is None:
@@ -85,12 +83,12 @@ def _picture(target: Target, rate: Fraction, times: OwnTimes | None) -> Any:
             "f": "rawvideo",
             "pixel_format": target.feed.name,
             "video_size": (target.width, target.height),  # a tuple: text is taken apart letter by letter
-            "framerate": ratio_text(rate),
+            "framerate": ratio_text(target.rate),
         }
     return ffmpeg_python.input("pipe:0", **source)["v:0"]
 
 
-def _options(target: Target, clock: Iterable[tuple[str, str]], frames: int | None) -> list[UserOption]:
+def _options(target: Target, clock: Iterable[tuple[str, str]], frames: int) -> list[UserOption]:
     """Ours, among them those of the clock, and the user's own, which win."""
     ours: list[tuple[str, str]] = [("c:v:0", target.encoder)]
     if target.filters:
@@ -117,9 +115,10 @@ _MPEG4_TICKS = 65_535
 """Ticks of a second in MPEG-4 Part 2 at most."""
 
 
-def _clock(target: Target, rate: Fraction, times: OwnTimes | None) -> list[tuple[str, str]]:
+def _clock(target: Target, times: OwnTimes | None) -> list[tuple[str, str]]:
     """Options that keep every stamp as it is given: no frame dropped, none repeated."""
     old = target.ffmpeg_version < (5, 1)
+    rate = target.rate
     time_base = times.time_base if times else None
     clock = [("vsync", "passthrough")] if old else [("fps_mode:v:0", "passthrough")]
     # The input's own clock: left alone, ffmpeg takes that of a rate it knows near this one, 120 for 120000/1001.
@@ -170,12 +169,13 @@ def _last_duration(target: Target, times: OwnTimes) -> list[tuple[str, str]]:
     return [("bsf:v:0", f"setts=pts=PTS:dts=DTS:duration={lasts}")]
 
 
-def _even_duration(target: Target, rate: Fraction) -> list[tuple[str, str]]:
+def _even_duration(target: Target) -> list[tuple[str, str]]:
     """Frames from NUT at a constant rate each last equally long, and are decoded in even steps; see ``_last_duration``.
 
     NUT leaves it to ffmpeg when a frame is decoded, which counts the first of them at a rate it knows near this one; of
     very high rates it knows none.
     """
+    rate = target.rate
     lasts = f"{float(1 / rate)!r}/TB"
     if target.ffmpeg_version < (6, 1):
         # The oldest do not know the filter, and see for themselves how long such frames last.
@@ -191,13 +191,13 @@ _PALETTE_MEMORY = 256 * 2**20
 """Bytes ffmpeg may hold while it looks at a whole clip for one palette."""
 
 
-def _palette(target: Target, frames: int | None) -> str:
+def _palette(target: Target, frames: int) -> str:
     """The filter that chooses a GIF's colours, '' of others: one palette for the whole of a short clip; one for each
     frame where holding the clip would cost too much."""
     if target.encoder != "gif":
         return ""
     transparent = int(target.feed.alpha)
-    if frames is not None and frames * target.width * target.height * 4 <= _PALETTE_MEMORY:
+    if frames * target.width * target.height * 4 <= _PALETTE_MEMORY:
         # A frame's colours are counted when the next one differs: one behind the last has the last one's counted too.
         seen, made, used = "tpad=stop=1:color=magenta,", "stats_mode=diff", "dither=sierra2_4a:diff_mode=rectangle"
     else:

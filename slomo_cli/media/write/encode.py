@@ -23,13 +23,10 @@ from slomo_cli.media.nut import Pipe
 from slomo_cli.media.plan.target import Target
 from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write.feed import EncodedNut, RawNut, Shaper
-from slomo_cli.media.write.place import Place, left_over, refuse_existing, undisturbed
-from slomo_cli.values import Frame
+from slomo_cli.media.write.place import Place, undisturbed
 
 if TYPE_CHECKING:
     from slomo_cli.values import Plane
-
-__all__ = ["Encoder", "left_over", "refuse_existing"]
 
 _TAIL_BYTES = 64 * 1024
 """How much of ffmpeg's messages is kept: the end, where the reason is."""
@@ -38,7 +35,7 @@ _TAIL_BYTES = 64 * 1024
 class Encoder:
     """An ffmpeg process being fed frames; a context manager that leaves either the whole target or nothing.
 
-    args: the command from ``build_encode_args``. expected_frames: how many must be written, None when unknown.
+    args: the command from ``build_encode_args``. expected_frames: how many must be written.
     time_base: given when frames carry stamps of their own (the command then reads NUT). feeds: sound that the command
     names and ffmpeg inherits. encoded: frames come encoded, by ``append`` (the command copies them from NUT).
 
@@ -50,7 +47,7 @@ class Encoder:
         self,
         args: Sequence[str],
         target: Target,
-        expected_frames: int | None,
+        expected_frames: int,
         *,
         time_base: Fraction | None = None,
         feeds: Sequence[Feed] = (),
@@ -95,21 +92,21 @@ class Encoder:
 
     # ------------------------------------------------------------------------------------------------------ frames
 
-    def write(self, data: Frame | Sequence[Plane], seconds: Fraction | None = None) -> None:
-        """One frame: a Frame, or its planes in the layout's order.
+    def write(self, planes: Sequence[Plane], seconds: Fraction | None = None) -> None:
+        """One frame, by its planes in the layout's order.
 
         seconds: the frame's time on the output clock; needed when the encoder was given a ``time_base``, else ignored.
         """
         if self._aborted:
             raise EncoderError("the encoder was stopped before the last frame")
-        planes = self._shaper.planes(data)
+        shaped = self._shaper.planes(planes)
         try:
             if isinstance(self._nut, RawNut):
                 if seconds is None:
                     raise ValueError("frames with stamps of their own need their time")
-                self._nut.write(b"".join(plane.tobytes() for plane in planes), seconds)
+                self._nut.write(b"".join(plane.tobytes() for plane in shaped), seconds)
             else:
-                for plane in planes:
+                for plane in shaped:
                     self._pipe.write(plane.data)
         except OSError as error:
             raise self._broken(error) from None
@@ -139,7 +136,7 @@ class Encoder:
         self._done = True
 
     def _finish(self, sealed: Callable[[Path], None]) -> None:
-        if self.expected_frames is not None and self.frames_written != self.expected_frames:
+        if self.frames_written != self.expected_frames:
             raise EncoderError(f"expected {self.expected_frames} frames, got {self.frames_written}: nothing is kept")
         try:
             if self._nut is not None:

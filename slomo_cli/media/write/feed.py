@@ -18,7 +18,6 @@ from slomo_cli.media.clocks import MOST_REORDERED
 from slomo_cli.media.ffmpeg import literal
 from slomo_cli.media.nut import Nut, Pipe
 from slomo_cli.media.plan.target import Target
-from slomo_cli.values import Frame
 
 if TYPE_CHECKING:
     from slomo_cli.values import Plane
@@ -31,11 +30,10 @@ class Shaper:
         self._target = target
         self._neutral: tuple[Plane, ...] | None = None
 
-    def planes(self, data: Frame | Sequence[Plane]) -> tuple[Plane, ...]:
+    def planes(self, planes: Sequence[Plane]) -> tuple[Plane, ...]:
         """The planes of the feed: padded to its size, gray with neutral chroma beside it where the feed wants it."""
         feed, (columns, rows) = self._target.feed, self._target.pad
         width, height = self._target.width - columns, self._target.height - rows
-        planes = data.planes if isinstance(data, Frame) else data
         shapes = feed.plane_shapes(width, height)
         found = tuple(plane.shape for plane in planes)
         if found != shapes and not (feed.family == "yuv" and found == shapes[:1]):

@@ -24,14 +24,14 @@ from slomo_cli.errors import EncoderError, UsageError, printable
 from slomo_cli.media.clocks import ratio_text
 from slomo_cli.media.plan.target import Target
 from slomo_cli.media.plan.wishes import filters_alike, is_filter, is_for_encoder, is_for_file
-from slomo_cli.media.read.sequence import CONTAINER as PICTURES
+from slomo_cli.media.read.sequence import PICTURES
 from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write.args import COPY
 from slomo_cli.media.write.encode import Encoder
 from slomo_cli.media.write.feed import opened
 from slomo_cli.media.write.place import busy, locked, unwritable
 from slomo_cli.timeline import Plan
-from slomo_cli.values import Frame, VideoInfo
+from slomo_cli.values import VideoInfo
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -233,13 +233,13 @@ class Parts:
         """Frames in finished parts."""
         return min(self._total, self._done * PART_FRAMES)
 
-    def write(self, data: Frame | Sequence[Plane], seconds: Fraction | None = None) -> None:
+    def write(self, planes: Sequence[Plane], seconds: Fraction | None = None) -> None:
         """The next frame, as for an Encoder."""
         if self._part is None:
             count = self._frames_of(self._done)
             target = part_target(self._target, self._done)
             self._part = Encoder(self._encode(target, count), target, count)
-        self._part.write(data)
+        self._part.write(planes)
         self.frames_written += 1
         if self._part.frames_written == self._part.expected_frames:
             self._part.finish()

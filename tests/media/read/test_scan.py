@@ -20,7 +20,7 @@ from slomo_cli.errors import InputError
 from slomo_cli.media.read.decode import Decoder
 from slomo_cli.media.read.edits import OddEdits, odd_edits
 from slomo_cli.media.read.probe import probe
-from slomo_cli.media.read.scan import Timing, _shortfall, scan
+from slomo_cli.media.read.scan import Scanned, _shortfall, scan
 from slomo_cli.media.read.source import PictureTrack
 from slomo_cli.media.read.strays import mended
 from slomo_cli.media.read.walk import Walk
@@ -30,7 +30,7 @@ Clip = Callable[[str], Path]
 NTSC, FILM = F(30000, 1001), F(24000, 1001)
 
 
-def timed(path: Path) -> Timing:
+def timed(path: Path) -> Scanned:
     return scan(probe(path))
 
 

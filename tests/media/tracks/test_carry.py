@@ -30,7 +30,9 @@ from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.source import disposition_of
 from slomo_cli.media.tracks import innerclock, soundfeed, soundtracks, stretch, subtitles
 from slomo_cli.media.tracks import sound as sound_room
-from slomo_cli.media.tracks.carry import Carry, is_time_changed, plan_carry
+from slomo_cli.media.tracks.carried import Carry
+from slomo_cli.media.tracks.carry import plan_carry
+from slomo_cli.media.tracks.draft import is_time_changed
 from slomo_cli.media.write.args import build_encode_args
 from slomo_cli.media.write.encode import Encoder
 from slomo_cli.timeline import Plan, make_plan
@@ -54,9 +56,9 @@ def convert(source: Path, output: Path, time: TimeSettings | None = None, **wish
     scanned = scan(info)
     plan = make_plan(scanned.timing, time or TimeSettings(), scanned.stamps)
     chosen = EncodeSettings(**{"overwrite": True, "preset": "ultrafast", **wishes})
-    target = choose_target(output, info, info.layout, chosen, tools(), plan.rate, frames=plan.frames)
+    target = choose_target(output, info, chosen, tools(), plan.rate, frames=plan.frames)
     carry = plan_carry(info, scanned.timing, plan, target, chosen, tools())
-    args = build_encode_args(target, plan.rate, carry, tools().path, frames=plan.frames)
+    args = build_encode_args(target, carry, tools().path, frames=plan.frames)
     kind = np.uint8 if info.layout.bits == 8 else np.uint16
     picture = [np.full(shape, 128, kind) for shape in info.layout.plane_shapes(info.width, info.height)]
     with carry, Encoder(args, target, plan.frames, feeds=carry.feeds) as encoder:
@@ -1309,7 +1311,7 @@ class TestPlanning:
         carry = self.plan(time=TimeSettings(factor=Fraction(2)), streams=(self.AUDIO, subtitle))
         assert carry.folder is not None
         assert not carry.folder.exists()
-        assert len(carry.jobs) == 1
+        assert len(carry.writers) == 1
 
     def test_offsets_are_told_to_ffmpeg(self):
         late = replace(TWO_SECONDS, first_seconds=Fraction(1, 2))
@@ -1596,7 +1598,7 @@ def test_a_failing_job_leaves_no_folder(tmp_path):
     def fail() -> None:
         raise OSError(28, "No space left on device")
 
-    carry = Carry(folder=tmp_path / "work", jobs=(fail,))
+    carry = Carry(folder=tmp_path / "work", writers=(fail,))
     with pytest.raises(Exception, match="No space left"), carry:
         pass
     assert not (tmp_path / "work").exists()

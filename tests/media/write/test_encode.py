@@ -31,7 +31,7 @@ from slomo_cli.media.tracks.soundfeed import Feed
 from slomo_cli.media.write import place
 from slomo_cli.media.write.args import OwnTimes, build_encode_args
 from slomo_cli.media.write.encode import Encoder
-from slomo_cli.values import ColorInfo, EncodeSettings, Frame, HdrInfo
+from slomo_cli.values import ColorInfo, EncodeSettings, HdrInfo
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell or signals")
 
@@ -593,19 +593,6 @@ class TestOwnStamps:
 
 
 class TestWaysIn:
-    def test_frames_and_planes_are_the_same(self, tmp_path):
-        layout = layout_of("yuv420p10le")
-        planes = frames_of("yuv420p10le", 65, 49, 1)[0]
-        frame = Frame(planes, layout, BT709, Fraction(0))
-        target = target_for(tmp_path / "a.mkv", video_info("yuv420p10le", 65, 49), tools(), codec="hevc",
-                            encoder_args=("-x265-params", "lossless=1"))  # fmt: skip
-        with Encoder(build_encode_args(target, NTSC, None, tools().path), target, 2) as encoder:
-            encoder.write(frame)
-            encoder.write(planes)
-            encoder.finish()
-        decoded, _ = read_back(tmp_path / "a.mkv")
-        assert len({picture.to_ndarray(format="yuv420p10le").tobytes() for picture in decoded}) == 1
-
     def test_planes_that_are_views_are_written_as_they_look(self, tmp_path):
         wide = frames_of("gray", 128, 48, 3)
         narrow = [(planes[0][:, ::2],) for planes in wide]
@@ -619,6 +606,12 @@ class TestWaysIn:
         assert only_files(tmp_path) == []
 
 
+def write_all(encoder: Encoder, frames: list[tuple]) -> None:
+    for frame in frames:
+        encoder.write(frame)
+    encoder.finish()
+
+
 def fake_ffmpeg(folder: Path, script: str) -> str:
     """A program that stands in for ffmpeg; its arguments end with the output, as ffmpeg's do."""
     path = folder / "fake-ffmpeg"
@@ -630,9 +623,9 @@ def fake_ffmpeg(folder: Path, script: str) -> str:
 class TestTruth:
     """Nothing appears until it is whole; when something fails, nothing does."""
 
-    def start(self, folder: Path, program: str | None = None, expected: int | None = 5, name="a.mp4", **settings):
+    def start(self, folder: Path, program: str | None = None, expected: int = 5, name="a.mp4", **settings):
         target = target_for(folder / name, video_info(), tools(), **settings)
-        return Encoder(build_encode_args(target, NTSC, None, program or tools().path), target, expected)
+        return Encoder(build_encode_args(target, None, program or tools().path, frames=expected), target, expected)
 
     @pytest.fixture
     def folder(self, tmp_path):
@@ -652,9 +645,7 @@ class TestTruth:
     @pytest.mark.parametrize("count", [0, 4, 6])
     def test_a_wrong_number_of_frames(self, folder, count):
         with pytest.raises(EncoderError, match=f"expected 5 frames, got {count}"), self.start(folder) as encoder:
-            for frame in frames_of("yuv420p", count=count):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p", count=count))
         assert only_files(folder) == []
 
     def test_an_exception_leaves_nothing(self, folder):
@@ -674,16 +665,12 @@ class TestTruth:
             pytest.raises(EncoderError, match="Unrecognized option 'nonsense'"),
             self.start(folder, encoder_args=("-nonsense", "1")) as encoder,
         ):
-            for frame in frames_of("yuv420p") * 50:
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p") * 50)
         assert only_files(folder) == []
 
     def test_an_option_of_the_encoder_that_is_wrong(self, folder):
         with pytest.raises(EncoderError) as caught, self.start(folder, encoder_args=("-profile:v", "never")) as encoder:
-            for frame in frames_of("yuv420p"):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p"))
         assert "never" in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -709,9 +696,7 @@ class TestTruth:
     def test_a_program_that_lies_or_dies(self, folder, tmp_path, script, words):
         program = fake_ffmpeg(tmp_path, script)
         with pytest.raises(EncoderError, match=words), self.start(folder, program, 20) as encoder:
-            for frame in frames_of("yuv420p", count=20):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p", count=20))
         assert only_files(folder) == []
 
     @posix
@@ -725,9 +710,7 @@ class TestTruth:
             pytest.raises(EncoderError, match="wrote 5 frames but the file holds 4"),
             self.start(folder, program) as encoder,
         ):
-            for frame in frames_of("yuv420p"):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p"))
         assert only_files(folder) == []
 
     @posix
@@ -736,9 +719,7 @@ class TestTruth:
         flood = f"i=0; while [ $i -lt 3000 ]; do {line}; i=$((i+1)); done"
         program = fake_ffmpeg(tmp_path, f"{flood}; echo 'the last word' >&2; cat >/dev/null; exit 1")
         with pytest.raises(EncoderError, match="the last word"), self.start(folder, program) as encoder:
-            for frame in frames_of("yuv420p"):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p"))
         assert len(encoder._tail) <= 64 * 1024
 
     def test_no_such_program(self, folder):
@@ -806,9 +787,7 @@ class TestTruth:
         with self.start(folder) as first:
             with pytest.raises(EncoderError, match="another slomo is writing"):
                 self.start(folder)
-            for frame in frames_of("yuv420p"):
-                first.write(frame)
-            first.finish()
+            write_all(first, frames_of("yuv420p"))
         assert only_files(folder) == ["a.mp4"]
 
     @posix
@@ -911,7 +890,7 @@ class TestTruth:
         target = target_for(folder / "a.mp4", video_info(), tools())
         feed = Sound("pipe:sound0", "audio track 1")
         with pytest.raises(RuntimeError, match="thread"):
-            Encoder(build_encode_args(target, NTSC, None, tools().path), target, 5, feeds=[feed])
+            Encoder(build_encode_args(target, None, tools().path, frames=5), target, 5, feeds=[feed])
         feed.stop()
         assert made[0].poll() == -signal.SIGKILL
         assert only_files(folder) == []
@@ -1010,7 +989,7 @@ class TestTruth:
         for call in ("replace", "unlink"):
             monkeypatch.setattr(os, call, of_closed_files(getattr(os, call)))
         target = target_for(folder / name, video_info(), tools(), overwrite=overwrite)
-        args = build_encode_args(target, NTSC, None, tools().path)
+        args = build_encode_args(target, None, tools().path, frames=2)
         for finished in (False, True):
             with Encoder(args, target, 2) as encoder:
                 for frame in frames_of("yuv420p", count=2):
@@ -1027,7 +1006,7 @@ class TestStopping:
         program = fake_ffmpeg(tmp_path, "sleep 60") if os.name != "nt" else tools().path
         (tmp_path / "out").mkdir()
         target = target_for(tmp_path / "out" / "a.mkv", video_info("yuv420p", 640, 480), tools())
-        encoder = Encoder(build_encode_args(target, NTSC, None, program), target, None)
+        encoder = Encoder(build_encode_args(target, None, program, frames=1), target, 1)
         failed: list[BaseException] = []
         (planes,) = frames_of("yuv420p", 640, 480, 1)
 
@@ -1054,7 +1033,7 @@ class TestStopping:
         program = fake_ffmpeg(tmp_path, "cat >/dev/null; exec sleep 60") if os.name != "nt" else tools().path
         (tmp_path / "out").mkdir()
         target = target_for(tmp_path / "out" / "a.mkv", video_info(), tools())
-        encoder = Encoder(build_encode_args(target, NTSC, None, program), target, 1)
+        encoder = Encoder(build_encode_args(target, None, program, frames=1), target, 1)
         encoder.write(frames_of("yuv420p")[0])
         timer = threading.Timer(0.3, encoder.abort)
         timer.start()
@@ -1066,7 +1045,7 @@ class TestStopping:
 
     def test_abort_after_finish_keeps_the_file(self, tmp_path):
         target = target_for(tmp_path / "a.mp4", video_info(), tools())
-        encoder = Encoder(build_encode_args(target, NTSC, None, tools().path), target, 1)
+        encoder = Encoder(build_encode_args(target, None, tools().path, frames=1), target, 1)
         encoder.write(frames_of("yuv420p")[0])
         encoder.finish()
         encoder.abort()
@@ -1082,7 +1061,7 @@ class TestStopping:
         target = target_for(tmp_path / "o.mkv", video_info(), tools())
         base = Fraction(1, 25)
         times = OwnTimes(base, last=Fraction(0), end=Fraction(1))
-        args = build_encode_args(target, NTSC, None, tools().path, times=times)
+        args = build_encode_args(target, None, tools().path, frames=1, times=times)
         with pytest.raises(KeyboardInterrupt):
             Encoder(args, target, 1, time_base=base)
         assert only_files(tmp_path) == []
@@ -1092,24 +1071,20 @@ class TestStopping:
     def test_interrupts_of_the_terminal_do_not_reach_ffmpeg(self, tmp_path):
         """Ctrl-C goes to the whole foreground group; slomo alone decides what becomes of the encoder."""
         target = target_for(tmp_path / "a.mp4", video_info(), tools())
-        with Encoder(build_encode_args(target, NTSC, None, tools().path), target, 5) as encoder:
+        with Encoder(build_encode_args(target, None, tools().path, frames=5), target, 5) as encoder:
             assert os.getpgid(encoder._process.pid) != os.getpgid(0)
-            for frame in frames_of("yuv420p"):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p"))
 
     @posix
     def test_ffmpeg_killed_from_outside(self, tmp_path):
         target = target_for(tmp_path / "a.mp4", video_info(), tools())
         with (
             pytest.raises(EncoderError, match="killed by signal 9"),
-            Encoder(build_encode_args(target, NTSC, None, tools().path), target, None) as encoder,
+            Encoder(build_encode_args(target, None, tools().path, frames=51), target, 51) as encoder,
         ):
             encoder.write(frames_of("yuv420p")[0])
             os.kill(encoder._process.pid, signal.SIGKILL)
-            for frame in frames_of("yuv420p", count=50):
-                encoder.write(frame)
-            encoder.finish()
+            write_all(encoder, frames_of("yuv420p", count=50))
         assert only_files(tmp_path) == []
 
 
