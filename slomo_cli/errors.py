@@ -70,9 +70,12 @@ def printable(name: object) -> str:
 
 
 def lack(error: BaseException) -> DeviceError | None:
-    """What the machine lacks by an error of Python's own: memory, or threads. None where it says anything else."""
+    """What the machine lacks by an error of Python's own, or torch's: memory, or threads. None where it says anything
+    else."""
     said = str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in said):
+    unmapped = isinstance(error, ImportError) and "failed to map segment" in said
+    unallocated = isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in said
+    if isinstance(error, MemoryError) or unmapped or unallocated:
         return DeviceError("out of memory")
     if isinstance(error, RuntimeError) and said == "can't start new thread":
         return no_threads()

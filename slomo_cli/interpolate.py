@@ -152,8 +152,9 @@ class Interpolator:
         except RuntimeError as error:
             if not ran_out_of_memory(error):
                 raise
+            instead = "" if self.device.type == "cpu" else ", or use --device cpu"
             raise DeviceError(
-                f"{self.device} has too little free memory for the network: end what else uses it, or use --device cpu"
+                f"{self.device} has too little free memory for the network: end what else uses it{instead}"
             ) from error
         self.weights_name, self.preset, self.sha256 = loaded.name, loaded.preset, loaded.sha256
         self._net = self._compiled(loaded.model) if compile else runner(loaded.model, self.device, self.dtype)

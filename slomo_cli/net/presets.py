@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from slomo_cli.devices import ran_out_of_memory
 from slomo_cli.net.fast import Fast
 from slomo_cli.net.superslomo import SuperSloMo
 from slomo_cli.text import first_line
@@ -50,7 +51,7 @@ def build(
 
     ``stored``: what lies in the file that ``config`` comes from, which may name a network beyond all memory.
     Raises ``ValueError`` for a preset or a keyword that does not exist, or a value that makes no network, or one of
-    far more numbers.
+    far more numbers; ``RuntimeError`` where memory runs out for one that fits ``stored``.
     """
     if preset not in PRESETS:
         raise ValueError(f"there is no network {preset!r}; there are {', '.join(PRESETS)}")
@@ -64,6 +65,8 @@ def build(
         with _Counting(most):
             return kind(**settings)
     except (TypeError, IndexError, RuntimeError) as error:
+        if stored is not None and isinstance(error, RuntimeError) and ran_out_of_memory(error):
+            raise  # the network is no larger than its file
         raise ValueError(f"network {preset!r} cannot be built: {first_line(error)} (with {settings})") from error
 
 
