@@ -15,6 +15,8 @@ and what to do, in one line. Any other exception is a bug and keeps its tracebac
 
 from __future__ import annotations
 
+import errno
+
 
 class SlomoError(Exception):
     """The work failed; the message is one line written for the person at the prompt."""
@@ -82,7 +84,12 @@ def lack(error: BaseException) -> DeviceError | None:
     return None
 
 
-def no_threads() -> DeviceError:
+def no_threads(what: str = "threads") -> DeviceError:
     """Where limits, as containers and shared machines have them, leave too few."""
     limits = "raise the limits on processes and memory (ulimit -u, ulimit -v)"
-    return DeviceError(f"no more threads can be begun: {limits}, or use fewer --threads")
+    return DeviceError(f"no more {what} can be begun: {limits}, or use fewer --threads")
+
+
+def unstarted(error: OSError) -> DeviceError | None:
+    """Why the system begins no other program: as threads, too many processes. None where the program is at fault."""
+    return no_threads("processes") if error.errno in (errno.EAGAIN, errno.ENOMEM) else None
