@@ -157,6 +157,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if not events and sys.stderr.isatty():
             with suppress(OSError):  # the terminal may be closed
                 click.echo(err=True)  # its ^C, or the question, keeps its line
+        # Where the signal came amid an `exec`, by which dataclasses are made, `python -m` would end by SIGINT.
+        exec("")
     except OSError as error:
         if error.errno not in _FULL:
             raise
