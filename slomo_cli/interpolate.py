@@ -350,7 +350,7 @@ class Interpolator:
         return _Prepared(SourcePlanes.of(planes, frame.layout), self._net.look(proxy))
 
     def _on_device(self, times: Sequence[float]) -> Tensor:
-        return on_device(torch.tensor(times, dtype=torch.float32), self.device)
+        return on_device(torch.tensor(times, dtype=torch.float32, device="cpu"), self.device)
 
     def _at(self, way: _Way, t: Tensor) -> Motion:
         motion = self._net.at(way.state, t)
