@@ -15,6 +15,8 @@ and what to do, in one line. Any other exception is a bug and keeps its tracebac
 
 from __future__ import annotations
 
+import errno
+
 
 class SlomoError(Exception):
     """The work failed; the message is one line written for the person at the prompt."""
@@ -70,16 +72,24 @@ def printable(name: object) -> str:
 
 
 def lack(error: BaseException) -> DeviceError | None:
-    """What the machine lacks by an error of Python's own: memory, or threads. None where it says anything else."""
+    """What the machine lacks by an error of Python's own, or torch's: memory, or threads. None where it says anything
+    else."""
     said = str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in said):
+    unmapped = isinstance(error, ImportError) and "failed to map segment" in said
+    unallocated = isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in said
+    if isinstance(error, MemoryError) or unmapped or unallocated:
         return DeviceError("out of memory")
     if isinstance(error, RuntimeError) and said == "can't start new thread":
         return no_threads()
     return None
 
 
-def no_threads() -> DeviceError:
+def no_threads(what: str = "threads") -> DeviceError:
     """Where limits, as containers and shared machines have them, leave too few."""
     limits = "raise the limits on processes and memory (ulimit -u, ulimit -v)"
-    return DeviceError(f"no more threads can be begun: {limits}, or use fewer --threads")
+    return DeviceError(f"no more {what} can be begun: {limits}, or use fewer --threads")
+
+
+def unstarted(error: OSError) -> DeviceError | None:
+    """Why the system begins no other program: as threads, too many processes. None where the program is at fault."""
+    return no_threads("processes") if error.errno in (errno.EAGAIN, errno.ENOMEM) else None

@@ -152,8 +152,9 @@ class Interpolator:
         except RuntimeError as error:
             if not ran_out_of_memory(error):
                 raise
+            instead = "" if self.device.type == "cpu" else ", or use --device cpu"
             raise DeviceError(
-                f"{self.device} has too little free memory for the network: end what else uses it, or use --device cpu"
+                f"{self.device} has too little free memory for the network: end what else uses it{instead}"
             ) from error
         self.weights_name, self.preset, self.sha256 = loaded.name, loaded.preset, loaded.sha256
         self._net = self._compiled(loaded.model) if compile else runner(loaded.model, self.device, self.dtype)
@@ -349,7 +350,7 @@ class Interpolator:
         return _Prepared(SourcePlanes.of(planes, frame.layout), self._net.look(proxy))
 
     def _on_device(self, times: Sequence[float]) -> Tensor:
-        return on_device(torch.tensor(times, dtype=torch.float32), self.device)
+        return on_device(torch.tensor(times, dtype=torch.float32, device="cpu"), self.device)
 
     def _at(self, way: _Way, t: Tensor) -> Motion:
         motion = self._net.at(way.state, t)

@@ -225,6 +225,27 @@ def test_bfloat16_stays_close(weights: str) -> None:
     assert np.abs(made[0] - made[1]).mean() < 1.5
 
 
+@pytest.mark.parametrize("layout", [YUV420, GBRAP_16], ids=lambda x: x.name)
+@pytest.mark.parametrize("default", [torch.float64, torch.float16, torch.device("meta")], ids=str)
+def test_the_defaults_of_a_program_around_it_change_nothing(weights: str, default: Any, layout: PixelLayout) -> None:
+    """As ``torch.set_default_dtype`` and ``torch.set_default_device`` set them."""
+    first, second = frame(1, layout), frame(2, layout)
+
+    def made() -> list[Any]:
+        with Interpolator(weights, device="cpu", dtype="float32") as net:
+            return [plane for planes in net.frames(first, second, [0.3, 0.5]) for plane in planes]
+
+    wanted = made()
+    is_device = isinstance(default, torch.device)
+    (torch.set_default_device if is_device else torch.set_default_dtype)(default)
+    try:
+        found = made()
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
 def test_motion_is_at_the_size_of_the_pictures(net: Interpolator) -> None:
     """Flow and visibility maps for looking at."""
     maps = net.motion(image(1), image(2), [0.25, 0.5])
@@ -280,7 +301,7 @@ def test_a_device_that_is_full_before_anything_is_on_it_says_so(weights: str, mo
         raise RuntimeError(said)
 
     monkeypatch.setattr("slomo_cli.interpolate.load", none)
-    with pytest.raises(DeviceError, match="cpu has too little free memory for the network"):
+    with pytest.raises(DeviceError, match=r"cpu has too little free memory for the network: end what else uses it$"):
         Interpolator(weights, device="cpu")
     said = "a bug"
     with pytest.raises(RuntimeError, match="a bug"):

@@ -8,7 +8,10 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from itertools import pairwise
 from types import FrameType
 from typing import Any, NoReturn
@@ -100,6 +103,7 @@ class Signals:
         self.received: int | None = None
         """Number of the signal that came, None while there was none."""
         self._at = 0.0
+        self._held = False
 
     def install(self) -> None:
         """Take the three signals, except those the caller has told us to ignore (nohup, background jobs)."""
@@ -108,17 +112,55 @@ class Signals:
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._stop)
 
+    def after(self, work: Callable[[], None]) -> None:
+        """Do the work to its end before the first signal is heeded."""
+        before = self.received
+        self._held = True
+        try:
+            work()
+        finally:
+            self._held = False
+        if self.received != before:
+            raise KeyboardInterrupt
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and time.monotonic() < self._at + GRACE_SECONDS:
             return
         first, self.received, self._at = self.received is None, number, time.monotonic()
         if first:
+            if self._held:
+                return
             raise KeyboardInterrupt
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             taken = getattr(signal, name, None)
             if taken is not None and signal.getsignal(taken) == self._stop:
                 signal.signal(taken, signal.SIG_DFL)
         signal.raise_signal(number)
+
+
+class _WholeTorch:
+    """Finds torch for ``import`` so that it is imported to its end before a signal is heeded.
+
+    In the midst of that its C++ takes the exception for one of its own, and aborts.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        self._asking = False
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """As ``importlib.abc.MetaPathFinder`` has it."""
+        if name != "torch" or self._asking:
+            return None
+        self._asking = True
+        try:
+            spec = find_spec(name)  # as the others find it
+        finally:
+            self._asking = False
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: self._signals.after(lambda: load(module))  # type: ignore[method-assign]
+        return spec
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -130,6 +172,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     escape_foreign_letters()
     signals = Signals()
     signals.install()
+    if "torch" not in sys.modules:
+        sys.meta_path.insert(0, _WholeTorch(signals))
     wait_quietly()
     if not sys.warnoptions:
         # Libraries warn in Python's own way about things no user can change; -W brings the warnings back.
@@ -157,6 +201,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if not events and sys.stderr.isatty():
             with suppress(OSError):  # the terminal may be closed
                 click.echo(err=True)  # its ^C, or the question, keeps its line
+        # Where the signal came amid an `exec`, by which dataclasses are made, `python -m` would end by SIGINT.
+        exec("")
     except OSError as error:
         if error.errno not in _FULL:
             raise

@@ -14,7 +14,7 @@ import subprocess
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from slomo_cli.errors import EncoderError, printable
+from slomo_cli.errors import EncoderError, printable, unstarted
 
 ENVIRONMENT_NAME = "SLOMO_FFMPEG"
 ANSWER_SECONDS = 30.0
@@ -115,13 +115,9 @@ def _bundled() -> str | None:
         import imageio_ffmpeg
     except ImportError:
         return None
-    try:
-        path = str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError:
-        return None
-    # Without a binary of its own imageio-ffmpeg looks further (conda, PATH); what it finds there is not bundled.
-    package = Path(imageio_ffmpeg.__file__).resolve().parent
-    return path if Path(path).resolve().is_relative_to(package) else None
+    # Its own search heeds a variable of others (IMAGEIO_FFMPEG_EXE) first, and does not say why the binary fails.
+    found = sorted((Path(imageio_ffmpeg.__file__).parent / "binaries").glob("ffmpeg-*"))
+    return str(found[-1]) if found else None
 
 
 @lru_cache(maxsize=16)
@@ -148,7 +144,8 @@ def _ask(path: str, *arguments: str) -> str:
     except subprocess.TimeoutExpired:
         raise EncoderError(f"{printable(path)} did not answer within {ANSWER_SECONDS:.0f} s; {_WHAT_TO_DO}") from None
     except OSError as error:
-        raise EncoderError(f"{printable(path)} cannot be run ({error.strerror}); {_WHAT_TO_DO}") from None
+        failed = EncoderError(f"{printable(path)} cannot be run ({error.strerror}); {_WHAT_TO_DO}")
+        raise unstarted(error) or failed from None
     if done.returncode != 0:
         words = last_words(done.stderr) or f"exit code {done.returncode}"
         raise EncoderError(f"{printable(path)} does not work ({words}); {_WHAT_TO_DO}")

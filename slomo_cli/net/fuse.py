@@ -122,7 +122,7 @@ class SourcePlanes:
             first = planes[group.planes[0]]
             count = len(group.planes)
             channels = 3 * count if group.detailed else count
-            samples = torch.empty(1, channels, *first.shape, device=first.device)
+            samples = torch.empty(1, channels, *first.shape, dtype=torch.float32, device=first.device)
             for channel, plane in enumerate(group.planes):
                 samples[0, channel].copy_(planes[plane])
             samples[:, :count] += 0.5
@@ -267,7 +267,7 @@ def _detail_shares(field: Tensor, height: int, width: int) -> Tensor:
     for axis, size in ((0, width), (1, height)):
         place = between[:, axis::2]
         # A number before a tensor times another: in one pass.
-        torch.add(torch.tensor(size / 2 - 0.5), field[:, axis:4:2], alpha=size / 2, out=place)
+        torch.add(torch.tensor(size / 2 - 0.5, dtype=torch.float32), field[:, axis:4:2], alpha=size / 2, out=place)
         place.clamp_(0, size - 1).frac_()
     return between.addcmul_(between, between, value=-1).mul_(field[:, 5:6])
 

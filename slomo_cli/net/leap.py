@@ -257,7 +257,7 @@ def _step(group: _Pairs, cell: int, cells: _Box, pictures: tuple[Tensor, Tensor]
     down, right = (group.step.float().median(0).values.long() * cell).tolist()
     there = cells.moved(down, right)
     around = there.grown(_SEARCH, height, width)
-    member = torch.zeros(1, 1, cells.bottom - cells.top, cells.right - cells.left)
+    member = torch.zeros(1, 1, cells.bottom - cells.top, cells.right - cells.left, dtype=torch.float32)
     for y, x in (group.place * cell - group.place.new_tensor([cells.top, cells.left])).tolist():
         member[..., y : y + cell, x : x + cell] = 1.0
     # On the host: a GPU may round what it convolves to ten bits.
@@ -270,7 +270,7 @@ def _step(group: _Pairs, cell: int, cells: _Box, pictures: tuple[Tensor, Tensor]
     y, x = divmod(int(error.argmin()), error.shape[1])
     step = [right + x - (there.left - around.left) + _lowest(error[y], x)]
     step += [down + y - (there.top - around.top) + _lowest(error[:, x], y)]
-    return torch.tensor(step, device=i0.device)
+    return torch.tensor(step, dtype=torch.float32, device=i0.device)
 
 
 def _lowest(error: Tensor, k: int) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from slomo_cli.devices import ran_out_of_memory
 from slomo_cli.net.fast import Fast
 from slomo_cli.net.superslomo import SuperSloMo
 from slomo_cli.text import first_line
@@ -46,11 +47,11 @@ _SPARE = 10_000_000
 def build(
     preset: str, config: Mapping[str, Any] | None = None, *, stored: Mapping[str, Tensor] | None = None
 ) -> Network:
-    """A new, untrained network: the preset's, with any keyword of its class changed by ``config``.
+    """A new, untrained network in float32, on the CPU: the preset's, with any keyword of its class as in ``config``.
 
     ``stored``: what lies in the file that ``config`` comes from, which may name a network beyond all memory.
     Raises ``ValueError`` for a preset or a keyword that does not exist, or a value that makes no network, or one of
-    far more numbers.
+    far more numbers; ``RuntimeError`` where memory runs out for one that fits ``stored``.
     """
     if preset not in PRESETS:
         raise ValueError(f"there is no network {preset!r}; there are {', '.join(PRESETS)}")
@@ -61,9 +62,11 @@ def build(
         raise ValueError(f"network {preset!r} has no setting {', '.join(sorted(unknown))}")
     most = inf if stored is None else sum(tensor.numel() for tensor in stored.values()) + _SPARE
     try:
-        with _Counting(most):
-            return kind(**settings)
+        with torch.device("cpu"), _Counting(most):  # whatever the defaults of a program around slomo are
+            return kind(**settings).float()
     except (TypeError, IndexError, RuntimeError) as error:
+        if stored is not None and isinstance(error, RuntimeError) and ran_out_of_memory(error):
+            raise  # the network is no larger than its file
         raise ValueError(f"network {preset!r} cannot be built: {first_line(error)} (with {settings})") from error
 
 

@@ -129,7 +129,7 @@ def _to_rgb(luma: Tensor, cb: Tensor, cr: Tensor, shares: tuple[float, float], h
     (ITU-R BT.709, item 3)."""
     red, blue = shares
     green = 1 - red - blue
-    rgb = torch.empty(1, 3, height, width, device=luma.device)
+    rgb = torch.empty(1, 3, height, width, dtype=luma.dtype, device=luma.device)
     h, w = luma.shape[1:]
     inner = rgb[..., :h, :w]
     torch.add(luma, cr, alpha=2 * (1 - red), out=inner[:, 0])

@@ -212,7 +212,12 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
 
     Read as bytes: of a Ctrl-C that comes meanwhile, its own ways of reading make a ValueError, as of a damaged file.
     """
-    return dict(parse(path.read_bytes()))
+    try:
+        return dict(parse(path.read_bytes()))
+    except BaseException as error:
+        if str(error) != "PyObject pointer is null":
+            raise
+        raise MemoryError from error  # what safetensors, written in Rust, panics with then: no Exception at all
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -522,6 +522,7 @@ def test_out_of_memory_is_5(fake: FakePipeline, slomo: Any) -> None:
     ("error", "said"),
     [
         (RuntimeError("can't start new thread"), "no more threads can be begun: raise the limits"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "out of memory"),
     ],
 )

@@ -84,6 +84,38 @@ def test_signals_clean_up_and_end_with_128_and_their_number(name: str, code: int
     assert err.splitlines() == ["slomo: stopped"]  # but on a terminal, where ^C keeps its line
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no signals between processes")
+def test_a_signal_amid_imports_ends_python_m_with_its_own_code(tmp_path: Path) -> None:
+    """Dataclasses are made by ``exec``, of which Python keeps in mind that it was interrupted."""
+    lines = ["from slomo_cli import text", "from slomo_cli.cli import main", "main._here_is_gone = lambda: exec(STOP)"]
+    stop = "STOP = 'import signal; signal.raise_signal(signal.SIGTERM)'"
+    (tmp_path / "stopped.py").write_text("\n".join([*lines, stop, "main.main()"]))
+    here = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-m", "stopped"], env=here, capture_output=True, text=True, timeout=20)
+
+    assert (done.returncode, done.stderr) == (143, "slomo: stopped\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no signals between processes")
+def test_torch_is_imported_to_its_end_before_a_signal_is_heeded(tmp_path: Path) -> None:
+    """In the midst of it, torch's C++ aborts of the exception."""
+    package = tmp_path / "torch"
+    package.mkdir()
+    lines = [
+        "import signal, time",
+        "signal.raise_signal(signal.SIGTERM)",
+        "time.sleep(0.2)",
+        "open('whole', 'w').close()",
+    ]
+    (package / "__init__.py").write_text("\n".join(lines))
+    torch_first = "import sys\nsys.path.insert(0, '.')\n"
+    run = start(torch_first + RUN, "weights", "verify", "fast")
+    _, err = run.communicate(timeout=20)
+
+    assert (run.returncode, err) == (143, "slomo: stopped\n")
+    assert Path("whole").exists()
+
+
 def test_a_signal_is_an_event_where_events_are_asked_for() -> None:
     run = start(SLOW + RUN, "convert", "in.mp4", "--progress", "json")
     wait_for("started")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from slomo_cli.errors import EncoderError
+from slomo_cli.errors import DeviceError, EncoderError
 from slomo_cli.media import ffmpeg
 from slomo_cli.media.ffmpeg import ENVIRONMENT_NAME, last_words, literal, tools, try_encoder
 
@@ -125,6 +127,29 @@ def test_a_bundled_binary_that_does_not_run_gives_way_to_the_path(
 
     ffmpeg._find.cache_clear()
     assert (found.path, found.source) == (on_path, "PATH")
+
+
+def test_the_bundled_binary_is_found_whatever_others_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """imageio-ffmpeg's own variable, which programs beside slomo need, names no ffmpeg for slomo."""
+    bundled = ffmpeg._bundled()
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "none"))
+
+    assert ffmpeg._bundled() == bundled
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOMEM])
+def test_too_many_processes_are_no_fault_of_ffmpeg(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where ``ulimit -u`` or a container allows few."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(ffmpeg.subprocess, "run", refuse)
+    ffmpeg._find.cache_clear()
+    ffmpeg._tools.cache_clear()
+
+    with pytest.raises(DeviceError, match="no more processes can be begun: raise the limits"):
+        tools()
 
 
 @posix

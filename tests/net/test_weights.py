@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from slomo_cli.errors import WeightsError
+from slomo_cli.errors import DeviceError, WeightsError, lack
 from slomo_cli.net import weights
 from slomo_cli.net.presets import Network, build
 
@@ -65,6 +65,27 @@ def test_an_interrupt_while_weights_are_read_is_no_damage(saved: Path, monkeypat
     monkeypatch.setattr(torch.UntypedStorage, "__getitem__", interrupted)
     with contextlib.suppress(KeyboardInterrupt):
         assert weights.load(saved).name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("full", "where"),
+    [
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory:"), "build"),
+        (type("PanicException", (BaseException,), {})("PyObject pointer is null"), "parse"),
+    ],
+)
+def test_memory_that_runs_out_is_no_fault_of_the_file(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, full: BaseException, where: str
+) -> None:
+    """As torch and safetensors tell it."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise full
+
+    monkeypatch.setattr(*((torch.nn.Conv2d, "__init__") if where == "build" else (weights, "parse")), fail)
+    with pytest.raises((RuntimeError, MemoryError)) as raised:
+        weights.load(saved)
+    assert isinstance(lack(raised.value), DeviceError)
 
 
 def test_what_is_saved_is_loaded(saved: Path) -> None:

@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from slomo_cli.errors import EncoderError, OutputClosed, printable
+from slomo_cli.errors import EncoderError, OutputClosed, printable, unstarted
 from slomo_cli.media.ffmpeg import last_words
 from slomo_cli.media.nut import Pipe
 from slomo_cli.media.plan.target import Target
@@ -221,7 +221,7 @@ class Encoder:
                 pipes[feed.word] = feed.open()
             undisturbed(lambda: self._begin(pipes, output))
         except OSError as error:
-            raise EncoderError(f"ffmpeg cannot be started: {error.strerror}") from None
+            raise unstarted(error) or EncoderError(f"ffmpeg cannot be started: {error.strerror}") from None
         finally:
             # From here on they are ffmpeg's alone: when it ends, whoever writes is told.
             for number in pipes.values():

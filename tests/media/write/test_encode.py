@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from out_helpers import BT709, NTSC, only_files, pictures, read_back, samples, stamps, target_for, video_info, write
 
-from slomo_cli.errors import EncoderError, SlomoError, UsageError
+from slomo_cli.errors import DeviceError, EncoderError, SlomoError, UsageError
 from slomo_cli.media.containers import BY_EXTENSION, Container
 from slomo_cli.media.ffmpeg import tools
 from slomo_cli.media.pixels import layout_of
@@ -724,6 +724,15 @@ class TestTruth:
 
     def test_no_such_program(self, folder):
         with pytest.raises(EncoderError, match="cannot be started"):
+            self.start(folder, "/nowhere/ffmpeg")
+        assert only_files(folder) == []
+
+    def test_too_many_processes_are_no_fault_of_ffmpeg(self, folder, monkeypatch):
+        def refuse(*_, **__):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+        monkeypatch.setattr(subprocess, "Popen", refuse)
+        with pytest.raises(DeviceError, match="no more processes can be begun"):
             self.start(folder, "/nowhere/ffmpeg")
         assert only_files(folder) == []
 
