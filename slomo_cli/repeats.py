@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slomo_cli.cadence import evened
 from slomo_cli.cuts import CutDetector, shrink
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class _Seen:
     """A frame that waits for what comes after it, or (without its picture) one that was passed on or dropped."""
 
     frame: Frame | None
+    number: int
+    """In the source."""
     seconds: Fraction
     change: float
     """From the frame before, as ``difference`` counts; infinite for the first frame."""
@@ -60,7 +63,8 @@ class _Seen:
 
 
 class DuplicateFilter:
-    """Drops frames that repeat the one before, so that motion is spread over the time between distinct frames.
+    """Drops frames that repeat the one before, so that motion is spread over the time between distinct frames: evenly,
+    where they come in a rhythm (see ``cadence``).
 
     Cartoons drawn on twos and threes, 24 frames per second carried at 30, slow programs in a fast screen capture: a
     repeat stands between changes much larger than its own, no more than LONGEST_RUN repeats follow each other, and
@@ -85,57 +89,62 @@ class DuplicateFilter:
         self._cuts = CutDetector(cut_threshold)
 
     def thin(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The frames that are no repeats, in order; up to LONGEST_RUN frames are read ahead and held."""
-        if not self.enabled:
-            yield from frames
-            return
+        """The frames that are no repeats, in order; up to LONGEST_RUN frames are read ahead and held, and a few more
+        where there are repeats."""
+        return evened(self._numbered(frames)) if self.enabled else iter(frames)
+
+    def _numbered(self, frames: Iterable[Frame]) -> Iterator[tuple[int | None, Frame]]:
+        """The frames that stay, each with its number in the source; None of a repeat."""
         past: deque[_Seen] = deque(maxlen=LONGEST_RUN)
         ahead: deque[_Seen] = deque()
         before: Floats | None = None
         last: Floats | None = None
-        for frame in frames:
+        for number, frame in enumerate(frames):
             small = shrink(frame, max(1, round(min(frame.planes[0].shape) / 180)), rows=3)
             change = inf if last is None else difference(last, small)
             if before is not None:
                 ahead[-1].moves = _adds_up(ahead[-1].change, change, difference(before, small))
             before, last = last, small
-            ahead.append(_Seen(frame, frame.pts_seconds, change))
+            ahead.append(_Seen(frame, number, frame.pts_seconds, change))
             if len(ahead) > LONGEST_RUN:
                 yield from self._pass(past, ahead)
         while ahead:
             yield from self._pass(past, ahead)
 
-    def _pass(self, past: deque[_Seen], ahead: deque[_Seen]) -> Iterator[Frame]:
+    def _pass(self, past: deque[_Seen], ahead: deque[_Seen]) -> Iterator[tuple[int | None, Frame]]:
         """Move the first of the waiting frames to the past: onwards, or dropped."""
         seen = ahead.popleft()
         assert seen.frame is not None
-        if self._repeats(past, seen, ahead):
-            self.count += self._counted is None or self._counted[0] <= seen.seconds < self._counted[1]
+        if not _repeats(past, seen, ahead):
+            yield seen.number, seen.frame
+        elif self._ends_its_shot(seen, ahead[0]):
+            yield None, seen.frame
         else:
-            yield seen.frame
+            self.count += self._counted is None or self._counted[0] <= seen.seconds < self._counted[1]
         seen.frame = None
         past.append(seen)
 
-    def _repeats(self, past: deque[_Seen], seen: _Seen, ahead: deque[_Seen]) -> bool:
-        if not ahead or not past or seen.change > _MOST_TOLERATED:
+    def _ends_its_shot(self, repeat: _Seen, following: _Seen) -> bool:
+        assert repeat.frame is not None and following.frame is not None
+        return _outdoes(following.change, repeat.change) and self._cuts.is_cut(repeat.frame, following.frame)
+
+
+def _repeats(past: deque[_Seen], seen: _Seen, ahead: deque[_Seen]) -> bool:
+    if not ahead or not past or seen.change > _MOST_TOLERATED:
+        return False
+    back = forth = 0  # repeats (or the like) before and after this one, up to the changes that bound the run
+    while not _outdoes(past[-1 - back].change, seen.change):
+        back += 1
+        if back == len(past):
             return False
-        back = forth = 0  # repeats (or the like) before and after this one, up to the changes that bound the run
-        while not _outdoes(past[-1 - back].change, seen.change):
-            back += 1
-            if back == len(past):
-                return False
-        while forth < len(ahead) and not _outdoes(ahead[forth].change, seen.change):
-            forth += 1
-        run = (*islice(reversed(past), back), seen, *islice(ahead, forth))
-        if len(run) > LONGEST_RUN or any(each.moves for each in run):
-            return False
-        if forth == len(ahead) and past[-1 - back].change == inf:
-            return False  # begin and end of a film are no changes: all of it moves as little
-        if ahead[min(forth, len(ahead) - 1)].seconds - past[-1 - back].seconds > LONGEST_HOLD:
-            return False
-        following = ahead[0].frame
-        assert seen.frame is not None and following is not None
-        return forth > 0 or not self._cuts.is_cut(seen.frame, following)
+    while forth < len(ahead) and not _outdoes(ahead[forth].change, seen.change):
+        forth += 1
+    run = (*islice(reversed(past), back), seen, *islice(ahead, forth))
+    if len(run) > LONGEST_RUN or any(each.moves for each in run):
+        return False
+    if forth == len(ahead) and past[-1 - back].change == inf:
+        return False  # begin and end of a film are no changes: all of it moves as little
+    return ahead[min(forth, len(ahead) - 1)].seconds - past[-1 - back].seconds <= LONGEST_HOLD
 
 
 def _adds_up(first: float, second: float, both: float) -> bool:
