@@ -45,8 +45,6 @@ class Clip:
     """(frames, GRID, GRID): mean absolute luma difference to the frame before per cell, 0..255; 0 for the first."""
     cuts: npt.NDArray[np.bool_]
     """(frames,): the frame before belongs to another shot; False for the first."""
-    repeated: npt.NDArray[np.bool_]
-    """(frames,): the frame before was shown more than once, and its repeats were left out; False for the first."""
 
     @property
     def height(self) -> int:
@@ -148,8 +146,7 @@ def _load(video: Path, picture_file: Path, record_file: Path, short_side: int, s
     try:
         with np.load(record_file, allow_pickle=False) as record:
             shape = tuple(int(side) for side in record["shape"])
-            times, motion = record["times"], record["motion"].astype(np.float32)
-            cuts, repeated = record["cuts"], record["repeated"]
+            times, motion, cuts = record["times"], record["motion"].astype(np.float32), record["cuts"]
         if shape[0] and picture_file.stat().st_size != shape[0] * shape[1] * shape[2]:
             raise ValueError("the pictures are cut short")
         frames = np.memmap(picture_file, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
@@ -158,7 +155,7 @@ def _load(video: Path, picture_file: Path, record_file: Path, short_side: int, s
         raise SlomoError(
             f"the training cache {printable(record_file)} is damaged ({error}); remove it to decode the video again"
         ) from error
-    return Clip(video, frames, times, motion, cuts, repeated)
+    return Clip(video, frames, times, motion, cuts)
 
 
 def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: int, stop: threading.Event) -> None:
@@ -171,12 +168,11 @@ def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: i
     times: list[float] = []
     motion: list[npt.NDArray[np.float32]] = []
     cuts: list[bool] = []
-    repeated: list[bool] = []
     shape = (3, 2)
     before: npt.NDArray[np.int16] | None = None
     try:
         with open(part, "xb") as out:
-            for seconds, cut, repeats, picture in _pictures(video, short_side):
+            for seconds, cut, picture in _pictures(video, short_side):
                 if stop.is_set():
                     raise CancelledError
                 shape = (picture.shape[0], picture.shape[1])
@@ -185,7 +181,6 @@ def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: i
                 before = luma
                 times.append(seconds)
                 cuts.append(cut)
-                repeated.append(repeats)
                 out.write(picture.tobytes())
         os.replace(part, picture_file)
         with open(record_part, "xb") as out:
@@ -195,7 +190,6 @@ def _decode_to(video: Path, picture_file: Path, record_file: Path, short_side: i
                 times=np.array(times, np.float64),
                 motion=np.array(motion, np.float16).reshape(-1, GRID, GRID),
                 cuts=np.array(cuts, np.bool_),
-                repeated=np.array(repeated, np.bool_),
             )
         os.replace(record_part, record_file)
     except OSError as error:
@@ -220,9 +214,9 @@ def _cells(difference: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
     return np.asarray(sums / np.maximum(counts, 1), np.float32)
 
 
-def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, bool, bool, npt.NDArray[np.uint8]]]:
-    """(seconds, whether the frame before is of another shot, whether repeats of it were left out, packed YUV 4:2:0) of
-    all frames that repeat none, scaled down so that the short side is at most ``short_side``."""
+def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, bool, npt.NDArray[np.uint8]]]:
+    """(seconds, whether the frame before is of another shot, packed YUV 4:2:0) of all frames that repeat none, scaled
+    down so that the short side is at most ``short_side``."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
     from slomo_cli.cuts import CutDetector
@@ -239,13 +233,10 @@ def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, bool, bool,
         raise InputError(f"expected pictures of {2 * GRID} pixels a side or more, found {info.width}x{info.height}")
     reformatter = VideoReformatter()
     detector = CutDetector()
-    thinner = DuplicateFilter()
     before: Frame | None = None
-    left_out = 0
     with Decoder(info, scan(info).timing, deinterlace=True) as decoder:
-        for frame in thinner.thin(decoder):
+        for frame in DuplicateFilter().thin(decoder):
             cut = before is not None and detector.is_cut(before, frame)
-            repeats, left_out = thinner.count > left_out, thinner.count
             before = frame
             small = reformatter.reformat(
                 to_libav(frame),
@@ -256,4 +247,4 @@ def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, bool, bool,
                 dst_color_range=1,  # limited
                 interpolation=Interpolation.AREA,
             )
-            yield float(frame.pts_seconds), cut, repeats, np.asarray(small.to_ndarray(), np.uint8)
+            yield float(frame.pts_seconds), cut, np.asarray(small.to_ndarray(), np.uint8)

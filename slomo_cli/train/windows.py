@@ -100,8 +100,6 @@ class _Frames(NamedTuple):
     """Mean luma change to the frame before."""
     joined: npt.NDArray[np.bool_]
     """The frame before belongs to the same scene."""
-    repeats: Ints
-    """How many up to this one came after repeats of another, which were left out."""
     held_out: npt.NDArray[np.bool_]
     integral: npt.NDArray[np.float32]
     """(frames, GRID + 1, GRID + 1): sums of the motion grid over rows and columns."""
@@ -123,10 +121,8 @@ def _frames_of(clips: Sequence[Clip], hold_out: float) -> _Frames:
             held[first : first + round(len(kept) * hold_out)] = True
         integral = np.zeros((len(kept), GRID + 1, GRID + 1), np.float32)
         integral[:, 1:, 1:] = clip.motion[kept].cumsum(1).cumsum(2)
-        repeats = clip.repeated[kept].astype(np.int64)
-        columns.append((np.full(len(kept), number), kept, clip.times[kept], change, joined, repeats, held, integral))
-    frames = _Frames(*(np.concatenate(column) for column in zip(*columns, strict=True)))
-    return frames._replace(repeats=frames.repeats.cumsum())
+        columns.append((np.full(len(kept), number), kept, clip.times[kept], change, joined, held, integral))
+    return _Frames(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
 def _starts(frames: _Frames, length: int, part: Part) -> tuple[Ints, Floats]:
@@ -269,9 +265,6 @@ class WindowSampler:
         owner, between = _share_targets(length, round(count * self.targets_per_window), settings.targets, rng)
         target = start[owner] + between
         t = (frames.time[target] - frames.time[first[owner]]) / (frames.time[last] - frames.time[first])[owner]
-        # What was shown for two and three frames in turn came at an even pace: 24 pictures a second carried at 60.
-        even = (frames.repeats[start + length] > frames.repeats[start])[owner]
-        t = np.where(even, (target - first[owner]) / (last - first)[owner], t)
 
         height, width = self._size[frames.clip[start]].T
         scale = np.where(rng.random(count) < settings.rescaled, rng.uniform(*settings.scales, count), 1.0)

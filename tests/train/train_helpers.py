@@ -40,7 +40,7 @@ def moving_clip(
     motion = np.zeros((frames, GRID, GRID), np.float32)
     for k in range(1, frames):
         motion[k] = _cells(np.abs(luma[k] - luma[k - 1]))
-    return Clip(Path(name), pictures, np.arange(frames) / 30, motion, *np.zeros((2, frames), bool))
+    return Clip(Path(name), pictures, np.arange(frames) / 30, motion, np.zeros(frames, bool))
 
 
 def photo(height: int = 160, width: int = 200, seed: int = 0) -> npt.NDArray[np.uint8]:
