@@ -11,8 +11,9 @@ The rooms. ``pipeline.convert``, read top to bottom, is the program:
     pipeline     the straight line, from file to   timeline     which pair and which t makes each frame
                  file                              times        exact numbers, and maps of time
     cuts         where shots begin                 repeats      frames that show nothing new
-    painter      what each output frame shows      interpolate  two pictures and times -> those between
-    arrays       planes as tensors, and back       devices      where the network runs, and in which numbers
+    cadence      their rhythm, made even           painter      what each output frame shows
+    interpolate  two pictures and times -> those   arrays       planes as tensors, and back
+                 between                           devices      where the network runs, and in which numbers
     media        files in and out                  net          the networks
     pace         the factor that motion allows     stills       two still pictures
     pairs        neighbouring pictures, for        preview      and one such pair on a sheet

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
+from itertools import pairwise
 from math import gcd
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ _HEARD = 3
 """So often in a row it must be met."""
 _BEHIND = _HEARD * LONGEST_RHYTHM
 _AHEAD = 6
-"""Pictures that are looked at on either side; those ahead are held, where frames repeat."""
+"""Pictures that are looked at on either side; those ahead are held, where some stand for more frames than others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,16 @@ def evened(pictures: Iterable[tuple[int | None, Frame]]) -> Iterator[Frame]:
     waiting: deque[tuple[_Shown | None, Frame]] = deque()
     for number, frame in pictures:
         waiting.append((None if number is None else _Shown(number, frame.pts_seconds), frame))
-        while waiting and len(waiting) > (_AHEAD if _repeat(behind, waiting) else 0):
+        while waiting and len(waiting) > (_AHEAD if _is_uneven(behind, waiting) else 0):
             yield _next(behind, waiting)
     while waiting:
         yield _next(behind, waiting)
 
 
-def _repeat(behind: Sequence[_Shown], waiting: Iterable[tuple[_Shown | None, Frame]]) -> bool:
-    """Whether any of these pictures stands for more than a frame."""
-    row = [*behind, *(shown for shown, _ in waiting if shown is not None)]
-    return len(row) > 1 and row[-1].number - row[0].number >= len(row)
+def _is_uneven(behind: Iterable[_Shown], waiting: Iterable[tuple[_Shown | None, Frame]]) -> bool:
+    """Whether some of these pictures stand for more frames than others."""
+    numbers = [*(shown.number for shown in behind), *(shown.number for shown, _ in waiting if shown is not None)]
+    return len({later - number for number, later in pairwise(numbers)}) > 1
 
 
 def _next(behind: deque[_Shown], waiting: deque[tuple[_Shown | None, Frame]]) -> Frame:

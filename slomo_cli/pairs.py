@@ -14,8 +14,8 @@ from slomo_cli.repeats import DuplicateFilter
 from slomo_cli.timeline import moves_from
 from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 
-_AROUND = 12
-"""Pictures looked at on each side of a range: a cut or a repeat is judged by what is around it."""
+_BEFORE, _AFTER = 40, 24
+"""Pictures looked at on either side of a range: cuts, repeats and their rhythm are judged by what is around them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ def around(
 ) -> tuple[Fraction, Fraction]:
     """From when to when to decode, so that what is shown from ``start`` to ``end`` is as it is in the whole: a picture
     more on each side, and as many as it takes to know ``repeats``."""
-    more = _AROUND if repeats else 1
-    first = bisect_right(stamps, start) - 1 - more
-    last = bisect_left(stamps, end) + more
+    before, after = (_BEFORE, _AFTER) if repeats else (1, 1)
+    first = bisect_right(stamps, start) - 1 - before
+    last = bisect_left(stamps, end) + after
     return min(start, stamps[max(0, first)]), max(end, stamps[min(last, len(stamps) - 1)])
 
 

@@ -90,7 +90,7 @@ class DuplicateFilter:
 
     def thin(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The frames that are no repeats, in order; up to LONGEST_RUN frames are read ahead and held, and a few more
-        where there are repeats."""
+        where the repeats come unevenly."""
         return evened(self._numbered(frames)) if self.enabled else iter(frames)
 
     def _numbered(self, frames: Iterable[Frame]) -> Iterator[tuple[int | None, Frame]]:
