@@ -3,7 +3,8 @@ where none is, by those a conversion takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,8 @@ from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.source import PictureTrack, first_picture
 from slomo_cli.media.read.view import EXACT, to_libav
 from slomo_cli.picture import RGB
-from slomo_cli.values import PixelLayout
+from slomo_cli.repeats import DuplicateFilter
+from slomo_cli.values import Frame, PixelLayout
 
 if TYPE_CHECKING:
     from slomo_cli.values import Plane
@@ -75,8 +77,9 @@ class VideoPictures:
     def __iter__(self) -> Iterator[tuple[Fraction, RGB]]:
         """(seconds from the first picture, (height, width, 3) ``uint8``)."""
         reformatter = VideoReformatter()
+        repeats = DuplicateFilter()
         with Decoder(self._info, self._timing, deinterlace=True) as decoder:
-            for frame in decoder:
+            for frame in _watched(decoder, repeats):
                 if _is_deep(frame.layout) and not frame.color.is_limited(frame.layout):
                     picture = _rounded(frame.planes, frame.layout)
                 else:
@@ -84,3 +87,21 @@ class VideoPictures:
                     picture = np.asarray(shown.to_ndarray(), np.uint8)
                 yield frame.pts_seconds, picture
             self._met = tuple(decoder.warnings)
+            if repeats.count:
+                told = f"{repeats.count} of {decoder.frames_decoded} pictures repeat the one before"
+                self._met += (f"{told}: where the truth repeats, scores say nothing of motion",)
+
+
+def _watched(frames: Iterable[Frame], repeats: DuplicateFilter) -> Iterator[Frame]:
+    """All frames in order, after the filter has seen them."""
+    waiting: deque[Frame] = deque()
+
+    def noted() -> Iterator[Frame]:
+        for frame in frames:
+            waiting.append(frame)
+            yield frame
+
+    for _ in repeats.thin(noted()):
+        while waiting:
+            yield waiting.popleft()
+    yield from waiting

@@ -268,6 +268,19 @@ def test_uneven_stamps_give_uneven_timesteps(tmp_path: Path) -> None:
     assert [window.timesteps for window in windows] == [(Fraction(1, 3),), (Fraction(1, 7),)]
 
 
+def test_repeats_in_a_video_are_told_and_measured_all_the_same(tmp_path: Path) -> None:
+    """24 pictures a second carried at 30: what only repeats a given picture is best made of that."""
+    numbers = [number for number in range(20) for _ in range(1 + (number % 4 == 3))]
+    pictures = [moving(3.0 * number, size=(96, 128)) for number in numbers]
+    write_video(tmp_path / "clip.mkv", pictures, rate=30)
+    (clip,) = open_dataset(tmp_path / "clip.mkv", factor=2).clips
+    assert clip.notes == ()
+    read = [picture for window in clip.windows() for picture in (window.first, *window.truths)]
+    assert all(np.array_equal(ours, made) for ours, made in zip(read, pictures, strict=False)) and len(read) == 24
+    (told,) = clip.notes
+    assert told.startswith("4 of 25 pictures repeat the one before")  # how long the last stands, nobody can tell
+
+
 def test_frames_without_a_time_of_their_own_are_passed_over() -> None:
     """A stamp that repeats or runs backwards makes no window of no length."""
     times = [0, 1, 1, 2, Fraction(1, 2), 3, 4]
