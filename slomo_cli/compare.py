@@ -211,7 +211,7 @@ class _Film:
     def __init__(
         self, info: VideoInfo, scanned: Scanned, view: View, start: Fraction | None = None, end: Fraction | None = None
     ) -> None:
-        self._decoder = Decoder(info, scanned.timing, start=start, end=end, deinterlace=True)
+        self._decoder = Decoder(info, scanned.timing, start=start, end=end, deinterlace="auto")
         self._frames: Iterator[Frame] = iter(self._decoder)
         self._view = view
         self._name = printable(info.path)

@@ -84,8 +84,7 @@ def pairs(
     detector = CutDetector(time.cut_threshold)
     duplicates = DuplicateFilter(enabled=time.duplicates == "replace", cut_threshold=time.cut_threshold)
     seen: deque[Fraction] = deque()
-    deinterlace = time.deinterlace == "auto"
-    with Decoder(info, timing, start=start, end=end, deinterlace=deinterlace) as decoder:
+    with Decoder(info, timing, start=start, end=end, deinterlace=time.deinterlace) as decoder:
         left: Frame | None = None
         for right in duplicates.thin(_noted(decoder, seen)):
             between = []

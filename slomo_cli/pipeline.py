@@ -26,6 +26,7 @@ from slomo_cli.media.names import refuse_overwriting_inputs
 from slomo_cli.media.plan.limits import refuse_uneven
 from slomo_cli.media.plan.target import Target, choose_target
 from slomo_cli.media.read.decode import Decoder
+from slomo_cli.media.read.deinterlace import HOW
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.tracks.carried import Carry
@@ -187,7 +188,7 @@ def _run(job: ConversionPlan, progress: Progress, begun: float) -> Summary:
     """Every frame of the plan, from the decoder to the encoder."""
     from slomo_cli.interpolate import Interpolator  # loads torch: not before the plan stands
 
-    deinterlace = job.time.deinterlace == "auto"
+    deinterlace = job.time.deinterlace
     start, end = job.decoded
     with (
         Interpolator(**asdict(job.compute)) as network,
@@ -303,8 +304,8 @@ def _source_notes(info: VideoInfo, timing: SourceTiming, time: TimeSettings) -> 
         together = "; those of one film are named together, by their folder or a quoted pattern"
         notes.append(f"the source is a single picture, which all frames show{together if info.is_of_stills else ''}")
     if info.interlaced:
-        how = "made whole (bwdif)" if time.deinterlace == "auto" else "taken as they are: expect combed motion"
-        notes.append(f"the source is interlaced; its pictures are {how}")
+        more = "; --deinterlace fields makes two of each" if time.deinterlace == "auto" else ""
+        notes.append(f"the source is interlaced; its pictures are {HOW[time.deinterlace]}{more}")
     if info.single_fields:
         notes.append(
             "the source is interlaced HEVC, of which each field comes as a picture of its own, half as high; "

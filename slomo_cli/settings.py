@@ -14,7 +14,7 @@ from typing import Any, Literal, SupportsFloat, SupportsIndex, TypedDict, TypeVa
 
 from slomo_cli.errors import UsageError, printable
 from slomo_cli.times import parse_number, parse_rate, parse_time
-from slomo_cli.values import ComputeSettings, EncodeSettings, TimeSettings
+from slomo_cli.values import ComputeSettings, Deinterlace, EncodeSettings, TimeSettings
 
 Number = SupportsFloat | str
 """A number, or the text that writes one."""
@@ -36,7 +36,7 @@ class Wishes(TypedDict, total=False):
     cuts: Literal["hold", "blend", "off"]
     cut_threshold: Number | None
     duplicates: Literal["replace", "keep"]
-    deinterlace: Literal["auto", "off"]
+    deinterlace: Deinterlace
     auto_factor: Number | None
     input_rate: Number | None
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     """One plane of samples, shape (height, width), C-contiguous rows; uint8 for 8-bit layouts, uint16 above."""
 
 
+Deinterlace = Literal["auto", "fields", "off"]
+
+
 @dataclass(frozen=True, slots=True)
 class PixelLayout:
     """How a planar picture lies in memory: everything the arithmetic must know of a pixel format."""
@@ -339,7 +342,8 @@ class TimeSettings:
     cuts: Literal["hold", "blend", "off"] = "hold"
     cut_threshold: float | None = None
     duplicates: Literal["replace", "keep"] = "replace"
-    deinterlace: Literal["auto", "off"] = "auto"
+    deinterlace: Deinterlace = "auto"
+    """What becomes of an interlaced picture: one whole one, two (one of each field), or what it is."""
     auto_factor: float | None = None
     """Pixels that things may move from one output frame to the next; the factor is then chosen by measuring."""
     input_rate: Fraction | None = None

@@ -672,3 +672,17 @@ def test_a_picture_lost_is_told_also_where_outputs_end_before_the_source(run: Co
 def test_captions_that_are_not_shown_are_told(clip: Clip, run: Convert, tmp_path: Path) -> None:
     summary = run(clip("rich.mkv"), tmp_path / "out.mkv", start="0.55", factor=2)
     assert [line for line in summary.warnings if "1 caption left out" in line]
+
+
+def test_fields_are_real_pictures_in_between(make: Callable[..., Path], run: Convert, tmp_path: Path) -> None:
+    fast = "testsrc2=size=64x48:rate=50:duration=0.8,tinterlace=interleave_top,setfield=tff"
+    source = make("woven.mkv", "-f", "lavfi", "-i", fast, "-pix_fmt", "yuv420p", "-c:v", "ffv1")
+
+    made = run(source, tmp_path / "fields.mkv", rate=50, duplicates="keep", deinterlace="fields")
+    assert (made.frames_in, made.frames_out, made.frames_interpolated) == (20, 40, 0)
+    assert "the source is interlaced; its pictures are made two each, one of every field (bwdif)" in made.warnings
+
+    made = run(source, tmp_path / "whole.mkv", rate=50, duplicates="keep")
+    assert (made.frames_in, made.frames_out, made.frames_interpolated) == (20, 40, 19)
+    told = "the source is interlaced; its pictures are made whole (bwdif); --deinterlace fields makes two of each"
+    assert told in made.warnings

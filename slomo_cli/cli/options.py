@@ -117,10 +117,11 @@ picture = _all(
     ),
     option(
         "--deinterlace",
-        type=click.Choice(["auto", "off"]),
+        type=click.Choice(["auto", "fields", "off"]),
         default="auto",
         group="Picture",
-        help="Deinterlace where the source says it is interlaced.",
+        help="Where the source says it is interlaced: make its pictures whole, or a picture of every field, for "
+        "twice the motion.",
     ),
 )
 

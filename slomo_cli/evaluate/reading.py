@@ -78,7 +78,7 @@ class VideoPictures:
         """(seconds from the first picture, (height, width, 3) ``uint8``)."""
         reformatter = VideoReformatter()
         repeats = DuplicateFilter()
-        with Decoder(self._info, self._timing, deinterlace=True) as decoder:
+        with Decoder(self._info, self._timing, deinterlace="auto") as decoder:
             for frame in _watched(decoder, repeats):
                 if _is_deep(frame.layout) and not frame.color.is_limited(frame.layout):
                     picture = _rounded(frame.planes, frame.layout)

@@ -234,7 +234,7 @@ def _pictures(video: Path, short_side: int) -> Iterator[tuple[float, bool, npt.N
     reformatter = VideoReformatter()
     detector = CutDetector()
     before: Frame | None = None
-    with Decoder(info, scan(info).timing, deinterlace=True) as decoder:
+    with Decoder(info, scan(info).timing, deinterlace="auto") as decoder:
         for frame in DuplicateFilter().thin(decoder):
             cut = before is not None and detector.is_cut(before, frame)
             before = frame

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import av.error
 
 from slomo_cli.errors import InputError, printable
-from slomo_cli.media.read.deinterlace import Deinterlacer
+from slomo_cli.media.read.deinterlace import HOW, Deinterlacer
 from slomo_cli.media.read.grid import snapped
 from slomo_cli.media.read.joins import Joins
 from slomo_cli.media.read.sequence import open_picture
@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
     from slomo_cli.media.read.source import PictureTrack
+    from slomo_cli.values import Deinterlace
 
 Timed = tuple[Fraction, "VideoFrame"]
 """A picture with its time in seconds from the first."""
+_Whole = tuple[Fraction, "VideoFrame", bool]
+"""The same of a picture without combs, and whether it is of the later of two fields."""
 
 _SEEKABLE = frozenset({"mov", "matroska", "webm", "mp4", "mpegts", "nut", "flv", "ogg", "image2"})
 """Containers (a name of the demuxer) in which a keyframe's stamp is the same after a jump as without one."""
@@ -44,8 +47,9 @@ class Decoder:
     """The pictures of one source, once, in presentation order; a context manager.
 
     From the last picture at or before ``start`` through the first at or after ``end`` (seconds from the first picture;
-    None: the beginning, the end). ``deinterlace`` makes each interlaced picture whole (bwdif: same count, same times)
-    and costs nothing until one is met; without it, or where ``info`` says nothing of fields, a warning tells of them.
+    None: the beginning, the end). ``deinterlace``: ``auto`` makes each interlaced picture whole (bwdif: same count,
+    same times), ``fields`` makes two of it, the second half a picture later; both cost nothing until one is met. With
+    ``off``, or where ``info`` says nothing of fields, a warning tells of them.
     ``promised``: how many pictures should come, by which those that are lost are told; None where only the whole film
     is asked for, or nobody is told. ``threads`` of the decoder: 0 chooses.
 
@@ -60,7 +64,7 @@ class Decoder:
         *,
         start: Fraction | None = None,
         end: Fraction | None = None,
-        deinterlace: bool = False,
+        deinterlace: Deinterlace = "off",
         promised: int | None = None,
         threads: int = 0,
     ) -> None:
@@ -70,13 +74,14 @@ class Decoder:
         """Damaged packets the decoder refused."""
         self._damaged: set[tuple[int | None, int | None]] = set()
         self.frames_decoded = 0
-        """Pictures delivered so far."""
+        """Pictures delivered so far; two fields of one are one."""
         self.warnings: list[str] = []
         """One line each, for the user; complete when the iteration has ended."""
         self._start = start
         self._end = end
         self._promised = promised
-        self._deinterlace = deinterlace and min(info.width, info.height) >= 3 and not info.single_fields
+        possible = min(info.width, info.height) >= 3 and not info.single_fields
+        self._deinterlace: Deinterlace = deinterlace if possible else "off"
         self._threads = threads
         self._iterator: Generator[Frame] | None = None
         self._stopped = False
@@ -109,27 +114,28 @@ class Decoder:
 
     def _frames(self) -> Generator[Frame]:
         """The window from ``start`` to ``end``; only what is delivered is copied."""
-        held: Timed | None = None
+        held: list[_Whole] = []  # one picture, or the two of its fields
         met = False
         pictures = self._whole_pictures()
         try:
-            for time, picture in pictures:
+            for time, picture, is_later in pictures:
                 met = True
                 if self._stopped:
                     return
                 if self._start is not None and time <= self._start:
-                    held = (time, picture)
+                    held = [*(held if is_later else ()), (time, picture, is_later)]
                     continue
-                if held is not None:
-                    yield self._delivered(*held)
-                    reached, held = self._end is not None and held[0] >= self._end, None
+                if held:
+                    for whole in held:
+                        yield self._delivered(*whole)
+                    reached, held = self._end is not None and held[0][0] >= self._end, []
                     if reached:
                         break
-                yield self._delivered(time, picture)
-                if self._end is not None and time >= self._end:
+                yield self._delivered(time, picture, is_later)
+                if self._end is not None and time >= self._end and not is_later:
                     break
-            if held is not None:
-                yield self._delivered(*held)
+            for whole in held:
+                yield self._delivered(*whole)
             if self._stopped:
                 return
             if not met:
@@ -138,26 +144,32 @@ class Decoder:
         finally:
             pictures.close()
 
-    def _whole_pictures(self) -> Generator[Timed]:
-        """Timed pictures, their two fields made one picture where asked."""
+    def _whole_pictures(self) -> Generator[_Whole]:
+        """Timed pictures, their two fields made one picture, or one each, where asked."""
         source = self._timed()
-        filter = Deinterlacer(self.info)
-        times: deque[Fraction] = deque()
+        filter = Deinterlacer(self.info, fields=self._deinterlace == "fields")
+        waiting: deque[Fraction] = deque()
+        begin, usual = Fraction(0), 1 / self.timing.nominal_rate
         told = self.info.interlaced or self.info.single_fields
         try:
-            for time, picture in source:
-                if not told and picture.interlaced_frame:
-                    told = True
-                    how = "made whole (bwdif)" if self._deinterlace else "taken as they are: expect combed motion"
-                    self.warnings.append(f"interlaced pictures begin at {float(time):.2f} s; they are {how}")
-                if not self._deinterlace:
-                    yield time, picture
-                    continue
-                times.append(time)
-                for whole in filter.push(picture):
-                    yield times.popleft(), whole
-            for whole in filter.finish():
-                yield times.popleft(), whole
+            for each in chain(source, (None,)):
+                if each is not None:
+                    time, picture = each
+                    if not told and picture.interlaced_frame:
+                        told = True
+                        self.warnings.append(
+                            f"interlaced pictures begin at {float(time):.2f} s; they are {HOW[self._deinterlace]}"
+                        )
+                    if self._deinterlace == "off":
+                        yield time, picture, False
+                        continue
+                    waiting.append(time)
+                for whole, is_later in filter.finish() if each is None else filter.push(each[1]):
+                    if is_later:
+                        yield begin + (min(waiting[0] - begin, usual) if waiting else usual) / 2, whole, True
+                    else:
+                        begin = waiting.popleft()
+                        yield begin, whole, False
         finally:
             source.close()
             filter.close()
@@ -185,7 +197,7 @@ class Decoder:
         if self._start is None or not self.seekable:
             return None
         # bwdif looks at the pictures before.
-        wanted = self._start - (4 / self.timing.nominal_rate if self._deinterlace else 0)
+        wanted = self._start - (0 if self._deinterlace == "off" else 4 / self.timing.nominal_rate)
         return wanted if wanted > _WORTH_SEEKING else None
 
     def _from(self, wanted: Fraction | None) -> Generator[Timed]:
@@ -272,10 +284,10 @@ class Decoder:
         finally:
             again.close()
 
-    def _delivered(self, time: Fraction, picture: VideoFrame) -> Frame:
+    def _delivered(self, time: Fraction, picture: VideoFrame, is_later: bool) -> Frame:
         """The picture's samples, copied once, in the layout, size and colours probe found."""
         frame = self._uniform.frame(time, picture)
-        self.frames_decoded += 1
+        self.frames_decoded += not is_later
         return frame
 
     def _warn_of_loss(self) -> None:

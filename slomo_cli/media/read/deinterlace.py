@@ -1,4 +1,4 @@
-"""Makes whole pictures out of interlaced ones: libavfilter's bwdif, one picture out for each picture in."""
+"""Makes whole pictures out of interlaced ones by libavfilter's bwdif: one of each, or one of each of its two fields."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from av.filter import Graph
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-    from slomo_cli.values import VideoInfo
+    from slomo_cli.values import Deinterlace, VideoInfo
 
+HOW: dict[Deinterlace, str] = {
+    "auto": "made whole (bwdif)",
+    "fields": "made two each, one of every field (bwdif)",
+    "off": "taken as they are: expect combed motion",
+}
+"""What becomes of interlaced pictures, in words."""
 _FLAGGING_CODECS = frozenset(
     {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "cavs", "prores", "dnxhd"}
 )
@@ -24,12 +30,14 @@ _BOTTOM_FIRST = (3, 5)
 
 
 class Deinterlacer:
-    """Feeds pictures through bwdif; each comes out once, in its own format.
+    """Feeds pictures through bwdif; they come out in their own format.
 
+    Each comes once; with ``fields`` an interlaced one comes twice, as of its earlier and as of its later field.
     Pictures pass as they are until the first interlaced one; from there on each comes one picture later.
     """
 
-    def __init__(self, info: VideoInfo) -> None:
+    def __init__(self, info: VideoInfo, *, fields: bool = False) -> None:
+        self._mode = "send_field" if fields else "send_frame"
         self._interlaced_unsaid = info.interlaced and info.codec not in _FLAGGING_CODECS
         self._parity = "bff" if info.field_order in _BOTTOM_FIRST else "tff"
         self._graph: Any = None
@@ -40,8 +48,8 @@ class Deinterlacer:
         self._unwanted = 0
         """Pictures inside that have passed already."""
 
-    def push(self, picture: VideoFrame) -> Iterator[VideoFrame]:
-        """Takes a picture, yields those that are ready."""
+    def push(self, picture: VideoFrame) -> Iterator[tuple[VideoFrame, bool]]:
+        """Takes a picture, yields those that are ready, each with whether it is of the later field."""
         shape = (picture.width, picture.height, picture.format.name)
         if shape != self._shape:
             yield from self.finish()
@@ -50,7 +58,7 @@ class Deinterlacer:
         if self._graph is None:
             if not self._interlaced_unsaid and not picture.interlaced_frame:
                 self._before = picture
-                yield picture
+                yield picture, False
                 return
             self._graph = self._build(picture)
             if self._before is not None:  # bwdif looks at the picture before
@@ -59,7 +67,7 @@ class Deinterlacer:
         self._feed(picture)
         yield from self._ready()
 
-    def finish(self) -> Iterator[VideoFrame]:
+    def finish(self) -> Iterator[tuple[VideoFrame, bool]]:
         """Yields the pictures still inside."""
         if self._graph is not None:
             self._graph.push(None)
@@ -85,13 +93,13 @@ class Deinterlacer:
         how = f"parity={self._parity}:deint=all" if always else "parity=auto:deint=interlaced"
         graph.link_nodes(
             graph.add_buffer(width=picture.width, height=picture.height, format=name, time_base=Fraction(1, 1000)),
-            graph.add("bwdif", f"mode=send_frame:{how}"),
+            graph.add("bwdif", f"mode={self._mode}:{how}"),
             graph.add("format", f"pix_fmts={name}"),
             graph.add("buffersink"),
         ).configure()
         return graph
 
-    def _ready(self) -> Iterator[VideoFrame]:
+    def _ready(self) -> Iterator[tuple[VideoFrame, bool]]:
         while True:
             try:
                 picture = self._graph.pull()
@@ -100,4 +108,5 @@ class Deinterlacer:
             if self._unwanted:
                 self._unwanted -= 1
             else:
-                yield picture
+                # Where fields are sent, two ticks are one picture's.
+                yield picture, self._mode == "send_field" and picture.pts % 2 == 1

@@ -412,7 +412,7 @@ def test_a_format_that_changes_is_brought_to_the_first(clip: Clip, make: Callabl
 def test_deinterlacing_keeps_count_and_times_and_is_bwdif(name: str, clip: Clip) -> None:
     woven, _ = decoded(clip(name))
 
-    whole, decoder = decoded(clip(name), deinterlace=True)
+    whole, decoder = decoded(clip(name), deinterlace="auto")
 
     assert [f.pts_seconds for f in whole] == [f.pts_seconds for f in woven]
     # FFmpeg versions differ in how they treat the first picture, which has none before it.
@@ -431,7 +431,7 @@ def test_deinterlacing_unravels_a_moving_edge(weave: str, field: str, make: Call
         return float(np.mean([np.abs(np.diff(frame.planes[0].astype(float), axis=0)).mean() for frame in frames[2:-2]]))
 
     woven, _ = decoded(path)
-    whole, _ = decoded(path, deinterlace=True)
+    whole, _ = decoded(path, deinterlace="auto")
 
     assert len(whole) == len(woven)
     assert combed(whole) < 0.2 * combed(woven)
@@ -440,7 +440,7 @@ def test_deinterlacing_unravels_a_moving_edge(weave: str, field: str, make: Call
 def test_progressive_pictures_pass_the_deinterlacer_untouched(clip: Clip) -> None:
     plain, _ = decoded(clip("cfr.mp4"))
 
-    passed, _ = decoded(clip("cfr.mp4"), deinterlace=True)
+    passed, _ = decoded(clip("cfr.mp4"), deinterlace="auto")
 
     assert [f.tobytes() for f in passed] == [f.tobytes() for f in plain]
 
@@ -449,11 +449,66 @@ def test_a_deinterlaced_window_is_a_slice_of_the_whole(make: Callable[..., Path]
     picture = "testsrc2=size=64x48:rate=50:duration=8,tinterlace=interleave_top,setfield=tff"
     path = make("fields.mp4", "-f", "lavfi", "-i", picture, "-c:v", "libx264", "-flags", "+ildct+ilme", "-g", "20",
                 "-preset", "veryfast")  # fmt: skip
-    whole, _ = decoded(path, deinterlace=True)
+    whole, _ = decoded(path, deinterlace="auto")
 
-    part, _ = decoded(path, deinterlace=True, start=F(4), end=F(5))
+    part, _ = decoded(path, deinterlace="auto", start=F(4), end=F(5))
 
     assert [f.tobytes() for f in part] == [f.tobytes() for f in whole[100:126]]
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "libx264"])
+@pytest.mark.parametrize("side", ["top", "bottom"])
+def test_every_field_becomes_a_picture_at_its_own_time(side: str, codec: str, make: Callable[..., Path]) -> None:
+    fast = "testsrc2=size=64x48:rate=50:duration=0.8"
+    weave = f"tinterlace=interleave_{side},setfield={side[0]}ff"
+    woven = make(f"{side}.{codec}.mkv", "-f", "lavfi", "-i", f"{fast},{weave}", "-pix_fmt", "yuv444p", "-c:v", codec,
+                 *(("-qp", "0", "-flags", "+ildct+ilme") if codec == "libx264" else ()))  # fmt: skip
+    truth, _ = decoded(make("fast.mkv", "-f", "lavfi", "-i", fast, "-pix_fmt", "yuv444p", "-c:v", "ffv1"))
+
+    whole, decoder = decoded(woven, deinterlace="fields")
+
+    assert [frame.pts_seconds for frame in whole] == [F(k, 50) for k in range(40)]
+    assert decoder.frames_decoded == 20 and decoder.warnings == []
+    for k, (frame, exact) in enumerate(zip(whole, truth, strict=True)):
+        lines = slice((k + (side == "bottom")) % 2, None, 2)
+        assert np.array_equal(frame.planes[0][lines], exact.planes[0][lines])
+    kept, _ = decoded(woven, deinterlace="auto")
+    assert [frame.tobytes() for frame in kept] == [frame.tobytes() for frame in whole[::2]]
+
+
+@pytest.mark.parametrize("start", [F(4), F(401, 100), F(403, 100)])
+@pytest.mark.parametrize("end", [F(5), F(501, 100), F(503, 100)])
+def test_a_window_of_fields_is_a_slice_of_the_whole(start: F, end: F, make: Callable[..., Path]) -> None:
+    """It begins with both fields of a picture."""
+    picture = "testsrc2=size=64x48:rate=50:duration=8,tinterlace=interleave_top,setfield=tff"
+    path = make("fields.mp4", "-f", "lavfi", "-i", picture, "-c:v", "libx264", "-flags", "+ildct+ilme", "-g", "20",
+                "-preset", "veryfast")  # fmt: skip
+    whole, _ = decoded(path, deinterlace="fields")
+    last = -(-end * 25 // 1)
+    promised = int(last - start * 25 // 1) + 1
+
+    part, decoder = decoded(path, deinterlace="fields", start=start, end=end, promised=promised)
+
+    shown = [frame for frame in whole if start * 25 // 1 <= frame.pts_seconds * 25 <= last]
+    assert [f.tobytes() for f in part] == [f.tobytes() for f in shown]
+    assert decoder.frames_decoded == promised and decoder.warnings == []
+
+
+def test_whole_pictures_amid_fields_stay_one(make: Callable[..., Path], tmp_path: Path) -> None:
+    fast = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=50:duration=2"]
+    codec = ["-c:v", "libx264", "-preset", "veryfast", "-flags", "+ildct+ilme", "-g", "10"]
+    woven = make("woven.ts", *fast, "-vf", "tinterlace=interleave_top,setfield=tff", *codec)
+    whole = make("whole.ts", *fast, "-vf", "fps=25,setfield=prog", *codec[:4])
+    path = tmp_path / "amid.ts"
+    path.write_bytes(whole.read_bytes() + woven.read_bytes() + whole.read_bytes())
+
+    frames, decoder = decoded(path, deinterlace="fields")
+
+    # The last picture before whole ones has no field after its own to be made of, but is two as well.
+    assert [f.pts_seconds * 25 for f in frames] == [*range(50), *(F(k, 2) for k in range(100, 200)), *range(100, 150)]
+    assert decoder.warnings == [
+        "interlaced pictures begin at 2.00 s; they are made two each, one of every field (bwdif)"
+    ]
 
 
 @pytest.mark.parametrize("side", ["top", "bottom"])
@@ -462,13 +517,13 @@ def test_where_pictures_are_silent_the_container_tells_which_field_is_first(
 ) -> None:
     fields = f"testsrc2=size=64x48:rate=50:duration=0.5,tinterlace=interleave_{side},setfield={side[0]}ff"
     picture = ["-f", "lavfi", "-i", fields, "-pix_fmt", "yuv422p", "-c:v"]
-    telling, _ = decoded(make(f"{side}.ffv1.mkv", *picture, "ffv1"), deinterlace=True)
+    telling, _ = decoded(make(f"{side}.ffv1.mkv", *picture, "ffv1"), deinterlace="auto")
 
-    silent, _ = decoded(make(f"{side}.utvideo.mkv", *picture, "utvideo"), deinterlace=True)
+    silent, _ = decoded(make(f"{side}.utvideo.mkv", *picture, "utvideo"), deinterlace="auto")
 
     assert [f.tobytes() for f in silent] == [f.tobytes() for f in telling]
     motion = make(f"{side}.mjpeg.mov", *picture, "mjpeg", "-q:v", "1", "-pix_fmt", "yuvj422p")
-    for frame, exact in zip(decoded(motion, deinterlace=True)[0], telling, strict=True):
+    for frame, exact in zip(decoded(motion, deinterlace="auto")[0], telling, strict=True):
         np.testing.assert_allclose(frame.planes[0].astype(int), exact.planes[0].astype(int), atol=40)
 
 
@@ -481,7 +536,7 @@ def test_fields_that_come_after_whole_pictures_are_made_whole(make: Callable[...
     path.write_bytes(whole.read_bytes() + woven.read_bytes())
 
     plain, untouched = decoded(path)
-    mended, decoder = decoded(path, deinterlace=True)
+    mended, decoder = decoded(path, deinterlace="auto")
 
     assert not decoder.info.interlaced
     assert decoder.warnings == ["interlaced pictures begin at 2.00 s; they are made whole (bwdif)"]
@@ -491,9 +546,9 @@ def test_fields_that_come_after_whole_pictures_are_made_whole(make: Callable[...
     assert [f.pts_seconds for f in mended] == [f.pts_seconds for f in plain] == [F(k, 25) for k in range(100)]
     assert [f.tobytes() for f in mended[:50]] == [f.tobytes() for f in plain[:50]]
     # bwdif looks one picture back: after the first, all are those of the interlaced film alone.
-    assert [f.tobytes() for f in mended[51:]] == [f.tobytes() for f in decoded(woven, deinterlace=True)[0][1:]]
+    assert [f.tobytes() for f in mended[51:]] == [f.tobytes() for f in decoded(woven, deinterlace="auto")[0][1:]]
     assert mended[50].tobytes() != plain[50].tobytes()
-    part, _ = decoded(path, deinterlace=True, start=F(3), end=F(4))
+    part, _ = decoded(path, deinterlace="auto", start=F(3), end=F(4))
     assert [f.tobytes() for f in part] == [f.tobytes() for f in mended[75:]]
 
 
@@ -526,7 +581,7 @@ def test_fields_that_come_one_by_one_are_not_deinterlaced(make: Callable[..., Pa
     ]
     parameters = "interlace=tff:log-level=none:bframes=0:lossless=1"
     path = make("fields.mkv", *fields, "-r", "50", "-c:v", "libx265", "-x265-params", parameters)
-    frames, decoder = decoded(path, deinterlace=True)
+    frames, decoder = decoded(path, deinterlace="auto")
 
     assert (decoder.info.interlaced, decoder.info.single_fields, decoder.info.height) == (False, True, 32)
     assert decoder.warnings == []
@@ -534,7 +589,7 @@ def test_fields_that_come_one_by_one_are_not_deinterlaced(make: Callable[..., Pa
 
 
 def test_a_tiny_picture_is_not_deinterlaced(clip: Clip) -> None:
-    frames, _ = decoded(clip("tiny.mkv"), deinterlace=True)
+    frames, _ = decoded(clip("tiny.mkv"), deinterlace="auto")
 
     assert len(frames) == 30
 

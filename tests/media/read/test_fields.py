@@ -104,7 +104,7 @@ def test_a_conversion_makes_fields_whole_that_come_after_frames(tmp_path: Path) 
     path, out = tmp_path / "late.h264", tmp_path / "out.mkv"
     path.write_bytes(stream(28 * "p" + 20 * "F"))
     info = probe(path)
-    with Decoder(info, scan(info).timing, deinterlace=True) as decoder:
+    with Decoder(info, scan(info).timing, deinterlace="auto") as decoder:
         whole = [frame.tobytes() for frame in decoder]
 
     network = {"weights": str(save_tiny(tmp_path / "tiny.safetensors")), "device": "cpu", "threads": 1}
@@ -195,7 +195,7 @@ def test_jpegs_of_old_capture_cards_are_made_whole(ending: str, polarity: int, f
 
     info = probe(path)
     timing = scan(info).timing
-    with Decoder(info, timing) as woven, Decoder(info, timing, deinterlace=True) as whole:
+    with Decoder(info, timing) as woven, Decoder(info, timing, deinterlace="auto") as whole:
         pairs = [(a.planes[0].astype(int), b.planes[0].astype(int)) for a, b in zip(woven, whole, strict=True)]
 
     assert info.interlaced and info.height == 64
