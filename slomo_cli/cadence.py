@@ -69,7 +69,7 @@ def _next(behind: deque[_Shown], waiting: deque[tuple[_Shown | None, Frame]]) ->
         return frame
     late = _late(behind, here, [shown for shown, _ in waiting if shown is not None])
     behind.append(here)
-    return replace(frame, pts_seconds=here.seconds + late) if late else frame
+    return replace(frame, pts_seconds=here.seconds + late, moved_seconds=late) if late else frame
 
 
 def _late(behind: Sequence[_Shown], here: _Shown, ahead: Sequence[_Shown]) -> Fraction:
