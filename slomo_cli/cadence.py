@@ -69,7 +69,7 @@ def _next(behind: deque[_Shown], waiting: deque[tuple[_Shown | None, Frame]]) ->
         return frame
     late = _late(behind, here, [shown for shown, _ in waiting if shown is not None])
     behind.append(here)
-    return replace(frame, pts_seconds=here.seconds + late) if late else frame
+    return replace(frame, pts_seconds=here.seconds + late, moved_seconds=late) if late else frame
 
 
 def _late(behind: Sequence[_Shown], here: _Shown, ahead: Sequence[_Shown]) -> Fraction:
@@ -118,7 +118,7 @@ def _fit(past: Sequence[int], future: Sequence[int], pace: Fraction) -> tuple[in
     """
     whole, parts = pace.numerator, pace.denominator
     longest, late = 0, 0
-    low = high = 0  # of (number - pace * place), times ``parts``: a picture's frame is the first after its moment
+    low = high = 0  # of (number - pace * place), times ``parts``: no picture belongs before its frame
     for taken in range(len(future) + 1):
         if taken:
             apart = parts * future[taken - 1] - whole * taken

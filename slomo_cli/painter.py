@@ -123,7 +123,7 @@ class Painter:
                 until = self._plan.end if right is None else right.pts_seconds
                 until = min(until, self._plan.end) if self._plan.loop else until
                 if (moment := moves_from(left.pts_seconds, until, self._timing)) > left.pts_seconds:
-                    yield replace(left, pts_seconds=moment)
+                    yield replace(left, pts_seconds=moment, moved_seconds=Fraction(0))
             if right is not None:
                 yield right
             left = right
@@ -175,7 +175,7 @@ class Painter:
                 elif self._at_cuts == "blend":
                     yield _mixed(left, right, output.t)
                 else:
-                    yield (left if output.t < Fraction(1, 2) else right).planes
+                    yield (left if output.t < _turn(left, right) else right).planes
             return
         between = [output.t for output in outputs if output.t]
         asked = iter(self._network.request(left, right, between, *beside) if between else ())
@@ -185,6 +185,14 @@ class Painter:
 
 def _finished(picture: tuple[Plane, ...] | Pending, output: Output, _: int) -> tuple[tuple[Plane, ...], Output]:
     return (picture if isinstance(picture, tuple) else picture.planes()), output
+
+
+def _turn(left: Frame, right: Frame) -> Fraction:
+    """Where between the two sides of a cut the second becomes the nearer one, by when the source shows them: an even
+    pace leaves a cut in its place."""
+    interval = right.pts_seconds - left.pts_seconds
+    moved = (left.moved_seconds + right.moved_seconds) / interval if interval > 0 else 0  # a loop turns back
+    return (1 - moved) / Fraction(2)
 
 
 def _mixed(left: Frame, right: Frame, t: Fraction) -> tuple[Plane, ...]:

@@ -131,6 +131,8 @@ class Frame:
     color: ColorInfo
     pts_seconds: Fraction
     """Presentation time on the source's clock, rebased as ``SourceTiming`` says."""
+    moved_seconds: Fraction = Fraction(0)
+    """How much of that is added, for an even pace, to when the source shows it."""
 
     @property
     def width(self) -> int:

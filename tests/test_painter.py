@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import floor
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from slomo_cli.cadence import evened
 from slomo_cli.cuts import CutDetector
 from slomo_cli.errors import DeviceError
 from slomo_cli.painter import Painter
@@ -58,6 +61,18 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_at_a_cut_the_nearer_picture_is_held() -> None:
     """From the middle on, the second."""
     assert at_a_cut("hold", 8, 10, 90) == [10, 10, 90, 90, 90, 90, 90, 90]
+
+
+@pytest.mark.parametrize("pace", [Fraction(5, 4), Fraction(6, 5), Fraction(5, 2)])
+def test_an_even_pace_makes_no_cut_late(pace: Fraction) -> None:
+    numbers = [floor(pace * place) for place in range(40)]
+    pictures = [replace(one, pts_seconds=Fraction(n)) for one, n in zip(stills(8, *range(40)), numbers, strict=True)]
+    moved = list(evened(zip(numbers, pictures, strict=True)))
+    assert any(one.pts_seconds > n for one, n in zip(moved, numbers, strict=True))
+
+    one = painter(SimpleNamespace(pairs_ahead=3), numbers[-1] + 1, cuts="hold")
+    shown = [int(planes[0][0, 0]) for planes, _ in one.pictures(moved)]
+    assert not [k for k, sample in enumerate(shown) if sample < bisect_right(numbers, k) - 1]
 
 
 @pytest.mark.parametrize("bits", [8, 16])

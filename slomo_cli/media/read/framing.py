@@ -26,27 +26,38 @@ def _begins_adts(data: bytes) -> bool:
 
 
 def _begins_ac3(data: bytes) -> bool:
-    is_one = len(data) == LONGEST and data[:2] == b"\x0b\x77" and data[5] >> 3 <= _LAST_AC3
+    is_one = len(data) >= LONGEST and data[:2] == b"\x0b\x77" and data[5] >> 3 <= _LAST_AC3
     return is_one and data[4] >> 6 != 3 and data[4] & 63 < _AC3_SIZES
 
 
 def _begins_eac3(data: bytes) -> bool:
-    if len(data) < LONGEST or data[:2] != b"\x0b\x77" or data[5] >> 3 > _LAST_EAC3:
-        return False
-    if data[5] >> 3 <= _LAST_AC3:  # the first of a packet may be for older receivers
+    if len(data) >= LONGEST and data[5] >> 3 <= _LAST_AC3:  # the first of a packet may be for older receivers
         return _begins_ac3(data)
+    size = end = _eac3_bytes(data, (0, 2))
+    while size and end < len(data):
+        size = _eac3_bytes(data[end : end + LONGEST], (1,))
+        end += size
+    return size > 0
+
+
+def _eac3_bytes(data: bytes, kinds: tuple[int, ...]) -> int:
+    """Length of the frame of E-AC-3 that begins here, of the first of its kind; 0 where none does. Kinds 0 and 2 stand
+    alone, 1 adds channels to the one before."""
+    if len(data) < LONGEST or data[:2] != b"\x0b\x77" or not _LAST_AC3 < data[5] >> 3 <= _LAST_EAC3:
+        return 0
     kind, number, size = data[2] >> 6, (data[2] >> 3) & 7, 2 * ((data[2] & 7) << 8 | data[3]) + 2
     rate, lower_rate = data[4] >> 6, (data[4] >> 4) & 3
-    return kind in (0, 2) and number == 0 and size >= LONGEST and not rate == lower_rate == 3
+    return size if kind in kinds and number == 0 and size >= LONGEST and not rate == lower_rate == 3 else 0
 
 
 _HEADERS: dict[str, Callable[[bytes], bool]] = {"aac": _begins_adts, "ac3": _begins_ac3, "eac3": _begins_eac3}
 
 
 def header_of(codec: str, container: str) -> Callable[[bytes], bool] | None:
-    """What tells whether a packet's first ``LONGEST`` bytes are a header of the codec; None where none is looked for.
+    """What tells whether a packet begins with a header of the codec; None where none is looked for. Both by libav's
+    names.
 
-    Both by libav's names.
+    Asked of its first ``LONGEST`` bytes; asked of all of it, E-AC-3 may hold nothing but frames of one time.
     """
     if codec == "aac" and container not in ("mpegts", "mpeg"):  # it says there once what each packet is
         return None

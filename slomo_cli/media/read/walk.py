@@ -36,6 +36,7 @@ class _Sound:
     def __init__(self, container: str, codec: str, time_base: Fraction) -> None:
         self.goes_back = False
         self.is_damaged = False
+        self._is_first = True
         self._is_header = header_of(codec, container)
         self._pauses = 0
         self._second = 1 / time_base
@@ -52,7 +53,9 @@ class _Sound:
     def take(self, packet: Any) -> None:
         """The next packet."""
         if self._is_header and packet.size and not self.is_damaged:
-            self.is_damaged = not self._is_header(bytes(memoryview(packet)[:LONGEST]))
+            # Of the first packet mp4 reads all, to tell what is in the track.
+            self.is_damaged = not self._is_header(bytes(memoryview(packet)[: None if self._is_first else LONGEST]))
+            self._is_first = False
         begin, lasts = packet.pts, packet.duration
         if begin is None:
             return

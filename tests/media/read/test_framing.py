@@ -88,6 +88,19 @@ def test_dolby(codec: str, unseen: float, make: Make) -> None:
     assert not any(is_header(packets[5][:length]) for length in range(LONGEST))
 
 
+def test_the_first_packet_of_eac3_holds_one_time_only(make: Make) -> None:
+    """mp4 reads all of it, to tell what is in the track; after damage the next ones may lie in it, without headers."""
+    holds_one = header_of("eac3", "mpegts")
+    assert holds_one is not None
+    with av.open(str(make("framed.ts", *SOUND, "-c:a", "eac3"))) as source:
+        track = source.streams.audio[0]
+        one, following = packets_of(source)[5:7]
+        more_channels = bytes((*one[:2], one[2] | 0x40, *one[3:]))  # a frame of the kind that adds some
+        trials = [one, one + bytes(100), one + one, one + more_channels, one + more_channels + one[:5], one + one[2:]]
+        taken = [is_taken_by_mp4(track, data, following) for data in trials]
+    assert [holds_one(data) for data in trials] == taken == [True, False, False, True, False, False]
+
+
 @pytest.mark.parametrize("codec, container", [("aac", "matroska,webm"), ("mp3", "mpegts"), ("opus", "mpegts")])
 def test_others_have_none(codec: str, container: str) -> None:
     assert header_of(codec, container) is None

@@ -11,7 +11,7 @@ import time as clock
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -571,6 +571,16 @@ class TestTracks:
         assert anew == (name != "out.ts")
         if anew:
             assert beeps(done.path) == pytest.approx(BEEPS, abs=0.05)  # two frames may be lost
+
+    def test_a_first_packet_that_holds_damaged_ones_does_not_end_a_copy(self, tmp_path, beeping):
+        """mp4 looks through the first packet of E-AC-3, in which what follows without a header comes to lie."""
+        data = beeping("ts", codec="eac3").read_bytes()
+        _, second = (found.start() for found in islice(re.finditer(rb"\x0b\x77[\0-\7].[0-?]", data, re.DOTALL), 2))
+        damaged = tmp_path / "damaged.ts"
+        damaged.write_bytes(data[:second] + bytes(2) + data[second + 2 :])
+        done = convert(damaged, tmp_path / "out.mp4")
+        assert any("some of its packets are damaged" in line for line in done.carry.notes)
+        assert beeps(done.path) == pytest.approx(BEEPS, abs=0.05)
 
     @pytest.mark.parametrize(
         ("codec", "rate", "layout", "name", "factor", "becomes", "mixed"),
