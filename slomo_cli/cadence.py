@@ -2,9 +2,12 @@
 
 24 pictures a second carried at 60 are shown for two and three frames, at 30 every fourth for two: as the frames have
 it, each begins up to a frame too early or late, and slow motion shows that as a limp. Where a rhythm is found, picture
-after picture belongs to an even row of moments, one in the time that each is shown:
+after picture belongs to an even row of moments, each less than a frame from where the picture is shown first:
 
-    number of its first frame = floor(pace * place in the row + beginning),    pace = 5/2, 5/4, 6/5 ...
+    moment = pace * place in the row + beginning,    pace = 5/2, 5/4, 6/5 ... frames
+
+Of the rows that fit, it is the one that the film's beginning belongs to, so that who asks for 24 pictures a second gets
+those that were carried; where that one does not, it is one in which no picture belongs before its first frame.
 
 A repeat now and then, of a camera or a game that came too late, is no rhythm: what follows has its own time.
 """
@@ -39,10 +42,12 @@ class _Shown:
     number: int
     """Of that frame in the source."""
     seconds: Fraction
+    moved: Fraction = Fraction(0)
+    """Seconds from there to where it belongs."""
 
 
 def evened(pictures: Iterable[tuple[int | None, Frame]]) -> Iterator[Frame]:
-    """The same pictures at even moments where they come in a rhythm, each within the time that it is shown.
+    """The same pictures at even moments where they come in a rhythm, each less than a frame from its own.
 
     ``pictures``: those that repeat none, in order, each with the number of its first frame in the source; None of a
     repeat that stays, which keeps its time. Where the frames do not come evenly themselves, nothing is changed.
@@ -67,13 +72,15 @@ def _next(behind: deque[_Shown], waiting: deque[tuple[_Shown | None, Frame]]) ->
     here, frame = waiting.popleft()
     if here is None:
         return frame
-    late = _late(behind, here, [shown for shown, _ in waiting if shown is not None])
-    behind.append(here)
-    return replace(frame, pts_seconds=here.seconds + late, moved_seconds=late) if late else frame
+    moved = _moved(behind, here, [shown for shown, _ in waiting if shown is not None])
+    if behind and here.seconds + moved <= behind[-1].seconds + behind[-1].moved:  # that is of another row
+        moved = Fraction(0)
+    behind.append(replace(here, moved=moved))
+    return replace(frame, pts_seconds=here.seconds + moved, moved_seconds=moved) if moved else frame
 
 
-def _late(behind: Sequence[_Shown], here: _Shown, ahead: Sequence[_Shown]) -> Fraction:
-    """Seconds after its first frame at which the picture belongs."""
+def _moved(behind: Sequence[_Shown], here: _Shown, ahead: Sequence[_Shown]) -> Fraction:
+    """Seconds from its first frame to where the picture belongs."""
     beside = ahead[0] if ahead else behind[-1] if behind else here
     if beside is here:
         return Fraction(0)
@@ -81,12 +88,14 @@ def _late(behind: Sequence[_Shown], here: _Shown, ahead: Sequence[_Shown]) -> Fr
     past = _steady(here, reversed(behind), step)
     future = _steady(here, ahead, step)
     nearest = min((abs(numbers[0]) for numbers in (past, future) if numbers), default=0)
-    longest, late = 0, Fraction(0)
+    longest, moved = 0, Fraction(0)
     for pace in _paces(nearest):
-        gaps, frames = _fit(past, future, pace)
+        gaps, early, late = _fit(past, future, pace)
         if gaps > longest and gaps >= _HEARD * pace.denominator:
-            longest, late = gaps, frames
-    return late * step
+            longest, moved = gaps, late
+            back = here.seconds / step % pace  # to the row of the film's beginning
+            moved = next((way for way in (-back, pace - back) if late - 1 < way < early + 1), late)
+    return moved * step
 
 
 def _steady(here: _Shown, row: Iterable[_Shown], step: Fraction) -> list[int]:
@@ -111,14 +120,15 @@ def _paces(gap: int) -> tuple[Fraction, ...]:
     )
 
 
-def _fit(past: Sequence[int], future: Sequence[int], pace: Fraction) -> tuple[int, Fraction]:
-    """How many gaps around a picture keep to this pace, and by how many frames it is late then, in [0, 1).
+def _fit(past: Sequence[int], future: Sequence[int], pace: Fraction) -> tuple[int, Fraction, Fraction]:
+    """How many gaps around a picture keep to this pace; and how far, in frames, the earliest and the latest of those
+    pictures are from a row through its first frame: at most 0 and at least 0, less than a frame apart.
 
     ``past``, ``future``: how many frames away the pictures before and after it are, nearest first.
     """
     whole, parts = pace.numerator, pace.denominator
-    longest, late = 0, 0
-    low = high = 0  # of (number - pace * place), times ``parts``: no picture belongs before its frame
+    longest, early, late = 0, 0, 0
+    low = high = 0  # of (number - pace * place), times ``parts``
     for taken in range(len(future) + 1):
         if taken:
             apart = parts * future[taken - 1] - whole * taken
@@ -133,5 +143,5 @@ def _fit(past: Sequence[int], future: Sequence[int], pace: Fraction) -> tuple[in
             least, most = min(least, apart), max(most, apart)
             gaps += 1
         if gaps >= longest:
-            longest, late = gaps, most
-    return longest, Fraction(late, parts)
+            longest, early, late = gaps, least, most
+    return longest, Fraction(early, parts), Fraction(late, parts)
