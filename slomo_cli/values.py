@@ -278,6 +278,10 @@ class SourceTiming:
     """Tracks of sound, by their index, of which stamps are damaged: they go back while the picture's do not."""
     damaged: tuple[int, ...] = ()
     """Tracks of sound, by their index, of which packets are damaged: some do not begin with their codec's header."""
+    changing: tuple[int, ...] = ()
+    """Tracks of sound, by their index, that change their channels, their rate of samples or their codec on the way."""
+    mixed: tuple[int, ...] = ()
+    """Of those, the tracks that change their codec."""
     strays: tuple[tuple[tuple[int, int], int], ...] = ()
     """Damaged stamps, each with its packet's place in the file, and what they should be."""
 

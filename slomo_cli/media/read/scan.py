@@ -153,6 +153,8 @@ def _stamped(walk: Walk, info: VideoInfo, rates: list[Fraction]) -> Scanned:
         pausing=walk.pausing,
         astray=walk.astray if continuous else (),
         damaged=walk.damaged,
+        changing=walk.changing,
+        mixed=walk.mixed,
         strays=tuple(walk.strays.items()),
     )
     warnings += _shortfall(walk, info, timing, (int(ticks[0]) - earliest) * time_base)

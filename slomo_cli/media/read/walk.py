@@ -13,7 +13,7 @@ import av.error
 import numpy as np
 
 from slomo_cli.media.clocks import exact
-from slomo_cli.media.read.framing import LONGEST, header_of
+from slomo_cli.media.read.framing import LONGEST, SELF_TOLD, Forms, header_of
 from slomo_cli.media.read.grid import ascending
 from slomo_cli.media.read.joins import BACKWARD_JUMP, JUMPING_FORMATS, Joins
 from slomo_cli.media.read.opening import READ_ERRORS, why_ended
@@ -30,12 +30,13 @@ HEARD = Fraction(1, 25)
 
 
 class _Sound:
-    """How long a track of sound pauses by the times of its packets, in its own ticks, as there are many; and whether
-    they are whole."""
+    """How long a track of sound pauses by the times of its packets, in its own ticks, as there are many; whether they
+    are whole, and whether they change on the way."""
 
     def __init__(self, container: str, codec: str, time_base: Fraction) -> None:
         self.goes_back = False
         self.is_damaged = False
+        self.forms = Forms() if container in JUMPING_FORMATS and codec in SELF_TOLD else None
         self._is_header = header_of(codec, container)
         self._pauses = 0
         self._second = 1 / time_base
@@ -51,8 +52,11 @@ class _Sound:
 
     def take(self, packet: Any) -> None:
         """The next packet."""
-        if self._is_header and packet.size and not self.is_damaged:
-            self.is_damaged = not self._is_header(bytes(memoryview(packet)[:LONGEST]))
+        if packet.size and (self.forms or self._is_header):
+            head = bytes(memoryview(packet)[:LONGEST])
+            self.is_damaged = self.is_damaged or not (self._is_header is None or self._is_header(head))
+            if self.forms:
+                self.forms.take(head)
         begin, lasts = packet.pts, packet.duration
         if begin is None:
             return
@@ -236,6 +240,16 @@ class Walk:
     def damaged(self) -> tuple[int, ...]:
         """The tracks of sound of which some packet does not begin as its codec says."""
         return tuple(index for index, sound in self._sounds.items() if sound.is_damaged)
+
+    @property
+    def changing(self) -> tuple[int, ...]:
+        """The tracks of sound of which the channels, the rate or the codec change."""
+        return tuple(index for index, sound in self._sounds.items() if sound.forms and sound.forms.changes)
+
+    @property
+    def mixed(self) -> tuple[int, ...]:
+        """Of those, the tracks of which the codec changes."""
+        return tuple(index for index, sound in self._sounds.items() if sound.forms and sound.forms.changes_codec)
 
     def lasts_are_of_fields(self, rate: Fraction) -> bool:
         """Whether every picture says that it lasts half as long as all stand (GXF): no word on the last one."""

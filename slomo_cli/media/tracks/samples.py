@@ -14,6 +14,7 @@ import av
 import av.error
 import numpy as np
 
+from slomo_cli.media.read.framing import LONGEST, form_of
 from slomo_cli.media.read.joins import BACKWARD_JUMP, JoinedClock
 from slomo_cli.media.read.opening import READ_ERRORS, open_container, tell_lack, why_ended
 from slomo_cli.media.tracks.soundclock import Interleaved, SoundClock
@@ -94,7 +95,8 @@ def decoded(
         kind: Any = None
         resampler: Any = None
         at = due = start
-        frames = _frames(container, stream, film, damage)
+        decode = _Decoders() if track.index in timing.mixed else av.Packet.decode
+        frames = _frames(container, stream, film, damage, decode)
         # Joined recordings are placed as they come, by the picture beside them.
         for frame in _unstrayed(frames) if film is None else frames:
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
@@ -119,7 +121,24 @@ def decoded(
                 yield np.ascontiguousarray(samples, np.float32)
 
 
-def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damage) -> Iterator[Any]:
+class _Decoders:
+    """Decodes packets of a track that changes its codec, each by what it begins with."""
+
+    def __init__(self) -> None:
+        self._codec = ""
+        self._context: Any = None
+
+    def __call__(self, packet: Any) -> list[Any]:
+        form = form_of(bytes(memoryview(packet)[:LONGEST])) if packet.size else None
+        if form is not None and form[0] != self._codec:
+            self._codec = form[0]
+            self._context = av.CodecContext.create(self._codec, "r")
+        return [] if self._context is None else list(self._context.decode(packet))
+
+
+def _frames(
+    container: Any, stream: Any, film: JoinedClock | None, damage: Damage, decode: Callable[[Any], list[Any]]
+) -> Iterator[Any]:
     """What can be decoded of a track, in order; ``film`` is told of the picture's packets between."""
     early = 0  # where reading begins in the middle, some decoders need a few packets to find their feet
     begun = False
@@ -129,7 +148,7 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
             if not packet.size and packet.dts is not None:
                 continue  # FLAC in NUT ends with one of side data alone; only the very last, without a time, drains
             try:
-                for frame in packet.decode():
+                for frame in decode(packet):
                     begun = True
                     yield frame
             except av.error.FFmpegError as error:

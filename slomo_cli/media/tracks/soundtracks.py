@@ -27,7 +27,9 @@ _MOST_BENT, _MOST_OPENED = 64, 8192
 """Tracks that are made anew on another time, and tracks that are opened for that: each reads the source by itself, and
 that takes 150 kB for every track that is in it."""
 
-_LOOKED_AT = {"aac": ("mp4", "mov", "matroska"), "ac3": ("mp4", "mov"), "eac3": ("mp4", "mov")}
+_TOLD_ONCE = ("mp4", "mov", "matroska")
+"""Muxers that say at the beginning what all packets of AAC hold."""
+_LOOKED_AT = {"aac": _TOLD_ONCE, "ac3": ("mp4", "mov"), "eac3": ("mp4", "mov")}
 """Codec -> muxers that read the header of each packet, and fail at one that has none."""
 _PACKETS = "pipe:packets"
 
@@ -84,9 +86,8 @@ class SoundTracks:
     def _why_not_copied(self, track: StreamInfo) -> str | None:
         """Why a track that keeps its time is encoded anew, as a note; '' where nobody asks, None where it is copied."""
         draft, muxer, ending = self._draft, self._draft.target.container, self._draft.target.extension
-        if self._is_unfit(track):
-            what = "time stamps" if track.index in draft.timing.astray else "packets"
-            return f"is encoded anew: some of its {what} are damaged"
+        if unfit := self._unfit(track):
+            return f"is encoded anew: {unfit}"
         if not sound.is_held(track, draft.container):
             return f"becomes {self._new_codec(track)[0]}: .{ending} does not hold it as it is"
         if track.index in draft.timing.pausing and muxer in AT_ONCE:
@@ -138,11 +139,22 @@ class SoundTracks:
             return Fraction(0)
         return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + self._draft.delay)
 
-    def _is_unfit(self, track: StreamInfo) -> bool:
-        """Whether a copy would carry damaged stamps along, which can be told here only, or fail at a damaged packet."""
-        timing, muxer = self._draft.timing, self._draft.target.container
-        fails = track.index in timing.damaged and muxer in _LOOKED_AT.get(track.codec, ())
-        return (fails or track.index in timing.astray) and sound.can_be_fed(track)
+    def _unfit(self, track: StreamInfo) -> str:
+        """Why a copy would fail at some packet, or bring along what cannot be played or only be mended here; ''
+        elsewhere."""
+        timing, muxer, index = self._draft.timing, self._draft.target.container, track.index
+        if not sound.can_be_fed(track):
+            return ""
+        if index in timing.mixed:
+            return "its codec changes on the way"
+        if index in timing.astray:
+            return "some of its time stamps are damaged"
+        if index in timing.damaged and muxer in _LOOKED_AT.get(track.codec, ()):
+            return "some of its packets are damaged"
+        if index in timing.changing and track.codec == "aac" and muxer in _TOLD_ONCE:
+            layout = sound.layout_name(track) or f"{track.channels} channels"
+            return f"its channels or its rate change on the way; all of it becomes {layout} at {track.sample_rate} Hz"
+        return ""
 
     def _note_outside(self, tracks: list[StreamInfo]) -> None:
         """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
@@ -180,9 +192,10 @@ class SoundTracks:
             draft.notes.append(f"{name} dropped: {self._why_dropped(track, codec)}")
             return False
         apart = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
-        if draft.changed or apart or self._is_unfit(track):
+        unfit = bool(self._unfit(track))
+        if draft.changed or apart or unfit:
             self._bent(track, number, codec)
-            if apart and draft.delay and not self._is_unfit(track):
+            if apart and draft.delay and not unfit:
                 left_out = "without what sounds before the first picture"
                 why = f"becomes {codec}, {left_out}: .{draft.target.extension} does not hold it as it is"
         else:
@@ -222,7 +235,14 @@ class SoundTracks:
         draft = self._draft
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(draft.settings, draft.tools)
-        ours = method != "pitch" if self._is_bent else not draft.timing.continuous or self._is_unfit(track)
+        # Where sound changes on the way, ffmpeg begins its filters anew, and their clock with them.
+        changes = track.index in draft.timing.changing
+        if self._is_bent:
+            ours = changes or method != "pitch"
+        else:
+            ours = changes or not draft.timing.continuous or self._unfit(track) != ""
+        if changes and self._is_bent and method == "pitch":
+            draft.notes.append(f"{tags.label(track)} keeps its pitch: its channels, rate or codec change on the way")
         if ours and sound.can_be_fed(track):
             self._fed(track, number, codec)
             return

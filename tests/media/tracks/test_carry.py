@@ -573,6 +573,52 @@ class TestTracks:
             assert beeps(done.path) == pytest.approx(BEEPS, abs=0.05)  # two frames may be lost
 
     @pytest.mark.parametrize(
+        ("kinds", "name", "time", "told"),
+        [
+            # AAC's channels and rate are told once for all in these; a copy is silent or false after a change.
+            ("aac stereo 48000, aac 5.1 48000", "out.mp4", {}, "all of it becomes stereo at 48000 Hz"),
+            ("aac 5.1 48000, aac stereo 48000", "out.mkv", {}, "all of it becomes 5.1"),
+            ("aac stereo 48000, aac stereo 44100", "out.mov", {}, "at 48000 Hz"),
+            ("aac stereo 48000, aac 5.1 48000", "out.ts", {}, ""),
+            ("ac3 stereo 48000, ac3 5.1 48000", "out.mp4", {}, ""),
+            # Of a change of codec, ffmpeg's copy fails, or brings along what nothing plays.
+            ("ac3 stereo 48000, aac 5.1 48000", "out.mkv", {}, "its codec changes"),
+            ("mp2 stereo 48000, ac3 5.1 48000", "out.ts", {}, "its codec changes"),
+            # ffmpeg begins its filters anew where sound changes, and the clock with them.
+            ("ac3 5.1 48000, ac3 stereo 48000", "out.mkv", {"end": Fraction(7, 2)}, ""),
+            ("latm stereo 48000, latm 5.1 48000", "out.mkv", {"end": Fraction(7, 2)}, "cut to the range"),
+            ("mp2 stereo 48000, mp2 mono 48000", "out.ts", {"factor": 2, "pitch": True}, "keeps its pitch"),
+        ],
+    )
+    def test_sound_that_changes_on_its_way(self, tmp_path, make, kinds, name, time, told):
+        """Broadcasts go from stereo to surround and back with every programme."""
+        parts = []
+        for place, (codec, layout, rate) in enumerate(kind.split() for kind in kinds.split(", ")):
+            kind = ("aac", "-mpegts_flags", "latm") if codec == "latm" else (codec,)
+            parts.append(
+                make(
+                    f"changing.{place}.{codec}.{layout}.{rate}.ts",
+                    *("-f", "lavfi", "-i", "color=gray:size=64x48:rate=10:duration=2"),
+                    *("-f", "lavfi", "-i", f"sine=1000:sample_rate={rate}:duration=2"),
+                    *("-af", rf"volume='lt(mod(t-0.25\,0.5)\,0.05)':eval=frame,aformat=channel_layouts={layout}"),
+                    *("-c:v", "mpeg2video", "-bf", "0", "-c:a", *kind, "-output_ts_offset", str(10 + 2 * place)),
+                    *("-muxdelay", "0", "-muxpreload", "0"),
+                )
+            )
+        source = tmp_path / "changing.ts"
+        source.write_bytes(b"".join(part.read_bytes() for part in parts))
+        more = {"audio": "pitch"} if time.get("pitch") else {}
+        factor = time.get("factor", 1)
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(factor), end=time.get("end")), **more)
+        said = [line for line in done.carry.notes if line.startswith("audio track")]
+        assert [told in line for line in said] == [True] * bool(told)
+        if told or "end" in time:  # what is copied changes still, which the helper does not read
+            wanted = [factor * (0.25 + 0.5 * beep) for beep in range(7 if "end" in time else 8)]
+            assert beeps(done.path) == pytest.approx(wanted, abs=0.045 * factor)
+            starts = [start for start, _, _ in packets(done.path, "audio")]
+            assert all(before < after for before, after in pairwise(starts))
+
+    @pytest.mark.parametrize(
         ("codec", "rate", "layout", "name", "factor", "becomes", "mixed"),
         [
             ("libmp3lame", 11025, "mono", "out.mp4", 1, "aac", ""),
