@@ -40,6 +40,8 @@ from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, TimeSetti
 
 RATE = 48_000
 BEEPS = (0.25, 0.75, 1.25, 1.75)
+DVD_CAPTION = bytes.fromhex("0016000400ff0004000002ff01000000000000000000")
+"""A unit of subpicture that begins at once and does not say when it ends."""
 TWO_SECONDS = SourceTiming(60, Fraction(0), Fraction(2), Fraction(30), Fraction(30))
 
 
@@ -1247,6 +1249,48 @@ class TestTracks:
         assert captions(convert(source, tmp_path / "fps.mkv").path) == captions(source)
         dropped = convert(source, tmp_path / "out.mp4")
         assert "dropped: .mp4 does not hold it" in " ".join(dropped.carry.notes)
+
+    @pytest.mark.parametrize("codec", ["ass", "dvdsub"])
+    @pytest.mark.parametrize("lasts", [0, 2**32 - 1], ids=["unsaid", "endless"])
+    @pytest.mark.parametrize("factor", [1, 2])
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mov"])
+    def test_captions_without_an_end(self, tmp_path, codec, lasts, factor, name):
+        """As rips of DVDs have them: MP4 shows nothing that lasts no time, and ffmpeg fails where it is endless."""
+        if codec == "dvdsub" and name == "out.mov":
+            return
+        source = tmp_path / "endless.mkv"
+        said = {"ass": b"0,0,Default,,0,0,0,,a caption", "dvdsub": DVD_CAPTION}[codec]
+        with av.open(str(source), "w") as output:
+            video = output.add_stream("mpeg4", rate=10)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            subtitle: Any = output.add_stream(codec)
+            subtitle.codec_context.extradata = b"[Script Info]\n" if codec == "ass" else b""
+            for number in range(20):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8))
+                frame.pts = number
+                output.mux(video.encode(frame))
+                if number in (5, 15):
+                    packet: Any = av.Packet(said)
+                    packet.stream, packet.time_base, packet.is_keyframe = subtitle, Fraction(1, 1000), True
+                    packet.pts = packet.dts = number * 100
+                    packet.duration = lasts
+                    output.mux(packet)
+            output.mux(video.encode(None))
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(factor)))
+        shown = [caption for caption in captions(done.path) if caption[0] > 0]
+        wanted = [(0.5 * factor, 1.0 * factor), (1.5 * factor, 0.5 * factor)]
+        assert [(float(start), float(length)) for start, length in shown] == [pytest.approx(each) for each in wanted]
+
+    def test_captions_longer_than_mp4_holds(self, tmp_path, make):
+        """Such as the mark of who made them, throughout a film."""
+        text = tmp_path / "long.srt"
+        text.write_text("1\n00:00:01,000 --> 00:50:00,000\nmade by somebody\n\n")
+        picture = ("-f", "lavfi", "-i", "color=size=64x48:rate=1/20:duration=2400")
+        source = make("long_caption.mkv", *picture, "-i", str(text), "-c:v", "mpeg4", "-c:s", "subrip")
+        done = convert(source, tmp_path / "out.mp4")
+        assert [float(lasts) for _, lasts in captions(done.path)] == [2000]
+        assert any("1 caption cut to 2000 s: .mp4 holds no longer ones" in line for line in done.carry.met)
+        assert [float(lasts) for _, lasts in captions(convert(source, tmp_path / "out.mkv").path)] == [2999]
 
 
 class TestOffsets:
