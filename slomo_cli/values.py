@@ -276,6 +276,8 @@ class SourceTiming:
     """Tracks of sound, by their index, that pause: their packets do not follow each other without gaps."""
     astray: tuple[int, ...] = ()
     """Tracks of sound, by their index, of which stamps are damaged: they go back while the picture's do not."""
+    leaping: tuple[int, ...] = ()
+    """Tracks of sound, by their index, that pause for so long that it would pass for the join of two recordings."""
     damaged: tuple[int, ...] = ()
     """Tracks of sound, by their index, of which packets are damaged: some do not begin with their codec's header."""
     changing: tuple[int, ...] = ()
@@ -284,6 +286,8 @@ class SourceTiming:
     """Of those, the tracks that change their codec."""
     strays: tuple[tuple[tuple[int, int], int], ...] = ()
     """Damaged stamps, each with its packet's place in the file, and what they should be."""
+    jolts: tuple[int, ...] = ()
+    """Places in the file of pictures whose time of decoding is damaged: no recording ends there."""
 
 
 @dataclass(frozen=True, slots=True)

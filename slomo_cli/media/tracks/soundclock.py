@@ -14,12 +14,12 @@ _OVERHANG = 1
 
 
 class SoundClock:
-    """Where the pieces of a track lie on a clock that goes on where recordings were joined: as the picture's does, or
-    evenly where there is no picture to tell."""
+    """Where the pieces of a track lie on a clock that goes on where recordings were joined, as the picture's does."""
 
     def __init__(self, container: str, film: JoinedClock | None) -> None:
-        """``container``: libav's name of it; ``film``: told of the picture's packets by whoever reads them."""
-        self._joins = Joins(container, Fraction(1))
+        """``container``: libav's name of it; ``film``: told of the picture's packets by whoever reads them, None where
+        its clock goes on by itself: then sound that leaps ahead was silent meanwhile."""
+        self._joins = Joins(container if film is not None else "", Fraction(1))
         self._film = film
         self._due: Fraction | None = None  # where the next piece belongs if nothing happens
         self.ahead = Fraction(0)
@@ -57,7 +57,7 @@ class Interleaved:
             for packet in packets:
                 if packet.stream_index == self._film.picture.index:
                     met = self._film.met
-                    self._film.follow(packet.dts)
+                    self._film.follow(packet)
                     if self._film.met > met:
                         yield from self._released()
                 elif self._waits(packet):

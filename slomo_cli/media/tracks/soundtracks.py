@@ -139,16 +139,25 @@ class SoundTracks:
             return Fraction(0)
         return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + self._draft.delay)
 
-    def _unfit(self, track: StreamInfo) -> str:
-        """Why a copy would fail at some packet, or bring along what cannot be played or only be mended here; ''
-        elsewhere."""
-        timing, muxer, index = self._draft.timing, self._draft.target.container, track.index
+    def _misread(self, track: StreamInfo) -> str:
+        """Why ffmpeg would bring along what cannot be played, or at wrong times, so that slomo reads the track itself;
+        '' elsewhere."""
+        timing, index = self._draft.timing, track.index
         if not sound.can_be_fed(track):
             return ""
         if index in timing.mixed:
             return "its codec changes on the way"
         if index in timing.astray:
             return "some of its time stamps are damaged"
+        if index in timing.leaping:  # which is closed, and moves what follows in every track
+            return "it pauses for more than ten seconds"
+        return ""
+
+    def _unfit(self, track: StreamInfo) -> str:
+        """Why a copy cannot be played as it should, or fails at some packet; '' elsewhere."""
+        timing, muxer, index = self._draft.timing, self._draft.target.container, track.index
+        if (why := self._misread(track)) or not sound.can_be_fed(track):
+            return why
         if index in timing.damaged and muxer in _LOOKED_AT.get(track.codec, ()):
             return "some of its packets are damaged"
         if index in timing.changing and track.codec == "aac" and muxer in _TOLD_ONCE:
@@ -235,14 +244,15 @@ class SoundTracks:
         draft = self._draft
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(draft.settings, draft.tools)
-        # Where sound changes on the way, ffmpeg begins its filters anew, and their clock with them.
-        changes = track.index in draft.timing.changing
+        why = self._misread(track)
+        if track.index in draft.timing.changing:  # ffmpeg begins its filters anew there, and their clock with them
+            why = why or "its channels or its rate change on the way"
         if self._is_bent:
-            ours = changes or method != "pitch"
+            ours = method != "pitch" or why != ""
         else:
-            ours = changes or not draft.timing.continuous or self._unfit(track) != ""
-        if changes and self._is_bent and method == "pitch":
-            draft.notes.append(f"{tags.label(track)} keeps its pitch: its channels, rate or codec change on the way")
+            ours = not draft.timing.continuous or why != "" or self._unfit(track) != ""
+        if self._is_bent and method == "pitch" and why:
+            draft.notes.append(f"{tags.label(track)} keeps its pitch: {why}")
         if ours and sound.can_be_fed(track):
             self._fed(track, number, codec)
             return

@@ -72,7 +72,7 @@ def retime(
             wanted = [origin.streams[index] for index in by_index]
             for packet in origin.demux(wanted if timing.continuous else [*wanted, film.picture]):
                 if packet.stream_index == info.stream_index:
-                    film.follow(packet.dts)
+                    film.follow(packet)
                 elif packet.pts is not None:
                     fresh = by_index[packet.stream_index].take(packet, film.seconds - timing.first_seconds, plan)
                     if fresh is not None:

@@ -574,6 +574,44 @@ class TestTracks:
         if anew:
             assert beeps(done.path) == pytest.approx(BEEPS, abs=0.05)  # two frames may be lost
 
+    @pytest.mark.parametrize("byte, bit", [(12, 0x80), (11, 0x04), (11, 0x20), (9, 0x02)])  # 0.2 s to seven hours
+    @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.ts"])
+    def test_a_stamp_of_sound_damaged_on_the_air_moves_no_sound(self, tmp_path, make, byte, bit, name):
+        """ffmpeg took it for another recording, and moved what followed, in every track."""
+        tones = [f"sine={pitch}:duration=2,volume='lt(mod(t-0.25,0.5),0.1)':eval=frame" for pitch in (800, 1200)]
+        whole = make(
+            "two_tracks.ts",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2"),
+            *("-f", "lavfi", "-i", tones[0], "-f", "lavfi", "-i", tones[1], "-map", "0", "-map", "1", "-map", "2"),
+            *("-c:v", "mpeg2video", "-bf", "0", "-c:a", "mp2", "-pes_payload_size", "500"),
+        )
+        data = bytearray(whole.read_bytes())
+        places = [at for at in range(len(data) - 20) if data[at : at + 4] == b"\0\0\1\xc0" and data[at + 7] >> 6 == 2]
+        data[places[9] + byte] ^= bit
+        source = tmp_path / "damaged.ts"
+        source.write_bytes(data)
+        done = convert(source, tmp_path / name)
+        (told,) = done.carry.notes
+        assert "is encoded anew: some of its time stamps are damaged" in told
+        for track in (0, 1):
+            assert beeps(done.path, track) == pytest.approx(BEEPS, abs=0.04)
+
+    @pytest.mark.parametrize(("name", "factor", "audio"), [("out.mkv", 1, "stretch"), ("out.mp4", 2, "pitch")])
+    def test_a_track_of_a_broadcast_may_be_silent_for_long(self, tmp_path, make, name, factor, audio):
+        """As that with descriptions for the blind: what followed came at once."""
+        every = "volume='lt(mod(t-0.25,0.5),0.1)':eval=frame"
+        source = make(
+            "silent_for_long.ts",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=5:duration=14"),
+            *("-f", "lavfi", "-i", f"sine=800:duration=14,{every}"),
+            *("-f", "lavfi", "-i", f"sine=1200:duration=14,{every},aselect='lt(t,1)+gt(t,13)'"),
+            *("-map", "0", "-map", "1", "-map", "2", "-c:v", "mpeg2video", "-c:a", "mp2"),
+        )
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(factor)), audio=audio)
+        assert any("it pauses for more than ten seconds" in line for line in done.carry.notes)
+        assert beeps(done.path, 1) == pytest.approx([factor * at for at in (0.25, 0.75, 13.25, 13.75)], abs=0.06)
+        assert len(beeps(done.path, 0)) == 28
+
     @pytest.mark.parametrize(
         ("kinds", "name", "time", "told"),
         [
