@@ -276,6 +276,8 @@ class SourceTiming:
     """Tracks of sound, by their index, that pause: their packets do not follow each other without gaps."""
     astray: tuple[int, ...] = ()
     """Tracks of sound, by their index, of which stamps are damaged: they go back while the picture's do not."""
+    late: tuple[tuple[int, int, int, str], ...] = ()
+    """Tracks of sound that begin too late for ``probe`` to meet them: index, samples per second, channels, layout."""
     leaping: tuple[int, ...] = ()
     """Tracks of sound, by their index, that pause for so long that it would pass for the join of two recordings."""
     damaged: tuple[int, ...] = ()

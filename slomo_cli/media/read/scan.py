@@ -152,6 +152,7 @@ def _stamped(walk: Walk, info: VideoInfo, rates: list[Fraction]) -> Scanned:
         stamps_late=stamps_late,
         pausing=walk.pausing,
         astray=walk.astray if continuous else (),
+        late=walk.late,
         leaping=walk.leaping if continuous else (),
         damaged=walk.damaged,
         changing=walk.changing,

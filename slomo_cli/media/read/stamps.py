@@ -59,7 +59,7 @@ class StampMender:
                 packet.pts = packet.dts + self._delay
         if packet.pts is not None:
             packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
-            # Damaged on the way, as in broadcasts: then there is none, but where the time of decoding is what flies off.
+            # Damaged on the way, as in broadcasts: then there is none, unless the time of decoding is what flies off.
             followed = self._latest is not None and not self._is_far(packet.pts, self._latest)
             if self._is_far(packet.pts, packet.dts) and not followed:
                 packet.pts = None

@@ -5,6 +5,7 @@ Nothing is decoded but what comes before the first picture. Memory: 36 bytes a p
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import av.error
 import numpy as np
 
 from slomo_cli.media.clocks import exact
+from slomo_cli.media.read.beside import loudspeakers
 from slomo_cli.media.read.framing import LONGEST, SELF_TOLD, Forms, header_of
 from slomo_cli.media.read.grid import ascending
 from slomo_cli.media.read.joins import BACKWARD_JUMP, FORWARD_JUMP, JUMPING_FORMATS, STEP_BACK, Joins
@@ -23,17 +25,23 @@ from slomo_cli.media.read.strays import jolted, mended
 
 if TYPE_CHECKING:
     from slomo_cli.media.read.source import PictureTrack
-    from slomo_cli.values import VideoInfo
+    from slomo_cli.values import StreamInfo, VideoInfo
 
 HEARD = Fraction(1, 25)
 """Seconds by which sound that is off its picture is heard to be."""
+_MOST_UNHEARD = 500
+"""Packets of a track that are decoded until one tells what it holds."""
 
 
 class _Sound:
     """How long a track of sound pauses by the times of its packets, in its own ticks, as there are many; whether they
     are whole, and whether they change on the way."""
 
-    def __init__(self, container: str, codec: str, time_base: Fraction) -> None:
+    def __init__(self, container: str, track: StreamInfo, time_base: Fraction) -> None:
+        codec = track.codec
+        self.heard: tuple[int, int, str] | None = None
+        """Samples per second, channels and layout, where no header told."""
+        self._unheard = 0 if track.sample_rate or not codec else _MOST_UNHEARD
         self.goes_back = False
         self.is_damaged = False
         self.leaps = False
@@ -53,6 +61,8 @@ class _Sound:
 
     def take(self, packet: Any) -> None:
         """The next packet."""
+        if packet.size and self._unheard:
+            self._listen(packet)
         if packet.size and (self.forms or self._is_header):
             head = bytes(memoryview(packet)[:LONGEST])
             self.is_damaged = self.is_damaged or not (self._is_header is None or self._is_header(head))
@@ -71,6 +81,14 @@ class _Sound:
         if 2 * abs(gap) > lasts and not self._joins.at(gap):
             self._pauses += gap
         self._before, self._due = begin, begin + lasts
+
+    def _listen(self, packet: Any) -> None:
+        """Decodes what tells of itself only when it comes."""
+        self._unheard -= 1
+        with contextlib.suppress(av.error.FFmpegError):
+            for frame in packet.decode():
+                self._unheard = 0
+                self.heard = frame.sample_rate, len(frame.layout.channels), loudspeakers(frame.layout)
 
 
 class Walk:
@@ -139,7 +157,7 @@ class Walk:
         sounds = [s for s in info.streams if s.kind == "audio" and info.container in PAUSING_FORMATS]
         bases = [exact(picture.container.streams[sound.index].time_base) or Fraction(1) for sound in sounds]
         self._sounds = {
-            sound.index: _Sound(info.container, sound.codec, base) for sound, base in zip(sounds, bases, strict=True)
+            sound.index: _Sound(info.container, sound, base) for sound, base in zip(sounds, bases, strict=True)
         }
         self.reads_all = self.counts_all or bool(sounds)
         self._joins = Joins(info.container, 1 / self.time_base)
@@ -271,6 +289,11 @@ class Walk:
     def astray(self) -> tuple[int, ...]:
         """The tracks of sound of which stamps are damaged, if the picture's go on."""
         return tuple(index for index, sound in self._sounds.items() if sound.goes_back)
+
+    @property
+    def late(self) -> tuple[tuple[int, int, int, str], ...]:
+        """As in ``SourceTiming``."""
+        return tuple((index, *sound.heard) for index, sound in self._sounds.items() if sound.heard)
 
     @property
     def leaping(self) -> tuple[int, ...]:

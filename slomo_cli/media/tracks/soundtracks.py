@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 
@@ -48,7 +49,7 @@ class SoundTracks:
     def add(self) -> None:
         """All of them. UsageError for a copy of what changes."""
         draft = self._draft
-        tracks = draft.of("audio")
+        tracks = [self._heard(track) for track in draft.of("audio")]
         mode = draft.settings.audio
         if not tracks or mode == "drop":
             return
@@ -74,6 +75,13 @@ class SoundTracks:
             number += 1
         if self._handed:
             draft.feeds.append(PacketFeed(_PACKETS, draft.info, draft.timing, self._handed))
+
+    def _heard(self, track: StreamInfo) -> StreamInfo:
+        """The track with what is known of it only from the way over all packets."""
+        for index, rate, channels, layout in self._draft.timing.late:
+            if index == track.index:
+                return replace(track, sample_rate=rate, channels=channels, layout=layout)
+        return track
 
     def _why_cut(self, track: StreamInfo) -> str:
         """A note on what becomes of a track whose time changes; '' where nobody asks."""
@@ -145,6 +153,8 @@ class SoundTracks:
         timing, index = self._draft.timing, track.index
         if not sound.can_be_fed(track):
             return ""
+        if any(index == late for late, *_ in timing.late):
+            return "it begins so late that ffmpeg does not find out what it holds"
         if index in timing.mixed:
             return "its codec changes on the way"
         if index in timing.astray:

@@ -612,6 +612,30 @@ class TestTracks:
         assert beeps(done.path, 1) == pytest.approx([factor * at for at in (0.25, 0.75, 13.25, 13.75)], abs=0.06)
         assert len(beeps(done.path, 0)) == 28
 
+    @pytest.mark.parametrize(("name", "factor"), [("out.mkv", 1), ("out.mp4", 2)])
+    def test_a_track_of_a_broadcast_may_begin_late(self, tmp_path, make, name, factor):
+        """After more than ffmpeg looks at to know what is in a file: it was left out."""
+        every = "volume='lt(mod(t-0.25,0.5),0.1)':eval=frame"
+        source = make(
+            "begins_late.ts",
+            *(
+                "-f",
+                "lavfi",
+                "-i",
+                "testsrc2=size=64x48:rate=5:duration=14",
+                "-f",
+                "lavfi",
+                "-i",
+                f"sine=800:d=14,{every}",
+            ),
+            *("-itsoffset", "13", "-f", "lavfi", "-i", f"sine=1200:duration=1,{every}"),
+            *("-map", "0", "-map", "1", "-map", "2", "-c:v", "mpeg2video", "-c:a", "ac3"),
+        )
+        assert [stream.sample_rate for stream in probe(source).streams] == [44100, 0]
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(factor)))
+        assert len(tracks(done.path, "audio")) == 2
+        assert beeps(done.path, 1) == pytest.approx([factor * at for at in (13.25, 13.75)], abs=0.06)
+
     @pytest.mark.parametrize(
         ("kinds", "name", "time", "told"),
         [
