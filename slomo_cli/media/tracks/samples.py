@@ -17,7 +17,7 @@ import numpy as np
 from slomo_cli.media.read.framing import LONGEST, form_of
 from slomo_cli.media.read.joins import BACKWARD_JUMP, JUMPING_FORMATS, STEP_BACK, JoinedClock
 from slomo_cli.media.read.opening import READ_ERRORS, open_container, tell_lack, why_ended
-from slomo_cli.media.tracks.soundclock import Interleaved, SoundClock
+from slomo_cli.media.tracks.soundclock import MOST_ASTRAY_IN_JOINED, Interleaved, SoundClock, Unstrayed
 from slomo_cli.media.tracks.vocoder import Samples, Source, Vocoder
 from slomo_cli.timeline import Plan
 from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
@@ -97,9 +97,9 @@ def decoded(
         at = due = start
         decode = _Decoders() if track.index in timing.mixed else av.Packet.decode
         frames = _frames(container, stream, film, damage, decode)
-        # Joined recordings are placed as they come, by the picture beside them.
         near = STEP_BACK if container.format.name in JUMPING_FORMATS else BACKWARD_JUMP
-        for frame in _unstrayed(frames, near) if film is None else frames:
+        # Joined recordings are placed as they come, by the picture beside them.
+        for frame in _unstrayed(frames, near, _MOST_ASTRAY if film is None else MOST_ASTRAY_IN_JOINED):
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 layout = frame.layout if len(frame.layout.channels) == channels else None
                 # Interleaved: arrays of eight planes or more crash PyAV 18.
@@ -162,28 +162,15 @@ def _frames(
         damage.packets = early
 
 
-def _unstrayed(frames: Iterator[Any], near: Fraction) -> Iterator[Any]:
-    """The same frames, damaged stamps left out: those that fly off, while what follows goes on as if they had not.
-
-    ``near``: seconds within which a stamp is where it belongs.
-    """
-    due: Fraction | None = None  # where the next one belongs if nothing happens
-    away: list[Any] = []
+def _unstrayed(frames: Iterator[Any], near: Fraction, most: int) -> Iterator[Any]:
+    """The same frames, without the stamps that fly off; see ``Unstrayed``."""
+    strays = Unstrayed(near, most)
     for frame in frames:
-        begin, lasts = _begin(frame), Fraction(frame.samples, frame.sample_rate)
-        is_due = due is None or begin is None or abs(begin - due) <= near
-        due = None if due is None else due + lasts
-        if not is_due and len(away) < _MOST_ASTRAY:
-            away.append(frame)
-            continue
-        for stray in away:
-            if is_due:
-                stray.pts = None
-            yield stray
-        away = []
-        due = due if begin is None else begin + lasts
-        yield frame
-    yield from away
+        for piece, begin in strays.push(frame, _begin(frame), Fraction(frame.samples, frame.sample_rate)):
+            if begin != _begin(piece):
+                piece.pts = None
+            yield piece
+    yield from (piece for piece, _ in strays.rest())
 
 
 def _begin(frame: Any) -> Fraction | None:

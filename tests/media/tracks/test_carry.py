@@ -596,6 +596,20 @@ class TestTracks:
         for track in (0, 1):
             assert beeps(done.path, track) == pytest.approx(BEEPS, abs=0.04)
 
+    @pytest.mark.parametrize("bit", [0x04, 0x20], ids=["0.7 s", "5.8 s"])
+    @pytest.mark.parametrize(("name", "factor"), [("out.mkv", 1), ("out.ts", 1), ("out.mp4", 2)])
+    def test_a_damaged_stamp_of_sound_in_joined_recordings(self, tmp_path, beeping, name, factor, bit):
+        """All sound ended there, without a word."""
+        whole = beeping("ts", codec="ac3").read_bytes()
+        data = bytearray(whole)
+        places = [at for at in range(len(data) - 20) if data[at : at + 4] == b"\0\0\1\xbd" and data[at + 7] >> 6 == 2]
+        data[places[2 * len(places) // 3] + 11] ^= bit
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(whole + data)
+        done = convert(joined, tmp_path / name, TimeSettings(factor=Fraction(factor)))
+        wanted = [factor * at for at in (*BEEPS, *(2 + at for at in BEEPS))]
+        assert beeps(done.path) == pytest.approx(wanted, abs=0.03 * factor)
+
     @pytest.mark.parametrize(("name", "factor", "audio"), [("out.mkv", 1, "stretch"), ("out.mp4", 2, "pitch")])
     def test_a_track_of_a_broadcast_may_be_silent_for_long(self, tmp_path, make, name, factor, audio):
         """As that with descriptions for the blind: what followed came at once."""
