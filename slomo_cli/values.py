@@ -281,10 +281,20 @@ class SourceTiming:
     """Tracks of sound, by their index, that pause: their packets do not follow each other without gaps."""
     astray: tuple[int, ...] = ()
     """Tracks of sound, by their index, of which stamps are damaged: they go back while the picture's do not."""
+    late: tuple[tuple[int, int, int, str], ...] = ()
+    """Tracks of sound that begin too late for ``probe`` to meet them: index, samples per second, channels, layout."""
+    leaping: tuple[int, ...] = ()
+    """Tracks of sound, by their index, that pause for so long that it would pass for the join of two recordings."""
     damaged: tuple[int, ...] = ()
     """Tracks of sound, by their index, of which packets are damaged: some do not begin with their codec's header."""
+    changing: tuple[int, ...] = ()
+    """Tracks of sound, by their index, that change their channels, their rate of samples or their codec on the way."""
+    mixed: tuple[int, ...] = ()
+    """Of those, the tracks that change their codec."""
     strays: tuple[tuple[tuple[int, int], int], ...] = ()
     """Damaged stamps, each with its packet's place in the file, and what they should be."""
+    jolts: tuple[int, ...] = ()
+    """Places in the file of pictures whose time of decoding is damaged: no recording ends there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def _own_of_sound(stream: Any, context: Any) -> dict[str, Any]:
         "duration_seconds": stream_duration(stream),
         "sample_rate": int(context.sample_rate or 0),
         "channels": int(context.channels or 0),
-        "layout": _loudspeakers(context),
+        "layout": loudspeakers(context.layout),
         "hidden_seconds": _hidden(stream),
         "is_cut": _is_cut(stream),
     }
@@ -114,9 +114,9 @@ def _is_elsewhere(stream: Any, picture: VideoStream) -> bool:
     return best("video", stream) != picture.index or best("audio", stream) != best("audio", picture)
 
 
-def _loudspeakers(context: Any) -> str:
+def loudspeakers(layout: Any) -> str:
     """FFmpeg's name of a sound track's channels; '' where it is only their number, or they are no loudspeakers."""
-    name = str(context.layout.name)
+    name = str(layout.name)
     return "" if re.fullmatch(r"\d+ channels|ambisonic.*", name) else name
 
 

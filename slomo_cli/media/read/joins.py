@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slomo_cli.media.clocks import exact
 from slomo_cli.values import SourceTiming, VideoInfo
@@ -15,7 +15,9 @@ JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
 """Containers of broadcasts, whose clock may jump."""
 BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
-_FORWARD_JUMP = Fraction(10)
+STEP_BACK = Fraction(2, 25)
+"""Seconds: where sound of a broadcast goes back by more than a 10th, ffmpeg shifts all that follows, in every track."""
+FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
 
 
@@ -25,7 +27,7 @@ class Joins:
     def __init__(self, container: str, second: Fraction) -> None:
         """``container``: libav's name of it; ``second``: its ticks."""
         self._back = BACKWARD_JUMP * second
-        self._ahead = _FORWARD_JUMP * second if container in JUMPING_FORMATS else None
+        self._ahead = FORWARD_JUMP * second if container in JUMPING_FORMATS else None
         self._previous: int | None = None
 
     def at(self, step: int | Fraction) -> bool:
@@ -51,9 +53,12 @@ class JoinedClock:
         self._time_base = exact(self.picture.time_base) or Fraction(1)
         self._interval = 1 / timing.nominal_rate
         self._joins = Joins(info.container, 1 / self._time_base)
+        self._jolts = frozenset(timing.jolts)
 
-    def follow(self, order: int | None) -> None:
+    def follow(self, packet: Any) -> None:
         """The picture's next packet, by its time of decoding."""
-        if order is not None and (jump := self._joins.jump(order)):
+        if packet.dts is None or packet.pos in self._jolts:
+            return
+        if jump := self._joins.jump(packet.dts):
             self.seconds += self._interval - jump * self._time_base
             self.met += 1

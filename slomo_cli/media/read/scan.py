@@ -152,8 +152,13 @@ def _stamped(walk: Walk, info: VideoInfo, rates: list[Fraction]) -> Scanned:
         stamps_late=stamps_late,
         pausing=walk.pausing,
         astray=walk.astray if continuous else (),
+        late=walk.late,
+        leaping=walk.leaping if continuous else (),
         damaged=walk.damaged,
+        changing=walk.changing,
+        mixed=walk.mixed,
         strays=tuple(walk.strays.items()),
+        jolts=tuple(walk.jolts),
     )
     warnings += _shortfall(walk, info, timing, (int(ticks[0]) - earliest) * time_base)
     warnings += _odd_edits(info)

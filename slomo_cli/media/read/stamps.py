@@ -40,6 +40,7 @@ class StampMender:
         self._strays = strays
         self._lead: int | None = None
         self._delay: int | None = None
+        self._latest: int | None = None
 
     def mend(self, packet: Packet[VideoStream], *, of_decoding: bool) -> None:
         """The next packet. ``of_decoding``: its stamps tell when pictures are decoded, not when they are shown."""
@@ -58,6 +59,12 @@ class StampMender:
                 packet.pts = packet.dts + self._delay
         if packet.pts is not None:
             packet.pts = self._strays.get((packet.pts, packet.pos or 0), packet.pts)
-            # Damaged on the way, as in broadcasts: then there is none.
-            if self._farthest and packet.dts is not None and abs(packet.pts - packet.dts) > self._farthest:
+            # Damaged on the way, as in broadcasts: then there is none, unless the time of decoding is what flies off.
+            followed = self._latest is not None and not self._is_far(packet.pts, self._latest)
+            if self._is_far(packet.pts, packet.dts) and not followed:
                 packet.pts = None
+            else:
+                self._latest = packet.pts
+
+    def _is_far(self, stamp: int, other: int | None) -> bool:
+        return self._farthest is not None and other is not None and abs(stamp - other) > self._farthest

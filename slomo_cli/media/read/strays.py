@@ -66,6 +66,38 @@ def mended(ticks: Ticks, nearest: Fraction, reordered: bool) -> dict[int, int]:
     return found
 
 
+_MOST_JOLTED = 2
+"""Pictures in a row of which the time of decoding is damaged; more pass for a recording of their own."""
+
+
+def jolted(order: Ticks, nearest: int, furthest: int) -> dict[int, int]:
+    """Which times of decoding are damaged in a file whose clock may jump, and what they should be: after a jump of one
+    or two pictures the clock goes on as if nothing had happened.
+
+    order: in stored order, in ticks. nearest, furthest: ticks of a step back and ahead that are a jump at least.
+    """
+    found: dict[int, int] = {}
+    steps = np.diff(order)
+    if len(order) < 4 or not (steps > 0).any():
+        return found
+    order = order.copy()
+    usual = int(np.median(steps[steps > 0]))
+    for at in (int(step) + 1 for step in np.flatnonzero((steps < -nearest) | (steps > furthest))):
+        if -nearest <= order[at] - order[at - 1] <= furthest:
+            continue  # mended with the one before
+        runs = [(begin, begin + few) for few in range(1, _MOST_JOLTED + 1) for begin in (at - few, at)]
+        for begin, end in runs:
+            if begin < 1 or end >= len(order):
+                continue
+            across = int(order[end] - order[begin - 1])
+            if 0 < across <= nearest + (end - begin + 1) * usual:
+                for place in range(begin, end):
+                    order[place] = order[begin - 1] + across * (place - begin + 1) // (end - begin + 1)
+                    found[place] = int(order[place])
+                break
+    return found
+
+
 def _hole(before: Ticks, after: Ticks, around: int) -> tuple[int, int]:
     """The widest hole between stamps of which those in between are missing: its beginning, and how wide it is.
 

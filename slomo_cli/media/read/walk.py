@@ -1,10 +1,11 @@
 """One way through all packets of a source, and what is met on it.
 
-Nothing is decoded but what comes before the first picture. Memory: 16 bytes a picture.
+Nothing is decoded but what comes before the first picture. Memory: 36 bytes a picture.
 """
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -13,34 +14,43 @@ import av.error
 import numpy as np
 
 from slomo_cli.media.clocks import exact
-from slomo_cli.media.read.framing import LONGEST, header_of
+from slomo_cli.media.read.beside import loudspeakers
+from slomo_cli.media.read.framing import LONGEST, SELF_TOLD, Forms, header_of
 from slomo_cli.media.read.grid import ascending
-from slomo_cli.media.read.joins import BACKWARD_JUMP, JUMPING_FORMATS, Joins
+from slomo_cli.media.read.joins import BACKWARD_JUMP, FORWARD_JUMP, JUMPING_FORMATS, STEP_BACK, Joins
 from slomo_cli.media.read.opening import READ_ERRORS, why_ended
 from slomo_cli.media.read.source import LENGTHLESS, PAUSING_FORMATS, THEORA_HEADER
 from slomo_cli.media.read.stamps import stamps_are_of_decoding
-from slomo_cli.media.read.strays import mended
+from slomo_cli.media.read.strays import jolted, mended
 
 if TYPE_CHECKING:
     from slomo_cli.media.read.source import PictureTrack
-    from slomo_cli.values import VideoInfo
+    from slomo_cli.values import StreamInfo, VideoInfo
 
 HEARD = Fraction(1, 25)
 """Seconds by which sound that is off its picture is heard to be."""
+_MOST_UNHEARD = 500
+"""Packets of a track that are decoded until one tells what it holds."""
 
 
 class _Sound:
-    """How long a track of sound pauses by the times of its packets, in its own ticks, as there are many; and whether
-    they are whole."""
+    """How long a track of sound pauses by the times of its packets, in its own ticks, as there are many; whether they
+    are whole, and whether they change on the way."""
 
-    def __init__(self, container: str, codec: str, time_base: Fraction) -> None:
+    def __init__(self, container: str, track: StreamInfo, time_base: Fraction) -> None:
+        codec = track.codec
+        self.heard: tuple[int, int, str] | None = None
+        """Samples per second, channels and layout, where no header told."""
+        self._unheard = 0 if track.sample_rate or not codec else _MOST_UNHEARD
         self.goes_back = False
         self.is_damaged = False
+        self.leaps = False
+        self.forms = Forms() if container in JUMPING_FORMATS and codec in SELF_TOLD else None
         self._is_first = True
         self._is_header = header_of(codec, container)
         self._pauses = 0
         self._second = 1 / time_base
-        self._back = round(BACKWARD_JUMP * self._second)
+        self._back = round((STEP_BACK if container in JUMPING_FORMATS else BACKWARD_JUMP) * self._second)
         self._joins = Joins(container, self._second)
         self._before = 0
         self._due: int | None = None
@@ -52,10 +62,10 @@ class _Sound:
 
     def take(self, packet: Any) -> None:
         """The next packet."""
-        if self._is_header and packet.size and not self.is_damaged:
-            # Of the first packet mp4 reads all, to tell what is in the track.
-            self.is_damaged = not self._is_header(bytes(memoryview(packet)[: None if self._is_first else LONGEST]))
-            self._is_first = False
+        if packet.size and self._unheard:
+            self._listen(packet)
+        if packet.size and (self.forms or self._is_header):
+            self._look(memoryview(packet))
         begin, lasts = packet.pts, packet.duration
         if begin is None:
             return
@@ -64,10 +74,29 @@ class _Sound:
         gap = 0 if self._due is None else begin - self._due
         # How long WMA lasts is an estimate, which may make what follows seem too early.
         self.goes_back = self.goes_back or (gap < -self._back and begin < self._before)
+        self.leaps = self.leaps or (gap > 0 and self._joins.at(gap))
         # Less is rounding, which would add up.
         if 2 * abs(gap) > lasts and not self._joins.at(gap):
             self._pauses += gap
         self._before, self._due = begin, begin + lasts
+
+    def _look(self, data: memoryview) -> None:
+        """At what a packet begins with."""
+        head = bytes(data[:LONGEST])
+        if self._is_header and not self.is_damaged:
+            # Of the first packet mp4 reads all, to tell what is in the track.
+            self.is_damaged = not self._is_header(bytes(data) if self._is_first else head)
+        self._is_first = False
+        if self.forms:
+            self.forms.take(head)
+
+    def _listen(self, packet: Any) -> None:
+        """Decodes what tells of itself only when it comes."""
+        self._unheard -= 1
+        with contextlib.suppress(av.error.FFmpegError):
+            for frame in packet.decode():
+                self._unheard = 0
+                self.heard = frame.sample_rate, len(frame.layout.channels), loudspeakers(frame.layout)
 
 
 class Walk:
@@ -98,6 +127,12 @@ class Walk:
         """Indices into ``ticks`` where a new recording begins."""
         self.strays: dict[tuple[int, int], int] = {}
         """As in ``SourceTiming``; in ``ticks`` they are mended."""
+        self.jolts: list[int] = []
+        """As in ``SourceTiming``."""
+        self._order = array("q")
+        """Their times of decoding, as far as they have any, where clocks may jump."""
+        self._counted, self._positions = array("I"), array("q")
+        """How many stamps were met before each of those, and where in the file its packet lies."""
         self.latest: int | None = None
         """The latest stamp of the last recording."""
         self.latest_end = 0
@@ -130,7 +165,7 @@ class Walk:
         sounds = [s for s in info.streams if s.kind == "audio" and info.container in PAUSING_FORMATS]
         bases = [exact(picture.container.streams[sound.index].time_base) or Fraction(1) for sound in sounds]
         self._sounds = {
-            sound.index: _Sound(info.container, sound.codec, base) for sound, base in zip(sounds, bases, strict=True)
+            sound.index: _Sound(info.container, sound, base) for sound, base in zip(sounds, bases, strict=True)
         }
         self.reads_all = self.counts_all or bool(sounds)
         self._joins = Joins(info.container, 1 / self.time_base)
@@ -149,9 +184,9 @@ class Walk:
         self.furthest = max(self.furthest, self._named_end * self.time_base)
         if not self.pictures_seen:
             self._decode(None)
-        # Where clocks may jump, a picture whose stamp is damaged passes for a recording of its own, and is in its place
-        # as that.
-        if not self._may_jump:
+        if self._may_jump:
+            self._mend_joins()
+        else:
             self._mend()
 
     def _take(self, packet: Any) -> None:
@@ -193,9 +228,14 @@ class Walk:
             self.decoded = max(self.decoded, packet.dts + (packet.duration or 0) - self._first_decoded)
         # Stamps of decoding only ever grow within one recording; Matroska's first packets have none, and those of
         # presentation, which jump about, must not stand for them.
-        if packet.dts is not None and self._joins.jump(packet.dts):
-            self.joins.append(len(self.ticks))
-            self.latest = None
+        if packet.dts is not None:
+            if self._joins.jump(packet.dts):
+                self.joins.append(len(self.ticks))
+                self.latest = None
+            if self._may_jump:
+                self._order.append(packet.dts)
+                self._counted.append(len(self.ticks))
+                self._positions.append(packet.pos or 0)
         if packet.pts is not None:
             self.ticks.append(packet.pts)
             self.places.append(packet.pos or 0)
@@ -210,6 +250,29 @@ class Walk:
         except av.error.FFmpegError:
             return
         self.ahead += not self.pictures_seen
+
+    def _mend_joins(self) -> None:
+        """Sets right where recordings seem to be joined at damaged times of decoding only. More pictures than
+        ``jolted`` finds pass for a recording of their own, and are in their place as that."""
+        if not self.joins:
+            return
+        order = np.frombuffer(self._order, np.int64).copy()
+        found = jolted(order, round(BACKWARD_JUMP / self.time_base), round(FORWARD_JUMP / self.time_base))
+        if not found:
+            return
+        for at, right in found.items():
+            index = self._counted[at]
+            self.jolts.append(self._positions[at])
+            if index < len(self.ticks) and self.ticks[index] == order[at] and self.places[index] == self._positions[at]:
+                # A time for both, where pictures are stored in the order they are shown.
+                self.strays[self.ticks[index], self.places[index]] = right
+                self.ticks[index] = right
+            order[at] = right
+        joins = Joins(self.picture.container.format.name, 1 / self.time_base)
+        self.joins = [self._counted[at] for at, stamp in enumerate(order.tolist()) if joins.jump(stamp)]
+        last = self.ticks[self.joins[-1] if self.joins else 0 :]
+        self.latest = max(last)
+        self.latest_end = self.latest + self.packet_duration
 
     def _mend(self) -> None:
         """Sets right what stamps are damaged."""
@@ -233,12 +296,32 @@ class Walk:
     @property
     def astray(self) -> tuple[int, ...]:
         """The tracks of sound of which stamps are damaged, if the picture's go on."""
-        return () if self._may_jump else tuple(index for index, sound in self._sounds.items() if sound.goes_back)
+        return tuple(index for index, sound in self._sounds.items() if sound.goes_back)
+
+    @property
+    def late(self) -> tuple[tuple[int, int, int, str], ...]:
+        """As in ``SourceTiming``."""
+        return tuple((index, *sound.heard) for index, sound in self._sounds.items() if sound.heard)
+
+    @property
+    def leaping(self) -> tuple[int, ...]:
+        """The tracks of sound whose clock leaps ahead, which are pauses if the picture's goes on."""
+        return tuple(index for index, sound in self._sounds.items() if sound.leaps)
 
     @property
     def damaged(self) -> tuple[int, ...]:
         """The tracks of sound of which some packet does not begin as its codec says."""
         return tuple(index for index, sound in self._sounds.items() if sound.is_damaged)
+
+    @property
+    def changing(self) -> tuple[int, ...]:
+        """The tracks of sound of which the channels, the rate or the codec change."""
+        return tuple(index for index, sound in self._sounds.items() if sound.forms and sound.forms.changes)
+
+    @property
+    def mixed(self) -> tuple[int, ...]:
+        """Of those, the tracks of which the codec changes."""
+        return tuple(index for index, sound in self._sounds.items() if sound.forms and sound.forms.changes_codec)
 
     def lasts_are_of_fields(self, rate: Fraction) -> bool:
         """Whether every picture says that it lasts half as long as all stand (GXF): no word on the last one."""

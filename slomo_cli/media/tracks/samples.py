@@ -14,9 +14,10 @@ import av
 import av.error
 import numpy as np
 
-from slomo_cli.media.read.joins import BACKWARD_JUMP, JoinedClock
+from slomo_cli.media.read.framing import LONGEST, form_of
+from slomo_cli.media.read.joins import BACKWARD_JUMP, JUMPING_FORMATS, STEP_BACK, JoinedClock
 from slomo_cli.media.read.opening import READ_ERRORS, open_container, tell_lack, why_ended
-from slomo_cli.media.tracks.soundclock import Interleaved, SoundClock
+from slomo_cli.media.tracks.soundclock import MOST_ASTRAY_IN_JOINED, Interleaved, SoundClock, Unstrayed
 from slomo_cli.media.tracks.vocoder import Samples, Source, Vocoder
 from slomo_cli.timeline import Plan
 from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
@@ -94,9 +95,11 @@ def decoded(
         kind: Any = None
         resampler: Any = None
         at = due = start
-        frames = _frames(container, stream, film, damage)
+        decode = _Decoders() if track.index in timing.mixed else av.Packet.decode
+        frames = _frames(container, stream, film, damage, decode)
+        near = STEP_BACK if container.format.name in JUMPING_FORMATS else BACKWARD_JUMP
         # Joined recordings are placed as they come, by the picture beside them.
-        for frame in _unstrayed(frames) if film is None else frames:
+        for frame in _unstrayed(frames, near, _MOST_ASTRAY if film is None else MOST_ASTRAY_IN_JOINED):
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 layout = frame.layout if len(frame.layout.channels) == channels else None
                 # Interleaved: arrays of eight planes or more crash PyAV 18.
@@ -119,7 +122,24 @@ def decoded(
                 yield np.ascontiguousarray(samples, np.float32)
 
 
-def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damage) -> Iterator[Any]:
+class _Decoders:
+    """Decodes packets of a track that changes its codec, each by what it begins with."""
+
+    def __init__(self) -> None:
+        self._codec = ""
+        self._context: Any = None
+
+    def __call__(self, packet: Any) -> list[Any]:
+        form = form_of(bytes(memoryview(packet)[:LONGEST])) if packet.size else None
+        if form is not None and form[0] != self._codec:
+            self._codec = form[0]
+            self._context = av.CodecContext.create(self._codec, "r")
+        return [] if self._context is None else list(self._context.decode(packet))
+
+
+def _frames(
+    container: Any, stream: Any, film: JoinedClock | None, damage: Damage, decode: Callable[[Any], list[Any]]
+) -> Iterator[Any]:
     """What can be decoded of a track, in order; ``film`` is told of the picture's packets between."""
     early = 0  # where reading begins in the middle, some decoders need a few packets to find their feet
     begun = False
@@ -129,7 +149,7 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
             if not packet.size and packet.dts is not None:
                 continue  # FLAC in NUT ends with one of side data alone; only the very last, without a time, drains
             try:
-                for frame in packet.decode():
+                for frame in decode(packet):
                     begun = True
                     yield frame
             except av.error.FFmpegError as error:
@@ -142,25 +162,15 @@ def _frames(container: Any, stream: Any, film: JoinedClock | None, damage: Damag
         damage.packets = early
 
 
-def _unstrayed(frames: Iterator[Any]) -> Iterator[Any]:
-    """The same frames, damaged stamps left out: those that fly off, while what follows goes on as if they had not."""
-    due: Fraction | None = None  # where the next one belongs if nothing happens
-    away: list[Any] = []
+def _unstrayed(frames: Iterator[Any], near: Fraction, most: int) -> Iterator[Any]:
+    """The same frames, without the stamps that fly off; see ``Unstrayed``."""
+    strays = Unstrayed(near, most)
     for frame in frames:
-        begin, lasts = _begin(frame), Fraction(frame.samples, frame.sample_rate)
-        is_due = due is None or begin is None or abs(begin - due) <= BACKWARD_JUMP
-        due = None if due is None else due + lasts
-        if not is_due and len(away) < _MOST_ASTRAY:
-            away.append(frame)
-            continue
-        for stray in away:
-            if is_due:
-                stray.pts = None
-            yield stray
-        away = []
-        due = due if begin is None else begin + lasts
-        yield frame
-    yield from away
+        for piece, begin in strays.push(frame, _begin(frame), Fraction(frame.samples, frame.sample_rate)):
+            if begin != _begin(piece):
+                piece.pts = None
+            yield piece
+    yield from (piece for piece, _ in strays.rest())
 
 
 def _begin(frame: Any) -> Fraction | None:

@@ -11,15 +11,49 @@ from slomo_cli.media.read.opening import READ_ERRORS
 
 _OVERHANG = 1
 """Seconds by which sound and picture of a recording may differ in length where another is joined to it."""
+MOST_ASTRAY_IN_JOINED = 16
+"""Pieces, as many as share a stamp, that are waited for one whose time fits those before: other recordings follow."""
+
+
+class Unstrayed:
+    """The pieces of one track, in order, told where they begin; but those whose stamps fly off, while what follows goes
+    on as if they had not, are told where they belong."""
+
+    def __init__(self, near: Fraction, most: int) -> None:
+        """``near``: seconds within which a stamp is where it belongs; ``most``: pieces that are waited for such a
+        one."""
+        self._near, self._most = near, most
+        self._due: Fraction | None = None
+        self._away: list[tuple[Any, Fraction | None, Fraction]] = []
+
+    def push(self, piece: Any, begin: Fraction | None, lasts: Fraction) -> list[tuple[Any, Fraction | None]]:
+        """The next piece, when it begins by its stamp and how long it lasts, in seconds; gives those that are settled,
+        each with when it begins, None where nothing tells."""
+        due = self._due
+        is_due = due is None or begin is None or abs(begin - due) <= self._near
+        if due is not None:
+            self._due = due + lasts
+            if not is_due and len(self._away) < self._most:
+                self._away.append((piece, begin, due))
+                return []
+        settled = [(stray, belongs if is_due else stamp) for stray, stamp, belongs in self._away]
+        self._away = []
+        if begin is not None:
+            self._due = begin + lasts
+        return [*settled, (piece, begin)]
+
+    def rest(self) -> list[tuple[Any, Fraction | None]]:
+        """Those that are left at the end."""
+        return [(piece, stamp) for piece, stamp, _ in self._away]
 
 
 class SoundClock:
-    """Where the pieces of a track lie on a clock that goes on where recordings were joined: as the picture's does, or
-    evenly where there is no picture to tell."""
+    """Where the pieces of a track lie on a clock that goes on where recordings were joined, as the picture's does."""
 
     def __init__(self, container: str, film: JoinedClock | None) -> None:
-        """``container``: libav's name of it; ``film``: told of the picture's packets by whoever reads them."""
-        self._joins = Joins(container, Fraction(1))
+        """``container``: libav's name of it; ``film``: told of the picture's packets by whoever reads them, None where
+        its clock goes on by itself: then sound that leaps ahead was silent meanwhile."""
+        self._joins = Joins(container if film is not None else "", Fraction(1))
         self._film = film
         self._due: Fraction | None = None  # where the next piece belongs if nothing happens
         self.ahead = Fraction(0)
@@ -57,7 +91,7 @@ class Interleaved:
             for packet in packets:
                 if packet.stream_index == self._film.picture.index:
                     met = self._film.met
-                    self._film.follow(packet.dts)
+                    self._film.follow(packet)
                     if self._film.met > met:
                         yield from self._released()
                 elif self._waits(packet):

@@ -12,9 +12,9 @@ from fractions import Fraction
 from typing import Any
 
 from slomo_cli.media.nut import Nut, Pipe
-from slomo_cli.media.read.joins import JoinedClock
+from slomo_cli.media.read.joins import STEP_BACK, JoinedClock
 from slomo_cli.media.read.opening import READ_ERRORS, open_container, why_ended
-from slomo_cli.media.tracks.soundclock import Interleaved, SoundClock
+from slomo_cli.media.tracks.soundclock import MOST_ASTRAY_IN_JOINED, Interleaved, SoundClock, Unstrayed
 from slomo_cli.media.tracks.soundfeed import IS_POSSIBLE, Feed
 from slomo_cli.media.tracks.tags import label
 from slomo_cli.values import SourceTiming, StreamInfo, VideoInfo
@@ -52,8 +52,12 @@ class PacketFeed(Feed):
                     break
                 if packet is None:
                     break
-                if packet.size and (moment := lines[packet.stream_index].moment(packet)) is not None:
-                    nut.write(packet, moment)
+                if packet.size:
+                    for piece, moment in lines[packet.stream_index].take(packet):
+                        nut.write(piece, moment)
+            for line in lines.values():
+                for piece, moment in line.rest():
+                    nut.write(piece, moment)
             nut.close()
 
 
@@ -62,27 +66,44 @@ class _Line:
 
     def __init__(self, clock: SoundClock) -> None:
         self._clock = clock
+        self._strays = Unstrayed(STEP_BACK, MOST_ASTRAY_IN_JOINED)
         self._end: Fraction | None = None
         self._ahead = Fraction(0)
         self._slip: Fraction | None = Fraction(0)
         """What keeps packets end to end where recordings meet: half of one at most. None until that is settled."""
 
-    def moment(self, packet: Any) -> Fraction | None:
+    def take(self, packet: Any) -> list[tuple[Any, Fraction]]:
+        """The track's next packet; gives those that are settled, and the seconds at which they begin."""
+        begin = None if packet.pts is None else packet.pts * Fraction(packet.time_base)
+        return self._placed(self._strays.push(packet, begin, _lasts(packet)))
+
+    def rest(self) -> list[tuple[Any, Fraction]]:
+        """Those that are left at the end."""
+        return self._placed(self._strays.rest())
+
+    def _placed(self, pieces: list[tuple[Any, Fraction | None]]) -> list[tuple[Any, Fraction]]:
+        moments = [(packet, self._moment(stamp, _lasts(packet))) for packet, stamp in pieces]
+        return [(packet, moment) for packet, moment in moments if moment is not None]
+
+    def _moment(self, stamp: Fraction | None, lasts: Fraction) -> Fraction | None:
         """Seconds at which the packet begins; None where the one before it still sounds, or nothing tells."""
-        base = Fraction(packet.time_base)
-        lasts = (packet.duration or 0) * base
-        if packet.pts is None:
+        if stamp is None:
             return None
-        begin = self._clock.place(packet.pts * base, lasts)
+        begin = self._clock.place(stamp, lasts)
         if self._clock.ahead != self._ahead:
             self._ahead, self._slip = self._clock.ahead, None
+        late = Fraction(0) if self._end is None else begin + (self._slip or 0) - self._end
+        if self._end is not None and late < -lasts / 2:  # which NUT does not take
+            return None
         if self._slip is None and self._end is not None:
-            late = begin - self._end
-            if late < -lasts / 2:
-                return None
             self._slip = -late if late <= lasts / 2 else Fraction(0)
         self._end = begin + (self._slip or 0) + lasts
         return self._end - lasts
+
+
+def _lasts(packet: Any) -> Fraction:
+    """Seconds."""
+    return (packet.duration or 0) * Fraction(packet.time_base)
 
 
 class _SoundNut(Nut):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 
@@ -27,7 +28,9 @@ _MOST_BENT, _MOST_OPENED = 64, 8192
 """Tracks that are made anew on another time, and tracks that are opened for that: each reads the source by itself, and
 that takes 150 kB for every track that is in it."""
 
-_LOOKED_AT = {"aac": ("mp4", "mov", "matroska"), "ac3": ("mp4", "mov"), "eac3": ("mp4", "mov")}
+_TOLD_ONCE = ("mp4", "mov", "matroska")
+"""Muxers that say at the beginning what all packets of AAC hold."""
+_LOOKED_AT = {"aac": _TOLD_ONCE, "ac3": ("mp4", "mov"), "eac3": ("mp4", "mov")}
 """Codec -> muxers that read the header of each packet, and fail at one that has none."""
 _PACKETS = "pipe:packets"
 
@@ -46,7 +49,7 @@ class SoundTracks:
     def add(self) -> None:
         """All of them. UsageError for a copy of what changes."""
         draft = self._draft
-        tracks = draft.of("audio")
+        tracks = [self._heard(track) for track in draft.of("audio")]
         mode = draft.settings.audio
         if not tracks or mode == "drop":
             return
@@ -73,6 +76,13 @@ class SoundTracks:
         if self._handed:
             draft.feeds.append(PacketFeed(_PACKETS, draft.info, draft.timing, self._handed))
 
+    def _heard(self, track: StreamInfo) -> StreamInfo:
+        """The track with what is known of it only from the way over all packets."""
+        for index, rate, channels, layout in self._draft.timing.late:
+            if index == track.index:
+                return replace(track, sample_rate=rate, channels=channels, layout=layout)
+        return track
+
     def _why_cut(self, track: StreamInfo) -> str:
         """A note on what becomes of a track whose time changes; '' where nobody asks."""
         codec, _ = self._new_codec(track)
@@ -84,9 +94,8 @@ class SoundTracks:
     def _why_not_copied(self, track: StreamInfo) -> str | None:
         """Why a track that keeps its time is encoded anew, as a note; '' where nobody asks, None where it is copied."""
         draft, muxer, ending = self._draft, self._draft.target.container, self._draft.target.extension
-        if self._is_unfit(track):
-            what = "time stamps" if track.index in draft.timing.astray else "packets"
-            return f"is encoded anew: some of its {what} are damaged"
+        if unfit := self._unfit(track):
+            return f"is encoded anew: {unfit}"
         if not sound.is_held(track, draft.container):
             return f"becomes {self._new_codec(track)[0]}: .{ending} does not hold it as it is"
         if track.index in draft.timing.pausing and muxer in AT_ONCE:
@@ -138,11 +147,33 @@ class SoundTracks:
             return Fraction(0)
         return max(Fraction(0), track.start_seconds - self._draft.timing.first_seconds + self._draft.delay)
 
-    def _is_unfit(self, track: StreamInfo) -> bool:
-        """Whether a copy would carry damaged stamps along, which can be told here only, or fail at a damaged packet."""
-        timing, muxer = self._draft.timing, self._draft.target.container
-        fails = track.index in timing.damaged and muxer in _LOOKED_AT.get(track.codec, ())
-        return (fails or track.index in timing.astray) and sound.can_be_fed(track)
+    def _misread(self, track: StreamInfo) -> str:
+        """Why ffmpeg would bring along what cannot be played, or at wrong times, so that slomo reads the track itself;
+        '' elsewhere."""
+        timing, index = self._draft.timing, track.index
+        if not sound.can_be_fed(track):
+            return ""
+        if any(index == late for late, *_ in timing.late):
+            return "it begins so late that ffmpeg does not find out what it holds"
+        if index in timing.mixed:
+            return "its codec changes on the way"
+        if index in timing.astray:
+            return "some of its time stamps are damaged"
+        if index in timing.leaping:  # which is closed, and moves what follows in every track
+            return "it pauses for more than ten seconds"
+        return ""
+
+    def _unfit(self, track: StreamInfo) -> str:
+        """Why a copy cannot be played as it should, or fails at some packet; '' elsewhere."""
+        timing, muxer, index = self._draft.timing, self._draft.target.container, track.index
+        if (why := self._misread(track)) or not sound.can_be_fed(track):
+            return why
+        if index in timing.damaged and muxer in _LOOKED_AT.get(track.codec, ()):
+            return "some of its packets are damaged"
+        if index in timing.changing and track.codec == "aac" and muxer in _TOLD_ONCE:
+            layout = sound.layout_name(track) or f"{track.channels} channels"
+            return f"its channels or its rate change on the way; all of it becomes {layout} at {track.sample_rate} Hz"
+        return ""
 
     def _note_outside(self, tracks: list[StreamInfo]) -> None:
         """Where time changes, the picture's ends are the sound's; what a range leaves out is the user's own wish."""
@@ -180,9 +211,10 @@ class SoundTracks:
             draft.notes.append(f"{name} dropped: {self._why_dropped(track, codec)}")
             return False
         apart = not draft.timing.continuous and not can_be_handed(track) and sound.can_be_fed(track)
-        if draft.changed or apart or self._is_unfit(track):
+        unfit = bool(self._unfit(track))
+        if draft.changed or apart or unfit:
             self._bent(track, number, codec)
-            if apart and draft.delay and not self._is_unfit(track):
+            if apart and draft.delay and not unfit:
                 left_out = "without what sounds before the first picture"
                 why = f"becomes {codec}, {left_out}: .{draft.target.extension} does not hold it as it is"
         else:
@@ -222,7 +254,15 @@ class SoundTracks:
         draft = self._draft
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(draft.settings, draft.tools)
-        ours = method != "pitch" if self._is_bent else not draft.timing.continuous or self._is_unfit(track)
+        why = self._misread(track)
+        if track.index in draft.timing.changing:  # ffmpeg begins its filters anew there, and their clock with them
+            why = why or "its channels or its rate change on the way"
+        if self._is_bent:
+            ours = method != "pitch" or why != ""
+        else:
+            ours = not draft.timing.continuous or why != "" or self._unfit(track) != ""
+        if self._is_bent and method == "pitch" and why:
+            draft.notes.append(f"{tags.label(track)} keeps its pitch: {why}")
         if ours and sound.can_be_fed(track):
             self._fed(track, number, codec)
             return

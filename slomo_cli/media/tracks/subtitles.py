@@ -43,18 +43,28 @@ _BLANK = {
 """Per codec, a packet that shows nothing; for codecs of plain text, a blank."""
 
 
+MOST_SECONDS = 2000
+"""How long a caption lasts at most in MP4, whose writer counts its microseconds in 31 bits and fails at more."""
+
+
 def retime(
-    info: VideoInfo, timing: SourceTiming, result: Path, tracks: Sequence[StreamInfo], plan: Plan | None
+    info: VideoInfo,
+    timing: SourceTiming,
+    result: Path,
+    tracks: Sequence[StreamInfo],
+    plan: Plan | None,
+    end: Fraction | None = None,
 ) -> list[Retimed]:
     """Copies these subtitle tracks to ``result`` with starts and durations on the output's clock.
 
     What ends before the range or begins after it is left out; what reaches into it is cut to it. ``plan`` None: time
-    stays as it is. Where recordings were joined, they go on with the picture. Text that is no UTF-8 is read as Windows'
-    Western European, and becomes UTF-8: ffmpeg converts no other. Returns what was met in each track. Raises InputError
-    when the source cannot be read.
+    stays as it is. ``end``: for MP4, when the film ends, in seconds; captions that last longer, or do not say how long,
+    are told to end there. Where recordings were joined, they go on with the picture. Text that is no UTF-8 is read as
+    Windows' Western European, and becomes UTF-8: ffmpeg converts no other. Returns what was met in each track. Raises
+    InputError when the source cannot be read.
     """
     with open_container(info.path) as origin, av.open(literal(result), "w") as target:
-        copies = [Retimed(track, target.add_stream_from_template(origin.streams[track.index])) for track in tracks]
+        copies = [Retimed(track, target.add_stream_from_template(origin.streams[track.index]), end) for track in tracks]
         by_index = {copy.track.index: copy for copy in copies}
         try:
             target.start_encoding()
@@ -62,7 +72,7 @@ def retime(
             wanted = [origin.streams[index] for index in by_index]
             for packet in origin.demux(wanted if timing.continuous else [*wanted, film.picture]):
                 if packet.stream_index == info.stream_index:
-                    film.follow(packet.dts)
+                    film.follow(packet)
                 elif packet.pts is not None:
                     fresh = by_index[packet.stream_index].take(packet, film.seconds - timing.first_seconds, plan)
                     if fresh is not None:
@@ -80,14 +90,17 @@ def retime(
 class Retimed:
     """A track on the output's clock, and what was met in it."""
 
-    def __init__(self, track: StreamInfo, stream: Any) -> None:
-        """``stream``: where it is written."""
+    def __init__(self, track: StreamInfo, stream: Any, end: Fraction | None) -> None:
+        """``stream``: where it is written. ``end``: as in ``retime``."""
         self.track = track
         self.outside = 0
         """Captions that are left out."""
         self.foreign = 0
         """Captions read as Windows-1252."""
+        self.shortened = 0
+        """Captions that last longer than can be said."""
         self._stream = stream
+        self._end = end
         self._latest = -1
 
     @property
@@ -108,6 +121,7 @@ class Retimed:
             return None
         if plan is not None:
             data = with_inner_clock(data, codec, plan, begin, lasts, moved.lasts, packet.pts * base)
+        moved = self._with_end(moved)
         mended = _as_utf8(data, codec) if codec in TEXT else data
         self.foreign += mended != data
         # Stamps of one stream must not run backwards; two captions may begin together.
@@ -116,6 +130,15 @@ class Retimed:
             fresh.set_sidedata(packet.get_sidedata(kind))
         self._latest = fresh.pts
         return fresh
+
+    def _with_end(self, shown: Part) -> Part:
+        """The same, for MP4 with an end: there what lasts no time is not shown, and not everything can be said."""
+        if self._end is None:
+            return shown
+        left = max(self._end - shown.start, Fraction(1, 1000))
+        lasts = left if shown.lasts is None else min(shown.lasts, left)
+        self.shortened += lasts > MOST_SECONDS
+        return Part(shown.start, min(lasts, Fraction(MOST_SECONDS)))
 
     def blank(self) -> Any:
         """A caption that shows nothing."""

@@ -19,6 +19,7 @@ class SubtitleTracks:
         self._draft = draft
         # Where recordings were joined, ffmpeg mends the clocks of sound only, or not at all.
         self._are_moved = draft.changed or not draft.timing.continuous
+        self._needs_ends = draft.target.container in ("mp4", "mov")
 
     def add(self) -> None:
         """All of them."""
@@ -49,9 +50,10 @@ class SubtitleTracks:
 
     def _is_rewritten(self, track: StreamInfo, codec: str) -> bool:
         """Whether ffmpeg gets it from a temporary file: also text that it is to convert, which it does with UTF-8
-        only."""
+        only, and pictures that may not say when they end."""
         converted = codec != "copy" and track.codec in subtitles.TEXT
-        return _can_be_retimed(track) and (self._are_moved or converted)
+        endless = self._needs_ends and track.codec == "dvd_subtitle"
+        return _can_be_retimed(track) and (self._are_moved or converted or endless)
 
     def _rewritten(self, tracks: list[StreamInfo]) -> dict[int, str]:
         """Temporary files of the tracks, on the new time: source index -> map specifier of the track there."""
@@ -69,11 +71,19 @@ class SubtitleTracks:
     def _rewrite(self, path: Path, tracks: list[StreamInfo]) -> None:
         """Writes one of them."""
         draft = self._draft
-        copies = subtitles.retime(draft.info, draft.timing, path, tracks, draft.plan if self._are_moved else None)
+        plan = draft.plan if self._are_moved else None
+        end = draft.plan.duration if self._needs_ends else None
+        copies = subtitles.retime(draft.info, draft.timing, path, tracks, plan, end)
         draft.met += [
             f"{tags.label(copy.track)}: {subtitles.left_out(copy.outside, 'caption')}"
             for copy in copies
             if copy.outside
+        ]
+        draft.met += [
+            f"{tags.label(copy.track)}: {counted(copy.shortened, 'caption')} cut to {subtitles.MOST_SECONDS} s: "
+            f".{draft.target.extension} holds no longer ones"
+            for copy in copies
+            if copy.shortened
         ]
         draft.met += [
             f"{tags.label(copy.track)}: {counted(copy.foreign, 'caption')} in no UTF-8, read as Windows-1252: letters "

@@ -13,7 +13,7 @@ import av.error
 import pytest
 from av.bitstream import BitStreamFilterContext
 
-from slomo_cli.media.read.framing import LONGEST, header_of
+from slomo_cli.media.read.framing import LONGEST, Forms, form_of, header_of
 
 Make = Callable[..., Path]
 SOUND = ("-f", "lavfi", "-i", "anoisesrc=duration=0.5:sample_rate=48000:seed=1")
@@ -104,3 +104,33 @@ def test_the_first_packet_of_eac3_holds_one_time_only(make: Make) -> None:
 @pytest.mark.parametrize("codec, container", [("aac", "matroska,webm"), ("mp3", "mpegts"), ("opus", "mpegts")])
 def test_others_have_none(codec: str, container: str) -> None:
     assert header_of(codec, container) is None
+
+
+@pytest.mark.parametrize(
+    ("codec", "encoder"),
+    [("aac", "aac"), ("aac_latm", "aac"), ("mp2", "mp2"), ("mp3", "libmp3lame"), ("ac3", "ac3"), ("eac3", "eac3")],
+)
+def test_forms(codec: str, encoder: str, make: Make) -> None:
+    """Each packet tells its codec, and another number where the rate or the channels are others."""
+    found = set()
+    for channels, rate in ((1, 48000), (2, 48000), (2, 32000)):
+        name = f"form.{codec}.{channels}.{rate}.ts"
+        more = ("-mpegts_flags", "latm") if codec == "aac_latm" else ()
+        with av.open(str(make(name, *SOUND, "-ac", str(channels), "-ar", str(rate), "-c:a", encoder, *more))) as source:
+            forms = {form_of(packet[:LONGEST]) for packet in packets_of(source)} - {None}
+        assert len(forms) == 1
+        found |= forms
+    assert len(found) == 3
+    assert {name for name, _ in found if name} == {codec}
+
+
+def test_a_packet_or_two_are_no_change() -> None:
+    """They may be damaged."""
+    stereo, surround = b"\xff\xf1\x4c\x80\x24\x9f\xfc", b"\xff\xf1\x4d\x80\x64\x9f\xfc"
+    forms = Forms()
+    for packet in [surround, *[stereo] * 4, *[surround] * 2, stereo, *[surround] * 2, b"", stereo]:
+        forms.take(packet)
+        assert not forms.changes
+    for packet in [surround] * 3:
+        forms.take(packet)
+    assert forms.changes and not forms.changes_codec

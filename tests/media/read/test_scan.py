@@ -284,6 +284,29 @@ def test_a_stamp_damaged_on_the_air_moves_no_picture(clip: Clip, tmp_path: Path)
         assert [frame.pts_seconds for frame in decoder] == [F(k, 30) for k in range(30)]
 
 
+@pytest.mark.parametrize("flipped", [0x02, 0x04, 0x20, 0x80])  # 0.4, 0.7, 5.8 and 23 seconds
+@pytest.mark.parametrize("name", ["cfr.ts", "plain.ts"])
+@pytest.mark.parametrize("number", [1, 5, 12])
+def test_a_time_of_decoding_damaged_on_the_air_ends_no_recording(
+    name: str, number: int, flipped: int, clip: Clip, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Where pictures are stored in the order they are shown, it is the only stamp."""
+    plain = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=30:d=1", "-c:v", "libx264", "-preset", "ultrafast")
+    whole = clip(name) if name == "cfr.ts" else make(name, *plain)
+    data = bytearray(whole.read_bytes())
+    kind = 3 if name == "cfr.ts" else 2
+    places = [at for at in range(len(data) - 20) if data[at : at + 4] == b"\0\0\1\xe0" and data[at + 7] >> 6 == kind]
+    data[places[number] + (16 if kind == 3 else 11)] ^= flipped
+    path = tmp_path / "damaged.ts"
+    path.write_bytes(data)
+
+    found = timed(path)
+
+    assert (found.timing.duration, found.timing.rate, found.timing.continuous) == (1, 30, True)
+    with Decoder(probe(path), found.timing) as decoder:
+        assert [frame.pts_seconds for frame in decoder] == [F(k, 30) for k in range(30)]
+
+
 def strayed(source: Path, target: Path, number: int, ahead: int) -> Path:
     """A copy of an IVF file of which the stamp of one picture is so many ticks further."""
     data = bytearray(source.read_bytes())

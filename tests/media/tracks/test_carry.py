@@ -40,6 +40,8 @@ from slomo_cli.values import EncodeSettings, SourceTiming, StreamInfo, TimeSetti
 
 RATE = 48_000
 BEEPS = (0.25, 0.75, 1.25, 1.75)
+DVD_CAPTION = bytes.fromhex("0016000400ff0004000002ff01000000000000000000")
+"""A unit of subpicture that begins at once and does not say when it ends."""
 TWO_SECONDS = SourceTiming(60, Fraction(0), Fraction(2), Fraction(30), Fraction(30))
 
 
@@ -581,6 +583,128 @@ class TestTracks:
         done = convert(damaged, tmp_path / "out.mp4")
         assert any("some of its packets are damaged" in line for line in done.carry.notes)
         assert beeps(done.path) == pytest.approx(BEEPS, abs=0.05)
+
+    @pytest.mark.parametrize("byte, bit", [(12, 0x80), (11, 0x04), (11, 0x20), (9, 0x02)])  # 0.2 s to seven hours
+    @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.ts"])
+    def test_a_stamp_of_sound_damaged_on_the_air_moves_no_sound(self, tmp_path, make, byte, bit, name):
+        """ffmpeg took it for another recording, and moved what followed, in every track."""
+        tones = [f"sine={pitch}:duration=2,volume='lt(mod(t-0.25,0.5),0.1)':eval=frame" for pitch in (800, 1200)]
+        whole = make(
+            "two_tracks.ts",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=2"),
+            *("-f", "lavfi", "-i", tones[0], "-f", "lavfi", "-i", tones[1], "-map", "0", "-map", "1", "-map", "2"),
+            *("-c:v", "mpeg2video", "-bf", "0", "-c:a", "mp2", "-pes_payload_size", "500"),
+        )
+        data = bytearray(whole.read_bytes())
+        places = [at for at in range(len(data) - 20) if data[at : at + 4] == b"\0\0\1\xc0" and data[at + 7] >> 6 == 2]
+        data[places[9] + byte] ^= bit
+        source = tmp_path / "damaged.ts"
+        source.write_bytes(data)
+        done = convert(source, tmp_path / name)
+        (told,) = done.carry.notes
+        assert "is encoded anew: some of its time stamps are damaged" in told
+        for track in (0, 1):
+            assert beeps(done.path, track) == pytest.approx(BEEPS, abs=0.04)
+
+    @pytest.mark.parametrize("bit", [0x04, 0x20], ids=["0.7 s", "5.8 s"])
+    @pytest.mark.parametrize(("name", "factor"), [("out.mkv", 1), ("out.ts", 1), ("out.mp4", 2)])
+    def test_a_damaged_stamp_of_sound_in_joined_recordings(self, tmp_path, beeping, name, factor, bit):
+        """All sound ended there, without a word."""
+        whole = beeping("ts", codec="ac3").read_bytes()
+        data = bytearray(whole)
+        places = [at for at in range(len(data) - 20) if data[at : at + 4] == b"\0\0\1\xbd" and data[at + 7] >> 6 == 2]
+        data[places[2 * len(places) // 3] + 11] ^= bit
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(whole + data)
+        done = convert(joined, tmp_path / name, TimeSettings(factor=Fraction(factor)))
+        wanted = [factor * at for at in (*BEEPS, *(2 + at for at in BEEPS))]
+        assert beeps(done.path) == pytest.approx(wanted, abs=0.03 * factor)
+
+    @pytest.mark.parametrize(("name", "factor", "audio"), [("out.mkv", 1, "stretch"), ("out.mp4", 2, "pitch")])
+    def test_a_track_of_a_broadcast_may_be_silent_for_long(self, tmp_path, make, name, factor, audio):
+        """As that with descriptions for the blind: what followed came at once."""
+        every = "volume='lt(mod(t-0.25,0.5),0.1)':eval=frame"
+        source = make(
+            "silent_for_long.ts",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=5:duration=14"),
+            *("-f", "lavfi", "-i", f"sine=800:duration=14,{every}"),
+            *("-f", "lavfi", "-i", f"sine=1200:duration=14,{every},aselect='lt(t,1)+gt(t,13)'"),
+            *("-map", "0", "-map", "1", "-map", "2", "-c:v", "mpeg2video", "-c:a", "mp2"),
+        )
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(factor)), audio=audio)
+        assert any("it pauses for more than ten seconds" in line for line in done.carry.notes)
+        assert beeps(done.path, 1) == pytest.approx([factor * at for at in (0.25, 0.75, 13.25, 13.75)], abs=0.06)
+        assert len(beeps(done.path, 0)) == 28
+
+    @pytest.mark.parametrize(("name", "factor"), [("out.mkv", 1), ("out.mp4", 2)])
+    def test_a_track_of_a_broadcast_may_begin_late(self, tmp_path, make, name, factor):
+        """After more than ffmpeg looks at to know what is in a file: it was left out."""
+        every = "volume='lt(mod(t-0.25,0.5),0.1)':eval=frame"
+        source = make(
+            "begins_late.ts",
+            *(
+                "-f",
+                "lavfi",
+                "-i",
+                "testsrc2=size=64x48:rate=5:duration=14",
+                "-f",
+                "lavfi",
+                "-i",
+                f"sine=800:d=14,{every}",
+            ),
+            *("-itsoffset", "13", "-f", "lavfi", "-i", f"sine=1200:duration=1,{every}"),
+            *("-map", "0", "-map", "1", "-map", "2", "-c:v", "mpeg2video", "-c:a", "ac3"),
+        )
+        assert [stream.sample_rate for stream in probe(source).streams] == [44100, 0]
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(factor)))
+        assert len(tracks(done.path, "audio")) == 2
+        assert beeps(done.path, 1) == pytest.approx([factor * at for at in (13.25, 13.75)], abs=0.06)
+
+    @pytest.mark.parametrize(
+        ("kinds", "name", "time", "told"),
+        [
+            # AAC's channels and rate are told once for all in these; a copy is silent or false after a change.
+            ("aac stereo 48000, aac 5.1 48000", "out.mp4", {}, "all of it becomes stereo at 48000 Hz"),
+            ("aac 5.1 48000, aac stereo 48000", "out.mkv", {}, "all of it becomes 5.1"),
+            ("aac stereo 48000, aac stereo 44100", "out.mov", {}, "at 48000 Hz"),
+            ("aac stereo 48000, aac 5.1 48000", "out.ts", {}, ""),
+            ("ac3 stereo 48000, ac3 5.1 48000", "out.mp4", {}, ""),
+            # Of a change of codec, ffmpeg's copy fails, or brings along what nothing plays.
+            ("ac3 stereo 48000, aac 5.1 48000", "out.mkv", {}, "its codec changes"),
+            ("mp2 stereo 48000, ac3 5.1 48000", "out.ts", {}, "its codec changes"),
+            # ffmpeg begins its filters anew where sound changes, and the clock with them.
+            ("ac3 5.1 48000, ac3 stereo 48000", "out.mkv", {"end": Fraction(7, 2)}, ""),
+            ("latm stereo 48000, latm 5.1 48000", "out.mkv", {"end": Fraction(7, 2)}, "cut to the range"),
+            ("mp2 stereo 48000, mp2 mono 48000", "out.ts", {"factor": 2, "pitch": True}, "keeps its pitch"),
+        ],
+    )
+    def test_sound_that_changes_on_its_way(self, tmp_path, make, kinds, name, time, told):
+        """Broadcasts go from stereo to surround and back with every programme."""
+        parts = []
+        for place, (codec, layout, rate) in enumerate(kind.split() for kind in kinds.split(", ")):
+            kind = ("aac", "-mpegts_flags", "latm") if codec == "latm" else (codec,)
+            parts.append(
+                make(
+                    f"changing.{place}.{codec}.{layout}.{rate}.ts",
+                    *("-f", "lavfi", "-i", "color=gray:size=64x48:rate=10:duration=2"),
+                    *("-f", "lavfi", "-i", f"sine=1000:sample_rate={rate}:duration=2"),
+                    *("-af", rf"volume='lt(mod(t-0.25\,0.5)\,0.05)':eval=frame,aformat=channel_layouts={layout}"),
+                    *("-c:v", "mpeg2video", "-bf", "0", "-c:a", *kind, "-output_ts_offset", str(10 + 2 * place)),
+                    *("-muxdelay", "0", "-muxpreload", "0"),
+                )
+            )
+        source = tmp_path / "changing.ts"
+        source.write_bytes(b"".join(part.read_bytes() for part in parts))
+        more = {"audio": "pitch"} if time.get("pitch") else {}
+        factor = time.get("factor", 1)
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(factor), end=time.get("end")), **more)
+        said = [line for line in done.carry.notes if line.startswith("audio track")]
+        assert [told in line for line in said] == [True] * bool(told)
+        if told or "end" in time:  # what is copied changes still, which the helper does not read
+            wanted = [factor * (0.25 + 0.5 * beep) for beep in range(7 if "end" in time else 8)]
+            assert beeps(done.path) == pytest.approx(wanted, abs=0.045 * factor)
+            starts = [start for start, _, _ in packets(done.path, "audio")]
+            assert all(before < after for before, after in pairwise(starts))
 
     @pytest.mark.parametrize(
         ("codec", "rate", "layout", "name", "factor", "becomes", "mixed"),
@@ -1211,6 +1335,48 @@ class TestTracks:
         assert captions(convert(source, tmp_path / "fps.mkv").path) == captions(source)
         dropped = convert(source, tmp_path / "out.mp4")
         assert "dropped: .mp4 does not hold it" in " ".join(dropped.carry.notes)
+
+    @pytest.mark.parametrize("codec", ["ass", "dvdsub"])
+    @pytest.mark.parametrize("lasts", [0, 2**32 - 1], ids=["unsaid", "endless"])
+    @pytest.mark.parametrize("factor", [1, 2])
+    @pytest.mark.parametrize("name", ["out.mp4", "out.mov"])
+    def test_captions_without_an_end(self, tmp_path, codec, lasts, factor, name):
+        """As rips of DVDs have them: MP4 shows nothing that lasts no time, and ffmpeg fails where it is endless."""
+        if codec == "dvdsub" and name == "out.mov":
+            return
+        source = tmp_path / "endless.mkv"
+        said = {"ass": b"0,0,Default,,0,0,0,,a caption", "dvdsub": DVD_CAPTION}[codec]
+        with av.open(str(source), "w") as output:
+            video = output.add_stream("mpeg4", rate=10)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            subtitle: Any = output.add_stream(codec)
+            subtitle.codec_context.extradata = b"[Script Info]\n" if codec == "ass" else b""
+            for number in range(20):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8))
+                frame.pts = number
+                output.mux(video.encode(frame))
+                if number in (5, 15):
+                    packet: Any = av.Packet(said)
+                    packet.stream, packet.time_base, packet.is_keyframe = subtitle, Fraction(1, 1000), True
+                    packet.pts = packet.dts = number * 100
+                    packet.duration = lasts
+                    output.mux(packet)
+            output.mux(video.encode(None))
+        done = convert(source, tmp_path / name, TimeSettings(factor=Fraction(factor)))
+        shown = [caption for caption in captions(done.path) if caption[0] > 0]
+        wanted = [(0.5 * factor, 1.0 * factor), (1.5 * factor, 0.5 * factor)]
+        assert [(float(start), float(length)) for start, length in shown] == [pytest.approx(each) for each in wanted]
+
+    def test_captions_longer_than_mp4_holds(self, tmp_path, make):
+        """Such as the mark of who made them, throughout a film."""
+        text = tmp_path / "long.srt"
+        text.write_text("1\n00:00:01,000 --> 00:50:00,000\nmade by somebody\n\n")
+        picture = ("-f", "lavfi", "-i", "color=size=64x48:rate=1/20:duration=2400")
+        source = make("long_caption.mkv", *picture, "-i", str(text), "-c:v", "mpeg4", "-c:s", "subrip")
+        done = convert(source, tmp_path / "out.mp4")
+        assert [float(lasts) for _, lasts in captions(done.path)] == [2000]
+        assert any("1 caption cut to 2000 s: .mp4 holds no longer ones" in line for line in done.carry.met)
+        assert [float(lasts) for _, lasts in captions(convert(source, tmp_path / "out.mkv").path)] == [2999]
 
 
 class TestOffsets:
