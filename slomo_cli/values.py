@@ -6,7 +6,8 @@ Colour numbers are the code points of ISO/IEC 23091-2 (H.273), as FFmpeg's ``AVC
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -250,6 +251,25 @@ class VideoInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundTiming:
+    """What a walk over the packets meets of a track of sound, beside the picture's."""
+
+    pauses: bool = False
+    """Packets do not follow each other without gaps."""
+    leaps: bool = False
+    """It pauses for so long that this would pass for the join of two recordings."""
+    goes_back: bool = False
+    """Stamps are damaged: they go back while the picture's do not."""
+    damaged: bool = False
+    """Packets are damaged: some do not begin with their codec's header."""
+    changes: bool = False
+    """Channels, rate of samples or codec change on the way."""
+    changes_codec: bool = False
+    begins_as: tuple[int, int, str] | None = None
+    """Samples per second, channels and layout, where it begins too late for ``probe`` to meet it."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceTiming:
     """The picture's true times, from a walk over the packets (no decoding)."""
 
@@ -277,24 +297,16 @@ class SourceTiming:
     stamps_late: Fraction = Fraction(0)
     """Seconds that every picture is shown after its stored stamp: where that, too, tells of decoding, or an edit list
     begins amid a picture."""
-    pausing: tuple[int, ...] = ()
-    """Tracks of sound, by their index, that pause: their packets do not follow each other without gaps."""
-    astray: tuple[int, ...] = ()
-    """Tracks of sound, by their index, of which stamps are damaged: they go back while the picture's do not."""
-    late: tuple[tuple[int, int, int, str], ...] = ()
-    """Tracks of sound that begin too late for ``probe`` to meet them: index, samples per second, channels, layout."""
-    leaping: tuple[int, ...] = ()
-    """Tracks of sound, by their index, that pause for so long that it would pass for the join of two recordings."""
-    damaged: tuple[int, ...] = ()
-    """Tracks of sound, by their index, of which packets are damaged: some do not begin with their codec's header."""
-    changing: tuple[int, ...] = ()
-    """Tracks of sound, by their index, that change their channels, their rate of samples or their codec on the way."""
-    mixed: tuple[int, ...] = ()
-    """Of those, the tracks that change their codec."""
+    sounds: Mapping[int, SoundTiming] = field(default_factory=dict)
+    """What was met of the tracks of sound, by their index; of containers whose sound has times of its own."""
     strays: tuple[tuple[tuple[int, int], int], ...] = ()
     """Damaged stamps, each with its packet's place in the file, and what they should be."""
     jolts: tuple[int, ...] = ()
     """Places in the file of pictures whose time of decoding is damaged: no recording ends there."""
+
+    def of_sound(self, track: StreamInfo) -> SoundTiming:
+        """What was met of a track of sound; nothing odd where nobody looked."""
+        return self.sounds.get(track.index, SoundTiming())
 
 
 @dataclass(frozen=True, slots=True)

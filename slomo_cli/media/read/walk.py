@@ -22,6 +22,7 @@ from slomo_cli.media.read.opening import READ_ERRORS, why_ended
 from slomo_cli.media.read.source import LENGTHLESS, PAUSING_FORMATS, THEORA_HEADER
 from slomo_cli.media.read.stamps import stamps_are_of_decoding
 from slomo_cli.media.read.strays import jolted, mended
+from slomo_cli.values import SoundTiming
 
 if TYPE_CHECKING:
     from slomo_cli.media.read.source import PictureTrack
@@ -288,40 +289,21 @@ class Walk:
         if found:
             self.latest = self.latest_end = max(self.ticks[self.joins[-1] if self.joins else 0 :])
 
-    @property
-    def pausing(self) -> tuple[int, ...]:
-        """The tracks of sound that pause."""
-        return tuple(index for index, sound in self._sounds.items() if sound.pauses > HEARD)
-
-    @property
-    def astray(self) -> tuple[int, ...]:
-        """The tracks of sound of which stamps are damaged, if the picture's go on."""
-        return tuple(index for index, sound in self._sounds.items() if sound.goes_back)
-
-    @property
-    def late(self) -> tuple[tuple[int, int, int, str], ...]:
-        """As in ``SourceTiming``."""
-        return tuple((index, *sound.heard) for index, sound in self._sounds.items() if sound.heard)
-
-    @property
-    def leaping(self) -> tuple[int, ...]:
-        """The tracks of sound whose clock leaps ahead, which are pauses if the picture's goes on."""
-        return tuple(index for index, sound in self._sounds.items() if sound.leaps)
-
-    @property
-    def damaged(self) -> tuple[int, ...]:
-        """The tracks of sound of which some packet does not begin as its codec says."""
-        return tuple(index for index, sound in self._sounds.items() if sound.is_damaged)
-
-    @property
-    def changing(self) -> tuple[int, ...]:
-        """The tracks of sound of which the channels, the rate or the codec change."""
-        return tuple(index for index, sound in self._sounds.items() if sound.forms and sound.forms.changes)
-
-    @property
-    def mixed(self) -> tuple[int, ...]:
-        """Of those, the tracks of which the codec changes."""
-        return tuple(index for index, sound in self._sounds.items() if sound.forms and sound.forms.changes_codec)
+    def sounds(self, continuous: bool) -> dict[int, SoundTiming]:
+        """What was met of the tracks of sound. ``continuous``: the picture's clock goes on, so that jumps of theirs are
+        no joins."""
+        return {
+            index: SoundTiming(
+                pauses=sound.pauses > HEARD,
+                leaps=continuous and sound.leaps,
+                goes_back=continuous and sound.goes_back,
+                damaged=sound.is_damaged,
+                changes=sound.forms is not None and sound.forms.changes,
+                changes_codec=sound.forms is not None and sound.forms.changes_codec,
+                begins_as=sound.heard,
+            )
+            for index, sound in self._sounds.items()
+        }
 
     def lasts_are_of_fields(self, rate: Fraction) -> bool:
         """Whether every picture says that it lasts half as long as all stand (GXF): no word on the last one."""

@@ -95,7 +95,7 @@ def decoded(
         kind: Any = None
         resampler: Any = None
         at = due = start
-        decode = _Decoders() if track.index in timing.mixed else av.Packet.decode
+        decode = _Decoders() if timing.of_sound(track).changes_codec else av.Packet.decode
         frames = _frames(container, stream, film, damage, decode)
         near = STEP_BACK if container.format.name in JUMPING_FORMATS else BACKWARD_JUMP
         # Joined recordings are placed as they come, by the picture beside them.

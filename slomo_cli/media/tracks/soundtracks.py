@@ -78,10 +78,8 @@ class SoundTracks:
 
     def _heard(self, track: StreamInfo) -> StreamInfo:
         """The track with what is known of it only from the way over all packets."""
-        for index, rate, channels, layout in self._draft.timing.late:
-            if index == track.index:
-                return replace(track, sample_rate=rate, channels=channels, layout=layout)
-        return track
+        found = self._draft.timing.of_sound(track).begins_as
+        return track if found is None else replace(track, sample_rate=found[0], channels=found[1], layout=found[2])
 
     def _why_cut(self, track: StreamInfo) -> str:
         """A note on what becomes of a track whose time changes; '' where nobody asks."""
@@ -98,7 +96,7 @@ class SoundTracks:
             return f"is encoded anew: {unfit}"
         if not sound.is_held(track, draft.container):
             return f"becomes {self._new_codec(track)[0]}: .{ending} does not hold it as it is"
-        if track.index in draft.timing.pausing and muxer in AT_ONCE:
+        if draft.timing.of_sound(track).pauses and muxer in AT_ONCE:
             return f"is encoded anew: it pauses, and .{ending} knows no pauses"
         if (late := self._later_than_all(track)) > HEARD:
             return f"is encoded anew: it begins {float(late):.2f} s later, and in .{ending} all begin at once"
@@ -150,27 +148,27 @@ class SoundTracks:
     def _misread(self, track: StreamInfo) -> str:
         """Why ffmpeg would bring along what cannot be played, or at wrong times, so that slomo reads the track itself;
         '' elsewhere."""
-        timing, index = self._draft.timing, track.index
+        met = self._draft.timing.of_sound(track)
         if not sound.can_be_fed(track):
             return ""
-        if any(index == late for late, *_ in timing.late):
+        if met.begins_as:
             return "it begins so late that ffmpeg does not find out what it holds"
-        if index in timing.mixed:
+        if met.changes_codec:
             return "its codec changes on the way"
-        if index in timing.astray:
+        if met.goes_back:
             return "some of its time stamps are damaged"
-        if index in timing.leaping:  # which is closed, and moves what follows in every track
+        if met.leaps:  # which is closed, and moves what follows in every track
             return "it pauses for more than ten seconds"
         return ""
 
     def _unfit(self, track: StreamInfo) -> str:
         """Why a copy cannot be played as it should, or fails at some packet; '' elsewhere."""
-        timing, muxer, index = self._draft.timing, self._draft.target.container, track.index
+        met, muxer = self._draft.timing.of_sound(track), self._draft.target.container
         if (why := self._misread(track)) or not sound.can_be_fed(track):
             return why
-        if index in timing.damaged and muxer in _LOOKED_AT.get(track.codec, ()):
+        if met.damaged and muxer in _LOOKED_AT.get(track.codec, ()):
             return "some of its packets are damaged"
-        if index in timing.changing and track.codec == "aac" and muxer in _TOLD_ONCE:
+        if met.changes and track.codec == "aac" and muxer in _TOLD_ONCE:
             layout = sound.layout_name(track) or f"{track.channels} channels"
             return f"its channels or its rate change on the way; all of it becomes {layout} at {track.sample_rate} Hz"
         return ""
@@ -255,7 +253,7 @@ class SoundTracks:
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(draft.settings, draft.tools)
         why = self._misread(track)
-        if track.index in draft.timing.changing:  # ffmpeg begins its filters anew there, and their clock with them
+        if draft.timing.of_sound(track).changes:  # ffmpeg begins its filters anew there, and their clock with them
             why = why or "its channels or its rate change on the way"
         if self._is_bent:
             ours = method != "pitch" or why != ""

@@ -24,7 +24,7 @@ from slomo_cli.media.read.scan import Scanned, _shortfall, scan
 from slomo_cli.media.read.source import PictureTrack
 from slomo_cli.media.read.strays import mended
 from slomo_cli.media.read.walk import Walk
-from slomo_cli.values import SourceTiming
+from slomo_cli.values import SoundTiming, SourceTiming
 
 Clip = Callable[[str], Path]
 NTSC, FILM = F(30000, 1001), F(24000, 1001)
@@ -473,7 +473,8 @@ def test_sound_that_does_not_pause(name: str, make: Callable[..., Path]) -> None
     film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1", "-f", "lavfi", "-i", "sine=duration=1")
     codec = {"vorbis": "libvorbis", "mp3": "libmp3lame"}.get(name.partition(".")[0], name.partition(".")[0])
 
-    assert timed(make(f"even_{name}", *film, "-c:v", "mpeg2video", "-c:a", codec)).timing.pausing == ()
+    timing = timed(make(f"even_{name}", *film, "-c:v", "mpeg2video", "-c:a", codec)).timing
+    assert timing.sounds == {1: SoundTiming()}
 
 
 def test_sound_that_seems_to_last_longer_than_it_does_is_not_damaged(make: Callable[..., Path], tmp_path: Path) -> None:
@@ -485,7 +486,7 @@ def test_sound_that_seems_to_last_longer_than_it_does_is_not_damaged(make: Calla
     struct.pack_into("<I", data, at, 1000)
     (tmp_path / "longer.wmv").write_bytes(data)
 
-    assert timed(tmp_path / "longer.wmv").timing.astray == ()
+    assert not timed(tmp_path / "longer.wmv").timing.sounds[1].goes_back
 
 
 @pytest.mark.parametrize("ordered", [0, 1])
