@@ -49,8 +49,9 @@ class _Shown:
 def evened(pictures: Iterable[tuple[int | None, Frame]]) -> Iterator[Frame]:
     """The same pictures at even moments where they come in a rhythm, each less than a frame from its own.
 
-    ``pictures``: those that repeat none, in order, each with the number of its first frame in the source; None of a
-    repeat that stays, which keeps its time. Where the frames do not come evenly themselves, nothing is changed.
+    ``pictures``: those that repeat none, in order, each with the number of its first frame in the source; None of
+    what is, or may be, a repeat and stays: it keeps its time. Where the frames do not come evenly themselves, nothing
+    is changed.
     """
     behind: deque[_Shown] = deque(maxlen=_BEHIND)
     waiting: deque[tuple[_Shown | None, Frame]] = deque()

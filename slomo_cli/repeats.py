@@ -4,13 +4,16 @@ A repeat is a frame that differs from the one before only as two encodings of th
 around it move: little change in absolute terms, and much less than the change on both sides nearby. What moves slowly
 between faster moments changes as little, but its steps add up; those of encoding do not.
 
+Coarse encoding (streams, crf 28) leaves larger differences, most of them where things have just moved. These are
+believed where repeats are usual: where some of the frames before were such, too.
+
 Differences are in 8-bit levels whatever the depth.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -30,22 +33,41 @@ DUPLICATE_TOLERANCE = 3.0
 """Levels the most changed parts of a repeat may differ by: what H.264 leaves at crf 23."""
 _MOST_TOLERATED = DUPLICATE_TOLERANCE * 8 / 3
 """The same beside large changes."""
+_MOST_COARSE = DUPLICATE_TOLERANCE * 4
+"""The same where repeats are usual, and only where things move around it."""
+_REMEMBERED = 15
+"""Frames of which..."""
+_USUAL = 3
+"""...so many were repeats, or looked like it, where repeats are usual."""
 LONGEST_RUN = 5
 """Repeats in a row that are still taken for a lower rate; more are a still picture."""
 LONGEST_HOLD = Fraction(1, 4)
 """Seconds a picture may be shown to be taken for one of a lower rate; longer is a still picture."""
 
 _ADDS_UP = 0.5  # how much of the smaller of two steps is seen across both where something moves
+_MUCH_LESS = 0.4  # how much of a change a repeat's may be
+_DOUBT = 1.5  # times that, a change may still be a repeat's
+_BLOCK = 8  # pixels of the small pictures
+_AROUND = 2  # blocks: noise lies so near to what moved
 
 
 def difference(left: Floats, right: Floats) -> float:
     """How much two small pictures differ where they differ most: levels, the mean over the four most changed blocks."""
+    return _most(_blocks(left, right))
+
+
+def _blocks(left: Floats, right: Floats) -> Floats:
+    """How much each block of two small pictures differs: levels, (rows, columns)."""
     apart = np.abs(left - right)
-    high, wide = min(8, apart.shape[0]), min(8, apart.shape[1])
+    high, wide = min(_BLOCK, apart.shape[0]), min(_BLOCK, apart.shape[1])
     rows, columns = apart.shape[0] // high, apart.shape[1] // wide
-    blocks = apart[: rows * high, : columns * wide].reshape(rows, high, columns, wide).mean(axis=(1, 3)).ravel()
-    most = min(4, len(blocks))
-    return float(np.partition(blocks, -most)[-most:].mean())
+    blocks: Floats = apart[: rows * high, : columns * wide].reshape(rows, high, columns, wide).mean(axis=(1, 3))
+    return blocks
+
+
+def _most(blocks: Floats) -> float:
+    most = min(4, blocks.size)
+    return float(np.partition(blocks.ravel(), -most)[-most:].mean())
 
 
 @dataclass(slots=True)
@@ -58,6 +80,8 @@ class _Seen:
     seconds: Fraction
     change: float
     """From the frame before, as ``difference`` counts; infinite for the first frame."""
+    blocks: Floats | None
+    """The same of each block; None for the first frame."""
     moves: bool = False
     """Whether what changes from the frame before to this one, and from this one to the next, adds up."""
 
@@ -87,6 +111,8 @@ class DuplicateFilter:
         """Repeats dropped so far."""
         self._counted = counted
         self._cuts = CutDetector(cut_threshold)
+        self._recent: deque[bool] = deque(maxlen=_REMEMBERED)
+        """Of the frames before: did they repeat, or look like it?"""
 
     def thin(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The frames that are no repeats, in order; up to LONGEST_RUN frames are read ahead and held, and a few more
@@ -94,18 +120,19 @@ class DuplicateFilter:
         return evened(self._numbered(frames)) if self.enabled else iter(frames)
 
     def _numbered(self, frames: Iterable[Frame]) -> Iterator[tuple[int | None, Frame]]:
-        """The frames that stay, each with its number in the source; None of a repeat."""
+        """The frames that stay, each with its number in the source; None of what is, or may be, a repeat."""
         past: deque[_Seen] = deque(maxlen=LONGEST_RUN)
         ahead: deque[_Seen] = deque()
         before: Floats | None = None
         last: Floats | None = None
         for number, frame in enumerate(frames):
             small = shrink(frame, max(1, round(min(frame.planes[0].shape) / 180)), rows=3)
-            change = inf if last is None else difference(last, small)
+            blocks = None if last is None else _blocks(last, small)
+            change = inf if blocks is None else _most(blocks)
             if before is not None:
                 ahead[-1].moves = _adds_up(ahead[-1].change, change, difference(before, small))
             before, last = last, small
-            ahead.append(_Seen(frame, number, frame.pts_seconds, change))
+            ahead.append(_Seen(frame, number, frame.pts_seconds, change, blocks))
             if len(ahead) > LONGEST_RUN:
                 yield from self._pass(past, ahead)
         while ahead:
@@ -115,8 +142,10 @@ class DuplicateFilter:
         """Move the first of the waiting frames to the past: onwards, or dropped."""
         seen = ahead.popleft()
         assert seen.frame is not None
-        if not _repeats(past, seen, ahead):
-            yield seen.number, seen.frame
+        if not self._is_repeat(past, seen, ahead):
+            # What may be a repeat tells nothing of the rhythm: every second of them taken for new makes another one.
+            doubtful = _repeats(past, seen, ahead, _may_outdo)
+            yield None if doubtful else seen.number, seen.frame
         elif self._ends_its_shot(seen, ahead[0]):
             yield None, seen.frame
         else:
@@ -124,20 +153,28 @@ class DuplicateFilter:
         seen.frame = None
         past.append(seen)
 
+    def _is_repeat(self, past: deque[_Seen], seen: _Seen, ahead: deque[_Seen]) -> bool:
+        surely = _repeats(past, seen, ahead, _outdoes)
+        looks_like_it = surely or _repeats(past, seen, ahead, _outdoes_coarse)
+        usual = sum(self._recent) >= _USUAL
+        self._recent.append(looks_like_it)
+        return surely or (looks_like_it and usual)
+
     def _ends_its_shot(self, repeat: _Seen, following: _Seen) -> bool:
         assert repeat.frame is not None and following.frame is not None
-        return _outdoes(following.change, repeat.change) and self._cuts.is_cut(repeat.frame, following.frame)
+        ends = _outdoes(following, repeat) or _outdoes_coarse(following, repeat)
+        return ends and self._cuts.is_cut(repeat.frame, following.frame)
 
 
-def _repeats(past: deque[_Seen], seen: _Seen, ahead: deque[_Seen]) -> bool:
-    if not ahead or not past or seen.change > _MOST_TOLERATED:
+def _repeats(past: deque[_Seen], seen: _Seen, ahead: deque[_Seen], outdoes: Callable[[_Seen, _Seen], bool]) -> bool:
+    if not ahead or not past:
         return False
     back = forth = 0  # repeats (or the like) before and after this one, up to the changes that bound the run
-    while not _outdoes(past[-1 - back].change, seen.change):
+    while not outdoes(past[-1 - back], seen):
         back += 1
         if back == len(past):
             return False
-    while forth < len(ahead) and not _outdoes(ahead[forth].change, seen.change):
+    while forth < len(ahead) and not outdoes(ahead[forth], seen):
         forth += 1
     run = (*islice(reversed(past), back), seen, *islice(ahead, forth))
     if len(run) > LONGEST_RUN or any(each.moves for each in run):
@@ -152,8 +189,30 @@ def _adds_up(first: float, second: float, both: float) -> bool:
     return max(first, second) > DUPLICATE_TOLERANCE and both - max(first, second) > _ADDS_UP * min(first, second)
 
 
-def _outdoes(change: float, repeat: float) -> bool:
+def _outdoes(moving: _Seen, repeat: _Seen) -> bool:
     """Whether a change is so much larger than another that it is motion and the other none: that one is within
     the tolerance and 2/5 of it, or within the larger tolerance and 4/25 of it."""
-    allowed = min(_MOST_TOLERATED, max(min(DUPLICATE_TOLERANCE, change * 0.4), change * 0.16))
-    return change > repeat and repeat <= allowed
+    change = moving.change
+    allowed = min(_MOST_TOLERATED, max(min(DUPLICATE_TOLERANCE, change * _MUCH_LESS), change * 0.16))
+    return change > repeat.change and repeat.change <= allowed
+
+
+def _may_outdo(moving: _Seen, repeat: _Seen) -> bool:
+    """The same with some doubt."""
+    return _outdoes_coarse(moving, repeat, _DOUBT)
+
+
+def _outdoes_coarse(moving: _Seen, repeat: _Seen, doubt: float = 1.0) -> bool:
+    """The same of coarse encoding: 2/5 of the change all over, and but for the tolerance 2/5 of it in each place.
+
+    ``doubt``: so many times as much is allowed.
+    """
+    allowed = doubt * min(_MOST_COARSE, moving.change * _MUCH_LESS)
+    if repeat.blocks is None or moving.change <= repeat.change or repeat.change > allowed:
+        return False
+    if moving.blocks is None:
+        return True
+    window = 2 * _AROUND + 1
+    padded = np.pad(moving.blocks, _AROUND, mode="edge")
+    near = np.lib.stride_tricks.sliding_window_view(padded, (window, window)).max(axis=(2, 3))
+    return _most(repeat.blocks - np.float32(_MUCH_LESS) * near) <= doubt * DUPLICATE_TOLERANCE

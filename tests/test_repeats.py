@@ -168,6 +168,56 @@ def test_motion_is_spread_over_real_time() -> None:
     assert rows[:72] == [(2 * (k // 8), F(k % 8, 8)) for k in range(72)]
 
 
+def coarse(times: Callable[[int], int], count: int = 30, rough: float = 8.0, blinking: int = 1000) -> list[Frame]:
+    """A thing that moves, encoded so coarsely that its repeats differ where it is: by a fourth of what its motion
+    changes. From frame ``blinking`` on, something elsewhere changes as little on every frame."""
+    rng = np.random.default_rng(2)
+    frames: list[Frame] = []
+    for number in range(count):
+        for _ in range(times(number)):
+            picture = 120 + (view(SCENE, 100) - 120) * 0.4
+            left = 20 + 6 * number
+            noise = np.kron(rng.choice([-rough / 2, rough / 2], (7, 8)), np.ones((8, 8)))[:50, :60]
+            picture[60:110, left : left + 60] = 120 + (view(OTHER, 50, 50, 50, 60) - 120) * 0.4 + noise
+            if len(frames) >= blinking:
+                picture[150:170, 20:60] += rough * (len(frames) % 2)
+            frames.append(frame(picture, len(frames), rate=F(60)))
+    return frames
+
+
+TWOS: Callable[[int], int] = lambda k: 2  # noqa: E731
+TWOS_AND_THREES: Callable[[int], int] = lambda k: 2 + k % 2  # noqa: E731
+
+
+@pytest.mark.parametrize("times", [TWOS, TWOS_AND_THREES], ids=["30 at 60", "24 at 60"])
+def test_coarse_repeats_are_dropped_where_they_are_usual(times: Callable[[int], int]) -> None:
+    first = {sum(times(j) for j in range(k)) for k in range(30)}
+    frames = coarse(times)
+    duplicates = DuplicateFilter()
+    kept = list(duplicates.thin(frames))
+    assert {frame_number(each) for each in kept} >= first
+    assert len(first) <= len(kept) <= len(first) + 5 and duplicates.count == len(frames) - len(kept)
+
+
+def test_what_changes_where_nothing_moves_is_no_coarse_repeat() -> None:
+    frames = coarse(TWOS, blinking=30)
+    assert {frame_number(each) for each in thin(frames)} >= set(range(30, 60))
+
+
+@pytest.mark.parametrize("rough", [13.0, 15.0])
+def test_doubtful_repeats_make_no_rhythm(rough: float) -> None:
+    """30 pictures a second at 60, of which every second repeat is exact and dropped, and the others are too coarse."""
+    calm, wild = coarse(TWOS, rough=0), coarse(TWOS, rough=rough)
+    frames = [(wild if k % 4 == 1 else calm)[k] for k in range(60)]
+    kept = [each.pts_seconds * 60 for each in thin(frames)]
+    assert all(moment.denominator == 1 for moment in kept) and set(kept) >= set(range(0, 60, 2))
+
+
+def frame_number(each: Frame) -> int:
+    """At 60 a second, of what is at an even moment of its rhythm."""
+    return int(each.pts_seconds * 60)
+
+
 @pytest.mark.parametrize("crf", [18, 23])
 def test_repeats_are_known_after_real_encoding(crf: int) -> None:
     """H.264 of a clip on twos: nearly all repeats are dropped, no distinct frame is."""
