@@ -14,7 +14,7 @@ from slomo_cli.repeats import DuplicateFilter
 from slomo_cli.timeline import moves_from
 from slomo_cli.values import Frame, SourceTiming, TimeSettings, VideoInfo
 
-_BEFORE, _AFTER = 56, 24
+_BEFORE, _AFTER = 40, 24
 """Pictures looked at on either side of a range: cuts, repeats and their rhythm are judged by what is around them."""
 
 
