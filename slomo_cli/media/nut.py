@@ -6,11 +6,15 @@ import contextlib
 import errno
 import io
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import IO, Any
 
 import av
 import av.error
+
+from slomo_cli.errors import EncoderError
+from slomo_cli.text import first_line
 
 
 class Pipe(io.RawIOBase):
@@ -58,13 +62,20 @@ class Nut:
         packet.stream = stream
         packet.time_base = self._time_base
         packet.pts, packet.dts = ticks, decoded
-        try:
+        with _told():
             self._container.mux(packet)
-        except av.error.FFmpegError as error:
-            raise BrokenPipeError(errno.EPIPE, str(error)) from None
 
     def close(self) -> None:
-        try:
+        with _told():
             self._container.close()
-        except av.error.FFmpegError as error:
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tells a pipe that ffmpeg has closed from a packet that NUT does not hold."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
             raise BrokenPipeError(errno.EPIPE, str(error)) from None
+        raise EncoderError(f"a packet cannot be handed to ffmpeg: {first_line(error)}") from error

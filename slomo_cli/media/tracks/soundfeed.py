@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from slomo_cli.errors import InputError
+from slomo_cli.errors import EncoderError, InputError
 from slomo_cli.media.tracks.samples import Damage, silence
 from slomo_cli.media.tracks.vocoder import Samples
 from slomo_cli.text import counted
@@ -82,7 +82,7 @@ class Feed(ABC):
             self._fill(self._number)
         except OSError:
             pass  # ffmpeg has gone; it says why itself
-        except InputError as error:
+        except (InputError, EncoderError) as error:
             self.damage.end = str(error)
         except Exception as problem:
             self.problem = problem

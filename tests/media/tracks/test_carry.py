@@ -28,7 +28,7 @@ from slomo_cli.media.plan.target import choose_target
 from slomo_cli.media.read.probe import probe
 from slomo_cli.media.read.scan import scan
 from slomo_cli.media.read.source import disposition_of
-from slomo_cli.media.tracks import innerclock, soundfeed, soundtracks, stretch, subtitles
+from slomo_cli.media.tracks import innerclock, soundcopy, soundfeed, soundtracks, stretch, subtitles
 from slomo_cli.media.tracks import sound as sound_room
 from slomo_cli.media.tracks.carried import Carry
 from slomo_cli.media.tracks.carry import plan_carry
@@ -386,6 +386,26 @@ class TestSync:
 
         heard = [factor * (0.55 - alone + number) for number in range(4)]
         assert beeps(done.path) == pytest.approx(heard, abs=0.05 * factor)
+
+    def test_a_packet_of_joined_recordings_that_cannot_be_handed_over_is_told(self, tmp_path, make, monkeypatch):
+        """What was lost with it passed for an ffmpeg that had ended, and was lost without a word."""
+        part = make(
+            "handed.ts",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1", "-f", "lavfi", "-i", "sine=duration=1"),
+            *("-c:v", "mpeg2video", "-bf", "0", "-c:a", "mp2"),
+        )
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(part.read_bytes() * 2)
+        write, count = soundcopy._SoundNut.write, iter(range(1000))
+
+        def back(nut: soundcopy._SoundNut, packet: Any, seconds: Fraction) -> None:
+            write(nut, packet, seconds if next(count) < 50 else Fraction(0))
+
+        monkeypatch.setattr(soundcopy._SoundNut, "write", back)
+        done = convert(joined, tmp_path / "out.mkv", TimeSettings(rate=Fraction(50)))
+
+        (told,) = [line for feed in done.carry.feeds for line in feed.warnings]
+        assert "ends early, in silence: a packet cannot be handed to ffmpeg: " in told
 
     def test_sound_of_joined_recordings_that_drifts_is_told(self, tmp_path):
         streams = (replace(TestPlanning.AUDIO, codec="truehd"),)
