@@ -606,6 +606,39 @@ class TestTracks:
         for track in (0, 1):
             assert beeps(done.path, track) == pytest.approx(BEEPS, abs=0.04)
 
+    @pytest.mark.parametrize("overlap", [0.09, 0.11])
+    @pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
+    def test_sound_that_steps_back_by_less_than_is_taken_for_a_join_is_copied(self, tmp_path, beeping, overlap, name):
+        """As where recordings that follow each other were joined: only a 10th of a second from the beginning of one packet
+        to that of the next, here of 35 ms, moves what follows."""
+        data = bytearray(beeping("ts", codec="ac3").read_bytes())
+        places = [at for at in range(len(data) - 20) if data[at : at + 4] == b"\0\0\1\xbd" and data[at + 7] >> 6 == 2]
+        at = places[len(places) // 2] + 10  # 8, 7 and 1 bits, 8, 7 and 1
+        stamp = data[at] << 22 | data[at + 1] >> 1 << 15 | data[at + 2] << 7 | data[at + 3] >> 1
+        stamp -= round(overlap * 90000)
+        data[at : at + 4] = stamp >> 22, stamp >> 14 & 254 | 1, stamp >> 7 & 255, stamp << 1 & 254 | 1
+        source = tmp_path / "overlapping.ts"
+        source.write_bytes(data)
+        done = convert(source, tmp_path / name)
+        assert not done.carry.notes
+        assert beeps(done.path) == pytest.approx(BEEPS, abs=0.03)
+
+    def test_sound_that_begins_amid_a_packet_is_copied(self, tmp_path, make):
+        """As in a DVD's file cut anywhere: mp4 leaves out what comes before the first header."""
+        whole = make(
+            "whole.vob",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=2", "-f", "lavfi", "-i", "sine=duration=2"),
+            *("-c:v", "mpeg2video", "-g", "5", "-c:a", "ac3"),
+        )
+        source = tmp_path / "cut.vob"
+        source.write_bytes(whole.read_bytes()[9000:])
+        with av.open(str(source)) as film:
+            assert bytes(next(film.demux(audio=0)))[:2] != b"\x0b\x77"
+        done = convert(source, tmp_path / "out.mp4")
+        assert not any("damaged" in line for line in done.carry.notes)
+        with av.open(str(done.path)) as film:
+            assert film.streams.audio[0].duration * film.streams.audio[0].time_base > 1
+
     @pytest.mark.parametrize("bit", [0x04, 0x20], ids=["0.7 s", "5.8 s"])
     @pytest.mark.parametrize(("name", "factor"), [("out.mkv", 1), ("out.ts", 1), ("out.mp4", 2)])
     def test_a_damaged_stamp_of_sound_in_joined_recordings(self, tmp_path, beeping, name, factor, bit):
