@@ -609,7 +609,7 @@ class TestTracks:
     @pytest.mark.parametrize("overlap", [0.09, 0.11])
     @pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
     def test_sound_that_steps_back_by_less_than_is_taken_for_a_join_is_copied(self, tmp_path, beeping, overlap, name):
-        """As where recordings that follow each other were joined: only a 10th of a second from the beginning of one packet
+        """As where recordings that follow each other were joined: only a 10th of a second from the beginning of a packet
         to that of the next, here of 35 ms, moves what follows."""
         data = bytearray(beeping("ts", codec="ac3").read_bytes())
         places = [at for at in range(len(data) - 20) if data[at : at + 4] == b"\0\0\1\xbd" and data[at + 7] >> 6 == 2]
@@ -1399,6 +1399,16 @@ class TestTracks:
         shown = [caption for caption in captions(done.path) if caption[0] > 0]
         wanted = [(0.5 * factor, 1.0 * factor), (1.5 * factor, 0.5 * factor)]
         assert [(float(start), float(length)) for start, length in shown] == [pytest.approx(each) for each in wanted]
+
+    def test_captions_of_sound_that_goes_on_after_the_picture(self, tmp_path, make):
+        """They were cut where the picture ends, to nothing where they begin after it."""
+        text = tmp_path / "long_sound.srt"
+        text.write_text("1\n00:00:00,500 --> 00:00:01,500\none\n\n2\n00:00:02,000 --> 00:00:02,750\ntwo\n\n")
+        inputs = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1", "-f", "lavfi", "-i", "sine=duration=3")
+        source = make("long_sound.mkv", *inputs, "-i", str(text), "-c:v", "mpeg4", "-c:a", "aac", "-c:s", "subrip")
+        done = convert(source, tmp_path / "out.mp4")
+        shown = [(float(start), float(length)) for start, length in captions(done.path)]
+        assert shown == [pytest.approx((0.5, 1)), pytest.approx((2, 0.75))]
 
     def test_captions_longer_than_mp4_holds(self, tmp_path, make):
         """Such as the mark of who made them, throughout a film."""
