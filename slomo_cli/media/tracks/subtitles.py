@@ -59,9 +59,9 @@ def retime(
 
     What ends before the range or begins after it is left out; what reaches into it is cut to it. ``plan`` None: time
     stays as it is. ``end``: for MP4, when the film ends, in seconds; captions that do not say how long they last, or
-    say more than it holds, are told to end there. Where recordings were joined, they go on with the picture. Text that is
-    no UTF-8 is read as Windows' Western European, and becomes UTF-8: ffmpeg converts no other. Returns what was met in
-    each track. Raises InputError when the source cannot be read.
+    say more than it holds, are told to end there. Where recordings were joined, they go on with the picture. Text that
+    is no UTF-8 is read as Windows' Western European, and becomes UTF-8: ffmpeg converts no other. Returns what was met
+    in each track. Raises InputError when the source cannot be read.
     """
     with open_container(info.path) as origin, av.open(literal(result), "w") as target:
         copies = [Retimed(track, target.add_stream_from_template(origin.streams[track.index]), end) for track in tracks]

@@ -609,8 +609,8 @@ class TestTracks:
     @pytest.mark.parametrize("overlap", [0.09, 0.11])
     @pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
     def test_sound_that_steps_back_by_less_than_is_taken_for_a_join_is_copied(self, tmp_path, beeping, overlap, name):
-        """As where recordings that follow each other were joined: only a 10th of a second from the beginning of a packet
-        to that of the next, here of 35 ms, moves what follows."""
+        """As where recordings that follow each other were joined: only a 10th of a second from one packet's beginning
+        to the next one's, where one lasts 35 ms, moves what follows."""
         data = bytearray(beeping("ts", codec="ac3").read_bytes())
         places = [at for at in range(len(data) - 20) if data[at : at + 4] == b"\0\0\1\xbd" and data[at + 7] >> 6 == 2]
         at = places[len(places) // 2] + 10  # 8, 7 and 1 bits, 8, 7 and 1
