@@ -15,8 +15,9 @@ JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})
 """Containers of broadcasts, whose clock may jump."""
 BACKWARD_JUMP = Fraction(1, 4)
 """Seconds a stamp must go back to be a join of two recordings, not a badly stamped picture."""
-STEP_BACK = Fraction(2, 25)
-"""Seconds: where sound of a broadcast goes back by more than a 10th, ffmpeg shifts all that follows, in every track."""
+STEP_BACK = Fraction(1, 10)
+"""Seconds: where sound of a broadcast goes back by more from one packet to the next, ffmpeg shifts all that follows, in
+every track."""
 FORWARD_JUMP = Fraction(10)
 """Seconds ahead that are a join too, in formats whose clock may jump; FFmpeg's own limit."""
 

@@ -6,6 +6,7 @@ Nothing is decoded but what comes before the first picture. Memory: 36 bytes a p
 from __future__ import annotations
 
 import contextlib
+import math
 from array import array
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -47,13 +48,15 @@ class _Sound:
         self.is_damaged = False
         self.leaps = False
         self.forms = Forms() if container in JUMPING_FORMATS and codec in SELF_TOLD else None
-        self._is_first = True
         self._is_header = header_of(codec, container)
+        self._opens = True
+        """No packet began with a header yet."""
+        self._may_open_amid = codec != "aac"
         self._pauses = 0
         self._second = 1 / time_base
         self._back = round((STEP_BACK if container in JUMPING_FORMATS else BACKWARD_JUMP) * self._second)
         self._joins = Joins(container, self._second)
-        self._before = 0
+        self._before: int | float = -math.inf
         self._due: int | None = None
 
     @property
@@ -73,8 +76,9 @@ class _Sound:
         if not lasts:  # NUT does not say it of every codec
             return
         gap = 0 if self._due is None else begin - self._due
-        # How long WMA lasts is an estimate, which may make what follows seem too early.
-        self.goes_back = self.goes_back or (gap < -self._back and begin < self._before)
+        # Asked of the packet before, as ffmpeg asks: how long WMA lasts is an estimate, and recordings joined without a
+        # gap may overlap a little.
+        self.goes_back = self.goes_back or self._before - begin >= self._back
         self.leaps = self.leaps or (gap > 0 and self._joins.at(gap))
         # Less is rounding, which would add up.
         if 2 * abs(gap) > lasts and not self._joins.at(gap):
@@ -85,9 +89,12 @@ class _Sound:
         """At what a packet begins with."""
         head = bytes(data[:LONGEST])
         if self._is_header and not self.is_damaged:
-            # Of the first packet mp4 reads all, to tell what is in the track.
-            self.is_damaged = not self._is_header(bytes(data) if self._is_first else head)
-        self._is_first = False
+            if self._is_header(head):
+                # Of the first, mp4 reads all, to tell what is in the track.
+                self.is_damaged = self._opens and not self._is_header(bytes(data))
+                self._opens = False
+            else:  # of AC-3, mp4 leaves out what comes before the first, as in files cut anywhere
+                self.is_damaged = not (self._opens and self._may_open_amid)
         if self.forms:
             self.forms.take(head)
 

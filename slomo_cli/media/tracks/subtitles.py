@@ -58,10 +58,10 @@ def retime(
     """Copies these subtitle tracks to ``result`` with starts and durations on the output's clock.
 
     What ends before the range or begins after it is left out; what reaches into it is cut to it. ``plan`` None: time
-    stays as it is. ``end``: for MP4, when the film ends, in seconds; captions that last longer, or do not say how long,
-    are told to end there. Where recordings were joined, they go on with the picture. Text that is no UTF-8 is read as
-    Windows' Western European, and becomes UTF-8: ffmpeg converts no other. Returns what was met in each track. Raises
-    InputError when the source cannot be read.
+    stays as it is. ``end``: for MP4, when the film ends, in seconds; captions that do not say how long they last, or
+    say more than it holds, are told to end there. Where recordings were joined, they go on with the picture. Text that
+    is no UTF-8 is read as Windows' Western European, and becomes UTF-8: ffmpeg converts no other. Returns what was met
+    in each track. Raises InputError when the source cannot be read.
     """
     with open_container(info.path) as origin, av.open(literal(result), "w") as target:
         copies = [Retimed(track, target.add_stream_from_template(origin.streams[track.index]), end) for track in tracks]
@@ -135,8 +135,9 @@ class Retimed:
         """The same, for MP4 with an end: there what lasts no time is not shown, and not everything can be said."""
         if self._end is None:
             return shown
-        left = max(self._end - shown.start, Fraction(1, 1000))
-        lasts = left if shown.lasts is None else min(shown.lasts, left)
+        lasts = shown.lasts
+        if lasts is None or lasts > MOST_SECONDS:  # others may lie beside sound that goes on after the picture
+            lasts = max(self._end - shown.start, Fraction(1, 1000))
         self.shortened += lasts > MOST_SECONDS
         return Part(shown.start, min(lasts, Fraction(MOST_SECONDS)))
 

@@ -626,6 +626,39 @@ class TestTracks:
         for track in (0, 1):
             assert beeps(done.path, track) == pytest.approx(BEEPS, abs=0.04)
 
+    @pytest.mark.parametrize("overlap", [0.09, 0.11])
+    @pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
+    def test_sound_that_steps_back_by_less_than_is_taken_for_a_join_is_copied(self, tmp_path, beeping, overlap, name):
+        """As where recordings that follow each other were joined: only a 10th of a second from one packet's beginning
+        to the next one's, where one lasts 35 ms, moves what follows."""
+        data = bytearray(beeping("ts", codec="ac3").read_bytes())
+        places = [at for at in range(len(data) - 20) if data[at : at + 4] == b"\0\0\1\xbd" and data[at + 7] >> 6 == 2]
+        at = places[len(places) // 2] + 10  # 8, 7 and 1 bits, 8, 7 and 1
+        stamp = data[at] << 22 | data[at + 1] >> 1 << 15 | data[at + 2] << 7 | data[at + 3] >> 1
+        stamp -= round(overlap * 90000)
+        data[at : at + 4] = stamp >> 22, stamp >> 14 & 254 | 1, stamp >> 7 & 255, stamp << 1 & 254 | 1
+        source = tmp_path / "overlapping.ts"
+        source.write_bytes(data)
+        done = convert(source, tmp_path / name)
+        assert not done.carry.notes
+        assert beeps(done.path) == pytest.approx(BEEPS, abs=0.03)
+
+    def test_sound_that_begins_amid_a_packet_is_copied(self, tmp_path, make):
+        """As in a DVD's file cut anywhere: mp4 leaves out what comes before the first header."""
+        whole = make(
+            "whole.vob",
+            *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=2", "-f", "lavfi", "-i", "sine=duration=2"),
+            *("-c:v", "mpeg2video", "-g", "5", "-c:a", "ac3"),
+        )
+        source = tmp_path / "cut.vob"
+        source.write_bytes(whole.read_bytes()[9000:])
+        with av.open(str(source)) as film:
+            assert bytes(next(film.demux(audio=0)))[:2] != b"\x0b\x77"
+        done = convert(source, tmp_path / "out.mp4")
+        assert not any("damaged" in line for line in done.carry.notes)
+        with av.open(str(done.path)) as film:
+            assert film.streams.audio[0].duration * film.streams.audio[0].time_base > 1
+
     @pytest.mark.parametrize("bit", [0x04, 0x20], ids=["0.7 s", "5.8 s"])
     @pytest.mark.parametrize(("name", "factor"), [("out.mkv", 1), ("out.ts", 1), ("out.mp4", 2)])
     def test_a_damaged_stamp_of_sound_in_joined_recordings(self, tmp_path, beeping, name, factor, bit):
@@ -1386,6 +1419,16 @@ class TestTracks:
         shown = [caption for caption in captions(done.path) if caption[0] > 0]
         wanted = [(0.5 * factor, 1.0 * factor), (1.5 * factor, 0.5 * factor)]
         assert [(float(start), float(length)) for start, length in shown] == [pytest.approx(each) for each in wanted]
+
+    def test_captions_of_sound_that_goes_on_after_the_picture(self, tmp_path, make):
+        """They were cut where the picture ends, to nothing where they begin after it."""
+        text = tmp_path / "long_sound.srt"
+        text.write_text("1\n00:00:00,500 --> 00:00:01,500\none\n\n2\n00:00:02,000 --> 00:00:02,750\ntwo\n\n")
+        inputs = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1", "-f", "lavfi", "-i", "sine=duration=3")
+        source = make("long_sound.mkv", *inputs, "-i", str(text), "-c:v", "mpeg4", "-c:a", "aac", "-c:s", "subrip")
+        done = convert(source, tmp_path / "out.mp4")
+        shown = [(float(start), float(length)) for start, length in captions(done.path)]
+        assert shown == [pytest.approx((0.5, 1)), pytest.approx((2, 0.75))]
 
     def test_captions_longer_than_mp4_holds(self, tmp_path, make):
         """Such as the mark of who made them, throughout a film."""
