@@ -115,24 +115,27 @@ class Decoder:
     def _frames(self) -> Generator[Frame]:
         """The window from ``start`` to ``end``; only what is delivered is copied."""
         held: list[_Whole] = []  # one picture, or the two of its fields
-        met = False
+        met = over = False
         pictures = self._whole_pictures()
         try:
             for time, picture, is_later in pictures:
                 met = True
                 if self._stopped:
                     return
+                if over and not is_later:
+                    break
                 if self._start is not None and time <= self._start:
                     held = [*(held if is_later else ()), (time, picture, is_later)]
                     continue
                 if held:
                     for whole in held:
                         yield self._delivered(*whole)
-                    reached, held = self._end is not None and held[0][0] >= self._end, []
-                    if reached:
+                    over, held = self._end is not None and held[0][0] >= self._end, []
+                    if over and not is_later:
                         break
                 yield self._delivered(time, picture, is_later)
-                if self._end is not None and time >= self._end and not is_later:
+                over = over or (self._end is not None and time >= self._end and not is_later)
+                if over and self._deinterlace != "fields":  # else its later field comes, too
                     break
             for whole in held:
                 yield self._delivered(*whole)

@@ -479,7 +479,7 @@ def test_every_field_becomes_a_picture_at_its_own_time(side: str, codec: str, ma
 @pytest.mark.parametrize("start", [F(4), F(401, 100), F(403, 100)])
 @pytest.mark.parametrize("end", [F(5), F(501, 100), F(503, 100)])
 def test_a_window_of_fields_is_a_slice_of_the_whole(start: F, end: F, make: Callable[..., Path]) -> None:
-    """It begins with both fields of a picture."""
+    """It begins and ends with both fields of a picture."""
     picture = "testsrc2=size=64x48:rate=50:duration=8,tinterlace=interleave_top,setfield=tff"
     path = make("fields.mp4", "-f", "lavfi", "-i", picture, "-c:v", "libx264", "-flags", "+ildct+ilme", "-g", "20",
                 "-preset", "veryfast")  # fmt: skip
@@ -489,9 +489,21 @@ def test_a_window_of_fields_is_a_slice_of_the_whole(start: F, end: F, make: Call
 
     part, decoder = decoded(path, deinterlace="fields", start=start, end=end, promised=promised)
 
-    shown = [frame for frame in whole if start * 25 // 1 <= frame.pts_seconds * 25 <= last]
+    shown = [frame for frame in whole if start * 25 // 1 <= frame.pts_seconds * 25 < last + 1]
     assert [f.tobytes() for f in part] == [f.tobytes() for f in shown]
     assert decoder.frames_decoded == promised and decoder.warnings == []
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "utvideo"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_film_of_few_pictures_has_all_its_fields(count: int, codec: str, make: Callable[..., Path]) -> None:
+    fast = "testsrc2=size=64x48:rate=50:duration=0.1,tinterlace=interleave_top,setfield=tff"
+    path = make("few.mkv", "-f", "lavfi", "-i", fast, "-frames:v", str(count), "-pix_fmt", "yuv422p", "-c:v", codec)
+
+    frames, decoder = decoded(path, deinterlace="fields")
+
+    assert [frame.pts_seconds for frame in frames] == [F(k, 50) for k in range(2 * count)]
+    assert decoder.frames_decoded == count and decoder.warnings == []
 
 
 def test_whole_pictures_amid_fields_stay_one(make: Callable[..., Path], tmp_path: Path) -> None:
