@@ -63,6 +63,14 @@ def test_the_pair_is_the_one_shown_at_that_time(pan: Path, at: F, left: int) -> 
     assert (place.number, pair.cut, pair.repeats, place.cuts_nearby) == (left, False, (), ())
 
 
+def test_of_fields_the_last_is_shown_too(make: Make) -> None:
+    weave = "tinterlace=interleave_top,setfield=tff"
+    path = make("fields.mkv", *PAN.split()[:-1], f"{PAN.split()[-1]},{weave}", "-c:v", "ffv1", "-pix_fmt", "yuv444p")
+    for at, left in ((F(1, 30), 1), (F(1, 15), 2), (F("0.96"), 28), (F("0.999"), 28)):
+        place = place_of(path, at, deinterlace="fields")
+        assert (place.pair.left.pts_seconds, place.pair.right.pts_seconds) == (F(left, 30), F(left + 1, 30))
+
+
 def test_a_cut_is_found_where_it_is(scenes: Path) -> None:
     at, beside = place_of(scenes, F(1, 2) - F(1, 100)), place_of(scenes, F(2, 5))
     assert (at.pair.right.pts_seconds, at.pair.cut, at.cuts_nearby) == (F(1, 2), True, ())

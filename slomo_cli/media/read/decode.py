@@ -115,24 +115,27 @@ class Decoder:
     def _frames(self) -> Generator[Frame]:
         """The window from ``start`` to ``end``; only what is delivered is copied."""
         held: list[_Whole] = []  # one picture, or the two of its fields
-        met = False
+        met = over = False
         pictures = self._whole_pictures()
         try:
             for time, picture, is_later in pictures:
                 met = True
                 if self._stopped:
                     return
+                if over and not is_later:
+                    break
                 if self._start is not None and time <= self._start:
                     held = [*(held if is_later else ()), (time, picture, is_later)]
                     continue
                 if held:
                     for whole in held:
                         yield self._delivered(*whole)
-                    reached, held = self._end is not None and held[0][0] >= self._end, []
-                    if reached:
+                    over, held = self._end is not None and held[0][0] >= self._end, []
+                    if over and not is_later:
                         break
                 yield self._delivered(time, picture, is_later)
-                if self._end is not None and time >= self._end and not is_later:
+                over = over or (self._end is not None and time >= self._end and not is_later)
+                if over and self._deinterlace != "fields":  # else its later field comes, too
                     break
             for whole in held:
                 yield self._delivered(*whole)
@@ -150,6 +153,7 @@ class Decoder:
         filter = Deinterlacer(self.info, fields=self._deinterlace == "fields")
         waiting: deque[Fraction] = deque()
         begin, usual = Fraction(0), 1 / self.timing.nominal_rate
+        gaps: deque[Fraction] = deque(maxlen=3)  # recordings of other rates may follow each other
         told = self.info.interlaced or self.info.single_fields
         try:
             for each in chain(source, (None,)):
@@ -168,6 +172,9 @@ class Decoder:
                     if is_later:
                         yield begin + (min(waiting[0] - begin, usual) if waiting else usual) / 2, whole, True
                     else:
+                        if waiting[0] > begin:
+                            gaps.append(waiting[0] - begin)
+                            usual = sorted(gaps)[(len(gaps) - 1) // 2]
                         begin = waiting.popleft()
                         yield begin, whole, False
         finally:
@@ -196,8 +203,9 @@ class Decoder:
         """The time at or before which decoding must begin, or None where it begins at the beginning."""
         if self._start is None or not self.seekable:
             return None
-        # bwdif looks at the pictures before.
-        wanted = self._start - (0 if self._deinterlace == "off" else 4 / self.timing.nominal_rate)
+        # bwdif looks at the pictures before; how long they take tells when later fields come.
+        before = {"off": 0, "auto": 4, "fields": 10}[self._deinterlace]
+        wanted = self._start - before / self.timing.nominal_rate
         return wanted if wanted > _WORTH_SEEKING else None
 
     def _from(self, wanted: Fraction | None) -> Generator[Timed]:

@@ -47,6 +47,8 @@ class Deinterlacer:
         """The latest picture that passed as it is."""
         self._unwanted = 0
         """Pictures inside that have passed already."""
+        self._latest = -1
+        """The number of the picture that came out last."""
 
     def push(self, picture: VideoFrame) -> Iterator[tuple[VideoFrame, bool]]:
         """Takes a picture, yields those that are ready, each with whether it is of the later field."""
@@ -105,8 +107,9 @@ class Deinterlacer:
                 picture = self._graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
+            number = picture.pts // 2  # two ticks are one picture's; of a lone picture both fields have the first
+            is_later, self._latest = number == self._latest, number
             if self._unwanted:
                 self._unwanted -= 1
             else:
-                # Where fields are sent, two ticks are one picture's.
-                yield picture, self._mode == "send_field" and picture.pts % 2 == 1
+                yield picture, is_later

@@ -479,7 +479,7 @@ def test_every_field_becomes_a_picture_at_its_own_time(side: str, codec: str, ma
 @pytest.mark.parametrize("start", [F(4), F(401, 100), F(403, 100)])
 @pytest.mark.parametrize("end", [F(5), F(501, 100), F(503, 100)])
 def test_a_window_of_fields_is_a_slice_of_the_whole(start: F, end: F, make: Callable[..., Path]) -> None:
-    """It begins with both fields of a picture."""
+    """It begins and ends with both fields of a picture."""
     picture = "testsrc2=size=64x48:rate=50:duration=8,tinterlace=interleave_top,setfield=tff"
     path = make("fields.mp4", "-f", "lavfi", "-i", picture, "-c:v", "libx264", "-flags", "+ildct+ilme", "-g", "20",
                 "-preset", "veryfast")  # fmt: skip
@@ -489,9 +489,41 @@ def test_a_window_of_fields_is_a_slice_of_the_whole(start: F, end: F, make: Call
 
     part, decoder = decoded(path, deinterlace="fields", start=start, end=end, promised=promised)
 
-    shown = [frame for frame in whole if start * 25 // 1 <= frame.pts_seconds * 25 <= last]
+    shown = [frame for frame in whole if start * 25 // 1 <= frame.pts_seconds * 25 < last + 1]
     assert [f.tobytes() for f in part] == [f.tobytes() for f in shown]
     assert decoder.frames_decoded == promised and decoder.warnings == []
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "utvideo"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_film_of_few_pictures_has_all_its_fields(count: int, codec: str, make: Callable[..., Path]) -> None:
+    fast = "testsrc2=size=64x48:rate=50:duration=0.1,tinterlace=interleave_top,setfield=tff"
+    path = make("few.mkv", "-f", "lavfi", "-i", fast, "-frames:v", str(count), "-pix_fmt", "yuv422p", "-c:v", codec)
+
+    frames, decoder = decoded(path, deinterlace="fields")
+
+    assert [frame.pts_seconds for frame in frames] == [F(k, 50) for k in range(2 * count)]
+    assert decoder.frames_decoded == count and decoder.warnings == []
+
+
+def test_later_fields_are_half_a_picture_after_whatever_the_rate(make: Callable[..., Path]) -> None:
+    """25 pictures a second, then 50, as of two cameras; two of them are lost."""
+    times = "settb=1/50,setpts='if(lt(N,40),2*N,40+N)',select='not(between(n,20,21))'"
+    path = make("rates.mp4", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=50:duration=4",
+                "-vf", f"tinterlace=interleave_top,setfield=tff,{times}", "-fps_mode", "vfr", "-enc_time_base", "1:50",
+                "-c:v", "libx264", "-flags", "+ildct+ilme", "-preset", "veryfast", "-g", "12")  # fmt: skip
+
+    frames, decoder = decoded(path, deinterlace="fields")
+
+    shown = [*range(20), *range(22, 40), *(20 + F(k, 2) for k in range(40, 100))]
+    assert decoder.timing.nominal_rate == 50
+    assert [f.pts_seconds * 25 for f in frames[::2]] == shown
+    after = [
+        25 * (later.pts_seconds - frame.pts_seconds) for frame, later in zip(frames[::2], frames[1::2], strict=True)
+    ]
+    assert after[1:] == [*[F(1, 2)] * 37, *[F(1, 4)] * 60]
+    part, _ = decoded(path, deinterlace="fields", start=F(5, 2), end=F(3))
+    assert {f.pts_seconds: f.tobytes() for f in part}.items() <= {f.pts_seconds: f.tobytes() for f in frames}.items()
 
 
 def test_whole_pictures_amid_fields_stay_one(make: Callable[..., Path], tmp_path: Path) -> None:
