@@ -61,8 +61,9 @@ def _blocks(left: Floats, right: Floats) -> Floats:
     apart = np.abs(left - right)
     high, wide = min(_BLOCK, apart.shape[0]), min(_BLOCK, apart.shape[1])
     rows, columns = apart.shape[0] // high, apart.shape[1] // wide
-    blocks: Floats = apart[: rows * high, : columns * wide].reshape(rows, high, columns, wide).mean(axis=(1, 3))
-    return blocks
+    squares = apart[: rows * high, : columns * wide].reshape(rows, high, columns, wide)
+    means: Floats = squares.mean(axis=(1, 3), dtype=np.float32)
+    return means
 
 
 def _most(blocks: Floats) -> float:
