@@ -93,7 +93,7 @@ def _moved(behind: Sequence[_Shown], here: _Shown, ahead: Sequence[_Shown]) -> F
     for pace in _paces(nearest):
         gaps, early, late = _fit(past, future, pace)
         if gaps > longest and gaps >= _HEARD * pace.denominator:
-            longest, moved = gaps, late
+            longest = gaps
             back = here.seconds / step % pace  # to the row of the film's beginning
             moved = next((way for way in (-back, pace - back) if late - 1 < way < early + 1), late)
     return moved * step

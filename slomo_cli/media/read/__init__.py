@@ -13,5 +13,5 @@ Nothing here knows what will be written:
     joins        where recordings were joined      edits        edit lists that change the speed
     decode       pictures in order, as planes      uniform      every picture as the first one is
     deinterlace  whole pictures out of fields      view, still  pictures as people see them; still ones
-    framing      whether packets of sound are whole
+    framing      are packets of sound whole, and alike?
 """

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 Timed = tuple[Fraction, "VideoFrame"]
 """A picture with its time in seconds from the first."""
-_Whole = tuple[Fraction, "VideoFrame", bool]
-"""The same of a picture without combs, and whether it is of the later of two fields."""
 
 _SEEKABLE = frozenset({"mov", "matroska", "webm", "mp4", "mpegts", "nut", "flv", "ogg", "image2"})
 """Containers (a name of the demuxer) in which a keyframe's stamp is the same after a jump as without one."""
@@ -114,31 +112,28 @@ class Decoder:
 
     def _frames(self) -> Generator[Frame]:
         """The window from ``start`` to ``end``; only what is delivered is copied."""
-        held: list[_Whole] = []  # one picture, or the two of its fields
-        met = over = False
+        held: list[Timed] = []
+        met = False
         pictures = self._whole_pictures()
         try:
-            for time, picture, is_later in pictures:
+            for fields in pictures:
                 met = True
                 if self._stopped:
                     return
-                if over and not is_later:
-                    break
+                time, _ = fields[0]
                 if self._start is not None and time <= self._start:
-                    held = [*(held if is_later else ()), (time, picture, is_later)]
+                    held = fields
                     continue
                 if held:
-                    for whole in held:
-                        yield self._delivered(*whole)
-                    over, held = self._end is not None and held[0][0] >= self._end, []
-                    if over and not is_later:
+                    yield from self._delivered(held)
+                    reached, held = self._end is not None and held[0][0] >= self._end, []
+                    if reached:
                         break
-                yield self._delivered(time, picture, is_later)
-                over = over or (self._end is not None and time >= self._end and not is_later)
-                if over and self._deinterlace != "fields":  # else its later field comes, too
+                yield from self._delivered(fields)
+                if self._end is not None and time >= self._end:
                     break
-            for whole in held:
-                yield self._delivered(*whole)
+            if held:
+                yield from self._delivered(held)
             if self._stopped:
                 return
             if not met:
@@ -147,8 +142,8 @@ class Decoder:
         finally:
             pictures.close()
 
-    def _whole_pictures(self) -> Generator[_Whole]:
-        """Timed pictures, their two fields made one picture, or one each, where asked."""
+    def _whole_pictures(self) -> Generator[list[Timed]]:
+        """Timed pictures, their two fields made one picture, or one each, where asked; those of a picture together."""
         source = self._timed()
         filter = Deinterlacer(self.info, fields=self._deinterlace == "fields")
         waiting: deque[Fraction] = deque()
@@ -165,18 +160,16 @@ class Decoder:
                             f"interlaced pictures begin at {float(time):.2f} s; they are {HOW[self._deinterlace]}"
                         )
                     if self._deinterlace == "off":
-                        yield time, picture, False
+                        yield [each]
                         continue
                     waiting.append(time)
-                for whole, is_later in filter.finish() if each is None else filter.push(each[1]):
-                    if is_later:
-                        yield begin + (min(waiting[0] - begin, usual) if waiting else usual) / 2, whole, True
-                    else:
-                        if waiting[0] > begin:
-                            gaps.append(waiting[0] - begin)
-                            usual = sorted(gaps)[(len(gaps) - 1) // 2]
-                        begin = waiting.popleft()
-                        yield begin, whole, False
+                for first, *later in filter.finish() if each is None else filter.push(each[1]):
+                    if waiting[0] > begin:
+                        gaps.append(waiting[0] - begin)
+                        usual = sorted(gaps)[(len(gaps) - 1) // 2]
+                    begin = waiting.popleft()
+                    lasts = min(waiting[0] - begin, usual) if waiting else usual
+                    yield [(begin, first), *((begin + lasts / 2, field) for field in later)]
         finally:
             source.close()
             filter.close()
@@ -292,11 +285,11 @@ class Decoder:
         finally:
             again.close()
 
-    def _delivered(self, time: Fraction, picture: VideoFrame, is_later: bool) -> Frame:
-        """The picture's samples, copied once, in the layout, size and colours probe found."""
-        frame = self._uniform.frame(time, picture)
-        self.frames_decoded += not is_later
-        return frame
+    def _delivered(self, fields: list[Timed]) -> Iterator[Frame]:
+        """The samples of a picture, or of its two fields, copied once, in the layout, size and colours probe found."""
+        self.frames_decoded += 1
+        for time, picture in fields:
+            yield self._uniform.frame(time, picture)
 
     def _warn_of_loss(self) -> None:
         """Says in the end how many promised pictures did not come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import av.error
@@ -32,7 +33,7 @@ _BOTTOM_FIRST = (3, 5)
 class Deinterlacer:
     """Feeds pictures through bwdif; they come out in their own format.
 
-    Each comes once; with ``fields`` an interlaced one comes twice, as of its earlier and as of its later field.
+    For each picture one comes; with ``fields``, for an interlaced one two, of its earlier and of its later field.
     Pictures pass as they are until the first interlaced one; from there on each comes one picture later.
     """
 
@@ -47,11 +48,9 @@ class Deinterlacer:
         """The latest picture that passed as it is."""
         self._unwanted = 0
         """Pictures inside that have passed already."""
-        self._latest = -1
-        """The number of the picture that came out last."""
 
-    def push(self, picture: VideoFrame) -> Iterator[tuple[VideoFrame, bool]]:
-        """Takes a picture, yields those that are ready, each with whether it is of the later field."""
+    def push(self, picture: VideoFrame) -> Iterator[list[VideoFrame]]:
+        """Takes a picture, yields what has become of those that are ready."""
         shape = (picture.width, picture.height, picture.format.name)
         if shape != self._shape:
             yield from self.finish()
@@ -60,7 +59,7 @@ class Deinterlacer:
         if self._graph is None:
             if not self._interlaced_unsaid and not picture.interlaced_frame:
                 self._before = picture
-                yield picture, False
+                yield [picture]
                 return
             self._graph = self._build(picture)
             if self._before is not None:  # bwdif looks at the picture before
@@ -69,8 +68,8 @@ class Deinterlacer:
         self._feed(picture)
         yield from self._ready()
 
-    def finish(self) -> Iterator[tuple[VideoFrame, bool]]:
-        """Yields the pictures still inside."""
+    def finish(self) -> Iterator[list[VideoFrame]]:
+        """Yields the pictures still inside, as ``push``."""
         if self._graph is not None:
             self._graph.push(None)
             yield from self._ready()
@@ -101,15 +100,17 @@ class Deinterlacer:
         ).configure()
         return graph
 
-    def _ready(self) -> Iterator[tuple[VideoFrame, bool]]:
-        while True:
-            try:
-                picture = self._graph.pull()
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return
-            number = picture.pts // 2  # two ticks are one picture's; of a lone picture both fields have the first
-            is_later, self._latest = number == self._latest, number
+    def _ready(self) -> Iterator[list[VideoFrame]]:
+        # Two ticks are one picture's, whose fields come together; of a lone picture both have the first.
+        for _, fields in groupby(self._pulled(), lambda picture: picture.pts // 2):
             if self._unwanted:
                 self._unwanted -= 1
             else:
-                yield picture, is_later
+                yield list(fields)
+
+    def _pulled(self) -> Iterator[Any]:
+        while True:
+            try:
+                yield self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return

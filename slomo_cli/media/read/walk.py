@@ -171,9 +171,10 @@ class Walk:
         undeclared = not own and "DURATION" not in dict(info.picture_metadata)
         self.counts_all = undeclared and len(picture.container.streams) > 1
         sounds = [s for s in info.streams if s.kind == "audio" and info.container in PAUSING_FORMATS]
-        bases = [exact(picture.container.streams[sound.index].time_base) or Fraction(1) for sound in sounds]
+        streams = picture.container.streams
         self._sounds = {
-            sound.index: _Sound(info.container, sound, base) for sound, base in zip(sounds, bases, strict=True)
+            sound.index: _Sound(info.container, sound, exact(streams[sound.index].time_base) or Fraction(1))
+            for sound in sounds
         }
         self.reads_all = self.counts_all or bool(sounds)
         self._joins = Joins(info.container, 1 / self.time_base)

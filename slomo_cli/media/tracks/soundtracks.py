@@ -32,6 +32,7 @@ _TOLD_ONCE = ("mp4", "mov", "matroska")
 """Muxers that say at the beginning what all packets of AAC hold."""
 _LOOKED_AT = {"aac": _TOLD_ONCE, "ac3": ("mp4", "mov"), "eac3": ("mp4", "mov")}
 """Codec -> muxers that read the header of each packet, and fail at one that has none."""
+_CHANGES = "its channels or its rate change on the way"
 _PACKETS = "pipe:packets"
 
 
@@ -170,7 +171,7 @@ class SoundTracks:
             return "some of its packets are damaged"
         if met.changes and track.codec == "aac" and muxer in _TOLD_ONCE:
             layout = sound.layout_name(track) or f"{track.channels} channels"
-            return f"its channels or its rate change on the way; all of it becomes {layout} at {track.sample_rate} Hz"
+            return f"{_CHANGES}; all of it becomes {layout} at {track.sample_rate} Hz"
         return ""
 
     def _note_outside(self, tracks: list[StreamInfo]) -> None:
@@ -252,13 +253,10 @@ class SoundTracks:
         draft = self._draft
         rate = sound.sample_rate(codec, track)
         method = sound.stretch_method(draft.settings, draft.tools)
-        why = self._misread(track)
-        if draft.timing.of_sound(track).changes:  # ffmpeg begins its filters anew there, and their clock with them
-            why = why or "its channels or its rate change on the way"
-        if self._is_bent:
-            ours = method != "pitch" or why != ""
-        else:
-            ours = not draft.timing.continuous or why != "" or self._unfit(track) != ""
+        # Where a track changes, ffmpeg begins its filters anew, and their clock with them.
+        why = self._misread(track) or (_CHANGES if draft.timing.of_sound(track).changes else "")
+        needed = method != "pitch" if self._is_bent else not draft.timing.continuous or self._unfit(track) != ""
+        ours = needed or why != ""
         if self._is_bent and method == "pitch" and why:
             draft.notes.append(f"{tags.label(track)} keeps its pitch: {why}")
         if ours and sound.can_be_fed(track):

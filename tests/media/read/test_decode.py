@@ -42,6 +42,14 @@ def decoded(path: Path, **options: Any) -> tuple[list[Frame], Decoder]:
         return list(decoder), decoder
 
 
+def woven_and_whole(make: Callable[..., Path]) -> tuple[Path, Path]:
+    """Two seconds, 25 pictures each: interlaced, and not."""
+    fast = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=50:duration=2"]
+    codec = ["-c:v", "libx264", "-preset", "veryfast", "-flags", "+ildct+ilme", "-g", "10"]
+    woven = make("woven.ts", *fast, "-vf", "tinterlace=interleave_top,setfield=tff", *codec)
+    return woven, make("whole.ts", *fast, "-vf", "fps=25,setfield=prog", *codec[:4])
+
+
 def by_ffmpeg(path: Path, layout: str, *filters: str) -> list[bytes]:
     """The same film decoded by the ffmpeg program, as raw frames."""
     info = probe(path)
@@ -527,10 +535,7 @@ def test_later_fields_are_half_a_picture_after_whatever_the_rate(make: Callable[
 
 
 def test_whole_pictures_amid_fields_stay_one(make: Callable[..., Path], tmp_path: Path) -> None:
-    fast = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=50:duration=2"]
-    codec = ["-c:v", "libx264", "-preset", "veryfast", "-flags", "+ildct+ilme", "-g", "10"]
-    woven = make("woven.ts", *fast, "-vf", "tinterlace=interleave_top,setfield=tff", *codec)
-    whole = make("whole.ts", *fast, "-vf", "fps=25,setfield=prog", *codec[:4])
+    woven, whole = woven_and_whole(make)
     path = tmp_path / "amid.ts"
     path.write_bytes(whole.read_bytes() + woven.read_bytes() + whole.read_bytes())
 
@@ -560,10 +565,7 @@ def test_where_pictures_are_silent_the_container_tells_which_field_is_first(
 
 
 def test_fields_that_come_after_whole_pictures_are_made_whole(make: Callable[..., Path], tmp_path: Path) -> None:
-    fast = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=50:duration=2"]
-    codec = ["-c:v", "libx264", "-preset", "veryfast", "-flags", "+ildct+ilme", "-g", "10"]
-    woven = make("woven.ts", *fast, "-vf", "tinterlace=interleave_top,setfield=tff", *codec)
-    whole = make("whole.ts", *fast, "-vf", "fps=25,setfield=prog", *codec[:4])
+    woven, whole = woven_and_whole(make)
     path = tmp_path / "later.ts"
     path.write_bytes(whole.read_bytes() + woven.read_bytes())
 
